@@ -1,0 +1,1 @@
+"""Analysis: ledgers turned into tables and pictures; no TensorFlow, no images."""

@@ -1,0 +1,1 @@
+"""Backbones: a registry record turned into a Keras model with its weights."""

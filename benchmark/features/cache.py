@@ -1,0 +1,196 @@
+"""The feature cache: one folder a view of a dataset by a backbone, whole or absent."""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from benchmark.features.engine import Extraction
+from benchmark.storage import cache_root, digest_of_text, sha256_of_file, write_whole
+
+# Part of every key. Raise it when a change of the code changes a feature.
+FEATURE_VERSION = 1
+
+FEATURES = "features.npy"
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class BuildFacts:
+    """What is known once the backbone is built.
+
+    Attributes:
+        build_s: Seconds to build, load weights and freeze.
+        params_backbone: Weights without the head.
+        flops_g: Floating-point operations of one image, in 1e9.
+        weights_sha256: Of the weights.
+    """
+
+    build_s: float
+    params_backbone: int
+    flops_g: float
+    weights_sha256: str
+
+
+@dataclass(frozen=True)
+class CachedFeatures:
+    """Features on disk and what they cost when they were made.
+
+    Attributes:
+        features: `(n, d)` float32, memory-mapped and read-only.
+        extraction: Of the pass that made them.
+        build: Of the backbone that made them.
+        was_cached: Whether they were there already.
+    """
+
+    features: NDArray[np.float32]
+    extraction: Extraction
+    build: BuildFacts
+    was_cached: bool
+
+
+@dataclass(frozen=True)
+class CacheEntry:
+    """One folder of the cache.
+
+    Attributes:
+        path: The folder.
+        facts: What its key was made of.
+        images_per_s: Steady rate of the extraction.
+        flops_g: Floating-point operations of one image, in 1e9.
+        size_bytes: On disk.
+        used_utc: When it was last used.
+    """
+
+    path: Path
+    facts: Mapping[str, Any]
+    images_per_s: float
+    flops_g: float
+    size_bytes: int
+    used_utc: datetime
+
+
+def cache_key(facts: Mapping[str, Any]) -> str:
+    """The key of a set of facts: 32 hexadecimal digits, the same for any order of the facts."""
+    text = json.dumps({**facts, "feature_version": FEATURE_VERSION}, sort_keys=True)
+    return digest_of_text(text)[:32]
+
+
+def cached_features(
+    facts: Mapping[str, Any], extract: Callable[[IO[bytes]], tuple[Extraction, BuildFacts]]
+) -> CachedFeatures:
+    """The features that these facts describe, extracted now unless they are in the cache.
+
+    Of two processes that want the same features one extracts and the other waits. A process killed while it
+    extracts leaves only a partial folder, which is never used and removed by the next one.
+
+    Args:
+        facts: Everything that can change a feature.
+        extract: Writes the features to a file and says what that cost.
+    """
+    folder = _features_root() / cache_key(facts)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):
+        found = _open(folder, was_cached=True)
+        if found is None:
+            _remove_partial(folder)
+            _extract_into(folder, facts, extract)
+            found = _open(folder, was_cached=False)
+            assert found is not None, f"{folder} was written but cannot be read"
+    return found
+
+
+def is_cached(facts: Mapping[str, Any]) -> bool:
+    """Whether the cache has these features; their checksum is not looked at."""
+    return (_features_root() / cache_key(facts) / MANIFEST).exists()
+
+
+def _features_root() -> Path:
+    return cache_root() / "features"
+
+
+def _open(folder: Path, *, was_cached: bool) -> CachedFeatures | None:
+    """The features of a folder; None where it is absent or damaged (then it is removed)."""
+    if not folder.exists():
+        return None
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        extraction, build = Extraction(**manifest["extraction"]), BuildFacts(**manifest["build"])
+        is_intact = sha256_of_file(folder / FEATURES) == extraction.sha256
+    except (OSError, ValueError, KeyError, TypeError):
+        is_intact = False
+    if not is_intact:
+        shutil.rmtree(folder)
+        return None
+    os.utime(folder / MANIFEST)
+    features = np.load(folder / FEATURES, mmap_mode="r")
+    return CachedFeatures(features, extraction, build, was_cached)
+
+
+def _remove_partial(folder: Path) -> None:
+    for partial in folder.parent.glob(f"{folder.name}.*.partial"):
+        shutil.rmtree(partial)
+
+
+def _extract_into(
+    folder: Path, facts: Mapping[str, Any], extract: Callable[[IO[bytes]], tuple[Extraction, BuildFacts]]
+) -> None:
+    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".partial", dir=folder.parent))
+    try:
+        with write_whole(partial / FEATURES) as file:
+            extraction, build = extract(file)
+        manifest = {"facts": dict(facts), "extraction": asdict(extraction), "build": asdict(build)}
+        with write_whole(partial / MANIFEST) as file:
+            file.write(json.dumps(manifest, indent=2).encode())
+        partial.replace(folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def list_cache() -> list[CacheEntry]:
+    """The complete entries of the cache, the least recently used first."""
+    entries = [_entry(path) for path in _features_root().glob(f"*/{MANIFEST}") if path.parent.suffix != ".partial"]
+    return sorted(entries, key=lambda entry: entry.used_utc)
+
+
+def _entry(manifest: Path) -> CacheEntry:
+    folder = manifest.parent
+    content = json.loads(manifest.read_text(encoding="utf-8"))
+    return CacheEntry(
+        path=folder,
+        facts=content["facts"],
+        images_per_s=content["extraction"]["images_per_s"],
+        flops_g=content["build"]["flops_g"],
+        size_bytes=sum(file.stat().st_size for file in folder.iterdir()),
+        used_utc=datetime.fromtimestamp(manifest.stat().st_mtime, UTC),
+    )
+
+
+def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterator[CacheEntry]:
+    """Remove the least recently used entries until the rest fit, and all unused for longer; yields each removed one.
+
+    Args:
+        max_bytes: What may stay.
+        older_than_s: Entries not used for so long go in any case.
+    """
+    entries = list_cache()
+    total = sum(entry.size_bytes for entry in entries)
+    now = time.time()
+    for entry in entries:
+        is_old = older_than_s is not None and now - entry.used_utc.timestamp() > older_than_s
+        if total <= max_bytes and not is_old:
+            continue
+        with FileLock(f"{entry.path}.lock"):
+            shutil.rmtree(entry.path, ignore_errors=True)
+        total -= entry.size_bytes
+        yield entry

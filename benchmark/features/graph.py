@@ -1,0 +1,126 @@
+"""A backbone frozen into one graph: uint8 images in; resizing, mode and network inside; features out."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.preprocessing import apply_steps, resize_images
+
+Extractor = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+class FrozenBackbone:
+    """A Keras model with its weights turned into constants, so that TensorFlow can fold them.
+
+    Freezing lets BatchNorm melt into the convolutions before it. One frozen backbone serves every mode: each
+    mode's graph calls it, and TensorFlow inlines the call.
+
+    Attributes:
+        size_px: Side of the network's input.
+        feature_dim: Width `d` of the features.
+        params: Number of the model's weights.
+    """
+
+    def __init__(self, network: Any, size_px: int) -> None:
+        import tensorflow as tf
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+        rewritten = use_depthwise_convolutions(network)
+        signature = tf.TensorSpec((None, size_px, size_px, 3), tf.float32)
+        function = tf.function(lambda pixels: rewritten(pixels, training=False))
+        # Not public, but the only way TensorFlow has to freeze a function; pinned by tests.
+        self._frozen = convert_variables_to_constants_v2(function.get_concrete_function(signature))
+        self.size_px = size_px
+        self.feature_dim = int(network.output.shape[-1])
+        self.params = int(network.count_params())
+
+    def features(self, pixels: Any) -> Any:
+        """Features `(n, d)` of preprocessed pixels `(n, size_px, size_px, 3)`, as a tensor."""
+        return self._frozen(pixels)[0]
+
+    def extractor(self, image_shape: tuple[int, int, int], *, steps: tuple[str, ...], resize: str, crop: str) -> Any:
+        """One graph from images `(n, *image_shape)` uint8 to features `(n, d)`.
+
+        Args:
+            image_shape: Height, width and channels (one or three).
+            steps: What `preprocessing.resolve_mode` gives.
+            resize: Interpolation.
+            crop: Squash or crop.
+        """
+        import tensorflow as tf
+
+        @tf.function(input_signature=[tf.TensorSpec((None, *image_shape), tf.uint8)])
+        def extract(images: Any) -> Any:
+            pixels = resize_images(images, size_px=self.size_px, resize=resize, crop=crop)
+            return self.features(apply_steps(steps, pixels))
+
+        return extract
+
+    def resized_extractor(self, *, steps: tuple[str, ...]) -> Any:
+        """One graph from images that have the network's size already, float32 in 0..255, to features."""
+        import tensorflow as tf
+
+        @tf.function(input_signature=[tf.TensorSpec((None, self.size_px, self.size_px, 3), tf.float32)])
+        def extract(pixels: Any) -> Any:
+            return self.features(apply_steps(steps, pixels))
+
+        return extract
+
+    def flops_g(self) -> float:
+        """Floating-point operations of one image in 1e9, a multiply-add counted as two, by TensorFlow's profiler."""
+        import tensorflow as tf
+
+        profiler = tf.compat.v1.profiler
+        options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation()).with_empty_output()
+        with tf.Graph().as_default() as graph:
+            # The profiler needs the batch size, which the frozen graph leaves open.
+            one_image = tf.compat.v1.placeholder(tf.float32, (1, self.size_px, self.size_px, 3))
+            inputs = {self._frozen.inputs[0].op.name: one_image}
+            tf.graph_util.import_graph_def(self._frozen.graph.as_graph_def(), input_map=inputs, name="")
+            return float(profiler.profile(graph, options=options.build()).total_float_ops) / 1e9
+
+
+def use_depthwise_convolutions(network: Any) -> Any:
+    """The same network with each one-channel-a-group convolution as a `DepthwiseConv2D`.
+
+    ConvNeXt builds its depthwise layers as `Conv2D(groups=channels)`, which TensorFlow runs several times slower
+    on a CPU. Networks without such layers are returned as they are.
+    """
+    import keras
+
+    def is_depthwise(layer: Any) -> bool:
+        return type(layer) is keras.layers.Conv2D and 1 < layer.groups == layer.filters == layer.input.shape[-1]
+
+    def replace(layer: Any) -> Any:
+        if not is_depthwise(layer):
+            return layer.__class__.from_config(layer.get_config())
+        names = ("kernel_size", "strides", "padding", "dilation_rate", "activation", "use_bias", "name")
+        config = layer.get_config()
+        return keras.layers.DepthwiseConv2D(**{name: config[name] for name in names})
+
+    if not any(is_depthwise(layer) for layer in network.layers):
+        return network
+    rewritten = keras.models.clone_model(network, clone_function=replace)
+    for old, new in zip(network.layers, rewritten.layers, strict=True):
+        weights = old.get_weights()
+        if is_depthwise(old):
+            weights[0] = weights[0].transpose(0, 1, 3, 2)  # (h, w, 1, channels) -> (h, w, channels, 1)
+        new.set_weights(weights)
+        if hasattr(new, "finalize_state"):
+            new.finalize_state()
+    return rewritten
+
+
+def set_precision(precision: str) -> None:
+    """Let TensorFlow's graph optimiser compute in bfloat16 from now on, or not.
+
+    Args:
+        precision: `bfloat16` or `float32`. Inputs, outputs and constants stay float32.
+    """
+    import tensorflow as tf
+
+    tf.config.optimizer.set_experimental_options(
+        {"auto_mixed_precision_onednn_bfloat16": precision == "bfloat16"}
+    )

@@ -1,0 +1,304 @@
+"""The ledger: rows of a sweep in tidy CSV files that survive a kill and outlive the code."""
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from benchmark.errors import LedgerError
+from benchmark.storage import write_whole
+
+SCHEMA = 1
+
+RUNS = "runs.csv"
+HISTORY = "history.csv"
+PER_CLASS = "per_class.csv"
+CONFUSION = "confusion.csv"
+PREDICTIONS = "predictions"
+LOCK = ".lock"
+RECIPE_COPY = "recipe.toml"
+
+DONE = "done"
+FAILED = "failed"
+
+RUN_COLUMNS = tuple(
+    """
+    schema run_id cell_key status error_type error_message backbone weights dataset mode strategy head network
+    input_size_px resize crop augment precision seed n_train n_val n_test n_classes chance accuracy accuracy_low
+    accuracy_high top5_accuracy balanced_accuracy macro_precision macro_recall macro_f1 weighted_f1 log_loss
+    train_accuracy val_accuracy overfit_gap params_total params_backbone params_trainable efficiency
+    efficiency_above_chance flops_g feature_dim epochs load_s build_s extract_s train_s eval_s wall_s elapsed_s
+    features_cached images_per_s peak_rss_mib peak_device_mib weights_sha256 dataset_fingerprint recipe_sha256
+    harness_version git_commit keras_version tensorflow_version python_version platform cpu cpu_count gpu started_utc
+    """.split()
+)
+# The columns that name a cell: two rows that agree in all of them are the same cell, done twice.
+IDENTITY = (
+    "backbone", "dataset", "mode", "strategy", "head", "network", "input_size_px", "resize", "crop", "augment",
+    "precision", "seed",
+)  # fmt: skip
+COLUMNS: dict[str, tuple[str, ...]] = {
+    RUNS: RUN_COLUMNS,
+    HISTORY: ("run_id", "stage", "epoch", "split", "metric", "value"),
+    PER_CLASS: ("run_id", "class_name", "precision", "recall", "f1", "support"),
+    CONFUSION: ("run_id", "true_class", "predicted_class", "count"),
+}
+_KEY_POSITION = RUN_COLUMNS.index("cell_key")
+_STATUS_POSITION = RUN_COLUMNS.index("status")
+TEXT_COLUMNS = frozenset(
+    """
+    run_id cell_key status error_type error_message backbone weights dataset mode strategy head network resize crop
+    augment precision weights_sha256 dataset_fingerprint recipe_sha256 harness_version git_commit keras_version
+    tensorflow_version python_version platform cpu gpu started_utc stage split metric class_name true_class
+    predicted_class
+    """.split()
+)
+
+Row = Mapping[str, Any]
+
+
+class Ledger:
+    """The files of one sweep in one folder.
+
+    A run's row in `runs.csv` is written last, so whatever else bears its `run_id` is complete.
+
+    Args:
+        folder: Made on the first write.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._n_bytes_seen = 0
+        self._done_keys: set[str] = set()
+
+    def append_run(
+        self,
+        row: Row,
+        *,
+        history: Sequence[Row] = (),
+        per_class: Sequence[Row] = (),
+        confusion: Sequence[Row] = (),
+    ) -> None:
+        """Add one run: the rows of the other files, then its row in `runs.csv`.
+
+        Raises:
+            LedgerError: The folder or a file cannot be written, or a file has other columns or another schema.
+        """
+        with self.writing():
+            self._append(HISTORY, history)
+            self._append(PER_CLASS, per_class)
+            self._append(CONFUSION, confusion)
+            self._append(RUNS, [row])
+
+    def has_done(self, cell_key: str) -> bool:
+        """Whether a finished run of this cell is in `runs.csv` now, whoever wrote it.
+
+        Only what was added since the last call is read.
+        """
+        path = self.folder / RUNS
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(self._n_bytes_seen)
+                added = file.read()
+            whole = added[: added.rfind(b"\n") + 1]
+            self._n_bytes_seen += len(whole)
+            rows = csv.reader(io.StringIO(whole.decode()))
+            self._done_keys |= {row[_KEY_POSITION] for row in rows if row[_STATUS_POSITION] == DONE}
+        return cell_key in self._done_keys
+
+    def save_predictions(self, run_id: str, scores: NDArray[np.float32]) -> None:
+        """Keep the predicted class (int16) and the score it got (float16) of every test image.
+
+        Args:
+            run_id: The run.
+            scores: `(n, k)`, the greatest is the predicted class.
+        """
+        predicted = scores.argmax(axis=1).astype(np.int16)
+        with self.writing():
+            self._save_arrays(f"{run_id}.npz", predicted=predicted, confidence=scores.max(axis=1).astype(np.float16))
+
+    def save_true_labels(self, fingerprint: str, labels: NDArray[np.int64], class_names: Sequence[str]) -> None:
+        """Keep the true classes of a dataset's test images, once a dataset."""
+        name = true_labels_name(fingerprint)
+        if not (self.folder / PREDICTIONS / name).exists():
+            with self.writing():
+                self._save_arrays(name, true=labels.astype(np.int16), class_names=np.array(class_names))
+
+    def read_runs(self) -> pd.DataFrame:
+        """All rows of `runs.csv` in the order they were written; without rows if there is no such file.
+
+        Raises:
+            LedgerError: The file is not a ledger of this schema.
+        """
+        return self._read(RUNS)
+
+    def read_history(self) -> pd.DataFrame:
+        """Learning curves and choices of the runs in `runs.csv`."""
+        return self._read_of_runs(HISTORY)
+
+    def read_per_class(self) -> pd.DataFrame:
+        """Metrics a class of the runs in `runs.csv`."""
+        return self._read_of_runs(PER_CLASS)
+
+    def read_confusion(self) -> pd.DataFrame:
+        """Confusion counts of the runs in `runs.csv`; pairs of classes that never occur have no row."""
+        return self._read_of_runs(CONFUSION)
+
+    def read_predictions(self, run_id: str) -> tuple[NDArray[np.int16], NDArray[np.float16]] | None:
+        """Predicted classes and their scores of the test images; None where they were not kept."""
+        path = self.folder / PREDICTIONS / f"{run_id}.npz"
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays["predicted"], arrays["confidence"]
+
+    def read_true_labels(self, fingerprint: str) -> NDArray[np.int16] | None:
+        """True classes of a dataset's test images; None where they were not kept."""
+        path = self.folder / PREDICTIONS / true_labels_name(fingerprint)
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as arrays:
+            labels: NDArray[np.int16] = arrays["true"]
+            return labels
+
+    def _read_of_runs(self, name: str) -> pd.DataFrame:
+        # A kill between two files can leave rows of a run that has no row of its own.
+        table = self._read(name)
+        return table[table["run_id"].isin(self.read_runs()["run_id"])]
+
+    def _read(self, name: str) -> pd.DataFrame:
+        path = self.folder / name
+        columns = COLUMNS[name]
+        types = {column: str for column in columns if column in TEXT_COLUMNS}
+        if not path.exists():
+            return pd.DataFrame({column: pd.Series(dtype=types.get(column, "float64")) for column in columns})
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise LedgerError(f"{path} cannot be read: {error}.") from error
+        whole = content[: content.rfind(b"\n") + 1]
+        _check_header(path, whole, columns)
+        table = pd.read_csv(io.BytesIO(whole), dtype=types, keep_default_na=False, na_values=_not_measured(columns))
+        _check_schema(path, table)
+        return table
+
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Hold the folder's lock; a failure to write becomes a `LedgerError`."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.folder / LOCK):
+                yield
+        except OSError as error:
+            raise LedgerError(
+                f"{self.folder} cannot be written: {error}. Finished rows are kept; free some space or choose "
+                "another folder with --results, then run the same command again."
+            ) from error
+
+    def _append(self, name: str, rows: Sequence[Row]) -> None:
+        path = self.folder / name
+        columns = COLUMNS[name]
+        if not rows and path.exists():
+            return
+        with path.open("ab") as file:
+            _mend_torn_line(path)
+            if path.stat().st_size == 0:
+                header = dict(zip(columns, columns, strict=True))
+                rows = [header, *rows]
+            else:
+                _check_header(path, _first_line(path), columns)
+            _write_durably(file.fileno(), _csv_text(rows, columns).encode())
+
+    def _save_arrays(self, name: str, **arrays: NDArray[Any]) -> None:
+        with write_whole(self.folder / PREDICTIONS / name) as file:
+            np.savez_compressed(file, **arrays)
+
+
+def true_labels_name(fingerprint: str) -> str:
+    """The file in `predictions/` that holds a dataset's true test labels."""
+    return f"true-{fingerprint[:16]}.npz"
+
+
+def _write_durably(descriptor: int, content: bytes) -> None:
+    """Append the content and see it on disk, or leave the file as it was."""
+    size = os.fstat(descriptor).st_size
+    try:
+        n_written = os.write(descriptor, content)
+        if n_written != len(content):
+            raise OSError(f"only {n_written} of {len(content)} bytes could be written")
+        os.fsync(descriptor)
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
+
+
+def _mend_torn_line(path: Path) -> None:
+    """Cut off a last line that a kill or a full disk left without its end."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        if size == 0:
+            return
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) == b"\n":
+            return
+    os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+
+
+def _first_line(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.readline()
+
+
+def _check_header(path: Path, content: bytes, columns: Sequence[str]) -> None:
+    found = content.split(b"\n", 1)[0].decode().split(",")
+    if found == list(columns):
+        return
+    unknown = [name for name in found if name not in columns]
+    missing = [name for name in columns if name not in found]
+    raise LedgerError(
+        f"{path} is not a ledger of schema {SCHEMA}: unknown columns {unknown}, missing columns {missing}. "
+        "Move the folder away or choose another with --results."
+    )
+
+
+def _check_schema(path: Path, table: pd.DataFrame) -> None:
+    if "schema" not in table:
+        return
+    others = sorted(set(table["schema"]) - {SCHEMA})
+    if others:
+        raise LedgerError(
+            f"{path} has rows of schema {others}, this version reads schema {SCHEMA}: use the version of "
+            "backbone-benchmark that wrote them (column harness_version), or run the sweep into a new folder."
+        )
+
+
+def _not_measured(columns: Iterable[str]) -> dict[str, list[str]]:
+    """Empty means not measured, in numbers; in texts it is just empty."""
+    return {column: [""] for column in columns if column not in TEXT_COLUMNS}
+
+
+def _csv_text(rows: Iterable[Row], columns: Sequence[str]) -> str:
+    output = io.StringIO()
+    writer = csv.DictWriter(output, columns, restval="", extrasaction="raise", lineterminator="\n")
+    for row in rows:
+        writer.writerow({name: _plain(value) for name, value in row.items()})
+    return output.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    if isinstance(value, bool):
+        return int(value)
+    # One line a row: the reader mends a torn file by its line ends.
+    return " ".join(value.split()) if isinstance(value, str) else value

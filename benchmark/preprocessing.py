@@ -1,0 +1,168 @@
+"""Preprocessing modes and resizing, one function each.
+
+A mode takes pixels `(n, height, width, 3)` float32, RGB, 0..255, and returns a new array or tensor of the same
+shape. The functions use operators that NumPy arrays and TensorFlow tensors share, so the same code runs inside
+the extraction graph and in a test.
+
+The constants are those of `keras.applications.imagenet_utils.preprocess_input`.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmark.errors import BenchmarkError, UnknownNameError
+
+Pixels = Any  # a NumPy array or a TensorFlow tensor
+Mode = Callable[[Pixels], Pixels]
+
+# Of ImageNet's training images: means of blue, green and red in 0..255; means and deviations of RGB in 0..1.
+CAFFE_MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)
+TORCH_MEAN_RGB = np.array([0.485, 0.456, 0.406], np.float32)
+TORCH_STD_RGB = np.array([0.229, 0.224, 0.225], np.float32)
+
+
+def to_raw(pixels: Pixels) -> Pixels:
+    """The pixels as they are, in 0..255."""
+    return pixels * 1.0
+
+
+def to_unit(pixels: Pixels) -> Pixels:
+    """Pixels in [0, 1]."""
+    return pixels / 255.0
+
+
+def to_tf(pixels: Pixels) -> Pixels:
+    """Pixels in [-1, 1]: Keras's mode "tf"."""
+    return pixels / 127.5 - 1.0
+
+
+def to_caffe(pixels: Pixels) -> Pixels:
+    """Blue, green, red with ImageNet's mean subtracted, not scaled: Keras's mode "caffe"."""
+    return swap_channels(pixels) - CAFFE_MEAN_BGR
+
+
+def to_torch(pixels: Pixels) -> Pixels:
+    """Pixels in [0, 1], standardised with ImageNet's mean and deviation: Keras's mode "torch"."""
+    return (to_unit(pixels) - TORCH_MEAN_RGB) / TORCH_STD_RGB
+
+
+def swap_channels(pixels: Pixels) -> Pixels:
+    """The channels in the opposite order."""
+    return pixels[..., ::-1]
+
+
+STEPS: dict[str, Mode] = {
+    "raw": to_raw,
+    "unit": to_unit,
+    "tf": to_tf,
+    "caffe": to_caffe,
+    "torch": to_torch,
+    "swap": swap_channels,
+}
+
+# What the step is called that a backbone's own `preprocess_input` does.
+NATIVE_STEP = {"caffe": "caffe", "tf": "tf", "torch": "torch", "identity": "raw"}
+
+MODES = {
+    "native": "the right one for the backbone, as the registry has it",
+    "unit": "x/255, in [0, 1]",
+    "raw": "0..255, untouched",
+    "tf": "x/127.5 - 1, in [-1, 1]",
+    "caffe": "BGR, ImageNet mean subtracted",
+    "torch": "x/255, ImageNet mean and deviation",
+    "double": "x/255, then native: the double-rescaling mistake",
+    "bgr": "native on swapped channels",
+}
+
+
+def resolve_mode(mode: str, native: str) -> tuple[str, ...]:
+    """The steps of a mode for a backbone; two modes with equal steps give equal features.
+
+    Args:
+        mode: A key of `MODES`.
+        native: What the backbone's `preprocess_input` does: caffe, tf, torch or identity.
+
+    Raises:
+        UnknownNameError: There is no such mode.
+    """
+    if mode not in MODES:
+        raise UnknownNameError("mode", mode, MODES)
+    right = NATIVE_STEP[native]
+    if mode == "native":
+        return (right,)
+    if mode == "double":
+        return ("unit",) if right == "raw" else ("unit", right)
+    if mode == "bgr":
+        return ("swap", right)
+    return (mode,)
+
+
+def apply_steps(steps: tuple[str, ...], pixels: Pixels) -> Pixels:
+    """The pixels after every step; the caller's array is not changed."""
+    for step in steps:
+        pixels = STEPS[step](pixels)
+    return pixels
+
+
+# TensorFlow's antialias has no effect on nearest-neighbour interpolation, so there is no fifth name.
+RESIZERS: dict[str, tuple[str, bool]] = {
+    "bilinear": ("bilinear", False),
+    "bilinear-antialias": ("bilinear", True),
+    "bicubic": ("bicubic", False),
+    "bicubic-antialias": ("bicubic", True),
+    "nearest": ("nearest", False),
+}
+CROPS = {
+    "squash": "the whole image, its aspect ratio changed",
+    "crop": "the largest centred square",
+}
+
+
+def resize_images(images: Pixels, *, size_px: int, resize: str, crop: str) -> Pixels:
+    """Images brought to the network's input size and to three channels.
+
+    Args:
+        images: Tensor `(n, height, width, channels)` uint8 with one or three channels.
+        size_px: Side of the square result.
+        resize: A key of `RESIZERS`.
+        crop: A key of `CROPS`.
+
+    Returns:
+        Tensor `(n, size_px, size_px, 3)` float32 in 0..255; bicubic may overshoot a little. Images that have
+        the size already keep their pixels.
+    """
+    import tensorflow as tf
+
+    method, antialias = RESIZERS[resize]
+    square = _centre_square(images) if crop == "crop" else images
+    if tuple(square.shape[1:3]) == (size_px, size_px):
+        resized = tf.cast(square, tf.float32)
+    else:
+        resized = tf.cast(tf.image.resize(square, (size_px, size_px), method, antialias=antialias), tf.float32)
+    return tf.image.grayscale_to_rgb(resized) if images.shape[-1] == 1 else resized
+
+
+def _centre_square(images: Pixels) -> Pixels:
+    import tensorflow as tf
+
+    height, width = images.shape[1:3]
+    if height is None or width is None:
+        height, width = tf.unstack(tf.shape(images)[1:3])
+        side = tf.minimum(height, width)
+    else:
+        side = min(height, width)
+    return tf.image.crop_to_bounding_box(images, (height - side) // 2, (width - side) // 2, side, side)
+
+
+def check_resizing(resize: str, crop: str) -> None:
+    """Refuse unknown names of interpolation and crop.
+
+    Raises:
+        UnknownNameError: `resize` or `crop` is unknown.
+    """
+    if resize not in RESIZERS:
+        raise UnknownNameError("resize", resize, RESIZERS)
+    if crop not in CROPS:
+        raise UnknownNameError("crop", crop, CROPS)

@@ -1,0 +1,82 @@
+"""What made a number: versions, machine and commit, read without importing TensorFlow."""
+
+import functools
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import benchmark
+
+
+def installed_version(distribution: str) -> str:
+    """The version of an installed distribution, or an empty text where it is not installed."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def framework_versions() -> dict[str, str]:
+    """The Keras and TensorFlow versions, by the names of their ledger columns."""
+    return {
+        "keras_version": installed_version("keras"),
+        "tensorflow_version": installed_version("tensorflow"),
+    }
+
+
+def minor_version(version: str) -> str:
+    """The first two parts of a version: `3.15.1` gives `3.15`."""
+    return ".".join(version.split(".")[:2])
+
+
+@functools.cache
+def environment() -> dict[str, str | int]:
+    """The columns of a row that depend only on where it runs."""
+    return {
+        "harness_version": benchmark.__version__,
+        "git_commit": git_commit(),
+        **framework_versions(),
+        "python_version": platform.python_version(),
+        "platform": f"{platform.system()}-{platform.machine()}",
+        "cpu": cpu_name(),
+        "cpu_count": usable_cpus(),
+    }
+
+
+def git_commit() -> str:
+    """The commit of the harness's own checkout, `+dirty` added when its code is changed; empty outside one."""
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return ""
+    commit = _git(root, "rev-parse", "HEAD")
+    changed = _git(root, "status", "--porcelain", "--", "benchmark", "backbones.toml", "recipes")
+    return f"{commit}+dirty" if commit and changed else commit
+
+
+def _git(root: Path, *arguments: str) -> str:
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""
+
+
+def cpu_name() -> str:
+    """The processor's name as the system gives it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def usable_cpus() -> int:
+    """How many cores this process may use, which in a container can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,179 @@
+"""Recipes: a TOML file read into a `Sweep` record."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from benchmark.errors import ConfigError, UnknownNameError
+from benchmark.registry import read_toml, shipped_path
+from benchmark.storage import digest_of_text
+
+Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+
+TOP_LEVEL = frozenset({"name", "description", "grid", "published"})
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+_R = TypeVar("_R", bound=_Record)
+
+
+class DenseOptions(_Record):
+    """The head of most tutorials and how it is trained.
+
+    Attributes:
+        units: Width of the hidden layer.
+        dropout: Share of its outputs dropped while training.
+        epochs: At most so many; training stops early on the validation loss.
+        patience: Epochs without a better validation loss before it stops.
+        batch_size: Images a step.
+        learning_rate: Of Adam.
+    """
+
+    units: Positive = 256
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    epochs: Positive = 20
+    patience: Positive = 3
+    batch_size: Positive = 128
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+
+
+class Grid(_Record):
+    """One block of a sweep: every combination of its lists is a cell.
+
+    Attributes:
+        backbones: Names or shell patterns.
+        datasets: Names as the command line takes them.
+        modes: Preprocessing modes.
+        strategies: How the head comes to its weights.
+        heads: What is trained on the features.
+        seeds: Each draws its own train/validation split and initial weights.
+        input_size_px: Side of the network's input; the registry's size where it is not given.
+        resize: Interpolation.
+        crop: `squash` changes the aspect ratio, `crop` takes the largest centred square.
+        precision: Of the backbone's arithmetic.
+        limit: A stratified subset of so many images of the dataset.
+        classes: Only these classes of the dataset.
+        max_bad_images: How many undecodable images of a folder may be left out.
+        val_fraction: Share of the training images set aside for choices, where the dataset has no split for it.
+        dense: Options of the head `dense`.
+    """
+
+    backbones: Names = ("MobileNetV2-dogs",)
+    datasets: Names = ("digits",)
+    modes: Names = ("native",)
+    strategies: Names = ("probe",)
+    heads: Names = ("linear",)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, strict=False)] = (0,)
+    input_size_px: Positive | None = None
+    resize: str = "bilinear"
+    crop: str = "squash"
+    precision: Literal["float32", "bfloat16"] = "float32"
+    limit: Positive | None = None
+    classes: Names | None = None
+    max_bad_images: Annotated[int, Field(ge=0)] = 0
+    val_fraction: Fraction = 0.1
+    dense: DenseOptions = DenseOptions()
+
+
+class Published(_Record):
+    """A figure from a report, to stand beside the measured one."""
+
+    dataset: str
+    backbone: str
+    strategy: str = "probe"
+    mode: str = "native"
+    head: str | None = None
+    metric: str = "accuracy"
+    value: float
+    note: str = ""
+
+
+class Sweep(_Record):
+    """A recipe: what to run, and what others published for it.
+
+    Attributes:
+        name: Also the name of its folder in `results/`.
+        sha256: Of the recipe file's text; empty for a sweep given on the command line.
+    """
+
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*$")]
+    description: str = ""
+    grid: Annotated[tuple[Grid, ...], Field(min_length=1)]
+    published: tuple[Published, ...] = ()
+    sha256: str = ""
+
+
+def recipe_paths() -> dict[str, Path]:
+    """The shipped recipes by name."""
+    return {path.stem: path for path in sorted(shipped_path("recipes").glob("*.toml"))}
+
+
+def find_recipe(recipe: str) -> Path:
+    """The file of a recipe given by path or by the name of a shipped one.
+
+    Raises:
+        UnknownNameError: It is neither.
+    """
+    path = Path(recipe)
+    if path.suffix == ".toml":
+        return path
+    shipped = recipe_paths()
+    if recipe not in shipped:
+        raise UnknownNameError("recipe", recipe, shipped)
+    return shipped[recipe]
+
+
+def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Sweep:
+    """The sweep that a recipe file describes.
+
+    Keys at the top of the file are defaults of every `[[grid]]` table.
+
+    Args:
+        path: The TOML file.
+        overrides: Keys of `Grid` that replace those of the file.
+
+    Raises:
+        ConfigError: An unknown key, a missing key or a wrong value.
+    """
+    content = read_toml(path)
+    defaults = {key: value for key, value in content.items() if key not in TOP_LEVEL}
+    tables = content.get("grid", [{}])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError(f"{path}: grid must be tables, each headed [[grid]].")
+    grids = tuple(
+        _validated(Grid, path, f"grid {number}", {**defaults, **table, **(overrides or {})})
+        for number, table in enumerate(tables, start=1)
+    )
+    published = tuple(
+        _validated(Published, path, f"published {number}", table)
+        for number, table in enumerate(content.get("published", []), start=1)
+    )
+    head = {key: content[key] for key in ("name", "description") if key in content}
+    sha256 = digest_of_text(path.read_text(encoding="utf-8"))
+    return _validated(Sweep, path, "top", {**head, "grid": grids, "published": published, "sha256": sha256})
+
+
+def sweep_of_options(name: str, options: Mapping[str, Any]) -> Sweep:
+    """The sweep of one grid that the command line's options describe.
+
+    Raises:
+        ConfigError: A value is not what its option takes.
+    """
+    source = Path("the command line")
+    return _validated(Sweep, source, "options", {"name": name, "grid": (_validated(Grid, source, "options", options),)})
+
+
+def _validated(kind: type[_R], path: Path, table: str, values: Mapping[str, Any]) -> _R:
+    try:
+        return kind(**values)
+    except ValidationError as error:
+        raise ConfigError.from_validation(path, table, error.errors()) from error
+    except TypeError as error:
+        raise ConfigError(f"{path}, table [{table}]: {error}.") from error

@@ -1,0 +1,186 @@
+"""The registry: `backbones.toml` read into `Backbone` records."""
+
+import fnmatch
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError
+
+NativeMode = Literal["caffe", "tf", "torch", "identity"]
+NATIVE_MODES: tuple[str, ...] = get_args(NativeMode)
+
+REGISTRY_FILE = "backbones.toml"
+SHIPPED = Path(__file__).parent / "data"
+CHECKOUT = Path(__file__).parents[1]
+
+FilePath = Annotated[str, StringConstraints(pattern=r"^file:.+")]
+WheelMember = Annotated[str, StringConstraints(pattern=r"^pypi:[^=/]+==[^=/]+/.+")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Backbone(BaseModel):
+    """One table of the registry: what a network is, what its pixels must look like, where its weights are.
+
+    Attributes:
+        name: The table's name.
+        folder: Where the registry file lies; `file:` paths are relative to it.
+        application: Constructor in `keras.applications`; or
+        builder: `"package.module:function"` that takes `input_shape` and returns a Keras model; or
+        model: `"file:PATH"` of a whole saved Keras model.
+        preprocess: Module of `keras.applications` whose `preprocess_input` is the right one.
+        mode: What that function does to pixels in 0..255.
+        input_size_px: Side of the square input the weights were trained for.
+        min_size_px: Smallest side the network can be built for.
+        feature_dim: Width of the features after global average pooling.
+        params_backbone: Parameters without the classifier head.
+        flops_g: Floating-point operations of one image at `input_size_px`, in 1e9 (a multiply-add is two).
+        weights: `"imagenet"`, `"random"`, `"file:PATH"` or `"pypi:NAME==VERSION/MEMBER"`.
+        weights_sha256: Checksum of the weights file; required for `pypi:`.
+        weights_group: Prefix of the HDF5 paths that belong to the backbone; the others are ignored.
+        weights_match: Arrays go to layers of the same name, or layer after layer in the file's order.
+        weights_graph: `"imagenet"` when the file was saved from the graph that Keras builds for
+            `weights="imagenet"` (EfficientNetB0 to B7 differ, see `backbones.build`).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str
+    folder: Path
+    application: str | None = None
+    builder: Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")] | None = None
+    model: FilePath | None = None
+    preprocess: str | None = None
+    mode: NativeMode
+    input_size_px: Annotated[int, Field(ge=1)]
+    min_size_px: Annotated[int, Field(ge=1)] = 1
+    feature_dim: Annotated[int, Field(ge=1)] | None = None
+    params_backbone: Annotated[int, Field(ge=0)] | None = None
+    flops_g: Annotated[float, Field(gt=0)] | None = None
+    weights: Literal["imagenet", "random"] | FilePath | WheelMember = "imagenet"
+    weights_sha256: Sha256 | None = None
+    weights_group: str = ""
+    weights_match: Literal["name", "order"] = "name"
+    weights_graph: Literal["imagenet", "plain"] = "plain"
+
+    @model_validator(mode="after")
+    def _has_one_network(self) -> "Backbone":
+        if sum(source is not None for source in (self.application, self.builder, self.model)) != 1:
+            raise ValueError("give exactly one of application, builder and model")
+        if self.weights.startswith("pypi:") and self.weights_sha256 is None:
+            raise ValueError("weights from pypi: need weights_sha256")
+        if self.weights == "imagenet" and self.application is None:
+            raise ValueError('weights = "imagenet" needs application')
+        return self
+
+    @property
+    def build_facts(self) -> dict[str, Any]:
+        """The facts that can change the network or where its weights go, for feature keys."""
+        kept = {"application", "builder", "model", "weights_group", "weights_match", "weights_graph"}
+        return self.model_dump(mode="json", include=kept, exclude_defaults=True)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Every fact that can change a number, for cell keys."""
+        informative = {"folder", "flops_g", "params_backbone", "feature_dim"}
+        return self.model_dump(mode="json", exclude=informative, exclude_defaults=True)
+
+
+Registry = Mapping[str, Backbone]
+
+
+def shipped_path(name: str) -> Path:
+    """A file or folder that comes with the project: inside the wheel, or at the top of a checkout."""
+    packaged = SHIPPED / name
+    return packaged if packaged.exists() else CHECKOUT / name
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The content of a TOML file.
+
+    Raises:
+        ConfigError: The file is missing, unreadable or no TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
+
+
+def read_registry(path: Path) -> dict[str, Backbone]:
+    """The backbones of one registry file, in its order.
+
+    Raises:
+        ConfigError: A table has an unknown key, a missing key or a wrong value.
+    """
+    backbones = {}
+    for name, table in read_toml(path).items():
+        if not isinstance(table, dict):
+            raise ConfigError(f"{path}: {name!r} stands outside a table; expected one table a backbone, [{name}].")
+        try:
+            backbones[name] = Backbone(**{**table, "name": name, "folder": path.resolve().parent})
+        except ValidationError as error:
+            raise ConfigError.from_validation(path, name, error.errors()) from error
+    return backbones
+
+
+def load_registry(extra: Sequence[Path] = ()) -> Registry:
+    """All backbones: those of `./backbones.toml`, or else the shipped ones, then those of the files in `extra`.
+
+    A later file replaces an entry of the same name.
+    """
+    local = Path(REGISTRY_FILE)
+    backbones = read_registry(local if local.exists() else shipped_path(REGISTRY_FILE))
+    for path in extra:
+        backbones |= read_registry(path)
+    return backbones
+
+
+def select_names(kind: str, patterns: Iterable[str], known: Iterable[str]) -> list[str]:
+    """The known names that match, in the order of the patterns, each once.
+
+    Args:
+        kind: What a name stands for, used in the message.
+        patterns: Names or shell patterns such as `EfficientNet*`.
+        known: All names.
+
+    Raises:
+        UnknownNameError: A pattern matches nothing.
+    """
+    names = list(known)
+    chosen: dict[str, None] = {}
+    for pattern in patterns:
+        matches = fnmatch.filter(names, pattern)
+        if not matches:
+            raise UnknownNameError(kind, pattern, names)
+        chosen.update(dict.fromkeys(matches))
+    return list(chosen)
+
+
+def get_backbone(registry: Registry, name: str) -> Backbone:
+    """The record of that name.
+
+    Raises:
+        UnknownNameError: There is none.
+    """
+    if name not in registry:
+        raise UnknownNameError("backbone", name, registry)
+    return registry[name]
+
+
+def check_input_size(backbone: Backbone, size_px: int) -> None:
+    """Refuse a size the network cannot be built for.
+
+    Raises:
+        BenchmarkError: `size_px` is below the minimum.
+    """
+    if size_px < backbone.min_size_px:
+        raise BenchmarkError(
+            f"{backbone.name} needs an input of at least {backbone.min_size_px} px, got {size_px} px: "
+            f"choose a larger --input-size (it was trained at {backbone.input_size_px} px)."
+        )

@@ -1,0 +1,273 @@
+"""Heads: what a probe trains on the features. Each chooses on the validation images only."""
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
+
+from benchmark.errors import UnknownNameError
+from benchmark.recipes import DenseOptions
+
+Features = NDArray[np.float32]
+Labels = NDArray[np.int64]
+
+# Inverse strength of the penalty of `linear`, strongest penalty first, so that each fit starts from the last one.
+LINEAR_C = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+LINEAR_MAX_ITERATIONS = 200
+LINEAR_TOLERANCE = 1e-3
+# Penalty of `ridge` on standardised features, as a share of the number of training images.
+RIDGE_PENALTIES = tuple(10.0**exponent for exponent in range(-6, 2))
+KNN_NEIGHBOURS = 20
+SMALLEST_DEVIATION = 1e-6
+SCORED_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class HeadData:
+    """What a head may look at.
+
+    Attributes:
+        train: `(n, d)` features to fit.
+        train_labels: `(n,)`.
+        val: `(m, d)` features to choose by.
+        val_labels: `(m,)`.
+        n_classes: Number of classes `k`.
+    """
+
+    train: Features
+    train_labels: Labels
+    val: Features
+    val_labels: Labels
+    n_classes: int
+
+
+@dataclass(frozen=True)
+class HistoryPoint:
+    """One number of one epoch of one stage of training; also a choice that was made, as epoch 0."""
+
+    stage: str
+    epoch: int
+    split: str
+    metric: str
+    value: float
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A trained head.
+
+    Attributes:
+        scores: From `(n, d)` features to `(n, k)` float32; the greatest is the predicted class.
+        are_probabilities: Whether the scores are a probabilistic model's.
+        n_params: Numbers that were trained; zero for `knn`.
+        epochs: Passes over the training features; None where the solver has no epochs.
+        history: Learning curves and choices.
+    """
+
+    scores: Callable[[Features], Features]
+    are_probabilities: bool
+    n_params: int
+    epochs: int | None = None
+    history: tuple[HistoryPoint, ...] = field(default=())
+
+
+def fit_linear(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
+    """Multinomial logistic regression on standardised features, its L2 penalty chosen on validation.
+
+    Solved by scikit-learn's L-BFGS along a path of ever weaker penalties, each started from the last solution;
+    the path ends when the validation accuracy has fallen twice in a row.
+    """
+    scale = _standardiser(data.train)
+    train, val = scale(data.train), scale(data.val)
+    model = LogisticRegression(max_iter=LINEAR_MAX_ITERATIONS, tol=LINEAR_TOLERANCE, warm_start=True)
+    best_accuracy, best_c, coefficients, n_worse = -1.0, 0.0, None, 0
+    history = []
+    for c in LINEAR_C:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # more iterations do not help a probe
+            model.set_params(C=c).fit(train, data.train_labels)
+        accuracy = float(np.mean(_linear_scores(model, val).argmax(axis=1) == data.val_labels))
+        history.append(HistoryPoint("head", 0, "val", f"accuracy at C={c:g}", accuracy))
+        if accuracy > best_accuracy:
+            best_accuracy, best_c, n_worse = accuracy, c, 0
+            coefficients = (model.coef_.copy(), model.intercept_.copy())
+        else:
+            n_worse += 1
+            if n_worse == 2:
+                break
+    assert coefficients is not None
+    model.coef_, model.intercept_ = coefficients
+    history.append(HistoryPoint("head", 0, "val", "chosen C", best_c))
+    return FittedHead(
+        scores=lambda features: _linear_scores(model, scale(features)),
+        are_probabilities=True,
+        n_params=_n_linear_params(data),
+        history=tuple(history),
+    )
+
+
+def fit_ridge(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
+    """Ridge regression onto one-hot classes from standardised features, its penalty chosen on validation.
+
+    With the eigenvectors `V` and eigenvalues `e` of `X'X` the weights of every penalty `a` are
+    `V diag(1 / (e + a)) V' X'Y`, so all penalties cost little more than one.
+    """
+    scale = _standardiser(data.train)
+    train, val = scale(data.train), scale(data.val)                           # (n, d), (m, d)
+    one_hot = np.eye(data.n_classes, dtype=np.float32)[data.train_labels]     # (n, k)
+    intercept = one_hot.mean(axis=0)
+    gram = (train.T @ train).astype(np.float64)                               # (d, d)
+    eigenvalues, vectors = linalg.eigh(gram, overwrite_a=True)
+    projected = vectors.T @ (train.T @ (one_hot - intercept))                 # (d, k)
+    history, candidates = [], []
+    for share in RIDGE_PENALTIES:
+        penalty = share * len(train)
+        weights = (vectors @ (projected / (np.maximum(eigenvalues, 0.0) + penalty)[:, np.newaxis])).astype(np.float32)
+        accuracy = float(np.mean((val @ weights + intercept).argmax(axis=1) == data.val_labels))
+        history.append(HistoryPoint("head", 0, "val", f"accuracy at penalty={share:g}n", accuracy))
+        candidates.append((accuracy, share, weights))
+    # Of equally good penalties the strongest, which generalises best.
+    _, chosen, weights = max(candidates, key=lambda candidate: candidate[:2])
+    history.append(HistoryPoint("head", 0, "val", "chosen penalty share", chosen))
+    return FittedHead(
+        scores=lambda features: scale(features) @ weights + intercept,
+        are_probabilities=False,
+        n_params=_n_linear_params(data),
+        history=tuple(history),
+    )
+
+
+def fit_knn(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
+    """Votes of the 20 training images with the most similar features (cosine).
+
+    Between vectors of length one the Euclidean order is the cosine order, and scikit-learn's search is faster
+    for it.
+    """
+    model = KNeighborsClassifier(min(KNN_NEIGHBOURS, len(data.train)), algorithm="brute")
+    model.fit(_unit_length(data.train), data.train_labels)
+    return FittedHead(
+        scores=lambda features: model.predict_proba(_unit_length(features)).astype(np.float32),
+        are_probabilities=False,
+        n_params=0,
+    )
+
+
+def fit_dense(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
+    """Dense(relu) -> Dropout -> Dense(softmax) trained by Adam on the features as they are: most tutorials' head.
+
+    Training stops early on the validation loss and keeps the best weights.
+    """
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    model = keras.Sequential(
+        [
+            keras.layers.Input((data.train.shape[1],)),
+            keras.layers.Dense(options.units, activation="relu"),
+            keras.layers.Dropout(options.dropout),
+            keras.layers.Dense(data.n_classes, activation="softmax"),
+        ]
+    )
+    model.compile(
+        optimizer=keras.optimizers.Adam(options.learning_rate),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        jit_compile=False,  # compiling takes longer than training so small a network
+    )
+    log = model.fit(
+        data.train,
+        data.train_labels,
+        validation_data=(data.val, data.val_labels),
+        epochs=options.epochs,
+        batch_size=options.batch_size,
+        callbacks=[keras.callbacks.EarlyStopping(patience=options.patience, restore_best_weights=True)],
+        verbose=0,
+    )
+    return FittedHead(
+        scores=lambda features: _dense_scores(model, features),
+        are_probabilities=True,
+        n_params=int(model.count_params()),
+        epochs=len(log.epoch),
+        history=tuple(_learning_curves(log.history)),
+    )
+
+
+def _dense_scores(model: Any, features: Features) -> Features:
+    # Called directly: model.predict would compile a function of its own for every number of images.
+    chunks = range(0, len(features), SCORED_AT_ONCE)
+    return np.concatenate([np.asarray(model(features[start : start + SCORED_AT_ONCE])) for start in chunks])
+
+
+def _learning_curves(curves: dict[str, list[float]]) -> list[HistoryPoint]:
+    points = []
+    for key, values in curves.items():
+        split = "val" if key.startswith("val_") else "train"
+        metric = key.removeprefix("val_")
+        points += [HistoryPoint("head", epoch, split, metric, float(value)) for epoch, value in enumerate(values, 1)]
+    return points
+
+
+HeadFitter = Callable[[HeadData, int, DenseOptions], FittedHead]
+
+HEADS: dict[str, HeadFitter] = {
+    "linear": fit_linear,
+    "ridge": fit_ridge,
+    "knn": fit_knn,
+    "dense": fit_dense,
+}
+
+
+def check_head(head: str) -> None:
+    """Refuse a head that does not exist.
+
+    Raises:
+        UnknownNameError: There is no such head.
+    """
+    if head not in HEADS:
+        raise UnknownNameError("head", head, HEADS)
+
+
+def describe_heads() -> dict[str, str]:
+    """What each head is: the first line of its fitter's docstring."""
+    return {name: (fitter.__doc__ or "").splitlines()[0] for name, fitter in HEADS.items()}
+
+
+def count_head_params(head: str, feature_dim: int, n_classes: int, options: DenseOptions) -> int:
+    """Numbers that a head trains, without training it."""
+    if head == "knn":
+        return 0
+    if head == "dense":
+        return (feature_dim + 1) * options.units + (options.units + 1) * n_classes
+    return (feature_dim + 1) * n_classes
+
+
+def _n_linear_params(data: HeadData) -> int:
+    return (data.train.shape[1] + 1) * data.n_classes
+
+
+def _linear_scores(model: LogisticRegression, features: Features) -> Features:
+    scores: Features = model.predict_proba(features).astype(np.float32)
+    return scores
+
+
+def _standardiser(train: Features) -> Callable[[Features], Features]:
+    """A function that subtracts the training mean and divides by the training deviation.
+
+    Training statistics only: test statistics would leak the split.
+    """
+    mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
+    deviation = np.maximum(train.std(axis=0, dtype=np.float64), SMALLEST_DEVIATION).astype(np.float32)
+    return lambda features: (features - mean) / deviation
+
+
+def _unit_length(features: Features) -> Features:
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    unit: Features = features / np.maximum(lengths, SMALLEST_DEVIATION)
+    return unit

@@ -1,0 +1,67 @@
+"""The probe: the backbone is frozen, and a head is trained on its features."""
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.datasets import Partition
+from benchmark.metrics import accuracy
+from benchmark.recipes import DenseOptions
+from benchmark.strategies.heads import HEADS, FittedHead, HeadData
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """What training and testing one head gave.
+
+    Attributes:
+        head: The trained head.
+        scores: `(n, k)` float32 of the test images.
+        train_accuracy: 0..1; None for `knn`, which finds each training image itself.
+        val_accuracy: 0..1.
+        train_s: Seconds to read the features and fit.
+        eval_s: Seconds to score validation, training and test images.
+    """
+
+    head: FittedHead
+    scores: NDArray[np.float32]
+    train_accuracy: float | None
+    val_accuracy: float
+    train_s: float
+    eval_s: float
+
+
+def run_probe(
+    features: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    split: Partition,
+    *,
+    n_classes: int,
+    head: str,
+    seed: int,
+    options: DenseOptions,
+) -> ProbeResult:
+    """Train a head on the train split, choose on val, score test.
+
+    Args:
+        features: `(n, d)` float32 of all images.
+        labels: `(n,)` of all images.
+        split: Which image is in which split.
+        n_classes: Number of classes.
+        head: A key of `HEADS`.
+        seed: Of initial weights and the order of the images.
+        options: Of the head `dense`.
+    """
+    started = time.perf_counter()
+    data = HeadData(features[split.train], labels[split.train], features[split.val], labels[split.val], n_classes)
+    fitted = HEADS[head](data, seed, options)
+    train_s = time.perf_counter() - started
+
+    started = time.perf_counter()
+    scores = fitted.scores(features[split.test])
+    val_accuracy = accuracy(data.val_labels, fitted.scores(data.val).argmax(axis=1))
+    is_memory = fitted.n_params == 0
+    train_accuracy = None if is_memory else accuracy(data.train_labels, fitted.scores(data.train).argmax(axis=1))
+    return ProbeResult(fitted, scores, train_accuracy, val_accuracy, train_s, time.perf_counter() - started)

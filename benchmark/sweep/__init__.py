@@ -1,0 +1,1 @@
+"""Sweeps: the cells of a recipe, what is still to do, and the processes that do it."""

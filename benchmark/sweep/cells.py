@@ -1,0 +1,192 @@
+"""Cells: the points of a sweep's grid, and the keys that tell whether one was done."""
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.backbones.sources import weights_identity
+from benchmark.datasets.catalog import check_dataset_name
+from benchmark.features.cache import cache_key
+from benchmark.preprocessing import MODES, check_resizing, resolve_mode
+from benchmark.provenance import framework_versions, minor_version
+from benchmark.recipes import DenseOptions, Grid, Sweep
+from benchmark.registry import Backbone, Registry, check_input_size, get_backbone, select_names
+from benchmark.strategies.heads import HEADS
+
+STRATEGIES = ("probe",)
+
+
+@dataclass(frozen=True)
+class DatasetRequest:
+    """A dataset as a recipe asks for it."""
+
+    name: str
+    limit: int | None = None
+    classes: tuple[str, ...] | None = None
+    max_bad_images: int = 0
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid: everything a run needs to know except where its files are."""
+
+    backbone: Backbone
+    dataset: DatasetRequest
+    mode: str
+    strategy: str
+    head: str
+    seed: int
+    input_size_px: int
+    resize: str
+    crop: str
+    precision: str
+    val_fraction: float
+    dense: DenseOptions
+    network: str = ""
+    augment: str = ""
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """What the mode does for this backbone."""
+        return resolve_mode(self.mode, self.backbone.mode)
+
+    @property
+    def dataset_label(self) -> str:
+        """The dataset as the ledger writes it."""
+        return f"{self.dataset.name}@{self.dataset.limit}" if self.dataset.limit else self.dataset.name
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The ledger columns that name this cell."""
+        return {
+            "backbone": self.backbone.name,
+            "dataset": self.dataset_label,
+            "mode": self.mode,
+            "strategy": self.strategy,
+            "head": self.head,
+            "network": self.network,
+            "input_size_px": self.input_size_px,
+            "resize": self.resize,
+            "crop": self.crop,
+            "augment": self.augment,
+            "precision": self.precision,
+            "seed": self.seed,
+        }
+
+    def __str__(self) -> str:
+        return (
+            f"{self.backbone.name} {self.dataset_label} {self.mode} {self.strategy} {self.head} "
+            f"{self.input_size_px} px seed {self.seed}"
+        )
+
+
+def expand(sweep: Sweep, registry: Registry) -> list[Cell]:
+    """The cells of a sweep, each once, in an order that keeps those together which share work.
+
+    Raises:
+        BenchmarkError: A name is unknown, or a size is too small for its backbone.
+    """
+    cells = dict.fromkeys(itertools.chain.from_iterable(_cells_of_grid(grid, registry) for grid in sweep.grid))
+    return list(cells)
+
+
+def _cells_of_grid(grid: Grid, registry: Registry) -> Iterable[Cell]:
+    check_resizing(grid.resize, grid.crop)
+    for dataset in grid.datasets:
+        check_dataset_name(dataset)
+    axes = itertools.product(
+        select_names("backbone", grid.backbones, registry),
+        grid.datasets,
+        select_names("mode", grid.modes, MODES),
+        select_names("strategy", grid.strategies, STRATEGIES),
+        select_names("head", grid.heads, HEADS),
+        grid.seeds,
+    )
+    for name, dataset, mode, strategy, head, seed in axes:
+        backbone = get_backbone(registry, name)
+        size_px = grid.input_size_px or backbone.input_size_px
+        check_input_size(backbone, size_px)
+        yield Cell(
+            backbone=backbone,
+            dataset=DatasetRequest(dataset, grid.limit, grid.classes, grid.max_bad_images),
+            mode=mode,
+            strategy=strategy,
+            head=head,
+            seed=seed,
+            input_size_px=size_px,
+            resize=grid.resize,
+            crop=grid.crop,
+            precision=grid.precision,
+            val_fraction=grid.val_fraction,
+            dense=grid.dense,
+        )
+
+
+def feature_facts(cell: Cell, dataset_fingerprint: str) -> dict[str, Any]:
+    """Everything that can change a feature of this cell, for the key of the feature cache."""
+    return {
+        "backbone": cell.backbone.name,
+        "build": cell.backbone.build_facts,
+        "weights": weights_identity(cell.backbone),
+        "dataset": cell.dataset_label,
+        "dataset_fingerprint": dataset_fingerprint,
+        "input_size_px": cell.input_size_px,
+        "steps": list(cell.steps),
+        "resize": cell.resize,
+        "crop": cell.crop,
+        "precision": cell.precision,
+        **{name: minor_version(version) for name, version in framework_versions().items()},
+    }
+
+
+def cell_key(cell: Cell, dataset_fingerprint: str) -> str:
+    """The key of everything that can change this cell's numbers: 32 hexadecimal digits."""
+    options = {"dense": cell.dense.model_dump()} if cell.head == "dense" else {}
+    return cache_key(
+        {
+            "features": feature_facts(cell, dataset_fingerprint),
+            "registry": cell.backbone.facts,
+            **cell.columns,
+            "val_fraction": cell.val_fraction,
+            **options,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Job:
+    """The cells that share a backbone, a dataset and a size, done by one process.
+
+    Attributes:
+        cells: What to do, cells of one view next to each other.
+        keys: The key of each cell.
+        recipe_sha256: For the rows.
+    """
+
+    cells: tuple[Cell, ...]
+    keys: tuple[str, ...]
+    recipe_sha256: str
+
+
+def group_into_jobs(cells: Iterable[tuple[Cell, str]], recipe_sha256: str) -> list[Job]:
+    """Jobs in the order of their first cells.
+
+    Args:
+        cells: Each with its key.
+        recipe_sha256: For the rows.
+    """
+    groups: dict[Any, list[tuple[Cell, str]]] = {}
+    for cell, key in cells:
+        groups.setdefault((cell.backbone.name, cell.dataset, cell.input_size_px), []).append((cell, key))
+    jobs = []
+    for group in groups.values():
+        # Stable: the order of the grid stays within a view.
+        ordered = sorted(group, key=lambda pair: view_key(pair[0]))
+        jobs.append(Job(tuple(cell for cell, _ in ordered), tuple(key for _, key in ordered), recipe_sha256))
+    return jobs
+
+
+def view_key(cell: Cell) -> tuple[str, ...]:
+    """What cells must agree in, beyond their job, to share one pass over the images."""
+    return (cell.precision, cell.resize, cell.crop, *cell.steps)

@@ -1,0 +1,166 @@
+"""What of a sweep is done, failed, missing or stale, and why."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+
+from benchmark.datasets import load_dataset
+from benchmark.errors import BenchmarkError, DownloadError
+from benchmark.ledger import DONE, FAILED, IDENTITY, Ledger
+from benchmark.provenance import framework_versions, minor_version
+from benchmark.recipes import Sweep
+from benchmark.registry import Registry
+from benchmark.sweep.cells import Cell, DatasetRequest, cell_key, expand
+
+MISSING = "missing"
+STALE = "stale"
+
+WHEN = ("missing", "failed", "always")
+
+ScanProgress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell and where it stands.
+
+    Attributes:
+        cell: The cell.
+        key: Its key; empty where it cannot be known because the dataset cannot be read.
+        state: done, failed, missing or stale.
+        reason: Why it is stale, or how it failed.
+        dataset_fingerprint: Empty where the dataset cannot be read.
+        n_images: Images that its features need.
+        n_classes: Of its dataset.
+        obstacle: Why its dataset cannot be had, if so.
+    """
+
+    cell: Cell
+    key: str
+    state: str
+    reason: str = ""
+    dataset_fingerprint: str = ""
+    n_images: int = 0
+    n_classes: int = 0
+    obstacle: BenchmarkError | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a sweep with their states."""
+
+    sweep: Sweep
+    cells: tuple[PlannedCell, ...]
+    bad_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of cells in each state."""
+        return dict(Counter(planned.state for planned in self.cells))
+
+    def to_run(self, when: str) -> list[PlannedCell]:
+        """The cells that a run does now.
+
+        Args:
+            when: `missing` (stale ones too), `failed`, or `always`.
+        """
+        states = {"missing": {MISSING, STALE}, "failed": {FAILED}, "always": {DONE, FAILED, MISSING, STALE}}[when]
+        return [planned for planned in self.cells if planned.state in states]
+
+
+@dataclass(frozen=True)
+class _DatasetFacts:
+    fingerprint: str
+    n_images: int
+    n_classes: int
+    bad_files: tuple[str, ...]
+
+
+def make_plan(sweep: Sweep, registry: Registry, ledger: Ledger, on_scan: ScanProgress | None = None) -> Plan:
+    """The cells of a sweep compared with its ledger.
+
+    Datasets are read to learn their fingerprints. One that cannot be downloaded makes its cells fail when
+    they are run; one that is at hand but cannot be used is the user's to mend first.
+
+    Args:
+        sweep: The sweep.
+        registry: The backbones.
+        ledger: Where its rows are.
+        on_scan: Called with a dataset's name, the files looked at and all of them.
+
+    Raises:
+        BenchmarkError: A name is unknown, a dataset is unusable, or the ledger cannot be read.
+    """
+    cells = expand(sweep, registry)
+    runs = ledger.read_runs()
+    latest_by_key = runs.drop_duplicates("cell_key", keep="last").set_index("cell_key")
+    latest_done = _by_identity(runs[runs["status"] == DONE])
+    datasets = {request: _dataset_facts(request, on_scan) for request in dict.fromkeys(cell.dataset for cell in cells)}
+    planned = [_planned(cell, datasets[cell.dataset], latest_by_key, latest_done) for cell in cells]
+    bad_files = {
+        request.name: facts.bad_files
+        for request, facts in datasets.items()
+        if isinstance(facts, _DatasetFacts) and facts.bad_files
+    }
+    return Plan(sweep, tuple(planned), bad_files)
+
+
+def _dataset_facts(request: DatasetRequest, on_scan: ScanProgress | None) -> _DatasetFacts | DownloadError:
+    def on_progress(n_done: int, n_total: int) -> None:
+        if on_scan:
+            on_scan(request.name, n_done, n_total)
+
+    try:
+        dataset = load_dataset(
+            request.name,
+            limit=request.limit,
+            classes=request.classes,
+            max_bad_images=request.max_bad_images,
+            on_progress=on_progress,
+        )
+    except DownloadError as error:
+        return error
+    return _DatasetFacts(dataset.fingerprint, len(dataset), len(dataset.class_names), dataset.bad_files)
+
+
+def _by_identity(runs: pd.DataFrame) -> dict[tuple[Any, ...], Mapping[str, Any]]:
+    """The last row of each cell, by the columns that name it."""
+    records = runs.to_dict("records")
+    return {tuple(record[column] for column in IDENTITY): record for record in records}
+
+
+def _planned(
+    cell: Cell,
+    dataset: _DatasetFacts | DownloadError,
+    latest_by_key: pd.DataFrame,
+    latest_done: Mapping[tuple[Any, ...], Mapping[str, Any]],
+) -> PlannedCell:
+    if isinstance(dataset, DownloadError):
+        return PlannedCell(cell, "", MISSING, str(dataset), obstacle=dataset)
+    key = cell_key(cell, dataset.fingerprint)
+    state, reason = MISSING, ""
+    if key in latest_by_key.index:
+        row = latest_by_key.loc[key]
+        state = str(row["status"])
+        reason = f"{row['error_type']}: {row['error_message']}" if state == FAILED else ""
+    else:
+        earlier = latest_done.get(tuple(cell.columns[column] for column in IDENTITY))
+        if earlier is not None:
+            state, reason = STALE, _staleness(cell, dataset, earlier)
+    return PlannedCell(cell, key, state, reason, dataset.fingerprint, dataset.n_images, dataset.n_classes)
+
+
+def _staleness(cell: Cell, dataset: _DatasetFacts, row: Mapping[str, Any]) -> str:
+    """What changed since a row was made."""
+    reasons = []
+    if row["dataset_fingerprint"] != dataset.fingerprint:
+        reasons.append("the dataset changed")
+    if row["weights"] != cell.backbone.weights:
+        reasons.append(f"weights were {row['weights']}")
+    for column, version in framework_versions().items():
+        if minor_version(str(row[column])) != minor_version(version):
+            reasons.append(f"{column} was {row[column]}, is {version}")
+    return "; ".join(reasons) or "the registry entry, the recipe's options or the weights file changed"
