@@ -2,8 +2,7 @@
 
 import csv
 import io
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from benchmark.errors import LedgerError
 from benchmark.storage import write_whole
+from benchmark.tidycsv import Row, append_rows, read_rows
 
 SCHEMA = 1
 
@@ -61,8 +61,6 @@ TEXT_COLUMNS = frozenset(
     predicted_class
     """.split()
 )
-
-Row = Mapping[str, Any]
 
 
 class Ledger:
@@ -138,7 +136,15 @@ class Ledger:
         Raises:
             LedgerError: The file is not a ledger of this schema.
         """
-        return self._read(RUNS)
+        runs = self._read(RUNS)
+        others = sorted(set(runs["schema"]) - {SCHEMA})
+        if others:
+            raise LedgerError(
+                f"{self.folder / RUNS} has rows of schema {others}, this version reads schema {SCHEMA}: use the "
+                "version of backbone-benchmark that wrote them (column harness_version), or run the sweep into a "
+                "new folder."
+            )
+        return runs
 
     def read_history(self) -> pd.DataFrame:
         """Learning curves and choices of the runs in `runs.csv`."""
@@ -175,20 +181,7 @@ class Ledger:
         return table[table["run_id"].isin(self.read_runs()["run_id"])]
 
     def _read(self, name: str) -> pd.DataFrame:
-        path = self.folder / name
-        columns = COLUMNS[name]
-        types = {column: str for column in columns if column in TEXT_COLUMNS}
-        if not path.exists():
-            return pd.DataFrame({column: pd.Series(dtype=types.get(column, "float64")) for column in columns})
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise LedgerError(f"{path} cannot be read: {error}.") from error
-        whole = content[: content.rfind(b"\n") + 1]
-        _check_header(path, whole, columns)
-        table = pd.read_csv(io.BytesIO(whole), dtype=types, keep_default_na=False, na_values=_not_measured(columns))
-        _check_schema(path, table)
-        return table
+        return read_rows(self.folder / name, COLUMNS[name], text_columns=TEXT_COLUMNS)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -204,101 +197,14 @@ class Ledger:
             ) from error
 
     def _append(self, name: str, rows: Sequence[Row]) -> None:
-        path = self.folder / name
-        columns = COLUMNS[name]
-        if not rows and path.exists():
-            return
-        with path.open("ab") as file:
-            _mend_torn_line(path)
-            if path.stat().st_size == 0:
-                header = dict(zip(columns, columns, strict=True))
-                rows = [header, *rows]
-            else:
-                _check_header(path, _first_line(path), columns)
-            _write_durably(file.fileno(), _csv_text(rows, columns).encode())
+        if rows or not (self.folder / name).exists():
+            append_rows(self.folder / name, COLUMNS[name], rows)
 
     def _save_arrays(self, name: str, **arrays: NDArray[Any]) -> None:
         with write_whole(self.folder / PREDICTIONS / name) as file:
-            np.savez_compressed(file, **arrays)
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub takes one for allow_pickle
 
 
 def true_labels_name(fingerprint: str) -> str:
     """The file in `predictions/` that holds a dataset's true test labels."""
     return f"true-{fingerprint[:16]}.npz"
-
-
-def _write_durably(descriptor: int, content: bytes) -> None:
-    """Append the content and see it on disk, or leave the file as it was."""
-    size = os.fstat(descriptor).st_size
-    try:
-        n_written = os.write(descriptor, content)
-        if n_written != len(content):
-            raise OSError(f"only {n_written} of {len(content)} bytes could be written")
-        os.fsync(descriptor)
-    except OSError:
-        os.ftruncate(descriptor, size)
-        raise
-
-
-def _mend_torn_line(path: Path) -> None:
-    """Cut off a last line that a kill or a full disk left without its end."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        if size == 0:
-            return
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) == b"\n":
-            return
-    os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
-
-
-def _first_line(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.readline()
-
-
-def _check_header(path: Path, content: bytes, columns: Sequence[str]) -> None:
-    found = content.split(b"\n", 1)[0].decode().split(",")
-    if found == list(columns):
-        return
-    unknown = [name for name in found if name not in columns]
-    missing = [name for name in columns if name not in found]
-    raise LedgerError(
-        f"{path} is not a ledger of schema {SCHEMA}: unknown columns {unknown}, missing columns {missing}. "
-        "Move the folder away or choose another with --results."
-    )
-
-
-def _check_schema(path: Path, table: pd.DataFrame) -> None:
-    if "schema" not in table:
-        return
-    others = sorted(set(table["schema"]) - {SCHEMA})
-    if others:
-        raise LedgerError(
-            f"{path} has rows of schema {others}, this version reads schema {SCHEMA}: use the version of "
-            "backbone-benchmark that wrote them (column harness_version), or run the sweep into a new folder."
-        )
-
-
-def _not_measured(columns: Iterable[str]) -> dict[str, list[str]]:
-    """Empty means not measured, in numbers; in texts it is just empty."""
-    return {column: [""] for column in columns if column not in TEXT_COLUMNS}
-
-
-def _csv_text(rows: Iterable[Row], columns: Sequence[str]) -> str:
-    output = io.StringIO()
-    writer = csv.DictWriter(output, columns, restval="", extrasaction="raise", lineterminator="\n")
-    for row in rows:
-        writer.writerow({name: _plain(value) for name, value in row.items()})
-    return output.getvalue()
-
-
-def _plain(value: Any) -> Any:
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.9g}"
-    if isinstance(value, bool):
-        return int(value)
-    # One line a row: the reader mends a torn file by its line ends.
-    return " ".join(value.split()) if isinstance(value, str) else value

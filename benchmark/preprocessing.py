@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.errors import BenchmarkError, UnknownNameError
+from benchmark.errors import UnknownNameError
 
 Pixels = Any  # a NumPy array or a TensorFlow tensor
 Mode = Callable[[Pixels], Pixels]

@@ -42,6 +42,7 @@ def environment() -> dict[str, str | int]:
         "platform": f"{platform.system()}-{platform.machine()}",
         "cpu": cpu_name(),
         "cpu_count": usable_cpus(),
+        "gpu": gpu_name(),
     }
 
 
@@ -56,10 +57,13 @@ def git_commit() -> str:
 
 
 def _git(root: Path, *arguments: str) -> str:
+    return _output("git", "-C", str(root), *arguments)
+
+
+def _output(*command: str) -> str:
+    """What a program prints; empty where it is not there, fails or hangs."""
     try:
-        answer = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=False
-        )
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return answer.stdout.strip() if answer.returncode == 0 else ""
@@ -73,6 +77,11 @@ def cpu_name() -> str:
             if line.startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or platform.machine()
+
+
+def gpu_name() -> str:
+    """The first GPU as NVIDIA's own tool names it; empty without one."""
+    return _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").split("\n", 1)[0]
 
 
 def usable_cpus() -> int:

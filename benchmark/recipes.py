@@ -155,7 +155,7 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Sweep
         _validated(Published, path, f"published {number}", table)
         for number, table in enumerate(content.get("published", []), start=1)
     )
-    head = {key: content[key] for key in ("name", "description") if key in content}
+    head: dict[str, Any] = {key: content[key] for key in ("name", "description") if key in content}
     sha256 = digest_of_text(path.read_text(encoding="utf-8"))
     return _validated(Sweep, path, "top", {**head, "grid": grids, "published": published, "sha256": sha256})
 

@@ -1,7 +1,8 @@
 """The leaderboard: rows of ledgers, averaged over seeds and ranked within each dataset."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -107,7 +108,7 @@ def _ranked(table: pd.DataFrame, by: str) -> pd.DataFrame:
     return table.sort_values(["dataset", "rank", *SETTING], ignore_index=True)
 
 
-def _published_accuracy(setting: dict[str, object], published: Sequence[Published]) -> float | None:
+def _published_accuracy(setting: Mapping[Any, Any], published: Sequence[Published]) -> float | None:
     for figure in published:
         asked = figure.model_dump(include={"dataset", "backbone", "strategy", "mode", "head"}, exclude_none=True)
         if figure.metric == "accuracy" and all(setting[column] == value for column, value in asked.items()):

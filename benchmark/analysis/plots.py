@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.errors import BenchmarkError, UnknownNameError
+from benchmark.preprocessing import MODES
 from benchmark.storage import write_whole
 
 if TYPE_CHECKING:
@@ -105,7 +106,10 @@ def plot_pareto(table: pd.DataFrame) -> "Figure":
 
     figure, axes = plt.subplots(figsize=(WIDTH_IN, 5))
     points = table.assign(millions=table["params_total"] / 1e6)
-    sns.scatterplot(points, x="millions", y="accuracy", hue="mode", style="head", s=80, ax=axes)
+    sns.scatterplot(
+        points, x="millions", y="accuracy", hue="mode", hue_order=_modes(table), palette=_mode_colours(), style="head",
+        s=80, ax=axes,
+    )  # fmt: skip
     front = pareto_front(points["millions"].to_numpy(), points["accuracy"].to_numpy())
     ordered = points.iloc[front].sort_values("millions")
     axes.plot(ordered["millions"], ordered["accuracy"], color="0.35", linewidth=1.2, zorder=0, label="Pareto front")
@@ -116,30 +120,29 @@ def plot_pareto(table: pd.DataFrame) -> "Figure":
         )  # fmt: skip
     axes.set_xscale("log")
     axes.margins(x=0.25, y=0.15)
-    ticks = np.unique(points["millions"].round(1))
-    if len(ticks) <= 8:
-        axes.set_xticks(_apart(ticks), [f"{tick:g}" for tick in _apart(ticks)])
-        axes.minorticks_off()
+    ticks = _apart(np.unique(points["millions"]))
+    axes.set_xticks(ticks, [f"{tick:.3g}" for tick in ticks])
+    axes.minorticks_off()
     axes.set(xlabel="parameters, millions (head included, logarithmic)", ylabel="test accuracy")
+    axes.legend()
     _legend_outside(axes)
     return figure
 
 
-def _apart(ticks: np.ndarray, ratio: float = 1.15) -> list[float]:
-    """The ticks without those too near the one before to be read on a logarithmic axis."""
+def _apart(values: np.ndarray, share: float = 0.06) -> list[float]:
+    """The ascending values without those nearer to the one before than a share of the logarithmic axis."""
+    nearest = (values[-1] / values[0]) ** share
     kept: list[float] = []
-    for tick in ticks.tolist():
-        if not kept or tick / kept[-1] >= ratio:
-            kept.append(tick)
+    for value in values.tolist():
+        if not kept or value / kept[-1] >= nearest:
+            kept.append(value)
     return kept
 
 
 def plot_cost(table: pd.DataFrame) -> "Figure":
     """Wall time and peak memory bars, one colour a mode."""
     figure, axes = _bar_figure(table, 2)
-    for axis, column, text in zip(
-        axes, ("wall_s", "peak_rss_mib"), ("wall time, s", "peak memory, MiB"), strict=True
-    ):
+    for axis, column, text in zip(axes, ("wall_s", "peak_rss_mib"), ("wall time, s", "peak memory, MiB"), strict=True):
         _bars(axis, table, column)
         axis.set(xlabel=text, ylabel="")
     axes[1].set_yticklabels([])
@@ -180,7 +183,10 @@ def _bar_figure(table: pd.DataFrame, n_columns: int) -> tuple["Figure", Any]:
 def _bars(axes: "Axes", table: pd.DataFrame, column: str) -> None:
     import seaborn as sns
 
-    sns.barplot(table, x=column, y="label", hue="mode", order=_labels(table), hue_order=_modes(table), ax=axes)
+    sns.barplot(
+        table, x=column, y="label", hue="mode", order=_labels(table), hue_order=_modes(table), palette=_mode_colours(),
+        ax=axes,
+    )  # fmt: skip
 
 
 def _labels(table: pd.DataFrame) -> list[str]:
@@ -189,18 +195,27 @@ def _labels(table: pd.DataFrame) -> list[str]:
 
 
 def _modes(table: pd.DataFrame) -> list[str]:
-    return sorted(table["mode"].unique(), key=lambda mode: (mode != "native", mode))
+    present = set(table["mode"])
+    return [mode for mode in MODES if mode in present]
+
+
+def _mode_colours() -> dict[str, Any]:
+    """A mode has the same colour in every picture, whichever others stand beside it."""
+    import seaborn as sns
+
+    return dict(zip(MODES, sns.color_palette("colorblind", len(MODES)), strict=True))
 
 
 def _intervals(axes: "Axes", table: pd.DataFrame) -> None:
     """Error bars on the bars, which seaborn draws a mode at a time in the order of the labels."""
-    by_bar = table.set_index(["mode", "label"])
+    ends = zip(table["accuracy_low"], table["accuracy_high"], strict=True)
+    by_bar = dict(zip(zip(table["mode"], table["label"], strict=True), ends, strict=True))
     for container, mode in zip(axes.containers, _modes(table), strict=False):
         for patch, label in zip(container, _labels(table), strict=True):
-            if (mode, label) in by_bar.index:
-                row = by_bar.loc[(mode, label)]
+            if (mode, label) in by_bar:
+                low, high = by_bar[mode, label]
                 middle = patch.get_y() + patch.get_height() / 2
-                axes.hlines(middle, row["accuracy_low"], row["accuracy_high"], color="0.15", linewidth=1.4)
+                axes.hlines(middle, low, high, color="0.15", linewidth=1.4)
 
 
 def _legend_outside(axes: "Axes") -> None:

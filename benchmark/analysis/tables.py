@@ -22,8 +22,7 @@ def leaderboard_cells(table: pd.DataFrame) -> pd.DataFrame:
             "Input px": table["input_size_px"].map(_number("{:.0f}")),
             "Accuracy": [_with_spread(row) for row in table.to_dict("records")],
             "95 % interval": [
-                f"{low:.3f}–{high:.3f}"
-                for low, high in zip(table["accuracy_low"], table["accuracy_high"], strict=True)
+                f"{low:.3f}–{high:.3f}" for low, high in zip(table["accuracy_low"], table["accuracy_high"], strict=True)
             ],
             "Published": table["published"].map(_number("{:.3f}")),
             "Params, M": (table["params_total"] / 1e6).map(_number("{:.2f}")),
@@ -67,6 +66,9 @@ def to_json(table: pd.DataFrame) -> str:
     """A list of records, null where not measured."""
     records = [{key: _json_value(value) for key, value in row.items()} for row in table.to_dict("records")]
     return json.dumps(records, indent=2, ensure_ascii=False) + "\n"
+
+
+FORMATS: dict[str, Callable[[pd.DataFrame], str]] = {"md": to_markdown, "csv": to_csv, "json": to_json}
 
 
 def _json_value(value: Any) -> Any:

@@ -1,6 +1,5 @@
 """A folder of image files, one folder a class, read as a dataset without holding the images in memory."""
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor

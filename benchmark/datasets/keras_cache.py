@@ -3,7 +3,6 @@
 Only a missing file makes a child process import Keras, which downloads it.
 """
 
-import multiprocessing
 import os
 import pickle
 import zipfile
@@ -17,7 +16,8 @@ from numpy.typing import NDArray
 
 from benchmark.datasets.idx import DEBIAN_FASHION_MNIST, has_idx_files, read_idx_folder
 from benchmark.downloads import fast_failing_downloads
-from benchmark.errors import BenchmarkError, DataError
+from benchmark.errors import DataError
+from benchmark.isolation import call_silently_in_child
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64], int]
 
@@ -57,7 +57,7 @@ def read_keras_dataset(name: str) -> tuple[Arrays, tuple[str, ...]]:
     dataset = KERAS_DATASETS[name]
     place = dataset.find()
     if place is None:
-        _download_in_child(name)
+        call_silently_in_child(download_dataset, name)
         place = dataset.find()
         assert place is not None, f"Keras downloaded {name}, but not to where it is looked for"
     try:
@@ -66,35 +66,16 @@ def read_keras_dataset(name: str) -> tuple[Arrays, tuple[str, ...]]:
         raise DataError(f"{name}: the files in {place} are damaged ({error}). Delete them and fetch again.") from error
 
 
-def _download_in_child(name: str) -> None:
-    # A process of its own: importing Keras takes seconds and memory that the caller should not pay for.
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_download, args=(name, sender), daemon=True)
-    child.start()
-    sender.close()
-    try:
-        error = receiver.recv()
-    except EOFError:
-        error = BenchmarkError(f"The process that downloads {name} ended without a word.")
-    child.join()
-    if error is not None:
-        raise error
+def download_dataset(name: str) -> None:
+    """Let Keras bring one of its datasets into its cache.
 
-
-def _download(name: str, sender: Any) -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with open(os.devnull, "w") as silence:
-        os.dup2(silence.fileno(), 1)
-        os.dup2(silence.fileno(), 2)
+    Raises:
+        DownloadError: It cannot be brought.
+    """
     import keras
 
-    try:
-        with fast_failing_downloads(f"The dataset {name}"):
-            getattr(keras.datasets, name).load_data()
-        sender.send(None)
-    except BenchmarkError as error:
-        sender.send(error)
+    with fast_failing_downloads(f"The dataset {name}"):
+        getattr(keras.datasets, name).load_data()
 
 
 def _first_existing(*candidates: Path) -> Path | None:
@@ -178,7 +159,7 @@ def _unpickle(path: Path) -> dict[bytes, Any]:
 
 KERAS_DATASETS = {
     "mnist": KerasDataset(_find_mnist, _read_mnist, lambda _: DIGIT_NAMES),
-    "fashion_mnist": KerasDataset(_find_fashion_mnist, lambda path: read_idx_folder(path), lambda _: FASHION_NAMES),
+    "fashion_mnist": KerasDataset(_find_fashion_mnist, read_idx_folder, lambda _: FASHION_NAMES),
     "cifar10": KerasDataset(_find_cifar("cifar-10-batches-py"), _read_cifar10, _cifar10_names),
     "cifar100": KerasDataset(_find_cifar("cifar-100-python"), _read_cifar100, _cifar100_names),
 }

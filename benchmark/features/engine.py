@@ -101,28 +101,30 @@ def extract_features(
     output = _HashedFile(file)
     header = {"descr": "<f4", "fortran_order": False, "shape": (n_images, frozen.feature_dim)}
     npy.write_array_header_2_0(output, header)
-    n_done = 0
-    first_batch_s = 0.0
+    n_done, first_batch, first_batch_s = 0, 0, 0.0
     started = time.perf_counter()
     with PeakMemory() as memory:
-        for features, batch_size in _batches_of_features(batch_function(frozen, images, view), n_images, batch_size):
+        batches = Batches(batch_function(frozen, images, view), n_images, batch_size)
+        for features in batches:
             _check_finite(features, view, n_done)
             output.write(features.tobytes())
             n_done += len(features)
-            first_batch_s = first_batch_s or time.perf_counter() - started
+            if not first_batch:
+                first_batch, first_batch_s = n_done, time.perf_counter() - started
             if on_progress:
                 on_progress(n_done, n_images)
     extract_s = time.perf_counter() - started
-    first_batch = min(batch_size, n_images)
-    steady_s = max(extract_s - first_batch_s, 1e-9)
+    has_steady_part = n_images > first_batch
     return Extraction(
         n_images=n_images,
         feature_dim=frozen.feature_dim,
         sha256=output.hexdigest(),
         extract_s=extract_s,
         first_batch_s=first_batch_s,
-        images_per_s=(n_images - first_batch) / steady_s if n_images > first_batch else n_images / extract_s,
-        batch_size=batch_size,
+        images_per_s=(n_images - first_batch) / (extract_s - first_batch_s)
+        if has_steady_part
+        else n_images / extract_s,
+        batch_size=batches.batch_size,
         peak_rss_mib=memory.rss_mib,
         peak_device_mib=_peak_device_mib(),
     )
@@ -147,9 +149,10 @@ def _file_batch_function(frozen: FrozenBackbone, images: FileImages, view: View)
 
     extract = frozen.resized_extractor(steps=view.steps)
 
-    @tf.function(input_signature=[tf.TensorSpec((1, None, None, 3), tf.uint8)])
-    def resize(image: Any) -> Any:
+    def resize_one(image: Any) -> Any:
         return resize_images(image, size_px=frozen.size_px, resize=view.resize, crop=view.crop)
+
+    resize = tf.function(resize_one, input_signature=[tf.TensorSpec((1, None, None, 3), tf.uint8)])
 
     def batch_features(batch: slice) -> Features:
         indices = range(*batch.indices(len(images)))
@@ -158,23 +161,39 @@ def _file_batch_function(frozen: FrozenBackbone, images: FileImages, view: View)
     return batch_features
 
 
-def _batches_of_features(
-    compute: BatchFunction, n_images: int, batch_size: int
-) -> Iterator[tuple[Features, int]]:
-    """Features in the images' order, each with the batch size in force; the batch is halved when memory runs out."""
-    import tensorflow as tf
+class Batches:
+    """The features of all images, batch after batch, in the images' order.
 
-    start = 0
-    while start < n_images:
-        try:
-            for features in _pipelined(compute, start, n_images, batch_size):
-                yield features, batch_size
-                start += len(features)
-        except (tf.errors.ResourceExhaustedError, MemoryError):
-            if batch_size == 1:
-                raise
-            batch_size //= 2
-            log.warning("out of memory: going on from image %d with batches of %d", start, batch_size)
+    When memory runs out the batch is halved and the pass goes on from the first image whose features are missing.
+
+    Args:
+        compute: From a slice of the images to their features.
+        n_images: Number of images.
+        batch_size: Images a batch at the start.
+
+    Attributes:
+        batch_size: Images a batch now.
+    """
+
+    def __init__(self, compute: BatchFunction, n_images: int, batch_size: int) -> None:
+        self._compute = compute
+        self._n_images = n_images
+        self.batch_size = batch_size
+
+    def __iter__(self) -> Iterator[Features]:
+        import tensorflow as tf
+
+        start = 0
+        while start < self._n_images:
+            try:
+                for features in _pipelined(self._compute, start, self._n_images, self.batch_size):
+                    yield features
+                    start += len(features)
+            except (tf.errors.ResourceExhaustedError, MemoryError):
+                if self.batch_size == 1:
+                    raise
+                self.batch_size //= 2
+                log.warning("out of memory: going on from image %d with batches of %d", start, self.batch_size)
 
 
 def _pipelined(compute: BatchFunction, start: int, stop: int, batch_size: int) -> Iterator[Features]:

@@ -1,14 +1,8 @@
 """A backbone frozen into one graph: uint8 images in; resizing, mode and network inside; features out."""
 
-from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from benchmark.preprocessing import apply_steps, resize_images
-
-Extractor = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 
 class FrozenBackbone:
@@ -51,22 +45,21 @@ class FrozenBackbone:
         """
         import tensorflow as tf
 
-        @tf.function(input_signature=[tf.TensorSpec((None, *image_shape), tf.uint8)])
         def extract(images: Any) -> Any:
             pixels = resize_images(images, size_px=self.size_px, resize=resize, crop=crop)
             return self.features(apply_steps(steps, pixels))
 
-        return extract
+        return tf.function(extract, input_signature=[tf.TensorSpec((None, *image_shape), tf.uint8)])
 
     def resized_extractor(self, *, steps: tuple[str, ...]) -> Any:
         """One graph from images that have the network's size already, float32 in 0..255, to features."""
         import tensorflow as tf
 
-        @tf.function(input_signature=[tf.TensorSpec((None, self.size_px, self.size_px, 3), tf.float32)])
         def extract(pixels: Any) -> Any:
             return self.features(apply_steps(steps, pixels))
 
-        return extract
+        signature = tf.TensorSpec((None, self.size_px, self.size_px, 3), tf.float32)
+        return tf.function(extract, input_signature=[signature])
 
     def flops_g(self) -> float:
         """Floating-point operations of one image in 1e9, a multiply-add counted as two, by TensorFlow's profiler."""
@@ -121,6 +114,4 @@ def set_precision(precision: str) -> None:
     """
     import tensorflow as tf
 
-    tf.config.optimizer.set_experimental_options(
-        {"auto_mixed_precision_onednn_bfloat16": precision == "bfloat16"}
-    )
+    tf.config.optimizer.set_experimental_options({"auto_mixed_precision_onednn_bfloat16": precision == "bfloat16"})

@@ -53,8 +53,7 @@ def estimate(cells: Iterable[PlannedCell]) -> Estimate:
     return Estimate(
         n_passes=len(to_extract),
         extract_s=sum(
-            one.n_images * flops_g_at_size(one.cell) / rates.get(one.cell.backbone.name, fallback)
-            for one in to_extract
+            one.n_images * flops_g_at_size(one.cell) / rates.get(one.cell.backbone.name, fallback) for one in to_extract
         ),
         heads_s=sum(_head_s(one) for one in planned),
         overhead_s=JOB_OVERHEAD_S * len(jobs),

@@ -1,12 +1,8 @@
 """Weights and data brought ahead of time."""
 
-import multiprocessing
-import os
-from typing import Any
-
 from benchmark.backbones.sources import weights_file
 from benchmark.datasets import load_dataset
-from benchmark.errors import BenchmarkError
+from benchmark.isolation import call_silently_in_child
 from benchmark.registry import Backbone
 from benchmark.sweep.cells import DatasetRequest
 
@@ -31,34 +27,17 @@ def fetch_backbone(backbone: Backbone, size_px: int) -> str:
     if path is not None:
         return str(path)
     if backbone.weights == "imagenet":
-        _download_imagenet_weights(backbone, size_px)
+        call_silently_in_child(fetch_imagenet_weights, backbone, size_px)
         return "in Keras's cache"
     return "needs no file"
 
 
-def _download_imagenet_weights(backbone: Backbone, size_px: int) -> None:
-    # Only Keras knows which file it wants, and Keras is imported in processes of its own.
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_build_once, args=(backbone, size_px, sender), daemon=True)
-    child.start()
-    sender.close()
-    try:
-        error = receiver.recv()
-    except EOFError:
-        error = BenchmarkError(f"The process that fetches {backbone.name} ended without a word.")
-    child.join()
-    if error is not None:
-        raise error
+def fetch_imagenet_weights(backbone: Backbone, size_px: int) -> None:
+    """Build a backbone once: only Keras knows which file it wants, and brings it then.
 
-
-def _build_once(backbone: Backbone, size_px: int, sender: Any) -> None:
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+    Raises:
+        DownloadError: It cannot be brought.
+    """
     from benchmark.backbones.build import build_backbone
 
-    try:
-        build_backbone(backbone, size_px)
-        sender.send(None)
-    except BenchmarkError as error:
-        sender.send(error)
+    build_backbone(backbone, size_px)

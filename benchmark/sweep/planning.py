@@ -128,7 +128,7 @@ def _dataset_facts(request: DatasetRequest, on_scan: ScanProgress | None) -> _Da
 
 def _by_identity(runs: pd.DataFrame) -> dict[tuple[Any, ...], Mapping[str, Any]]:
     """The last row of each cell, by the columns that name it."""
-    records = runs.to_dict("records")
+    records: list[dict[Any, Any]] = runs.to_dict("records")
     return {tuple(record[column] for column in IDENTITY): record for record in records}
 
 

@@ -109,10 +109,8 @@ def _run_job(job: Job, log_path: Path) -> Iterator[CellStarted | CellEnded | Pro
         part = replace(job, cells=job.cells[first:], keys=job.keys[first:])
         offset, n_ended = first, 0
         for event in _child_events(part, log_path):
-            if not isinstance(event, Progress):
-                event = replace(event, index=event.index + offset)
             n_ended += isinstance(event, CellEnded)
-            yield event
+            yield event if isinstance(event, Progress) else replace(event, index=event.index + offset)
         first += n_ended
         if first < len(job.cells):
             yield _crashed(job, first, log_path)
@@ -155,13 +153,13 @@ def _received(receiver: Connection) -> Iterator[CellStarted | CellEnded | Progre
             return
 
 
-class WorkerCrash(BenchmarkError):
+class WorkerCrashError(BenchmarkError):
     """The process of a job ended without a word."""
 
     error_type = "crashed"
 
 
 def _crashed(job: Job, index: int, log_path: Path) -> CellEnded:
-    error = WorkerCrash(f"The worker process died in this cell; {log_path} may say why.")
+    error = WorkerCrashError(f"The worker process died in this cell; {log_path} may say why.")
     row = new_row(job.cells[index], job.keys[index], job.recipe_sha256, datetime.now().astimezone())
     return CellEnded(index, {**row, **failure_columns(error)}, [], [], [])

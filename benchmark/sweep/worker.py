@@ -20,6 +20,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.features.cache import BuildFacts, CachedFeatures, cached_features
 from benchmark.features.engine import Extraction, View, extract_features
 from benchmark.memory import PeakMemory
+from benchmark.strategies.heads import prepare_head
 from benchmark.strategies.probe import run_probe
 from benchmark.sweep.cells import Cell, Job, feature_facts, view_key
 from benchmark.sweep.rows import Rows, class_rows, failure_columns, history_rows, new_row, result_columns
@@ -107,7 +108,7 @@ def run_job(job: Job, report: Report) -> None:
         row = new_row(cell, key, job.recipe_sha256, started)
         try:
             ended = _run_cell(workshop, cell, index, row)
-        # The edge of a cell: whatever goes wrong becomes its row, and the sweep goes on.
+        # Whatever goes wrong becomes the cell's row, and the sweep goes on.
         except Exception as error:
             log.exception("%s failed", cell)
             ended = CellEnded(index, {**row, **failure_columns(error)}, [], [], [])
@@ -119,6 +120,7 @@ def _run_cell(workshop: "_Workshop", cell: Cell, index: int, row: dict[str, Any]
     dataset, load_s = workshop.dataset()
     cached = workshop.features(cell)
     split = partition(dataset, seed=cell.seed, val_fraction=cell.val_fraction)
+    prepare_head(cell.head)
     with PeakMemory() as memory:
         result = run_probe(
             cached.features,
@@ -178,7 +180,7 @@ class _Workshop:
             self._view, self._features = view_key(cell), None
             try:
                 self._features = self._get_features(cell)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # raised below, and again for the cells that share it
                 self._features = error
         elif isinstance(self._features, CachedFeatures):
             self._features = replace(self._features, was_cached=True)
@@ -218,7 +220,7 @@ class _Workshop:
         try:
             network = build_backbone(backbone, size_px)
             frozen = FrozenBackbone(network, size_px)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # raised by whoever asks for the backbone
             return error
         build_s = time.perf_counter() - started
         return frozen, BuildFacts(build_s, frozen.params, frozen.flops_g(), weights_sha256(backbone, network))

@@ -1,0 +1,48 @@
+"""`benchmark cache`: what the feature cache holds, and how to empty it."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from benchmark.cli.listing import print_records
+from benchmark.cli.options import JsonOption
+
+GIB = 2**30
+SECONDS_A_DAY = 86_400
+
+
+def cache_list(as_json: JsonOption = False) -> None:
+    """Show what the feature cache holds."""
+    from benchmark.features.cache import list_cache
+    from benchmark.storage import cache_root
+
+    entries = list_cache()
+    records = [
+        {
+            "key": entry.path.name,
+            **{name: entry.facts[name] for name in ("backbone", "dataset", "input_size_px", "precision")},
+            "steps": "+".join(entry.facts["steps"]),
+            "size_mib": round(entry.size_bytes / 2**20, 1),
+            "used_utc": entry.used_utc.strftime("%Y-%m-%d %H:%M"),
+        }
+        for entry in entries
+    ]
+    print_records(records, as_json=as_json)
+    if not as_json:
+        total = sum(entry.size_bytes for entry in entries)
+        typer.echo(f"{len(entries)} entries, {total / GIB:.2f} GiB in {cache_root()}")
+
+
+def cache_prune(
+    max_gib: Annotated[float, typer.Option(help="Remove the least recently used until so much is left.")] = 0.0,
+    older_than_days: Annotated[float | None, typer.Option(help="Remove only what was not used for so long.")] = None,
+) -> None:
+    """Remove cached features: all, or down to --max-gib, or those not used for --older-than-days."""
+    from benchmark.features.cache import prune_cache
+
+    keeps_by_age = older_than_days is not None and max_gib == 0
+    max_bytes = sys.maxsize if keeps_by_age else int(max_gib * GIB)
+    older_than_s = None if older_than_days is None else older_than_days * SECONDS_A_DAY
+    removed = list(prune_cache(max_bytes=max_bytes, older_than_s=older_than_s))
+    typer.echo(f"Removed {len(removed)} entries, {sum(entry.size_bytes for entry in removed) / GIB:.2f} GiB.")

@@ -1,0 +1,119 @@
+"""Options that several commands take, how their text is read, and their shell completion."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.errors import BenchmarkError
+
+RESULTS = Path("results")
+
+
+def split_names(text: str | None) -> tuple[str, ...] | None:
+    """The names of a comma separated option; None where it was not given."""
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text is not None else None
+
+
+def split_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
+    """The whole numbers of a comma separated option; None where it was not given.
+
+    Raises:
+        BenchmarkError: Something in it is no whole number.
+    """
+    try:
+        return tuple(int(name) for name in split_names(text) or ()) if text is not None else None
+    except ValueError as error:
+        raise BenchmarkError(
+            f"{option} takes whole numbers separated by commas, such as 0,1,2; got {text!r}."
+        ) from error
+
+
+def _complete(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """Shell completion of the last name in a comma separated list."""
+
+    def complete(incomplete: str) -> list[str]:
+        done, comma, last = incomplete.rpartition(",")
+        return [f"{done}{comma}{name}" for name in names() if name.startswith(last)]
+
+    return complete
+
+
+def _backbone_names() -> Iterable[str]:
+    from benchmark.registry import load_registry
+
+    return load_registry()
+
+
+def _recipe_names() -> Iterable[str]:
+    from benchmark.recipes import recipe_paths
+
+    return recipe_paths()
+
+
+def _mode_names() -> Iterable[str]:
+    from benchmark.preprocessing import MODES
+
+    return MODES
+
+
+def _head_names() -> Iterable[str]:
+    from benchmark.strategies.heads import HEADS
+
+    return HEADS
+
+
+def _dataset_names() -> Iterable[str]:
+    from benchmark.datasets import list_datasets
+
+    return list_datasets()
+
+
+RegistryOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--registry",
+        help="A file of further backbones; its entries replace those of the same name.",
+        show_default=False,
+    ),
+]
+RecipeArgument = Annotated[
+    str | None,
+    typer.Argument(
+        help="A recipe file, or the name of a shipped recipe.",
+        show_default=False,
+        autocompletion=_complete(_recipe_names),
+    ),
+]
+ResultsOption = Annotated[Path, typer.Option("--results", help="The folder of all sweeps' results.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+PathsArgument = Annotated[
+    list[Path] | None, typer.Argument(help="Folders of results; ./results without any.", show_default=False)
+]
+BackbonesOption = Annotated[
+    str | None, typer.Option(help="Names or patterns, comma separated.", autocompletion=_complete(_backbone_names))
+]
+DatasetsOption = Annotated[str | None, typer.Option(help="Comma separated.", autocompletion=_complete(_dataset_names))]
+ModesOption = Annotated[
+    str | None,
+    typer.Option(help="Preprocessing modes or patterns, comma separated.", autocompletion=_complete(_mode_names)),
+]
+HeadsOption = Annotated[
+    str | None, typer.Option(help="Heads or patterns, comma separated.", autocompletion=_complete(_head_names))
+]
+StrategiesOption = Annotated[str | None, typer.Option(help="Comma separated.")]
+SeedsOption = Annotated[str | None, typer.Option(help="Whole numbers, comma separated.")]
+InputSizeOption = Annotated[
+    int | None, typer.Option(help="Side of the network's input in px.", show_default="the registry's")
+]
+LimitOption = Annotated[int | None, typer.Option(help="Use a stratified subset of so many images.", show_default="all")]
+ClassesOption = Annotated[str | None, typer.Option(help="Of folder: datasets, only these classes, comma separated.")]
+BadImagesOption = Annotated[
+    int | None, typer.Option(help="Leave out at most so many undecodable images.", show_default="0")
+]
+PrecisionOption = Annotated[str | None, typer.Option(help="float32 or bfloat16.", show_default="float32")]
+ResizeOption = Annotated[
+    str | None, typer.Option(help="Interpolation, such as bicubic-antialias.", show_default="bilinear")
+]
+CropOption = Annotated[str | None, typer.Option(help="squash or crop.", show_default="squash")]

@@ -1,0 +1,235 @@
+"""`benchmark run`, `status` and `fetch`: sweeps planned, run and prepared."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from benchmark.cli.listing import cell_text
+from benchmark.cli.options import (
+    RESULTS,
+    BackbonesOption,
+    BadImagesOption,
+    ClassesOption,
+    CropOption,
+    DatasetsOption,
+    HeadsOption,
+    InputSizeOption,
+    JsonOption,
+    LimitOption,
+    ModesOption,
+    PrecisionOption,
+    RecipeArgument,
+    RegistryOption,
+    ResizeOption,
+    ResultsOption,
+    SeedsOption,
+    StrategiesOption,
+    split_names,
+    split_numbers,
+)
+from benchmark.cli.results import show_board
+from benchmark.errors import UnknownNameError
+
+if TYPE_CHECKING:
+    from benchmark.recipes import Sweep
+    from benchmark.registry import Registry
+    from benchmark.sweep.planning import Plan, PlannedCell
+
+EXIT_SOME_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+DEFAULT_RECIPE = "demo"
+AD_HOC_SWEEP = "custom"
+
+
+def run(
+    recipe: RecipeArgument = None,
+    backbones: BackbonesOption = None,
+    datasets: DatasetsOption = None,
+    modes: ModesOption = None,
+    strategies: StrategiesOption = None,
+    heads: HeadsOption = None,
+    seeds: SeedsOption = None,
+    input_size: InputSizeOption = None,
+    limit: LimitOption = None,
+    classes: ClassesOption = None,
+    max_bad_images: BadImagesOption = None,
+    precision: PrecisionOption = None,
+    resize: ResizeOption = None,
+    crop: CropOption = None,
+    name: Annotated[str, typer.Option(help="Of the sweep, where no recipe is given.")] = AD_HOC_SWEEP,
+    results: ResultsOption = RESULTS,
+    registry: RegistryOption = None,
+    when: Annotated[str, typer.Option(help="Which cells: missing (stale ones too), failed or always.")] = "missing",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done and how long it would take.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Run the cells of a recipe, or of the lists given as options, that are not done yet; then show the leaderboard.
+
+    With neither recipe nor options the recipe 'demo' is run. Options given with a recipe replace its lists.
+    Interrupt it at any time: finished rows are kept, and the same command goes on from there.
+    """
+    from benchmark.registry import load_registry
+    from benchmark.sweep.planning import WHEN
+
+    if when not in WHEN:
+        raise UnknownNameError("value of --when", when, WHEN)
+    options = {
+        "backbones": split_names(backbones),
+        "datasets": split_names(datasets),
+        "modes": split_names(modes),
+        "strategies": split_names(strategies),
+        "heads": split_names(heads),
+        "seeds": split_numbers("--seeds", seeds),
+        "input_size_px": input_size,
+        "limit": limit,
+        "classes": split_names(classes),
+        "max_bad_images": max_bad_images,
+        "precision": precision,
+        "resize": resize,
+        "crop": crop,
+    }
+    given = {key: value for key, value in options.items() if value is not None}
+    sweep, path = _find_sweep(recipe, given, name)
+    plan = _plan(sweep, load_registry(registry or ()), results)
+    chosen = plan.to_run(when)
+    if dry_run:
+        _show_dry_run(chosen, as_json=as_json)
+        return
+    _run(plan, chosen, path, results, again=when == "always", as_json=as_json)
+
+
+def _find_sweep(recipe: str | None, options: dict[str, Any], name: str) -> "tuple[Sweep, Path | None]":
+    """The sweep to run, and its recipe file if it has one."""
+    from benchmark.recipes import find_recipe, read_recipe, sweep_of_options
+
+    if recipe is None and options:
+        return sweep_of_options(name, options), None
+    path = find_recipe(recipe or DEFAULT_RECIPE)
+    return read_recipe(path, options), path
+
+
+def _plan(sweep: "Sweep", registry: "Registry", results: Path) -> "Plan":
+    from benchmark import console
+    from benchmark.ledger import Ledger
+    from benchmark.sweep.planning import make_plan
+
+    with console.scan_display() as on_scan:
+        plan = make_plan(sweep, registry, Ledger(results / sweep.name), on_scan)
+    for dataset, files in plan.bad_files.items():
+        typer.secho(f"{dataset}: {len(files)} undecodable images left out: {', '.join(files)}", fg="yellow", err=True)
+    return plan
+
+
+def _show_dry_run(chosen: "list[PlannedCell]", *, as_json: bool) -> None:
+    from benchmark import console
+    from benchmark.strategies.heads import count_head_params
+    from benchmark.sweep.estimate import estimate
+
+    expected = estimate(chosen)
+    records = [
+        {
+            **planned.cell.columns,
+            "state": planned.state,
+            "params_total": (planned.cell.backbone.params_backbone or 0)
+            + count_head_params(
+                planned.cell.head, planned.cell.backbone.feature_dim or 0, planned.n_classes, planned.cell.dense
+            ),
+        }
+        for planned in chosen
+    ]
+    if as_json:
+        typer.echo(json.dumps({"cells": records, "estimate_s": round(expected.total_s, 1)}, indent=2))
+        return
+    shown = ("backbone", "dataset", "mode", "head", "input_size_px", "seed", "state", "params_total")
+    console.show_table(shown, ([cell_text(record[column]) for column in shown] for record in records))
+    source = "this machine's own rate" if expected.is_measured else "a guess of this machine's rate"
+    typer.echo(
+        f"{len(records)} cells, {expected.n_passes} passes over images. "
+        f"About {console.duration_text(expected.total_s)}: "
+        f"extracting {console.duration_text(expected.extract_s)}, heads {console.duration_text(expected.heads_s)}, "
+        f"starting {console.duration_text(expected.overhead_s)} (by {source}; expect a factor of two)."
+    )
+
+
+def _run(
+    plan: "Plan", chosen: "list[PlannedCell]", recipe: Path | None, results: Path, *, again: bool, as_json: bool
+) -> None:
+    from benchmark import console
+    from benchmark.ledger import FAILED, Ledger
+    from benchmark.sweep.runner import RunEnded, copy_recipe, run_cells
+
+    ledger = Ledger(results / plan.sweep.name)
+    n_failed = 0
+    if chosen:
+        if recipe is not None:
+            copy_recipe(recipe, ledger)
+        try:
+            with console.SweepDisplay(len(chosen)) as display:
+                for event in run_cells(chosen, ledger, recipe_sha256=plan.sweep.sha256, again=again):
+                    display.show(event)
+                    n_failed += isinstance(event, RunEnded) and event.row["status"] == FAILED
+        except KeyboardInterrupt:
+            typer.secho(
+                f"Interrupted. Every finished row is in {ledger.folder}; the same command goes on from there.",
+                fg="yellow",
+                err=True,
+            )
+            sys.exit(EXIT_INTERRUPTED)
+    else:
+        typer.secho(f"Nothing to do in {ledger.folder}: {console.counts_text(plan.counts)}.", fg="green", err=True)
+        n_failed = plan.counts.get(FAILED, 0)
+    show_board([ledger.folder], by="accuracy", format_name="json" if as_json else "table")
+    if n_failed:
+        typer.secho(f"{n_failed} cells failed; see 'benchmark status', retry with --when failed.", fg="red", err=True)
+        sys.exit(EXIT_SOME_FAILED)
+
+
+def status(
+    recipe: RecipeArgument = None,
+    results: ResultsOption = RESULTS,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Say of each cell of a recipe whether it is done, failed, missing, or stale and why."""
+    from benchmark import console
+    from benchmark.recipes import find_recipe, read_recipe
+    from benchmark.registry import load_registry
+
+    plan = _plan(read_recipe(find_recipe(recipe or DEFAULT_RECIPE)), load_registry(registry or ()), results)
+    records = [{**planned.cell.columns, "state": planned.state, "reason": planned.reason} for planned in plan.cells]
+    if as_json:
+        typer.echo(json.dumps(records, indent=2))
+        return
+    shown = ("backbone", "dataset", "mode", "head", "input_size_px", "seed", "state", "reason")
+    console.show_table(shown, ([cell_text(record[column]) for column in shown] for record in records))
+    typer.echo(f"{plan.sweep.name}: {console.counts_text(plan.counts)}.")
+
+
+def fetch(
+    recipe: RecipeArgument = None,
+    backbones: BackbonesOption = None,
+    datasets: DatasetsOption = None,
+    registry: RegistryOption = None,
+) -> None:
+    """Bring the weights and data of a recipe, or of the given lists, ahead of time."""
+    from benchmark.registry import load_registry
+    from benchmark.sweep.cells import expand
+    from benchmark.sweep.fetching import fetch_backbone, fetch_dataset
+
+    given = {"backbones": split_names(backbones), "datasets": split_names(datasets)}
+    sweep, _ = _find_sweep(recipe, {key: names for key, names in given.items() if names}, AD_HOC_SWEEP)
+    cells = expand(sweep, load_registry(registry or ()))
+    wants_backbones = recipe is not None or backbones is not None or datasets is None
+    wants_datasets = recipe is not None or datasets is not None or backbones is None
+    if wants_datasets:
+        for request in dict.fromkeys(cell.dataset for cell in cells):
+            typer.echo(f"{request.name}: {fetch_dataset(request)}")
+    if wants_backbones:
+        for backbone, size_px in dict.fromkeys((cell.backbone, cell.input_size_px) for cell in cells):
+            typer.echo(f"{backbone.name}: {fetch_backbone(backbone, size_px)}")

@@ -1,0 +1,46 @@
+"""A function run in a process of its own, so that what it imports leaves no trace here."""
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import BenchmarkError
+
+
+def call_silently_in_child(function: Callable[..., None], *arguments: Any) -> None:
+    """Run a function in a fresh process that prints nothing, and wait for it.
+
+    Args:
+        function: Importable by name, as are its arguments' types.
+        arguments: For the function.
+
+    Raises:
+        BenchmarkError: What the function raised, or that its process died.
+    """
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_call, args=(function, arguments, sender), daemon=True)
+    child.start()
+    sender.close()
+    try:
+        error = receiver.recv()
+    except EOFError:
+        error = BenchmarkError(f"The process that was to {function.__name__.replace('_', ' ')} died.")
+    child.join()
+    if error is not None:
+        raise error
+
+
+def _call(function: Callable[..., None], arguments: tuple[Any, ...], sender: Connection) -> None:
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    with Path(os.devnull).open("w") as silence:
+        os.dup2(silence.fileno(), 1)
+        os.dup2(silence.fileno(), 2)
+    try:
+        function(*arguments)
+        sender.send(None)
+    except BenchmarkError as error:
+        sender.send(error)

@@ -1,0 +1,33 @@
+"""Fixtures that keep every test away from the user's own caches and give it small, known data."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test has its own feature cache and its own Keras folder."""
+    base = tmp_path_factory.mktemp("own")
+    monkeypatch.setenv("BENCHMARK_CACHE", str(base / "cache"))
+    monkeypatch.setenv("KERAS_HOME", str(base / "keras"))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(7)
+
+
+@pytest.fixture
+def image_folder(tmp_path: Path, rng: np.random.Generator) -> Path:
+    """Two classes of ten PNG files of different sizes: dark images in `cat`, bright ones in `dog`."""
+    root = tmp_path / "pets"
+    for class_name, low, high in (("cat", 0, 100), ("dog", 150, 256)):
+        folder = root / class_name
+        folder.mkdir(parents=True)
+        for number in range(10):
+            pixels = rng.integers(low, high, (20 + number, 30 - number, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.png")
+    return root

@@ -1,0 +1,91 @@
+"""Dataset names and what they load."""
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from benchmark.datasets import list_datasets, load_dataset, partition
+from benchmark.datasets.catalog import check_dataset_name
+from benchmark.errors import BenchmarkError, DataError, UnknownNameError
+
+
+def test_digits_are_scikit_learns_images_scaled_to_bytes():
+    dataset = load_dataset("digits")
+
+    bunch = load_digits()
+    pixels = dataset.images.pixels
+    assert pixels.shape == (1797, 8, 8, 1)
+    assert pixels.dtype == np.uint8
+    assert (pixels.min(), pixels.max()) == (0, 255)
+    assert np.abs(pixels[..., 0] / 255 - bunch.images / 16).max() <= 0.5 / 255
+    assert dataset.labels.tolist() == bunch.target.tolist()
+    assert dataset.class_names == tuple("0123456789")
+
+
+def test_digits_have_a_fixed_stratified_fifth_for_testing():
+    dataset = load_dataset("digits")
+
+    shares = np.bincount(dataset.labels[dataset.test]) / np.bincount(dataset.labels)
+    assert len(dataset.test) == round(0.2 * 1797)
+    assert np.abs(shares - 0.2).max() < 0.01
+    assert dataset.test.tolist() == load_dataset("digits").test.tolist()
+
+
+def test_a_limit_takes_a_subset_of_the_dataset():
+    dataset = load_dataset("digits", limit=200)
+
+    assert len(dataset) == 200
+    assert dataset.name == "digits@200"
+    assert min(dataset.class_counts.values()) >= 19
+    split = partition(dataset, seed=0, val_fraction=0.2)
+    assert set(dataset.labels[split.train]) == set(dataset.labels[split.test]) == set(range(10))
+
+
+def test_a_limit_too_small_for_ten_classes_is_refused():
+    with pytest.raises(DataError, match="--limit 12 of digits cannot be drawn"):
+        load_dataset("digits", limit=12)
+
+
+def test_every_name_has_a_description():
+    described = list_datasets()
+
+    assert {"digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "idx:FOLDER", "folder:PATH"} <= set(described)
+    assert all(described.values())
+
+
+def test_the_list_is_a_copy():
+    list_datasets().clear()
+
+    assert "digits" in list_datasets()
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_one():
+    with pytest.raises(
+        UnknownNameError, match=r"Unknown dataset 'cifar_10'\. Did you mean 'cifar10'\? Known: cifar10,"
+    ):
+        load_dataset("cifar_10")
+
+
+@pytest.mark.parametrize("name", ["", "folder:", "idx:", "folder", "directory:x"])
+def test_a_name_without_a_place_is_unknown(name):
+    with pytest.raises(UnknownNameError, match=f"Unknown dataset '{name}'"):
+        check_dataset_name(name)
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar100", "idx:some/folder", "folder:C:/pictures"])
+def test_known_names_and_places_pass(name):
+    check_dataset_name(name)
+
+
+@pytest.mark.parametrize("name", ["digits", "idx:somewhere"])
+def test_classes_can_be_chosen_of_folders_only(name):
+    with pytest.raises(BenchmarkError, match=f"classes can be chosen of folder: datasets only, not of {name}"):
+        load_dataset(name, classes=["1", "2"])
+
+
+@pytest.mark.parametrize("name", ["idx:FOLDER", "folder:PATH"])
+def test_a_placeholder_of_the_list_is_a_folder_that_does_not_exist(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(DataError, match=name.partition(":")[2]):
+        load_dataset(name)

@@ -1,0 +1,309 @@
+"""The grid, the keys of its cells, and which cells share work."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.errors import BenchmarkError, UnknownNameError, WeightsError
+from benchmark.recipes import DenseOptions, Grid, Sweep
+from benchmark.registry import Backbone
+from benchmark.sweep import cells as cells_module
+from benchmark.sweep.cells import Cell, DatasetRequest, cell_key, expand, feature_facts, group_into_jobs, view_key
+
+FOLDER = Path("registry")
+FINGERPRINT = "0" * 64
+
+
+def a_backbone(name: str, **facts: Any) -> Backbone:
+    return Backbone(
+        name=name,
+        folder=FOLDER,
+        **{"application": "ResNet50", "mode": "caffe", "input_size_px": 64, "min_size_px": 32, **facts},
+    )
+
+
+REGISTRY = {
+    name: a_backbone(name, mode=mode)
+    for name, mode in (("NetB1", "caffe"), ("NetB0", "caffe"), ("Other", "tf"), ("Plain", "identity"))
+}
+
+
+def a_sweep(*grids: Grid) -> Sweep:
+    return Sweep(name="toy", grid=grids)
+
+
+def a_cell(**settings: Any) -> Cell:
+    usual: dict[str, Any] = {
+        "backbone": REGISTRY["NetB0"], "dataset": DatasetRequest("digits"), "mode": "native", "strategy": "probe",
+        "head": "linear", "seed": 0, "input_size_px": 64, "resize": "bilinear", "crop": "squash",
+        "precision": "float32", "val_fraction": 0.1, "dense": DenseOptions(),
+    }  # fmt: skip
+    return Cell(**{**usual, **settings})
+
+
+def with_backbone(**facts: Any) -> Cell:
+    return a_cell(backbone=a_backbone("NetB0", **facts))
+
+
+# --- the grid --------------------------------------------------------------------------------------------------------
+
+
+def test_a_grid_is_the_product_of_its_lists():
+    grid = Grid(
+        backbones=("NetB0", "Other"), datasets=("digits", "mnist"), modes=("native", "unit"), heads=("linear", "knn"),
+        seeds=(0, 5),
+    )  # fmt: skip
+
+    cells = expand(a_sweep(grid), REGISTRY)
+
+    assert len(cells) == 2 * 2 * 2 * 2 * 2
+    assert len(set(cells)) == len(cells)
+
+
+def test_the_cells_stand_in_the_order_of_the_lists_the_seeds_changing_fastest():
+    grid = Grid(backbones=("Other", "NetB0"), modes=("unit", "native"), seeds=(3, 1))
+
+    cells = expand(a_sweep(grid), REGISTRY)
+
+    assert [(cell.backbone.name, cell.mode, cell.seed) for cell in cells] == [
+        ("Other", "unit", 3), ("Other", "unit", 1), ("Other", "native", 3), ("Other", "native", 1),
+        ("NetB0", "unit", 3), ("NetB0", "unit", 1), ("NetB0", "native", 3), ("NetB0", "native", 1),
+    ]  # fmt: skip
+
+
+def test_patterns_name_several_backbones_modes_and_heads_each_once():
+    grid = Grid(backbones=("NetB*", "NetB0"), modes=("[tc]*",), heads=("*",))
+
+    cells = expand(a_sweep(grid), REGISTRY)
+
+    assert list(dict.fromkeys(cell.backbone.name for cell in cells)) == ["NetB1", "NetB0"]
+    assert {cell.mode for cell in cells} == {"tf", "caffe", "torch"}
+    assert {cell.head for cell in cells} == {"linear", "ridge", "knn", "dense"}
+    assert len(cells) == 2 * 3 * 4
+
+
+def test_a_cell_that_two_grids_name_is_done_once():
+    first = Grid(backbones=("NetB0",), seeds=(0, 1))
+    second = Grid(backbones=("NetB0", "Other"), seeds=(1, 2))
+
+    cells = expand(a_sweep(first, second), REGISTRY)
+
+    assert [(cell.backbone.name, cell.seed) for cell in cells] == [
+        ("NetB0", 0), ("NetB0", 1), ("NetB0", 2), ("Other", 1), ("Other", 2),
+    ]  # fmt: skip
+
+
+def test_the_size_is_the_registrys_where_the_recipe_gives_none():
+    sizes = [
+        expand(a_sweep(Grid(backbones=("NetB0",), input_size_px=size)), REGISTRY)[0].input_size_px
+        for size in (None, 96)
+    ]
+
+    assert sizes == [64, 96]
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"backbones": ("NetB9",)}, r"Unknown backbone 'NetB9'\. Did you mean 'NetB\d'\?"),
+        ({"backbones": ("Vgg*",)}, r"Unknown backbone 'Vgg\*'"),
+        ({"datasets": ("digit",)}, r"Unknown dataset 'digit'\. Did you mean 'digits'\?"),
+        ({"datasets": ("folder:",)}, r"Unknown dataset 'folder:'"),
+        ({"modes": ("cafe",)}, r"Unknown mode 'cafe'\. Did you mean 'caffe'\?"),
+        ({"heads": ("lineer",)}, r"Unknown head 'lineer'\. Did you mean 'linear'\?"),
+        ({"strategies": ("prob",)}, r"Unknown strategy 'prob'\. Did you mean 'probe'\?"),
+        ({"resize": "bilinaer"}, r"'bilinaer'.*'bilinear'"),
+        ({"crop": "squish"}, r"'squish'.*'squash'"),
+    ],
+)
+def test_an_unknown_name_is_refused_with_what_may_be_meant(setting: dict[str, Any], message: str):
+    with pytest.raises(UnknownNameError, match=message):
+        expand(a_sweep(Grid(**{"backbones": ("NetB0",), **setting})), REGISTRY)
+
+
+def test_a_size_below_the_minimum_is_refused_with_the_minimum():
+    with pytest.raises(BenchmarkError, match="Other needs an input of at least 32 px, got 31 px"):
+        expand(a_sweep(Grid(backbones=("Other",), input_size_px=31)), REGISTRY)
+
+
+def test_the_smallest_size_is_allowed():
+    (cell,) = expand(a_sweep(Grid(backbones=("Other",), input_size_px=32)), REGISTRY)
+
+    assert cell.input_size_px == 32
+
+
+def test_a_subset_of_a_dataset_has_its_size_in_its_name():
+    labels = [a_cell(dataset=DatasetRequest("digits", limit)).dataset_label for limit in (None, 300)]
+
+    assert labels == ["digits", "digits@300"]
+
+
+# --- keys ------------------------------------------------------------------------------------------------------------
+
+CHANGES = {
+    "dataset": a_cell(dataset=DatasetRequest("mnist")),
+    "limit": a_cell(dataset=DatasetRequest("digits", 300)),
+    "mode": a_cell(mode="unit"),
+    "the same steps under another name": a_cell(mode="caffe"),
+    "strategy": a_cell(strategy="finetune"),
+    "head": a_cell(head="ridge"),
+    "network": a_cell(network="lenet5"),
+    "augment": a_cell(augment="flip"),
+    "seed": a_cell(seed=1),
+    "size": a_cell(input_size_px=96),
+    "resize": a_cell(resize="nearest"),
+    "crop": a_cell(crop="crop"),
+    "precision": a_cell(precision="bfloat16"),
+    "val_fraction": a_cell(val_fraction=0.2),
+    "backbone": a_cell(backbone=REGISTRY["NetB1"]),
+    "application": with_backbone(application="ResNet101"),
+    "builder": with_backbone(application=None, builder="nets:tiny", weights="random"),
+    "right mode": with_backbone(mode="tf"),
+    "preprocess": with_backbone(preprocess="resnet"),
+    "weights": with_backbone(weights="random"),
+    "weights of a wheel": with_backbone(weights="pypi:nets==1.0/nets/a.h5", weights_sha256="a" * 64),
+    "checksum of a wheel's weights": with_backbone(weights="pypi:nets==1.0/nets/a.h5", weights_sha256="b" * 64),
+    "weights_group": with_backbone(weights_group="model_weights"),
+    "weights_match": with_backbone(weights_match="order"),
+    "weights_graph": with_backbone(weights_graph="imagenet"),
+}  # fmt: skip
+
+
+def test_every_setting_and_every_fact_of_the_registry_changes_the_key():
+    keys = {name: cell_key(cell, FINGERPRINT) for name, cell in CHANGES.items()} | {
+        "nothing": cell_key(a_cell(), FINGERPRINT),
+        "fingerprint": cell_key(a_cell(), "1" * 64),
+        "dense": cell_key(a_cell(head="dense"), FINGERPRINT),
+    }
+
+    twins = {name: [other for other in keys if other != name and keys[other] == key] for name, key in keys.items()}
+
+    assert not any(twins.values()), twins
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"units": 255}, {"dropout": 0.3}, {"epochs": 21}, {"patience": 4}, {"batch_size": 64}, {"learning_rate": 2e-3}],
+    ids=lambda options: next(iter(options)),
+)
+def test_the_options_of_dense_change_the_key_of_dense_only(options: dict[str, Any]):
+    dense = DenseOptions(**options)
+
+    assert cell_key(a_cell(head="dense", dense=dense), FINGERPRINT) != cell_key(a_cell(head="dense"), FINGERPRINT)
+    assert cell_key(a_cell(dense=dense), FINGERPRINT) == cell_key(a_cell(), FINGERPRINT)
+
+
+def test_facts_that_only_inform_do_not_change_the_key():
+    informed = with_backbone(flops_g=7.75, params_backbone=23_587_712, feature_dim=2048)
+    moved = a_cell(backbone=REGISTRY["NetB0"].model_copy(update={"folder": Path("elsewhere")}))
+
+    keys = {cell_key(cell, FINGERPRINT) for cell in (a_cell(), informed, moved)}
+
+    assert len(keys) == 1
+
+
+@given(seed=st.integers(0, 10_000), size=st.integers(32, 512), fingerprint=st.text("0123456789abcdef", min_size=1))
+def test_equal_cells_have_equal_keys_of_32_digits(seed: int, size: int, fingerprint: str):
+    one, other = (cell_key(a_cell(seed=seed, input_size_px=size), fingerprint) for _ in range(2))
+
+    assert one == other
+    assert len(one) == 32
+    assert set(one) <= set("0123456789abcdef")
+
+
+def test_the_minor_versions_of_the_frameworks_change_the_key(monkeypatch: pytest.MonkeyPatch):
+    keys = []
+    for keras, tensorflow in (("3.15.1", "2.21.0"), ("3.15.2", "2.21.9"), ("3.16.0", "2.21.0"), ("3.15.1", "2.22.0")):
+        versions = {"keras_version": keras, "tensorflow_version": tensorflow}
+        monkeypatch.setattr(cells_module, "framework_versions", lambda versions=versions: versions)
+        keys.append(cell_key(a_cell(), FINGERPRINT))
+
+    assert keys[0] == keys[1], "a patch release changed the key"
+    assert len(set(keys)) == 3
+
+
+def test_the_content_of_a_weights_file_changes_the_key_and_its_place_does_not(tmp_path: Path):
+    keys = []
+    for folder, content in (("a", b"one"), ("b", b"one"), ("c", b"two")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "net.h5").write_bytes(content)
+        backbone = REGISTRY["NetB0"].model_copy(update={"folder": tmp_path / folder, "weights": "file:net.h5"})
+        keys.append(cell_key(a_cell(backbone=backbone), FINGERPRINT))
+
+    assert keys[0] == keys[1]
+    assert keys[0] != keys[2]
+
+
+def test_a_missing_weights_file_is_named(tmp_path: Path):
+    backbone = REGISTRY["NetB0"].model_copy(update={"folder": tmp_path, "weights": "file:net.h5"})
+
+    with pytest.raises(WeightsError, match=r"NetB0: .*net\.h5 does not exist"):
+        cell_key(a_cell(backbone=backbone), FINGERPRINT)
+
+
+# --- shared work -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("right_mode", "twin"), [("caffe", "caffe"), ("tf", "tf"), ("torch", "torch"), ("identity", "raw")]
+)
+def test_native_shares_the_view_of_the_mode_that_it_is(right_mode: str, twin: str):
+    backbone = a_backbone("Net", mode=right_mode)
+    native, same, other = (a_cell(backbone=backbone, mode=mode) for mode in ("native", twin, "unit"))
+
+    assert view_key(native) == view_key(same)
+    assert feature_facts(native, FINGERPRINT) == feature_facts(same, FINGERPRINT)
+    assert view_key(native) != view_key(other)
+
+
+@pytest.mark.parametrize("change", ["head", "seed", "val_fraction"])
+def test_cells_that_differ_in_what_follows_the_features_share_them(change: str):
+    assert feature_facts(CHANGES[change], FINGERPRINT) == feature_facts(a_cell(), FINGERPRINT)
+    assert view_key(CHANGES[change]) == view_key(a_cell())
+
+
+@pytest.mark.parametrize("change", ["mode", "resize", "crop", "precision"])
+def test_cells_that_see_other_pixels_do_not_share_features(change: str):
+    assert feature_facts(CHANGES[change], FINGERPRINT) != feature_facts(a_cell(), FINGERPRINT)
+    assert view_key(CHANGES[change]) != view_key(a_cell())
+
+
+def test_jobs_are_the_cells_of_one_backbone_dataset_and_size():
+    grid = Grid(backbones=("NetB0", "Other"), datasets=("digits", "mnist"), seeds=(0, 1))
+    cells = expand(a_sweep(grid, replace_size(grid, 96)), REGISTRY)
+    shuffled = cells[::2] + cells[1::2]
+
+    jobs = group_into_jobs([(cell, f"key {cells.index(cell)}") for cell in shuffled], "sha")
+
+    shared = [{(cell.backbone.name, cell.dataset.name, cell.input_size_px) for cell in job.cells} for job in jobs]
+    assert [len(group) for group in shared] == [1] * 8
+    assert len(set.union(*shared)) == 8
+    assert all(job.keys == tuple(f"key {cells.index(cell)}" for cell in job.cells) for job in jobs)
+    assert {job.recipe_sha256 for job in jobs} == {"sha"}
+
+
+def replace_size(grid: Grid, size_px: int) -> Grid:
+    return grid.model_copy(update={"input_size_px": size_px})
+
+
+def test_the_cells_of_one_view_are_neighbours_in_their_job():
+    modes = ("native", "unit", "caffe", "raw")
+    cells = [a_cell(mode=mode, seed=seed) for seed in range(3) for mode in modes]
+
+    (job,) = group_into_jobs([(cell, "") for cell in cells], "")
+
+    views = [view_key(cell) for cell in job.cells]
+    n_changes = sum(one != other for one, other in itertools.pairwise(views))
+    assert n_changes == 2, "a view would be extracted or opened twice"
+    assert sorted(job.cells, key=cells.index) == cells
+
+
+def test_a_cell_says_what_it_is():
+    text = str(replace(a_cell(seed=3), dataset=DatasetRequest("digits", 300)))
+
+    assert text == "NetB0 digits@300 native probe linear 64 px seed 3"

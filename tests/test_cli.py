@@ -1,0 +1,451 @@
+"""The command line: what it prints, how it ends, and what it says to a mistake."""
+
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from benchmark import __version__
+from benchmark.cli import main
+from benchmark.ledger import DONE, FAILED, RUNS, SCHEMA, Ledger
+
+COMMANDS = ("run", "status", "leaderboard", "plot", "list", "fetch", "cache")
+
+# Dense(256) on nine frozen backbones and ten classes: the published parameter counts of experiment E1.
+E1_PARAMS = {
+    "ResNet50": 24_114_826,
+    "ResNet101": 43_185_290,
+    "ResNet152": 58_898_058,
+    "VGG16": 14_848_586,
+    "VGG19": 20_158_282,
+    "EfficientNetB0": 4_380_077,
+    "EfficientNetB3": 11_179_577,
+    "MobileNetV3Large": 3_244_938,
+    "MobileNetV2": 2_588_490,
+}
+
+# Runs the program and fails if that imported TensorFlow.
+WITHOUT_TENSORFLOW = """
+import sys
+from benchmark.cli import main
+try:
+    main()
+except SystemExit as ended:
+    code = ended.code
+loaded = {"tensorflow", "keras"} & set(sys.modules)
+sys.exit(f"loaded {loaded}" if loaded else code)
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    code: int
+    out: str
+    err: str
+
+
+Call = Callable[..., Answer]
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run the program in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments: str) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        return Answer(int(ended.value.code or 0), out, err)
+
+    return call
+
+
+def in_process_of_its_own(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "benchmark", *arguments], cwd=cwd, capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+
+
+def write_ledger(folder: Path) -> Ledger:
+    ledger = Ledger(folder)
+    for number, (backbone, accuracy) in enumerate((("NetA", 0.8), ("NetB", 0.9))):
+        ledger.append_run(
+            {
+                "schema": SCHEMA, "run_id": f"run{number}", "cell_key": f"key{number}", "status": DONE,
+                "backbone": backbone, "dataset": "digits", "mode": "native", "strategy": "probe", "head": "linear",
+                "input_size_px": 64, "resize": "bilinear", "crop": "squash", "precision": "float32", "seed": 0,
+                "n_test": 100, "accuracy": accuracy, "params_total": 1_000_000 * (1 + number), "wall_s": 3.0,
+                "efficiency": accuracy / (1 + number), "peak_rss_mib": 100.0, "images_per_s": 10.0,
+            }
+        )  # fmt: skip
+    return ledger
+
+
+# --- the program -----------------------------------------------------------------------------------------------------
+
+
+def test_help_names_every_command(call: Call):
+    answer = call("--help")
+
+    assert answer.code == 0
+    for command in COMMANDS:
+        assert re.search(rf"\b{command}\b", answer.out), command
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_has_a_help_of_its_own(call: Call, command: str):
+    answer = call(command, "--help")
+
+    assert answer.code == 0
+    assert re.search(rf"Usage: .*\b{command} ", answer.out)
+
+
+def test_version_is_that_of_the_package(call: Call):
+    answer = call("--version")
+
+    assert (answer.code, answer.out) == (0, f"backbone-benchmark {__version__}\n")
+
+
+def test_the_module_can_be_run(tmp_path: Path):
+    ended = in_process_of_its_own("--version", cwd=tmp_path)
+
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"backbone-benchmark {__version__}\n", "")
+
+
+def test_a_mistake_ends_the_process_with_2_and_without_a_traceback(tmp_path: Path):
+    ended = in_process_of_its_own("leaderboard", "absent", cwd=tmp_path)
+
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.startswith("Error: There is no runs.csv in absent")
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path):
+    command = f'"{sys.executable}" -m benchmark list backbones | head -1'
+
+    ended = subprocess.run(command, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+
+    assert ended.returncode == 0
+    assert len(ended.stdout.splitlines()) == 1
+    assert ended.stderr == ""
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("leaderboard", "toy"), ("list", "backbones"), ("cache", "list")])
+def test_what_needs_no_network_does_not_import_tensorflow(tmp_path: Path, arguments: tuple[str, ...]):
+    write_ledger(tmp_path / "toy")
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW, *arguments], cwd=tmp_path, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (ended.returncode, ended.stderr.replace("None yet.\n", "")) == (0, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("runn",), ("run", "--backbone", "x"), ("run", "--limit", "many"), ("list",), ("leaderboard", "--by")],
+    ids=" ".join,
+)
+def test_a_wrong_usage_is_told_by_the_parser(call: Call, arguments: tuple[str, ...]):
+    answer = call(*arguments)
+
+    assert answer.code == 2
+    assert answer.out == ""
+    assert "Error" in answer.err
+    assert "Traceback" not in answer.err
+
+
+# --- mistakes --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", "--backbones", "ResNet5O"), r"Unknown backbone 'ResNet5O'\. Did you mean 'ResNet50'\?"),
+        (("run", "--datasets", "digit"), r"Unknown dataset 'digit'\. Did you mean 'digits'\?"),
+        (("run", "--modes", "cafe"), r"Unknown mode 'cafe'\. Did you mean 'caffe'\?"),
+        (("run", "--heads", "lineer"), r"Unknown head 'lineer'\. Did you mean 'linear'\?"),
+        (("run", "--strategies", "prob"), r"Unknown strategy 'prob'\. Did you mean 'probe'\?"),
+        (("run", "dmeo"), r"Unknown recipe 'dmeo'\. Did you mean 'demo'\?"),
+        (("run", "absent.toml"), r"absent\.toml cannot be read"),
+        (("run", "demo", "--when", "mising"), r"Unknown value of --when 'mising'\. Did you mean 'missing'\?"),
+        (("run", "--resize", "bilinaer"), r"'bilinaer'.*Did you mean 'bilinear'\?"),
+        (("run", "--crop", "squish"), r"'squish'.*Did you mean 'squash'\?"),
+        (("run", "--precision", "float16"), r"precision: .*'float32' or 'bfloat16'.*'float16'"),
+        (("run", "--seeds", "0,one"), r"--seeds takes whole numbers .* got '0,one'"),
+        (("run", "--seeds", "-1"), r"seeds.*greater than or equal to 0.*-1"),
+        (("run", "--seeds", ","), r"seeds: .*at least 1 item"),
+        (("run", "--limit", "0"), r"limit: .*greater than or equal to 1.*got 0"),
+        (("run", "--limit", "5"), r"--limit 5 of digits cannot be drawn"),
+        (("run", "--name", "../up", "--seeds", "0"), r"name: .*'\.\./up'"),
+        (
+            ("run", "--backbones", "VGG16", "--input-size", "31"),
+            r"VGG16 needs an input of at least 32 px, got 31 px: choose a larger --input-size",
+        ),
+        (("run", "--registry", "absent.toml"), r"absent\.toml cannot be read"),
+        (("run", "--datasets", "folder:absent"), r"absent"),
+        (("run", "--datasets", "idx:absent"), r"absent"),
+        (("run", "--classes", "cat"), r"classes can be chosen of folder: datasets only, not of digits"),
+        (("status", "dmeo"), r"Unknown recipe 'dmeo'\. Did you mean 'demo'\?"),
+        (("list", "backbone"), r"Unknown list 'backbone'\. Did you mean 'backbones'\?"),
+        (("leaderboard", "absent"), r"There is no runs\.csv in absent or below it: .*'benchmark run'"),
+        (("leaderboard",), r"There is no runs\.csv in results"),
+        (("leaderboard", "toy", "--by", "acuracy"), r"Unknown column to rank by 'acuracy'\. Did you mean 'accuracy'\?"),
+        (("leaderboard", "toy", "--format", "markdown"), r"Unknown format 'markdown'.*csv, json, md, table"),
+        (("plot", "toy", "--only", "paretto"), r"Unknown plot 'paretto'\. Did you mean 'pareto'\?"),
+        (("plot", "toy", "--formats", "pgn"), r"Unknown format 'pgn'\. Did you mean 'png'\?"),
+        (("fetch", "--datasets", "digit"), r"Unknown dataset 'digit'\. Did you mean 'digits'\?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_a_mistake_is_named_with_what_to_do(call: Call, tmp_path: Path, arguments: tuple[str, ...], message: str):
+    write_ledger(tmp_path / "toy")
+
+    answer = call(*arguments)
+
+    assert answer.code == 2
+    assert answer.out == ""
+    assert answer.err.startswith("Error: ")
+    assert re.search(message, answer.err, re.DOTALL), answer.err
+    assert not (tmp_path / "results").exists(), "a mistake left something behind"
+
+
+def test_an_unknown_key_of_a_registry_is_named_with_its_file_and_table(call: Call, tmp_path: Path):
+    (tmp_path / "mine.toml").write_text(
+        '[Mine]\napplication = "VGG16"\nmode = "caffe"\nsize = 64\ninput_size_px = 64\n'
+    )
+
+    answer = call("list", "backbones", "--registry", "mine.toml")
+
+    assert answer.code == 2
+    assert re.search(r"mine\.toml, table \[Mine\]:\n  size: Extra inputs are not permitted \(got 64\)", answer.err)
+
+
+def test_an_unknown_key_of_a_recipe_is_named_with_its_file_and_table(call: Call, tmp_path: Path):
+    (tmp_path / "mine.toml").write_text('name = "mine"\n[[grid]]\nbackbone = ["VGG16"]\n')
+
+    answer = call("run", "mine.toml")
+
+    assert answer.code == 2
+    assert re.search(r"mine\.toml, table \[grid 1\]:\n  backbone: Extra inputs are not permitted", answer.err)
+
+
+def test_results_that_cannot_be_written_end_with_2(call: Call, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+
+    answer = call("run", "demo", "--results", "file")
+
+    assert answer.code == 2
+    assert re.search(r"Error: file/demo cannot be written: .*--results", answer.err)
+
+
+def test_a_ledger_of_an_unknown_schema_ends_with_2(call: Call, tmp_path: Path):
+    path = write_ledger(tmp_path / "toy").folder / RUNS
+    path.write_text(path.read_text().replace("\n1,", "\n2,"))
+
+    answer = call("leaderboard", "toy")
+
+    assert answer.code == 2
+    assert re.search(r"schema \[2\].*reads schema 1", answer.err)
+
+
+# --- lists -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("backbones", {"ResNet50", "EfficientNetV2B0", "MobileNetV2-dogs", "VGG16-hed"}),
+        ("datasets", {"digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "idx:FOLDER", "folder:PATH"}),
+        ("modes", {"native", "unit", "raw", "tf", "caffe", "torch", "double", "bgr"}),
+        ("heads", {"linear", "ridge", "knn", "dense"}),
+        ("networks", set()),
+        ("recipes", {"demo", "fashion_mnist"}),
+    ],
+)
+def test_a_list_as_json_has_the_names(call: Call, kind: str, names: set[str]):
+    answer = call("list", kind, "--json")
+
+    assert answer.code == 0
+    assert answer.err == ""
+    assert names <= {record["name"] for record in json.loads(answer.out)}
+
+
+@pytest.mark.parametrize("kind", ["backbones", "datasets", "modes", "heads", "networks", "recipes"])
+def test_a_list_as_a_table_has_a_line_for_every_record(call: Call, kind: str):
+    records = json.loads(call("list", kind, "--json").out)
+
+    answer = call("list", kind)
+
+    assert answer.code == 0
+    for record in records:
+        assert record["name"] in answer.out
+
+
+def test_a_list_holds_the_backbones_of_a_registry_of_the_users(call: Call, tmp_path: Path):
+    (tmp_path / "mine.toml").write_text('[Mine]\napplication = "VGG16"\nmode = "caffe"\ninput_size_px = 64\n')
+
+    names = [
+        record["name"] for record in json.loads(call("list", "backbones", "--registry", "mine.toml", "--json").out)
+    ]
+
+    assert names[-1] == "Mine"
+    assert "ResNet50" in names
+
+
+# --- dry runs --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def tiny_cifar10(rng: np.random.Generator) -> None:
+    """CIFAR-10 in its true pickle format where Keras keeps it, two images a class and batch."""
+    folder = Path(os.environ["KERAS_HOME"]) / "datasets" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        data = rng.integers(0, 256, (20, 3072), dtype=np.uint8)
+        batch = {b"batch_label": name.encode(), b"labels": list(range(10)) * 2, b"data": data}
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
+
+
+def test_the_published_parameter_counts_of_nine_backbones_come_out_exactly(call: Call, tiny_cifar10: None):
+    answer = call(
+        "run", "--backbones", ",".join(E1_PARAMS), "--datasets", "cifar10", "--heads", "dense", "--dry-run", "--json"
+    )
+
+    assert answer.code == 0
+    cells = json.loads(answer.out)["cells"]
+    assert {cell["backbone"]: cell["params_total"] for cell in cells} == E1_PARAMS
+
+
+def test_a_dry_run_needs_neither_tensorflow_nor_weights_and_leaves_nothing(tmp_path: Path):
+    ended = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TENSORFLOW, "run", "demo", "--dry-run", "--json"], cwd=tmp_path,
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    answer = json.loads(ended.stdout)
+    assert len(answer["cells"]) == 2 * 3 * 2 * 3
+    assert {cell["state"] for cell in answer["cells"]} == {"missing"}
+    assert answer["estimate_s"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_options_replace_the_lists_of_a_recipe(call: Call):
+    answer = call("run", "demo", "--modes", "bgr", "--seeds", "7,8", "--heads", "knn", "--dry-run", "--json")
+
+    cells = json.loads(answer.out)["cells"]
+    assert {(cell["mode"], cell["head"]) for cell in cells} == {("bgr", "knn")}
+    assert {(cell["backbone"], cell["input_size_px"], cell["seed"]) for cell in cells} == {
+        ("MobileNetV2-dogs", 64, 7), ("MobileNetV2-dogs", 64, 8), ("VGG16-hed", 32, 7), ("VGG16-hed", 32, 8),
+    }  # fmt: skip
+
+
+def test_a_dry_run_for_people_says_how_many_cells_and_how_long(call: Call):
+    answer = call("run", "demo", "--seeds", "0", "--dry-run")
+
+    assert answer.code == 0
+    assert re.search(r"12 cells, 6 passes over images\. About \d+ (s|min|h)", answer.out)
+    assert "MobileNetV2-dogs" in answer.out
+
+
+def test_the_status_of_a_recipe_that_was_never_run(call: Call):
+    records = json.loads(call("status", "demo", "--json").out)
+    answer = call("status", "demo")
+
+    assert {record["state"] for record in records} == {"missing"}
+    assert answer.code == 0
+    assert "demo: 36 missing." in answer.out
+
+
+# --- results ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("format_name", "first", "second"),
+    [("table", "NetB", "NetA"), ("md", "| 1 | NetB |", "| 2 | NetA |"), ("csv", "\n1,NetB,", "\n2,NetA,")],
+)
+def test_a_leaderboard_is_printed_best_first(call: Call, tmp_path: Path, format_name: str, first: str, second: str):
+    write_ledger(tmp_path / "toy")
+
+    answer = call("leaderboard", "toy", "--format", format_name)
+
+    assert (answer.code, answer.err) == (0, "")
+    assert 0 <= answer.out.index(first) < answer.out.index(second)
+
+
+def test_a_leaderboard_as_json_parses_and_ranks_by_the_column_asked_for(call: Call, tmp_path: Path):
+    write_ledger(tmp_path / "toy")
+
+    records = json.loads(call("leaderboard", "toy", "--by", "efficiency", "--format", "json").out)
+
+    assert [(record["rank"], record["backbone"]) for record in records] == [(1, "NetA"), (2, "NetB")]
+
+
+def test_failed_cells_are_mentioned_beside_the_leaderboard(call: Call, tmp_path: Path):
+    ledger = write_ledger(tmp_path / "toy")
+    ledger.append_run({"schema": SCHEMA, "run_id": "x", "cell_key": "x", "status": FAILED, "backbone": "NetC"})
+
+    answer = call("leaderboard", "toy")
+
+    assert answer.code == 0
+    assert "1 failed cells are not ranked." in answer.err
+    assert "NetC" not in answer.out
+
+
+def test_names_with_brackets_are_shown_as_they_are(call: Call, tmp_path: Path):
+    ledger = write_ledger(tmp_path / "toy")
+    path = ledger.folder / RUNS
+    path.write_text(path.read_text().replace("NetB", "Net[red]B").replace("digits", "folder:[bold]pets"))
+
+    answer = call("leaderboard", "toy")
+
+    assert "Net[red]B" in answer.out
+    assert "folder:[bold]pets" in answer.out
+
+
+def test_plots_are_written_and_named(call: Call, tmp_path: Path):
+    write_ledger(tmp_path / "toy")
+
+    answer = call("plot", "toy", "--out", "pictures", "--only", "pareto", "--formats", "svg")
+
+    assert (answer.code, answer.out.split()) == (0, [str(Path("pictures", "pareto-digits.svg"))])
+    assert (tmp_path / "pictures" / "pareto-digits.svg").stat().st_size > 1000
+
+
+# --- cache -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_cache_is_listed_as_empty(call: Call):
+    answer = call("cache", "list")
+    records = json.loads(call("cache", "list", "--json").out)
+
+    assert answer.code == 0
+    assert answer.out.startswith("0 entries, 0.00 GiB in ")
+    assert records == []
+
+
+def test_an_empty_cache_can_be_pruned(call: Call):
+    answer = call("cache", "prune")
+
+    assert (answer.code, answer.out) == (0, "Removed 0 entries, 0.00 GiB.\n")
+
+
+def test_fetching_data_that_is_at_hand_says_what_it_is(call: Call):
+    answer = call("fetch", "--datasets", "digits")
+
+    assert answer.code == 0
+    assert re.search(r"^digits: 1,797 images, 10 classes, fingerprint [0-9a-f]{12}$", answer.out, re.MULTILINE)

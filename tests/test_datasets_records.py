@@ -1,0 +1,250 @@
+"""A dataset's splits, subsets and fingerprint."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmark.datasets.records import (
+    ArrayImages,
+    Dataset,
+    FileImages,
+    fingerprint_of,
+    partition,
+    set_test_aside,
+    take_subset,
+)
+from benchmark.errors import DataError
+
+
+def make_dataset(
+    train_counts: list[int], test_counts: list[int], val_counts: list[int] | None = None, *, seed: int = 0
+) -> Dataset:
+    """A shuffled dataset with so many images a class and split; the only pixel pair of image `i` spells `i`."""
+    split_counts = [train_counts, test_counts, *([val_counts] if val_counts else [])]
+    pairs = [
+        (split, label) for split, counts in enumerate(split_counts) for label, n in enumerate(counts) for _ in range(n)
+    ]
+    split, labels = np.random.default_rng(seed).permutation(np.array(pairs, np.int64)).T
+    indices = np.arange(len(labels))
+    pixels = np.stack([indices // 256, indices % 256], axis=1).astype(np.uint8).reshape(-1, 1, 2, 1)
+    class_names = tuple(f"class {label}" for label in range(len(train_counts)))
+    test = np.flatnonzero(split == 1)
+    val = np.flatnonzero(split == 2) if val_counts else None
+    fingerprint = fingerprint_of(pixels.tobytes(), labels, class_names, test)
+    return Dataset("toy", ArrayImages(pixels), labels, class_names, test, fingerprint, val)
+
+
+def original_indices(dataset: Dataset) -> np.ndarray:
+    """Which images of `make_dataset` these are, read from their pixels."""
+    assert isinstance(dataset.images, ArrayImages)
+    high, low = dataset.images.pixels.reshape(-1, 2).astype(np.int64).T
+    return high * 256 + low
+
+
+class_counts = st.lists(st.integers(6, 30), min_size=2, max_size=4)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    counts=class_counts,
+    test_counts=class_counts,
+    seed=st.integers(0, 1000),
+    val_fraction=st.sampled_from([0.2, 0.25, 0.5]),
+)
+def test_every_image_is_in_exactly_one_split(counts, test_counts, seed, val_fraction):
+    n_classes = min(len(counts), len(test_counts))
+    dataset = make_dataset(counts[:n_classes], test_counts[:n_classes])
+
+    split = partition(dataset, seed=seed, val_fraction=val_fraction)
+
+    positions = np.concatenate([split.train, split.val, split.test])
+    assert sorted(positions.tolist()) == list(range(len(dataset)))
+    assert split.test.tolist() == dataset.test.tolist()
+
+
+@settings(deadline=None, max_examples=50)
+@given(counts=class_counts, seed=st.integers(0, 1000), val_fraction=st.sampled_from([0.2, 0.25, 0.5]))
+def test_validation_has_its_share_of_every_class(counts, seed, val_fraction):
+    dataset = make_dataset(counts, [3] * len(counts))
+
+    split = partition(dataset, seed=seed, val_fraction=val_fraction)
+
+    n_val = np.bincount(dataset.labels[split.val], minlength=len(counts))
+    exact_share = len(split.val) / sum(counts)
+    assert len(split.val) == round(val_fraction * sum(counts))
+    assert (np.abs(n_val - exact_share * np.array(counts)) < 1).all()
+
+
+def test_the_seed_moves_images_between_train_and_val_only():
+    dataset = make_dataset([40, 40], [10, 10])
+
+    one, other = (partition(dataset, seed=seed, val_fraction=0.25) for seed in (1, 2))
+
+    assert one.val.tolist() != other.val.tolist()
+    assert one.test.tolist() == other.test.tolist()
+    assert sorted([*one.train, *one.val]) == sorted([*other.train, *other.val])
+
+
+def test_the_same_seed_gives_the_same_partition_in_ascending_order():
+    dataset = make_dataset([40, 40], [10, 10])
+
+    one, again = (partition(dataset, seed=5, val_fraction=0.25) for _ in range(2))
+
+    assert one.val.tolist() == again.val.tolist() == sorted(again.val)
+    assert one.train.tolist() == again.train.tolist() == sorted(again.train)
+
+
+def test_a_dataset_that_brings_its_own_validation_split_keeps_it():
+    dataset = make_dataset([20, 20], [5, 5], [7, 3])
+
+    splits = [partition(dataset, seed=seed, val_fraction=0.5) for seed in (1, 2)]
+
+    for split in splits:
+        assert split.val.tolist() == dataset.val.tolist()
+        assert np.bincount(dataset.labels[split.train]).tolist() == [20, 20]
+
+
+def test_a_class_with_one_training_image_cannot_be_divided():
+    dataset = make_dataset([20, 1], [5, 5])
+
+    with pytest.raises(DataError, match=r"the validation split of toy cannot be drawn: .* smallest class has 1: add"):
+        partition(dataset, seed=0, val_fraction=0.2)
+
+
+def test_a_class_too_small_to_reach_validation_is_refused():
+    dataset = make_dataset([200, 2], [5, 5])
+
+    with pytest.raises(DataError, match="the validation split of toy"):
+        partition(dataset, seed=0, val_fraction=0.1)
+
+
+def test_the_test_split_of_a_dataset_without_one_is_stratified_and_always_the_same():
+    labels = np.repeat([0, 1, 2], [50, 30, 20])
+
+    test = set_test_aside(labels, 0.2, "toy")
+
+    assert np.bincount(labels[test]).tolist() == [10, 6, 4]
+    assert test.tolist() == set_test_aside(labels, 0.2, "other").tolist()
+
+
+def test_a_subset_keeps_the_shares_of_classes_and_splits():
+    dataset = make_dataset([400, 200], [100, 60], [40, 20])
+
+    subset = take_subset(dataset, 82)
+
+    rest = np.setdiff1d(np.arange(82), np.concatenate([subset.test, subset.val]))
+    assert len(subset) == len(subset.images) == 82
+    for positions, exact in ((rest, [40, 20]), (subset.test, [10, 6]), (subset.val, [4, 2])):
+        assert np.bincount(subset.labels[positions]).tolist() == exact
+
+
+def test_a_subset_keeps_each_image_with_its_label_and_split():
+    dataset = make_dataset([50, 50], [20, 20], [10, 10])
+
+    subset = take_subset(dataset, 64)
+
+    kept = original_indices(subset)
+    assert len(set(kept)) == 64
+    assert subset.labels.tolist() == dataset.labels[kept].tolist()
+    assert set(kept[subset.test]) <= set(dataset.test)
+    assert set(kept[subset.val]) <= set(dataset.val)
+    assert not set(np.delete(kept, [*subset.test, *subset.val])) & {*dataset.test, *dataset.val}
+
+
+def test_a_subset_has_a_name_and_a_fingerprint_of_its_own():
+    dataset = make_dataset([50, 50], [20, 20])
+
+    small, smaller = take_subset(dataset, 70), take_subset(dataset, 35)
+
+    assert (small.name, smaller.name) == ("toy@70", "toy@35")
+    assert small.class_names == dataset.class_names
+    assert len({dataset.fingerprint, small.fingerprint, smaller.fingerprint}) == 3
+    assert take_subset(dataset, 70).fingerprint == small.fingerprint
+
+
+@pytest.mark.parametrize("limit", [140, 1000])
+def test_a_limit_that_reaches_every_image_changes_nothing(limit):
+    dataset = make_dataset([50, 50], [20, 20])
+
+    assert take_subset(dataset, limit) is dataset
+
+
+@pytest.mark.parametrize("limit", [1, 3])
+def test_a_limit_below_one_image_a_class_and_split_is_refused(limit):
+    dataset = make_dataset([50, 50], [20, 20])
+
+    with pytest.raises(DataError, match=rf"--limit {limit} of toy cannot be drawn: .* There are 140 images"):
+        take_subset(dataset, limit)
+
+
+def test_a_limit_that_would_lose_a_small_class_is_refused():
+    dataset = make_dataset([200, 8], [50, 2])
+
+    with pytest.raises(DataError, match="--limit 26 of toy"):
+        take_subset(dataset, 26)
+
+
+def test_class_counts_include_all_splits_and_classes_without_images():
+    dataset = make_dataset([3, 0, 1], [2, 0, 1])
+
+    assert dataset.class_counts == {"class 0": 5, "class 1": 0, "class 2": 2}
+    assert len(dataset) == 7
+
+
+def test_file_images_are_taken_in_the_order_asked_for():
+    images = FileImages((Path("a"), Path("b"), Path("c")))
+
+    taken = images.take(np.array([2, 0]))
+
+    assert taken.paths == (Path("c"), Path("a"))
+    assert len(taken) == 2
+
+
+def test_the_fingerprint_is_a_pure_function_of_the_content():
+    labels, test = np.array([0, 1, 0]), np.array([2])
+
+    fingerprint = fingerprint_of(b"abc", labels, ("x", "y"), test)
+
+    assert len(fingerprint) == 64
+    assert fingerprint == fingerprint_of(memoryview(b"abc"), labels.astype(np.int32), ("x", "y"), test)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"content": b"abd"},
+        {"labels": np.array([0, 1, 1])},
+        {"class_names": ("x", "z")},
+        {"class_names": ("y", "x")},
+        {"splits": [np.array([1])]},
+        {"splits": [np.array([1, 2])]},
+        {"splits": [np.array([2]), np.array([1])]},
+        {"splits": []},
+    ],
+    ids="-".join,
+)
+def test_the_fingerprint_changes_with(changed):
+    facts = {"content": b"abc", "labels": np.array([0, 1, 0]), "class_names": ("x", "y"), "splits": [np.array([2])]}
+
+    def fingerprint(content, labels, class_names, splits):
+        return fingerprint_of(content, labels, class_names, *splits)
+
+    assert fingerprint(**{**facts, **changed}) != fingerprint(**facts)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    names=st.lists(st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"])), min_size=2, max_size=3),
+    others=st.lists(
+        st.text(st.characters(exclude_characters="\0/", exclude_categories=["Cs"])), min_size=2, max_size=3
+    ),
+)
+def test_two_lists_of_class_names_share_a_fingerprint_only_if_equal(names, others):
+    labels, test = np.array([0, 1]), np.array([1])
+
+    same = fingerprint_of(b"", labels, tuple(names), test) == fingerprint_of(b"", labels, tuple(others), test)
+
+    assert same == (names == others)

@@ -1,0 +1,220 @@
+"""Members of wheels brought by pip from a local folder, and downloads by Keras that fail fast."""
+
+import base64
+import hashlib
+import os
+import socket
+import threading
+import time
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from benchmark.downloads import (
+    check_sha256,
+    fast_failing_downloads,
+    fetch_wheel_member,
+    split_wheel_source,
+    wheel_member_path,
+)
+from benchmark.errors import DownloadError, WeightsError
+from benchmark.storage import cache_root
+
+SOURCE = "pypi:toy-weights==1.2/toy_weights/data/net.weights.h5"
+MEMBER = "toy_weights/data/net.weights.h5"
+CONTENT = bytes(range(256)) * 40
+SHA = hashlib.sha256(CONTENT).hexdigest()
+OTHER_SHA = hashlib.sha256(b"other").hexdigest()
+
+
+def write_wheel(folder: Path, members: dict[str, bytes]) -> Path:
+    """A wheel of `toy-weights` 1.2 that needs a package that does not exist and an old Python."""
+    info = "toy_weights-1.2.dist-info"
+    metadata = (
+        "Metadata-Version: 2.1\nName: toy-weights\nVersion: 1.2\n"
+        "Requires-Python: <3.0\nRequires-Dist: a-package-that-is-nowhere\n"
+    )
+    files = members | {
+        f"{info}/METADATA": metadata.encode(),
+        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    lines = [
+        f"{name},sha256={base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b'=').decode()},{len(data)}"
+        for name, data in files.items()
+    ]
+    files[f"{info}/RECORD"] = "\n".join([*lines, f"{info}/RECORD,,", ""]).encode()
+    folder.mkdir()
+    path = folder / "toy_weights-1.2-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return path
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch) -> Path:
+    """The only package that pip can find, on any machine."""
+    path = write_wheel(
+        tmp_path / "index", {MEMBER: CONTENT, "toy_weights/__init__.py": b"raise RuntimeError('imported')"}
+    )
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(path.parent))
+    monkeypatch.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+    return path
+
+
+def kept_files() -> list[str]:
+    """What is in the cache beside locks."""
+    return sorted(path.name for path in cache_root().rglob("*") if path.is_file() and path.suffix != ".lock")
+
+
+# Members of wheels
+
+
+def test_a_source_is_a_requirement_and_a_member():
+    assert split_wheel_source(SOURCE) == ("toy-weights==1.2", MEMBER)
+
+
+def test_only_the_member_is_kept_and_its_bytes_are_those_of_the_wheel(wheel):
+    path = fetch_wheel_member(SOURCE, SHA)
+
+    assert path == wheel_member_path(SOURCE, SHA)
+    assert path.read_bytes() == CONTENT
+    assert kept_files() == [f"{SHA[:16]}-net.weights.h5"]
+
+
+def test_a_member_is_brought_once(wheel):
+    first = fetch_wheel_member(SOURCE, SHA)
+    wheel.unlink()
+
+    assert fetch_wheel_member(SOURCE, SHA) == first
+
+
+def test_a_member_of_another_checksum_is_refused_and_not_kept(wheel):
+    with pytest.raises(WeightsError, match=rf"{SOURCE}: .* has sha256 {SHA}, the registry expects {OTHER_SHA}"):
+        fetch_wheel_member(SOURCE, OTHER_SHA)
+
+    assert kept_files() == []
+
+
+def test_a_member_that_the_wheel_lacks_is_named(wheel):
+    with pytest.raises(DownloadError, match=r"the wheel toy_weights-1\.2-.*\.whl has no member 'toy_weights/absent\.h5'"):
+        fetch_wheel_member("pypi:toy-weights==1.2/toy_weights/absent.h5", SHA)
+
+    assert kept_files() == []
+
+
+@pytest.mark.parametrize("requirement", ["toy-weights==9.9", "absent-weights==1.2"])
+def test_a_wheel_that_pip_cannot_find_is_named_with_pips_reason_and_what_to_do(wheel, requirement):
+    reason = rf"pip cannot download {requirement}: .*No matching distribution.*{requirement}.* Check the network"
+    with pytest.raises(DownloadError, match=reason):
+        fetch_wheel_member(f"pypi:{requirement}/{MEMBER}", SHA)
+
+    assert kept_files() == []
+
+
+def test_an_index_out_of_reach_is_told_within_seconds(monkeypatch):
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", "https://index.invalid/simple")
+    monkeypatch.setenv("PIP_FIND_LINKS", "")
+    start = time.perf_counter()
+
+    with pytest.raises(DownloadError, match=r"pip cannot download toy-weights==1\.2: "):
+        fetch_wheel_member(SOURCE, SHA)
+
+    assert time.perf_counter() - start < 20
+
+
+def test_a_file_of_the_right_checksum_is_taken_and_another_is_refused(tmp_path):
+    path = tmp_path / "net.h5"
+    path.write_bytes(CONTENT)
+    check_sha256(path, SHA, "mine")
+
+    with pytest.raises(WeightsError, match=rf"mine: the file .*net\.h5 has sha256 {SHA}, the registry expects {OTHER_SHA}"):
+        check_sha256(path, OTHER_SHA, "mine")
+
+
+# Downloads by Keras
+
+
+def brought_by_keras(origin: str, folder: Path) -> str:
+    import keras
+
+    return keras.utils.get_file("net.h5", origin, cache_dir=folder)
+
+
+@pytest.mark.parametrize("host", ["weights.invalid", "192.0.2.1", "[100::1]"])
+def test_a_host_out_of_reach_is_told_within_ten_seconds(tmp_path, host):
+    """A name that never resolves, and two addresses that are set apart so that nothing answers there."""
+    import keras  # noqa: F401  # its import is not the download's time
+
+    start = time.perf_counter()
+
+    with (
+        pytest.raises(DownloadError, match=r"The weights of X is neither in Keras's cache nor .*: URL fetch failure"),
+        fast_failing_downloads("The weights of X"),
+    ):
+        brought_by_keras(f"https://{host}/net.h5", tmp_path)
+
+    assert time.perf_counter() - start < 10
+    assert not list(tmp_path.rglob("net.h5"))
+
+
+def test_a_host_that_takes_the_connection_and_then_says_nothing_is_told_within_ten_seconds(tmp_path):
+    """As a captive portal does; the server here hangs up in the end, so that the test cannot hang."""
+    import keras  # noqa: F401  # its import is not the download's time
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        hang_up = threading.Timer(12, server.close)
+        hang_up.start()
+        start = time.perf_counter()
+
+        with pytest.raises(DownloadError, match="The weights of X is neither"), fast_failing_downloads("The weights of X"):
+            brought_by_keras(f"https://127.0.0.1:{port}/net.h5", tmp_path)
+
+        hang_up.cancel()
+        assert time.perf_counter() - start < 10
+
+
+def test_a_file_in_the_cache_of_keras_needs_no_host(tmp_path):
+    (tmp_path / "datasets").mkdir()
+    (tmp_path / "datasets" / "net.h5").write_bytes(CONTENT)
+
+    with fast_failing_downloads("The weights of X"):
+        path = brought_by_keras("https://weights.invalid/net.h5", tmp_path)
+
+    assert Path(path).read_bytes() == CONTENT
+
+
+def test_a_failure_that_is_no_download_stays_what_it_is():
+    with pytest.raises(ValueError, match="not a network"), fast_failing_downloads("The weights of X"):
+        raise ValueError("not a network")
+
+
+@pytest.mark.parametrize("error", [None, OSError("gone"), ValueError("other")])
+def test_the_opener_of_urllib_is_put_back_whatever_happens(error, monkeypatch):
+    mine = urllib.request.build_opener()
+    monkeypatch.setattr(urllib.request, "_opener", mine)
+
+    try:
+        with fast_failing_downloads("The weights of X"):
+            assert urllib.request._opener is not mine
+            if error:
+                raise error
+    except (DownloadError, ValueError):
+        pass
+
+    assert urllib.request._opener is mine
+
+
+def test_the_cause_of_a_failed_download_is_kept():
+    cause = OSError("cable unplugged")
+
+    with pytest.raises(DownloadError, match="cable unplugged") as caught, fast_failing_downloads("The weights of X"):
+        raise cause
+
+    assert caught.value.__cause__ is cause

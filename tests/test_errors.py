@@ -1,0 +1,51 @@
+"""What an error says to the user."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from benchmark import errors
+from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError
+
+
+class Cup(BaseModel):
+    volume_ml: int
+    sizes: tuple[int, ...] = ()
+
+
+def test_an_unknown_name_is_answered_with_the_nearest_and_with_all_known_ones_in_order():
+    error = UnknownNameError("backbone", "ResNet5O", ["VGG16", "ResNet50", "MobileNet"])
+
+    assert str(error) == (
+        "Unknown backbone 'ResNet5O'. Did you mean 'ResNet50'? Known: MobileNet, ResNet50, VGG16."
+    )
+
+
+def test_no_name_is_suggested_where_none_is_near():
+    error = UnknownNameError("mode", "zzz", ["native", "unit"])
+
+    assert str(error) == "Unknown mode 'zzz'. Known: native, unit."
+
+
+def test_a_config_error_names_file_table_every_key_and_every_value():
+    with pytest.raises(ValidationError) as caught:
+        Cup(volume_ml="full", sizes=(1, "big"))  # type: ignore[arg-type]
+
+    error = ConfigError.from_validation(Path("cups.toml"), "Mug", caught.value.errors())
+
+    first, *lines = str(error).splitlines()
+    assert first == "cups.toml, table [Mug]:"
+    assert [line.split(":")[0].strip() for line in lines] == ["volume_ml", "sizes.1"]
+    assert "(got 'full')" in lines[0]
+    assert "(got 'big')" in lines[1]
+
+
+def test_every_kind_of_error_is_one_the_user_can_mend_and_has_its_own_word_for_the_ledger():
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BenchmarkError)]
+
+    words = {kind.__name__: kind.error_type for kind in kinds}
+
+    # A ConfigError ends a command before there is a cell to write it into, so it needs no word of its own.
+    assert words.pop("ConfigError") == words["BenchmarkError"] == "invalid"
+    assert len(set(words.values())) == len(words) == 7

@@ -1,0 +1,480 @@
+"""Heads, against scikit-learn, NumPy and toy data with a known answer."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score
+
+from benchmark.errors import UnknownNameError
+from benchmark.recipes import DenseOptions
+from benchmark.strategies.heads import (
+    HEADS,
+    LINEAR_C,
+    FittedHead,
+    HeadData,
+    check_head,
+    count_head_params,
+    describe_heads,
+)
+
+QUICK = DenseOptions(units=8, epochs=4, batch_size=32)
+# A head that trains a Keras network needs TensorFlow.
+ALL_HEADS = [pytest.param(name, marks=pytest.mark.slow if name == "dense" else ()) for name in HEADS]
+CLOSED_HEADS = [name for name in HEADS if name != "dense"]
+
+
+def make_data(
+    rng: np.random.Generator,
+    *,
+    n_classes: int = 3,
+    n_train: int = 120,
+    n_val: int = 60,
+    dim: int = 6,
+    noise: float = 1.0,
+) -> HeadData:
+    """Clouds around one corner a class, in features of very different scales and offsets."""
+    scales, offsets = 10.0 ** rng.uniform(-2, 2, dim), rng.normal(size=dim) * 10
+    corners = rng.normal(size=(n_classes, dim)) * 2
+
+    def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = rng.permutation(np.arange(n) % n_classes)
+        features = corners[labels] + noise * rng.normal(size=(n, dim))
+        return (features * scales + offsets).astype(np.float32), labels
+
+    return HeadData(*draw(n_train), *draw(n_val), n_classes)
+
+
+def fit(head: str, data: HeadData, *, seed: int = 0, options: DenseOptions = QUICK) -> FittedHead:
+    return HEADS[head](data, seed, options)
+
+
+def choice(fitted: FittedHead, metric: str) -> float:
+    (value,) = [point.value for point in fitted.history if point.metric == metric]
+    return value
+
+
+def accuracy_of(fitted: FittedHead, features: np.ndarray, labels: np.ndarray) -> float:
+    return float(accuracy_score(labels, fitted.scores(features).argmax(axis=1)))
+
+
+def assert_probabilities(fitted: FittedHead, features: np.ndarray) -> None:
+    scores = fitted.scores(features)
+    assert fitted.are_probabilities
+    assert scores.min() >= 0
+    assert scores.sum(axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def standardised(data: HeadData, features: np.ndarray) -> np.ndarray:
+    """Features in float64, by the train split's mean and deviation."""
+    train = data.train.astype(np.float64)
+    return (features - train.mean(axis=0)) / train.std(axis=0)
+
+
+# What every head promises.
+
+
+@pytest.mark.parametrize("head", CLOSED_HEADS)
+@pytest.mark.parametrize("n_classes", [2, 5])
+def test_scores_have_a_column_a_class(head, n_classes, rng):
+    data = make_data(rng, n_classes=n_classes)
+
+    scores = fit(head, data).scores(data.val[:7])
+
+    assert scores.shape == (7, n_classes)
+    assert scores.dtype == np.float32
+
+
+@pytest.mark.parametrize("head", CLOSED_HEADS)
+def test_a_class_without_training_images_keeps_its_column(head, rng):
+    data = make_data(rng)
+    is_kept = data.train_labels != 1
+    data = dataclasses.replace(data, train=data.train[is_kept], train_labels=data.train_labels[is_kept])
+
+    scores = fit(head, data).scores(data.val)
+
+    assert scores.shape == (60, 3)
+
+
+@pytest.mark.parametrize("head", CLOSED_HEADS)
+def test_a_class_without_training_images_does_not_shift_the_classes_after_it(head, rng):
+    data = make_data(rng, noise=0.1)
+    is_kept = data.train_labels != 1
+    data = dataclasses.replace(data, train=data.train[is_kept], train_labels=data.train_labels[is_kept])
+
+    fitted = fit(head, data)
+
+    is_last = data.val_labels == 2
+    assert accuracy_of(fitted, data.val[is_last], data.val_labels[is_last]) > 0.5
+
+
+@pytest.mark.parametrize("head", ALL_HEADS)
+def test_the_same_seed_gives_the_same_scores_bit_for_bit(head, rng):
+    data = make_data(rng, n_train=300, dim=40)
+
+    first, second = (fit(head, data, seed=3).scores(data.val) for _ in range(2))
+
+    assert first.tobytes() == second.tobytes()
+
+
+@pytest.mark.parametrize("head", CLOSED_HEADS)
+def test_heads_without_chance_ignore_the_seed(head, rng):
+    data = make_data(rng)
+
+    first, second = (fit(head, data, seed=seed).scores(data.val) for seed in (1, 2))
+
+    assert first.tobytes() == second.tobytes()
+
+
+@pytest.mark.parametrize("head", CLOSED_HEADS)
+def test_fitting_changes_neither_features_nor_labels(head, rng):
+    data = make_data(rng)
+    arrays = (data.train, data.train_labels, data.val, data.val_labels)
+    copies = [array.copy() for array in arrays]
+
+    fit(head, data).scores(data.val)
+
+    assert all(np.array_equal(array, copy) for array, copy in zip(arrays, copies, strict=True))
+
+
+@pytest.mark.parametrize("head", CLOSED_HEADS)
+def test_the_number_of_parameters_is_known_before_training(head, rng):
+    data = make_data(rng, n_classes=4, dim=6)
+
+    fitted = fit(head, data)
+
+    assert fitted.n_params == count_head_params(head, 6, 4, QUICK)
+
+
+def test_parameters_are_weights_and_biases():
+    options = DenseOptions(units=256)
+
+    counted = {head: count_head_params(head, 1280, 10, options) for head in HEADS}
+
+    assert counted == {"linear": 12_810, "ridge": 12_810, "knn": 0, "dense": 1280 * 256 + 256 + 256 * 10 + 10}
+
+
+def test_linear_scores_are_probabilities(rng):
+    data = make_data(rng)
+
+    fitted = fit("linear", data)
+
+    assert_probabilities(fitted, data.val)
+
+
+@pytest.mark.parametrize("head", ["ridge", "knn"])
+def test_ridge_and_knn_make_no_claim_to_probabilities(head, rng):
+    assert not fit(head, make_data(rng)).are_probabilities
+
+
+@pytest.mark.parametrize("head", CLOSED_HEADS)
+def test_constant_features_do_no_harm(head, rng):
+    data = make_data(rng, noise=0.1)
+    constants = np.array([0.0, 0.1, 1234.5], np.float32)
+
+    def widen(features: np.ndarray) -> np.ndarray:
+        return np.hstack([features, np.tile(constants, (len(features), 1))])
+
+    wide = dataclasses.replace(data, train=widen(data.train), val=widen(data.val))
+    scores = fit(head, wide).scores(wide.val)
+
+    assert np.isfinite(scores).all()
+
+
+@pytest.mark.parametrize("head", ["linear", "ridge"])
+def test_constant_features_do_not_change_a_linear_heads_choice(head, rng):
+    data = make_data(rng)
+    constants = np.tile(np.array([0.0, 0.1, 1234.5], np.float32), (200, 1))
+    wide = dataclasses.replace(
+        data, train=np.hstack([data.train, constants[:120]]), val=np.hstack([data.val, constants[:60]])
+    )
+
+    plain_scores, wide_scores = fit(head, data).scores(data.val), fit(head, wide).scores(wide.val)
+
+    assert wide_scores == pytest.approx(plain_scores, abs=2e-3)
+
+
+@pytest.mark.parametrize("head", ["linear", "ridge"])
+def test_a_feature_that_is_alive_in_new_images_only_does_not_decide(head, rng):
+    """A feature that is constant in training has no weight, however far a new image is from that constant."""
+    data = make_data(rng, n_train=40, dim=60, noise=0.3)
+    data.train[:, 7] = data.val[:, 7] = 0.0
+    fitted = fit(head, data)
+    alive = data.val.copy()
+    alive[:, 7] = 0.5
+
+    scores, scores_of_alive = fitted.scores(data.val), fitted.scores(alive)
+
+    assert scores_of_alive == pytest.approx(scores, abs=1e-2)
+
+
+@pytest.mark.parametrize("head", ALL_HEADS)
+def test_features_that_are_all_constant_give_finite_scores(head):
+    data = HeadData(np.ones((30, 4), np.float32), np.arange(30) % 3, np.ones((9, 4), np.float32), np.arange(9) % 3, 3)
+
+    scores = fit(head, data).scores(data.val)
+
+    assert np.isfinite(scores).all()
+    assert scores == pytest.approx(np.tile(scores[0], (9, 1)), abs=1e-6)
+
+
+# linear
+
+
+def assert_close_to_solved(scores: np.ndarray, reference: np.ndarray) -> None:
+    """The head's solver stops early, so single probabilities may be some hundredths off; they agree on the whole."""
+    assert scores == pytest.approx(reference, abs=0.05)
+    assert np.abs(scores - reference).mean() < 0.01
+
+
+def linear_reference(data: HeadData, fitted: FittedHead, features: np.ndarray) -> np.ndarray:
+    """Probabilities by a regression of the chosen strength, solved to the end from a cold start."""
+    model = LogisticRegression(C=choice(fitted, "chosen C"), tol=1e-8, max_iter=10_000)
+    model.fit(standardised(data, data.train), data.train_labels)
+    return model.predict_proba(standardised(data, features))
+
+
+def test_linear_equals_scikit_learns_regression_of_the_same_strength(rng):
+    data = make_data(rng, n_classes=4, n_train=400, noise=2.0)
+
+    fitted = fit("linear", data)
+
+    assert_close_to_solved(fitted.scores(data.val), linear_reference(data, fitted, data.val))
+
+
+def test_linear_of_two_classes_equals_scikit_learns(rng):
+    data = make_data(rng, n_classes=2, n_train=200, noise=2.0)
+
+    fitted = fit("linear", data)
+
+    assert_close_to_solved(fitted.scores(data.val), linear_reference(data, fitted, data.val))
+
+
+def test_linear_chooses_the_penalty_that_is_best_on_validation(rng):
+    data = make_data(rng, n_classes=5, n_train=100, n_val=200, dim=30, noise=3.0)
+
+    fitted = fit("linear", data)
+
+    tried = {
+        float(point.metric.removeprefix("accuracy at C=")): point.value
+        for point in fitted.history
+        if point.metric.startswith("accuracy at")
+    }
+    best = max(tried.values())
+    assert choice(fitted, "chosen C") == min(c for c, value in tried.items() if value == best)
+    assert set(tried) <= set(LINEAR_C)
+    assert accuracy_of(fitted, data.val, data.val_labels) == pytest.approx(best)
+
+
+def test_linear_learns_separable_classes_of_very_different_sizes(rng):
+    """With the strongest penalties every image is given the great class: that plateau must not end the search."""
+    train_labels, val_labels = np.arange(100) % 10 == 0, np.arange(50) % 10 == 0
+    train, val = (
+        np.where(labels, 3.0, -3.0)[:, np.newaxis] + 0.1 * rng.normal(size=(len(labels), 2))
+        for labels in (train_labels, val_labels)
+    )
+    data = HeadData(
+        train.astype(np.float32), train_labels.astype(np.int64), val.astype(np.float32), val_labels.astype(np.int64), 2
+    )
+
+    fitted = fit("linear", data)
+
+    assert accuracy_of(fitted, data.val, data.val_labels) == 1.0
+
+
+def test_linear_has_no_epochs(rng):
+    assert fit("linear", make_data(rng)).epochs is None
+
+
+# ridge
+
+
+def ridge_reference(data: HeadData, fitted: FittedHead, features: np.ndarray) -> np.ndarray:
+    """Scores by plain least squares: min ||X W - Y||^2 + a ||W||^2 is that of [X; sqrt(a) I] W = [Y; 0]."""
+    train = standardised(data, data.train)
+    n, dim = train.shape
+    one_hot = np.eye(data.n_classes)[data.train_labels]
+    penalty = choice(fitted, "chosen penalty share") * n
+    left = np.vstack([train, np.sqrt(penalty) * np.eye(dim)])
+    right = np.vstack([one_hot - one_hot.mean(axis=0), np.zeros((dim, data.n_classes))])
+    return standardised(data, features) @ np.linalg.lstsq(left, right)[0] + one_hot.mean(axis=0)
+
+
+@pytest.mark.parametrize("dim", [6, 200], ids=["more images than features", "more features than images"])
+def test_ridge_solves_the_augmented_least_squares_problem(dim, rng):
+    data = make_data(rng, n_classes=3, n_train=120, dim=dim, noise=2.0)
+
+    fitted = fit("ridge", data)
+
+    assert fitted.scores(data.val) == pytest.approx(ridge_reference(data, fitted, data.val), abs=1e-3)
+
+
+def test_ridge_chooses_the_strongest_of_the_penalties_that_are_best_on_validation(rng):
+    data = make_data(rng, n_classes=5, n_train=60, n_val=200, dim=40, noise=3.0)
+
+    fitted = fit("ridge", data)
+
+    tried = {
+        float(point.metric.removeprefix("accuracy at penalty=").removesuffix("n")): point.value
+        for point in fitted.history
+        if point.metric.startswith("accuracy at")
+    }
+    best = max(tried.values())
+    assert len(set(tried.values())) > 1, "every penalty is as good, so nothing was chosen"
+    assert choice(fitted, "chosen penalty share") == max(share for share, value in tried.items() if value == best)
+    assert accuracy_of(fitted, data.val, data.val_labels) == pytest.approx(best)
+
+
+@pytest.mark.parametrize(("head", "reference"), [("linear", linear_reference), ("ridge", ridge_reference)])
+def test_validation_images_far_off_change_neither_means_nor_deviations(head, reference, rng):
+    data = make_data(rng, n_train=200, noise=2.0)
+    data = dataclasses.replace(data, val=data.val * 30 + 500)
+
+    fitted = fit(head, data)
+
+    assert_close_to_solved(fitted.scores(data.train), reference(data, fitted, data.train))
+
+
+# knn
+
+
+def brute_force_votes(data: HeadData, features: np.ndarray, n_neighbours: int) -> np.ndarray:
+    """Shares of votes of the nearest training images by cosine, one image at a time."""
+    train = data.train.astype(np.float64)
+    votes = np.zeros((len(features), data.n_classes))
+    for row, image in enumerate(features.astype(np.float64)):
+        cosines = train @ image / (np.linalg.norm(train, axis=1) * np.linalg.norm(image))
+        nearest = np.argsort(-cosines)[:n_neighbours]
+        votes[row] = np.bincount(data.train_labels[nearest], minlength=data.n_classes) / n_neighbours
+    return votes
+
+
+def test_knn_equals_a_brute_force_vote_by_cosine(rng):
+    data = make_data(rng, n_classes=4, n_train=150, noise=3.0)
+
+    fitted = fit("knn", data)
+
+    assert fitted.scores(data.val) == pytest.approx(brute_force_votes(data, data.val, 20), abs=1e-6)
+
+
+def test_knn_of_fewer_than_twenty_images_asks_them_all(rng):
+    data = make_data(rng, n_classes=3, n_train=12)
+
+    fitted = fit("knn", data)
+
+    assert fitted.scores(data.val) == pytest.approx(np.full((60, 3), 1 / 3), abs=1e-6)
+
+
+def test_knn_does_not_look_at_the_length_of_the_features(rng):
+    data = make_data(rng, n_train=150, noise=3.0)
+    fitted = fit("knn", data)
+
+    assert np.array_equal(fitted.scores(data.val * 8), fitted.scores(data.val))
+
+
+def test_knn_takes_features_that_are_all_zero(rng):
+    data = make_data(rng)
+    data.train[0] = 0.0
+
+    scores = fit("knn", data).scores(np.zeros((2, 6), np.float32))
+
+    assert scores.sum(axis=1) == pytest.approx(1)
+
+
+# dense
+
+
+@pytest.fixture(scope="module")
+def dense_data() -> HeadData:
+    return make_data(np.random.default_rng(7))
+
+
+@pytest.fixture(scope="module")
+def dense(dense_data) -> FittedHead:
+    return fit("dense", dense_data)
+
+
+@pytest.mark.slow
+def test_dense_learns_a_separable_toy(rng):
+    labels = np.arange(240) % 3
+    features = (np.eye(3)[labels] + 0.05 * rng.normal(size=(240, 3))).astype(np.float32)
+    data = HeadData(features[:180], labels[:180], features[180:], labels[180:], 3)
+
+    fitted = fit("dense", data, options=DenseOptions(units=16, epochs=10, batch_size=16, learning_rate=0.03))
+
+    assert accuracy_of(fitted, data.val, data.val_labels) == 1.0
+
+
+@pytest.mark.slow
+def test_dense_scores_are_probabilities_one_a_class(dense, dense_data):
+    scores = dense.scores(dense_data.val[:7])
+
+    assert scores.shape == (7, 3)
+    assert scores.dtype == np.float32
+    assert_probabilities(dense, dense_data.val)
+
+
+@pytest.mark.slow
+def test_the_number_of_parameters_of_dense_is_known_before_training(dense):
+    assert dense.n_params == count_head_params("dense", 6, 3, QUICK) == (6 + 1) * 8 + (8 + 1) * 3
+
+
+@pytest.mark.slow
+def test_dense_has_a_history_entry_an_epoch(dense):
+    curves = {}
+    for point in dense.history:
+        curves.setdefault((point.split, point.metric), []).append(point.epoch)
+
+    assert set(curves) == {(split, metric) for split in ("train", "val") for metric in ("loss", "accuracy")}
+    assert all(epochs == list(range(1, dense.epochs + 1)) for epochs in curves.values())
+    assert 1 <= dense.epochs <= QUICK.epochs
+
+
+@pytest.mark.slow
+def test_dense_stops_early_and_keeps_the_best_epoch(rng):
+    train_labels, val_labels = rng.integers(0, 2, 64), rng.integers(0, 2, 64)
+    train, val = (rng.normal(size=(64, 20)).astype(np.float32) for _ in range(2))
+    data = HeadData(train, train_labels, val, val_labels, 2)
+
+    fitted = fit("dense", data, options=DenseOptions(units=64, epochs=60, patience=2, learning_rate=0.01))
+
+    losses = [point.value for point in fitted.history if (point.split, point.metric) == ("val", "loss")]
+    scores = fitted.scores(val)
+    kept_loss = -np.log(scores[np.arange(64), val_labels]).mean()
+    assert fitted.epochs < 60
+    assert kept_loss == pytest.approx(min(losses), rel=1e-4)
+    assert fitted.epochs == int(np.argmin(losses)) + 1 + 2
+
+
+@pytest.mark.slow
+def test_dense_depends_on_the_seed(dense, dense_data):
+    other = fit("dense", dense_data, seed=1)
+
+    assert not np.array_equal(other.scores(dense_data.val), dense.scores(dense_data.val))
+
+
+@pytest.mark.slow
+def test_dense_scores_many_images_as_it_scores_them_in_parts(dense, dense_data, monkeypatch):
+    whole = dense.scores(dense_data.val)
+    monkeypatch.setattr("benchmark.strategies.heads.SCORED_AT_ONCE", 7)
+
+    in_parts = dense.scores(dense_data.val)
+
+    assert in_parts.shape == whole.shape
+    assert in_parts == pytest.approx(whole, abs=1e-6)
+
+
+# names
+
+
+def test_an_unknown_head_is_answered_with_the_nearest_one():
+    with pytest.raises(UnknownNameError, match=r"Unknown head 'liner'\. Did you mean 'linear'\? Known: dense, knn,"):
+        check_head("liner")
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_every_head_is_known_and_described(head):
+    check_head(head)
+
+    assert len(describe_heads()[head]) > 10

@@ -1,0 +1,170 @@
+"""The import order of the package is the order of the data flow."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[1] / "benchmark"
+
+# Who may import whom, in the order of the data flow: a line names places of the lines above it only.
+# A folder is one place; inside it files may import each other.
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "storage": set(),
+    "provenance": set(),
+    "memory": set(),
+    "registry": {"errors"},
+    "recipes": {"errors", "storage", "registry"},
+    "downloads": {"errors", "storage"},
+    "datasets": {"errors", "storage", "provenance", "downloads"},
+    "preprocessing": {"errors"},
+    "backbones": {"errors", "storage", "registry", "downloads", "preprocessing"},
+    "features": {"errors", "storage", "memory", "datasets", "preprocessing"},
+    "metrics": set(),
+    "strategies": {"errors", "recipes", "datasets", "metrics"},
+    "tidycsv": {"errors"},
+    "ledger": {"errors", "storage", "tidycsv"},
+    "sweep": {
+        "errors", "storage", "provenance", "memory", "registry", "recipes", "datasets", "preprocessing", "backbones",
+        "features", "strategies", "metrics", "ledger",
+    },
+    "analysis": {"errors", "storage", "recipes", "metrics", "ledger"},
+    "console": {"sweep", "analysis"},
+    "cli": {
+        "errors", "storage", "registry", "recipes", "datasets", "preprocessing", "features", "strategies", "ledger",
+        "sweep", "analysis", "console",
+    },
+}  # fmt: skip
+
+MAY_IMPORT_TENSORFLOW = ("backbones/", "features/", "strategies/", "datasets/", "preprocessing.py", "sweep/worker.py")
+MAY_IMPORT_MATPLOTLIB = ("analysis/plots",)
+MAY_PRINT = ("cli/", "cli.py")
+TENSORFLOW = {"tensorflow", "keras"}
+MATPLOTLIB = {"matplotlib", "seaborn"}
+FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(PACKAGE).as_posix()
+
+
+def files_of(place: str) -> list[Path]:
+    return sorted((PACKAGE / place).rglob("*.py")) if (PACKAGE / place).is_dir() else [PACKAGE / f"{place}.py"]
+
+
+def imported_names(tree: ast.AST) -> Iterator[str]:
+    """Dotted names that a syntax tree imports, at any depth."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "write `from benchmark.x import y`, not a relative import"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def imported_places(source: str) -> set[str]:
+    """Places of the package that a source imports; the package's own version does not count."""
+    names = (name.split(".") for name in imported_names(ast.parse(source)) if name.startswith("benchmark."))
+    return {parts[1] for parts in names if not parts[1].startswith("__")}
+
+
+def libraries(tree: ast.AST) -> set[str]:
+    return {name.split(".")[0] for name in imported_names(tree)}
+
+
+def outside_functions(tree: ast.Module) -> ast.Module:
+    """A tree without the bodies of its functions and without what only type checkers see."""
+
+    class Pruned(ast.NodeTransformer):
+        def visit(self, node: ast.AST) -> ast.AST:
+            is_hint = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+            if is_hint or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                return ast.Pass()
+            return self.generic_visit(node)
+
+    return Pruned().visit(tree)
+
+
+@pytest.mark.parametrize("place", MAY_IMPORT)
+def test_a_place_imports_only_what_stands_upstream(place: str):
+    imported = set().union(*(imported_places(path.read_text()) for path in files_of(place)))
+
+    extra = imported - MAY_IMPORT[place] - {place}
+
+    assert not extra, f"benchmark.{place} may not import {sorted(extra)}"
+
+
+def test_the_table_points_upstream_only():
+    order = list(MAY_IMPORT)
+
+    downstream = {place: allowed - set(order[: order.index(place)]) for place, allowed in MAY_IMPORT.items()}
+
+    assert not any(downstream.values()), downstream
+
+
+def test_every_module_has_its_place_in_the_order():
+    modules = {path.stem for path in PACKAGE.glob("[!_]*.py")}
+    folders = {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+
+    assert modules | folders == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_tensorflow_is_imported_inside_functions_and_in_few_places(path: Path):
+    tree = ast.parse(path.read_text())
+    anywhere = libraries(tree) & TENSORFLOW
+    on_import = libraries(outside_functions(tree)) & TENSORFLOW
+
+    assert not on_import, f"{name_of(path)} imports {on_import} when it is imported"
+    assert not anywhere or name_of(path).startswith(MAY_IMPORT_TENSORFLOW), f"{name_of(path)} imports {anywhere}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_matplotlib_is_imported_inside_the_functions_of_plots_only(path: Path):
+    tree = ast.parse(path.read_text())
+    anywhere = libraries(tree) & MATPLOTLIB
+    on_import = libraries(outside_functions(tree)) & MATPLOTLIB
+
+    assert not on_import, f"{name_of(path)} imports {on_import} when it is imported"
+    assert not anywhere or name_of(path).startswith(MAY_IMPORT_MATPLOTLIB), f"{name_of(path)} imports {anywhere}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_only_the_command_line_prints_and_exits(path: Path):
+    names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+    exits = [
+        node
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in {"sys.exit", "os._exit", "typer.Exit"}
+    ]
+
+    assert name_of(path).startswith(MAY_PRINT) or not ("print" in names or exits), name_of(path)
+
+
+def test_no_module_is_a_box_for_everything():
+    names = {path.stem for path in FILES} | {path.parent.name for path in FILES}
+
+    assert not names & FORBIDDEN_NAMES
+
+
+def test_the_reader_of_imports_sees_every_form():
+    source = (
+        "import benchmark\nimport benchmark.ledger\nfrom benchmark import __version__, cli\n"
+        "from benchmark.sweep.cells import Cell\ndef act():\n    from benchmark.errors import DataError\nimport json\n"
+    )
+
+    assert imported_places(source) == {"ledger", "cli", "sweep", "errors"}
+
+
+def test_pruning_hides_functions_and_type_checking_only():
+    source = (
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import keras\n"
+        "def act():\n    import seaborn\nclass Thing:\n    def act(self):\n        import scipy\n    import numpy\n"
+        "if 1:\n    import tensorflow\n"
+    )
+
+    assert libraries(outside_functions(ast.parse(source))) == {"typing", "numpy", "tensorflow"}

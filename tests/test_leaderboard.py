@@ -1,0 +1,351 @@
+"""The leaderboard: settings averaged over their seeds and ranked within their dataset."""
+
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.analysis.leaderboard import (
+    HIGHER_IS_BETTER,
+    LOWER_IS_BETTER,
+    count_failed,
+    find_ledgers,
+    load_published,
+    load_runs,
+    make_leaderboard,
+)
+from benchmark.analysis.tables import to_csv, to_json, to_markdown
+from benchmark.errors import LedgerError, UnknownNameError
+from benchmark.ledger import DONE, FAILED, RECIPE_COPY, SCHEMA, Ledger
+from benchmark.recipes import Published
+
+GOLDEN = Path(__file__).parent / "golden" / "leaderboard.md"
+
+SETTING = {
+    "backbone": "NetA", "weights": "random", "dataset": "digits", "mode": "native", "strategy": "probe",
+    "head": "linear", "network": "", "input_size_px": 64, "resize": "bilinear", "crop": "squash", "augment": "",
+    "precision": "float32", "seed": 0,
+}  # fmt: skip
+RESULT = {"n_test": 100, "accuracy": 0.5, "params_total": 2_000_000, "efficiency": 0.25, "wall_s": 10.0}
+
+
+def add(ledger: Ledger, *, status: str = DONE, **columns: Any) -> None:
+    number = len(ledger.read_runs())
+    row = {"schema": SCHEMA, "run_id": f"run{number}", "cell_key": f"key{number}", "status": status, **SETTING}
+    ledger.append_run({**row, **(RESULT if status == DONE else {}), **columns})
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "results" / "toy")
+
+
+def board_of(ledger: Ledger, **options: Any) -> pd.DataFrame:
+    return make_leaderboard(load_runs([ledger.folder]), **options)
+
+
+def wilson(share: float, n: int) -> tuple[float, float]:
+    """The closed form of the 95 % score interval."""
+    z = 1.959963984540054
+    middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    return middle - half, middle + half
+
+
+# --- what a line is --------------------------------------------------------------------------------------------------
+
+
+def test_a_line_is_the_mean_of_its_seeds_with_their_sample_deviation(ledger: Ledger):
+    for seed, accuracy, wall_s in ((0, 0.7, 8.0), (1, 0.8, 10.0), (2, 0.9, 15.0)):
+        add(ledger, seed=seed, accuracy=accuracy, wall_s=wall_s)
+
+    (line,) = board_of(ledger).to_dict("records")
+
+    assert line["n_seeds"] == 3
+    assert line["accuracy"] == pytest.approx(0.8)
+    assert line["accuracy_std"] == pytest.approx(0.1)
+    assert line["wall_s"] == pytest.approx(11.0)
+
+
+def test_one_seed_has_no_deviation(ledger: Ledger):
+    add(ledger)
+
+    assert math.isnan(board_of(ledger)["accuracy_std"][0])
+
+
+def test_the_interval_is_wilsons_of_the_mean_accuracy_at_the_size_of_the_test_set(ledger: Ledger):
+    for seed, accuracy in ((0, 0.8), (1, 0.9)):
+        add(ledger, seed=seed, accuracy=accuracy)
+
+    (line,) = board_of(ledger).to_dict("records")
+
+    assert (line["accuracy_low"], line["accuracy_high"]) == pytest.approx(wilson(0.85, 100))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"backbone": "NetB"}, {"mode": "unit"}, {"head": "knn"}, {"strategy": "finetune"}, {"network": "lenet5"},
+        {"input_size_px": 96}, {"resize": "nearest"}, {"crop": "crop"}, {"augment": "flip"}, {"precision": "bfloat16"},
+    ],
+    ids=lambda other: next(iter(other)),
+)  # fmt: skip
+def test_settings_that_differ_in_anything_but_the_seed_have_lines_of_their_own(ledger: Ledger, other: dict[str, Any]):
+    add(ledger)
+    add(ledger, **other)
+
+    assert board_of(ledger)["n_seeds"].tolist() == [1, 1]
+
+
+def test_a_cell_done_twice_counts_once_with_its_last_row(ledger: Ledger):
+    add(ledger, accuracy=0.4)
+    add(ledger, accuracy=0.6)
+
+    (line,) = board_of(ledger).to_dict("records")
+
+    assert (line["n_seeds"], line["accuracy"]) == (1, 0.6)
+
+
+def test_failed_cells_are_counted_and_not_ranked(ledger: Ledger):
+    add(ledger, seed=0)
+    add(ledger, seed=1, status=FAILED, error_type="oom")
+
+    runs = load_runs([ledger.folder])
+
+    assert count_failed(runs) == 1
+    assert make_leaderboard(runs)["n_seeds"].tolist() == [1]
+
+
+def test_a_cell_that_failed_and_was_then_done_has_not_failed(ledger: Ledger):
+    add(ledger, status=FAILED)
+    add(ledger)
+
+    assert count_failed(load_runs([ledger.folder])) == 0
+
+
+def test_only_failed_rows_give_an_empty_leaderboard(ledger: Ledger):
+    add(ledger, status=FAILED, error_type="oom")
+
+    board = board_of(ledger)
+
+    assert board.empty
+    assert {"rank", "backbone", "accuracy", "published"} <= set(board.columns)
+    assert to_json(board) == "[]\n"
+    assert len(to_csv(board).splitlines()) == 1
+    assert to_markdown(board).strip() == ""
+
+
+def test_a_ledger_without_rows_gives_an_empty_leaderboard(ledger: Ledger):
+    add(ledger)
+    path = ledger.folder / "runs.csv"
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+
+    assert board_of(ledger).empty
+
+
+# --- ranks -----------------------------------------------------------------------------------------------------------
+
+
+def test_equal_values_share_a_rank_and_the_next_one_is_left_out(ledger: Ledger):
+    for backbone, accuracy in (("C", 0.5), ("A", 0.7), ("D", 0.9), ("B", 0.7)):
+        add(ledger, backbone=backbone, accuracy=accuracy)
+
+    board = board_of(ledger)
+
+    assert list(zip(board["rank"], board["backbone"], strict=True)) == [(1, "D"), (2, "A"), (2, "B"), (4, "C")]
+
+
+@pytest.mark.parametrize("by", sorted(HIGHER_IS_BETTER))
+def test_of_gains_the_greatest_is_first(ledger: Ledger, by: str):
+    for backbone, value in (("A", 0.2), ("B", 0.3), ("C", 0.1)):
+        add(ledger, backbone=backbone, **{by: value})
+
+    assert board_of(ledger, by=by)["backbone"].tolist() == ["B", "A", "C"]
+
+
+@pytest.mark.parametrize("by", sorted(LOWER_IS_BETTER))
+def test_of_costs_the_smallest_is_first(ledger: Ledger, by: str):
+    for backbone, value in (("A", 2), ("B", 3), ("C", 1)):
+        add(ledger, backbone=backbone, **{by: value})
+
+    assert board_of(ledger, by=by)["backbone"].tolist() == ["C", "A", "B"]
+
+
+@pytest.mark.parametrize("by", ["log_loss", "images_per_s"])
+def test_what_was_not_measured_stands_last(ledger: Ledger, by: str):
+    add(ledger, backbone="A")
+    add(ledger, backbone="B", **{by: 5.0})
+
+    assert board_of(ledger, by=by)["backbone"].tolist() == ["B", "A"]
+
+
+def test_datasets_are_never_ranked_together(ledger: Ledger):
+    for dataset, accuracy in (("mnist", 0.99), ("digits", 0.8), ("mnist", 0.95), ("digits@300", 0.7)):
+        add(ledger, dataset=dataset, accuracy=accuracy, backbone=f"Net{accuracy}")
+
+    board = board_of(ledger)
+
+    assert list(zip(board["dataset"], board["rank"], board["accuracy"], strict=True)) == [
+        ("digits", 1, 0.8), ("digits@300", 1, 0.7), ("mnist", 1, 0.99), ("mnist", 2, 0.95),
+    ]  # fmt: skip
+
+
+def test_an_unknown_column_to_rank_by_is_refused_with_what_may_be_meant(ledger: Ledger):
+    add(ledger)
+
+    with pytest.raises(UnknownNameError, match=r"column to rank by 'acuracy'\. Did you mean 'accuracy'\?"):
+        board_of(ledger, by="acuracy")
+
+
+@given(accuracies=st.lists(st.integers(0, 100), min_size=1, max_size=8))
+def test_a_rank_is_one_more_than_the_number_of_better_settings(accuracies: list[int]):
+    rows = [
+        {**SETTING, **RESULT, "status": DONE, "backbone": f"Net{number}", "accuracy": hits / 100}
+        for number, hits in enumerate(accuracies)
+    ]
+    columns = Ledger(Path("absent")).read_runs().columns
+    runs = pd.DataFrame(rows).reindex(columns=columns)
+
+    board = make_leaderboard(runs)
+
+    for _, line in board.iterrows():
+        assert line["rank"] == 1 + sum(hits / 100 > line["accuracy"] for hits in accuracies)
+    assert len(board) == len(accuracies)
+
+
+# --- published figures -----------------------------------------------------------------------------------------------
+
+
+def test_a_published_figure_stands_beside_the_setting_it_belongs_to(ledger: Ledger):
+    for mode in ("native", "unit"):
+        for head in ("linear", "dense"):
+            add(ledger, mode=mode, head=head)
+    figures = [
+        Published(dataset="digits", backbone="NetA", mode="native", head="dense", value=0.66),
+        Published(dataset="digits", backbone="NetA", mode="unit", value=0.27),
+        Published(dataset="mnist", backbone="NetA", mode="native", head="linear", value=0.99),
+        Published(dataset="digits", backbone="NetA", mode="native", head="linear", metric="macro_f1", value=0.98),
+    ]
+
+    board = board_of(ledger, published=figures)
+
+    found = {(line["mode"], line["head"]): line["published"] for line in board.to_dict("records")}
+    assert found["native", "dense"] == 0.66
+    assert (found["unit", "dense"], found["unit", "linear"]) == (0.27, 0.27), "without a head it holds for all"
+    assert pd.isna(found["native", "linear"])
+
+
+def test_published_figures_are_read_from_the_recipe_beside_the_ledger(ledger: Ledger):
+    add(ledger)
+    (ledger.folder / RECIPE_COPY).write_text(
+        'name = "toy"\n[[published]]\ndataset = "digits"\nbackbone = "NetA"\nvalue = 0.66\nnote = "a report"\n'
+    )
+
+    (figure,) = load_published([ledger.folder.parent])
+
+    assert (figure.backbone, figure.mode, figure.value) == ("NetA", "native", 0.66)
+
+
+# --- where ledgers are -----------------------------------------------------------------------------------------------
+
+
+def test_ledgers_are_found_at_any_depth_and_read_together(ledger: Ledger, tmp_path: Path):
+    add(ledger, backbone="A")
+    add(Ledger(tmp_path / "results" / "more" / "deep"), backbone="B")
+
+    runs = load_runs([tmp_path / "results"])
+
+    assert find_ledgers([tmp_path]) == [tmp_path / "results" / "more" / "deep", ledger.folder]
+    assert sorted(zip(runs["sweep"], runs["backbone"], strict=True)) == [("deep", "B"), ("toy", "A")]
+
+
+def test_a_ledger_named_twice_is_read_once(ledger: Ledger):
+    add(ledger)
+
+    assert len(load_runs([ledger.folder, ledger.folder.parent])) == 1
+
+
+@pytest.mark.parametrize("name", ["absent", "empty", "file"])
+def test_a_place_without_a_ledger_is_named(tmp_path: Path, name: str):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+
+    with pytest.raises(LedgerError, match=rf"There is no runs\.csv in .*{name}.*'benchmark run'"):
+        load_runs([tmp_path / name])
+
+
+# --- as text ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def varied(ledger: Ledger) -> Ledger:
+    """Two datasets; seeds, ties, a name with a bar and one that is not ASCII, a size and a cost left unmeasured."""
+    cost = {"images_per_s": 123.4, "peak_rss_mib": 812.6}
+    for seed, accuracy in ((0, 0.8), (1, 0.9)):
+        add(ledger, seed=seed, accuracy=accuracy, efficiency=accuracy / 2, **cost)
+    add(ledger, backbone="Größe|馬", mode="unit", accuracy=0.7, params_total=1_234_567, efficiency=0.567, wall_s=59.6)
+    add(ledger, backbone="NetB", mode="unit", accuracy=0.7, precision="bfloat16", **cost)
+    add(ledger, dataset="folder:my|pets", head="dense", accuracy=1.0, **cost)
+    return ledger
+
+
+PUBLISHED = (Published(dataset="digits", backbone="NetA", value=0.66),)
+
+
+def test_the_markdown_is_the_golden_text(varied: Ledger):
+    text = to_markdown(board_of(varied, published=PUBLISHED))
+
+    assert text == GOLDEN.read_text(encoding="utf-8")
+
+
+def test_every_line_of_a_markdown_table_has_the_same_number_of_columns(varied: Ledger):
+    text = to_markdown(board_of(varied))
+
+    for part in text.split("\n\n## "):
+        widths = {line.replace("\\|", "").count("|") for line in part.splitlines() if line.startswith("|")}
+        assert len(widths) == 1
+
+
+def test_the_csv_reads_back_as_the_leaderboard(varied: Ledger):
+    board = board_of(varied, published=PUBLISHED)
+
+    back = pd.read_csv(
+        io.StringIO(to_csv(board)), keep_default_na=False, na_values={"accuracy_std": "", "log_loss": ""}
+    )
+
+    assert back.columns.tolist() == board.columns.tolist()
+    assert back["backbone"].tolist() == board["backbone"].tolist()
+    assert back["rank"].tolist() == board["rank"].tolist()
+    assert back["accuracy"].tolist() == pytest.approx(board["accuracy"].tolist(), rel=1e-5)
+    assert back["accuracy_std"].isna().sum() == 3
+
+
+def test_a_count_of_many_digits_is_whole_in_the_csv(ledger: Ledger):
+    add(ledger, params_total=24_114_826)
+
+    assert ",24114826," in to_csv(board_of(ledger))
+
+
+def test_the_json_reads_back_as_the_leaderboard_with_null_for_what_was_not_measured(varied: Ledger):
+    board = board_of(varied, published=PUBLISHED)
+
+    records = json.loads(to_json(board))
+
+    assert [list(record) for record in records] == [board.columns.tolist()] * len(board)
+    assert [record["backbone"] for record in records] == board["backbone"].tolist()
+    assert [record["published"] for record in records] == [0.66, None, None, None]
+    assert {record["log_loss"] for record in records} == {None}
+    assert "Größe" in to_json(board), "text is written as it is"
+
+
+def test_the_published_column_is_there_only_when_something_was_published(ledger: Ledger):
+    add(ledger)
+
+    assert "Published" not in to_markdown(board_of(ledger))
+    assert "Published" in to_markdown(board_of(ledger, published=PUBLISHED))

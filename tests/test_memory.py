@@ -1,0 +1,96 @@
+"""Peak memory of a stretch of work."""
+
+import time
+
+import numpy as np
+import psutil
+import pytest
+
+from benchmark import memory
+from benchmark.memory import MIB, PeakMemory
+
+BLOCK_MIB = 96
+# What the interpreter itself may take or give back meanwhile.
+TOLERANCE_MIB = 24
+
+
+@pytest.fixture
+def no_kernel_mark(monkeypatch) -> None:
+    """A machine on which the kernel's mark cannot be reset."""
+    monkeypatch.setattr(memory, "_reset_high_water_mark", lambda: False)
+
+
+@pytest.fixture
+def kernel_mark() -> None:
+    if not memory._reset_high_water_mark():
+        pytest.skip("the kernel's high-water mark cannot be reset here")
+
+
+@pytest.fixture(params=["kernel_mark", "no_kernel_mark"])
+def either_way(request) -> None:
+    request.getfixturevalue(request.param)
+
+
+def resident_mib() -> float:
+    return psutil.Process().memory_info().rss / MIB
+
+
+def allocate_and_free(hold_s: float) -> None:
+    block = np.ones(BLOCK_MIB * MIB, np.uint8)
+    time.sleep(hold_s)
+    del block
+
+
+def test_an_allocation_that_was_freed_inside_is_seen(either_way):
+    before = resident_mib()
+
+    with PeakMemory() as peak:
+        allocate_and_free(hold_s=4 * memory.SAMPLE_INTERVAL_S)
+
+    assert resident_mib() < before + TOLERANCE_MIB, "the block is still there"
+    assert peak.rss_mib == pytest.approx(before + BLOCK_MIB, abs=TOLERANCE_MIB)
+
+
+def test_the_kernel_sees_even_the_shortest_allocation(kernel_mark):
+    before = resident_mib()
+
+    with PeakMemory() as peak:
+        allocate_and_free(hold_s=0)
+
+    assert peak.rss_mib == pytest.approx(before + BLOCK_MIB, abs=TOLERANCE_MIB)
+
+
+def test_an_allocation_freed_before_does_not_count(either_way):
+    before = resident_mib()
+    allocate_and_free(hold_s=0)
+
+    with PeakMemory() as peak:
+        pass
+
+    assert peak.rss_mib == pytest.approx(before, abs=TOLERANCE_MIB)
+
+
+def test_what_is_held_throughout_counts(either_way):
+    block = np.ones(BLOCK_MIB * MIB, np.uint8)
+
+    with PeakMemory() as peak:
+        pass
+
+    assert peak.rss_mib >= block.nbytes / MIB
+    assert peak.rss_mib == pytest.approx(resident_mib(), abs=TOLERANCE_MIB)
+
+
+def test_the_peak_is_known_after_an_exception(either_way):
+    peak = PeakMemory()
+
+    with pytest.raises(ValueError, match="inside"), peak:
+        raise ValueError("inside")
+
+    assert peak.rss_mib == pytest.approx(resident_mib(), abs=TOLERANCE_MIB)
+
+
+def test_the_sampler_ends_with_the_stretch_of_work(no_kernel_mark):
+    with PeakMemory() as peak:
+        assert peak._sampler.is_alive()
+
+    assert not peak._sampler.is_alive()

@@ -1,0 +1,210 @@
+"""What of a sweep is done, failed, missing or stale, and why."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmark.datasets import load_dataset
+from benchmark.errors import DataError, DownloadError, LedgerError
+from benchmark.ledger import DONE, FAILED, RUNS, Ledger
+from benchmark.provenance import framework_versions
+from benchmark.recipes import DenseOptions, Grid, Sweep
+from benchmark.registry import Backbone
+from benchmark.sweep import planning
+from benchmark.sweep.planning import MISSING, STALE, Plan, PlannedCell, make_plan
+from benchmark.sweep.rows import new_row
+
+BACKBONE = Backbone(
+    name="Tiny", folder=Path(), builder="nets:tiny", mode="tf", input_size_px=16, weights="random", feature_dim=8
+)
+REGISTRY = {"Tiny": BACKBONE}
+GRID = Grid(backbones=("Tiny",), seeds=(0, 1, 2), limit=200)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "toy")
+
+
+def plan_of(ledger: Ledger, grid: Grid = GRID, registry: dict[str, Backbone] = REGISTRY) -> Plan:
+    return make_plan(Sweep(name="toy", grid=(grid,)), registry, ledger)
+
+
+def write_row(ledger: Ledger, planned: PlannedCell, status: str = DONE, **columns: Any) -> None:
+    """The row that a run of this cell would leave."""
+    from datetime import datetime
+
+    row = new_row(planned.cell, planned.key, "", datetime.now().astimezone())
+    ledger.append_run({**row, "status": status, "dataset_fingerprint": planned.dataset_fingerprint, **columns})
+
+
+def test_all_cells_of_an_empty_ledger_are_missing(ledger: Ledger):
+    plan = plan_of(ledger)
+
+    assert plan.counts == {MISSING: 3}
+    assert [(planned.n_images, planned.n_classes) for planned in plan.cells] == [(200, 10)] * 3
+    assert len({planned.key for planned in plan.cells}) == 3
+    assert not ledger.folder.exists(), "planning wrote something"
+
+
+def test_done_and_failed_cells_are_known_by_their_keys(ledger: Ledger):
+    first, second, _ = plan_of(ledger).cells
+    write_row(ledger, first)
+    write_row(ledger, second, FAILED, error_type="oom", error_message="no memory left")
+
+    plan = plan_of(ledger)
+
+    assert [planned.state for planned in plan.cells] == [DONE, FAILED, MISSING]
+    assert [planned.reason for planned in plan.cells] == ["", "oom: no memory left", ""]
+    assert plan.counts == {DONE: 1, FAILED: 1, MISSING: 1}
+
+
+@pytest.mark.parametrize("states", [(FAILED, DONE), (DONE, FAILED)])
+def test_the_last_row_of_a_cell_decides(ledger: Ledger, states: tuple[str, str]):
+    first = plan_of(ledger).cells[0]
+    for state in states:
+        write_row(ledger, first, state)
+
+    assert plan_of(ledger).cells[0].state == states[-1]
+
+
+def test_a_run_does_the_cells_that_its_when_names(ledger: Ledger):
+    cell = plan_of(ledger).cells[0]
+    cells = tuple(replace(cell, key=state, state=state) for state in (DONE, FAILED, MISSING, STALE))
+    plan = Plan(Sweep(name="toy", grid=(GRID,)), cells)
+
+    chosen = {when: [planned.state for planned in plan.to_run(when)] for when in planning.WHEN}
+
+    assert chosen == {
+        "missing": [MISSING, STALE],
+        "failed": [FAILED],
+        "always": [DONE, FAILED, MISSING, STALE],
+    }
+
+
+def test_a_changed_dataset_makes_its_cells_stale(ledger: Ledger):
+    write_row(ledger, plan_of(ledger).cells[0], cell_key="earlier", dataset_fingerprint="f" * 64)
+
+    planned = plan_of(ledger).cells[0]
+
+    assert (planned.state, planned.reason) == (STALE, "the dataset changed")
+
+
+def test_other_weights_make_a_cell_stale_and_the_old_ones_are_named(ledger: Ledger):
+    write_row(ledger, plan_of(ledger).cells[0], cell_key="earlier", weights="file:old.h5")
+
+    planned = plan_of(ledger).cells[0]
+
+    assert (planned.state, planned.reason) == (STALE, "weights were file:old.h5")
+
+
+def test_another_minor_version_of_keras_makes_a_cell_stale(ledger: Ledger):
+    write_row(ledger, plan_of(ledger).cells[0], cell_key="earlier", keras_version="2.15.0")
+
+    planned = plan_of(ledger).cells[0]
+
+    version = framework_versions()["keras_version"]
+    assert (planned.state, planned.reason) == (STALE, f"keras_version was 2.15.0, is {version}")
+
+
+def test_all_reasons_of_a_stale_cell_are_given(ledger: Ledger):
+    write_row(ledger, plan_of(ledger).cells[0], cell_key="earlier", weights="file:old.h5", dataset_fingerprint="f" * 64)
+
+    assert plan_of(ledger).cells[0].reason == "the dataset changed; weights were file:old.h5"
+
+
+def test_a_changed_registry_entry_makes_its_cells_stale(ledger: Ledger):
+    write_row(ledger, plan_of(ledger).cells[0])
+    changed = {"Tiny": BACKBONE.model_copy(update={"mode": "caffe"})}
+
+    planned = plan_of(ledger, registry=changed).cells[0]
+
+    assert (planned.state, planned.reason) == (
+        STALE,
+        "the registry entry, the recipe's options or the weights file changed",
+    )
+
+
+def test_changed_options_of_the_dense_head_make_its_cells_stale(ledger: Ledger):
+    grid = GRID.model_copy(update={"heads": ("dense",)})
+    write_row(ledger, plan_of(ledger, grid).cells[0])
+
+    planned = plan_of(ledger, grid.model_copy(update={"dense": DenseOptions(units=8)})).cells[0]
+
+    assert planned.state == STALE
+    assert "recipe's options" in planned.reason
+
+
+def test_a_cell_that_only_ever_failed_under_another_key_is_missing(ledger: Ledger):
+    write_row(ledger, plan_of(ledger).cells[0], FAILED, cell_key="earlier", error_type="oom")
+
+    assert plan_of(ledger).cells[0].state == MISSING
+
+
+def test_rows_of_other_cells_do_not_matter(ledger: Ledger):
+    write_row(ledger, plan_of(ledger, GRID.model_copy(update={"modes": ("unit",)})).cells[0])
+
+    assert plan_of(ledger).counts == {MISSING: 3}
+
+
+def test_a_dataset_that_cannot_be_downloaded_is_an_obstacle_to_its_own_cells_only(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    def load(name: str, **options: Any) -> Any:
+        if name == "cifar10":
+            raise DownloadError("The dataset cifar10 cannot be downloaded.")
+        return load_dataset(name, **options)
+
+    monkeypatch.setattr(planning, "load_dataset", load)
+
+    plan = plan_of(ledger, GRID.model_copy(update={"datasets": ("cifar10", "digits"), "seeds": (0,)}))
+
+    blocked, free = plan.cells
+    assert isinstance(blocked.obstacle, DownloadError)
+    assert (blocked.state, blocked.reason) == (MISSING, "The dataset cifar10 cannot be downloaded.")
+    assert free.obstacle is None
+    assert plan.to_run("missing") == [blocked, free]
+
+
+def test_a_dataset_that_is_at_hand_but_unusable_stops_the_plan(ledger: Ledger, tmp_path: Path):
+    folder = tmp_path / "pets"
+    (folder / "cat").mkdir(parents=True)
+
+    with pytest.raises(DataError, match="pets"):
+        plan_of(ledger, GRID.model_copy(update={"datasets": (f"folder:{folder}",), "limit": None}))
+
+
+def test_each_dataset_is_read_once(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
+    names = []
+
+    def load(name: str, **options: Any) -> Any:
+        names.append((name, options["limit"]))
+        return load_dataset(name, **options)
+
+    monkeypatch.setattr(planning, "load_dataset", load)
+
+    plan_of(ledger, GRID.model_copy(update={"modes": ("native", "unit"), "heads": ("linear", "knn")}))
+
+    assert names == [("digits", 200)]
+
+
+def test_undecodable_files_are_counted_and_named(ledger: Ledger, image_folder: Path):
+    (image_folder / "cat" / "broken.png").write_bytes(b"no picture")
+    dataset = f"folder:{image_folder}"
+
+    plan = plan_of(ledger, Grid(backbones=("Tiny",), datasets=(dataset,), max_bad_images=1))
+
+    ((name, files),) = plan.bad_files.items()
+    assert name == dataset
+    assert len(files) == 1
+    assert "broken.png" in files[0]
+
+
+def test_a_ledger_that_cannot_be_read_stops_the_plan(ledger: Ledger):
+    ledger.folder.mkdir()
+    (ledger.folder / RUNS).write_text("what,ever\n")
+
+    with pytest.raises(LedgerError, match="unknown columns"):
+        plan_of(ledger)

@@ -1,0 +1,99 @@
+"""A probe: what it may look at, and what it reports."""
+
+import numpy as np
+import pytest
+
+from benchmark.datasets import Partition
+from benchmark.recipes import DenseOptions
+from benchmark.strategies.heads import HEADS
+from benchmark.strategies.probe import ProbeResult, run_probe
+
+QUICK = DenseOptions(units=8, epochs=3, batch_size=32)
+ALL_HEADS = [pytest.param(name, marks=pytest.mark.slow if name == "dense" else ()) for name in HEADS]
+CLOSED_HEADS = [name for name in HEADS if name != "dense"]
+N_CLASSES = 3
+
+
+@pytest.fixture
+def labels() -> np.ndarray:
+    return np.arange(300) % N_CLASSES
+
+
+@pytest.fixture
+def features(labels, rng) -> np.ndarray:
+    """Overlapping clouds around three corners, `(300, 8)`."""
+    corners = rng.normal(size=(N_CLASSES, 8))
+    return (corners[labels] + rng.normal(size=(300, 8))).astype(np.float32)
+
+
+@pytest.fixture
+def split(rng) -> Partition:
+    positions = rng.permutation(300)
+    return Partition(*(np.sort(part) for part in np.split(positions, [180, 240])))
+
+
+def probe(features: np.ndarray, labels: np.ndarray, split: Partition, head: str = "linear") -> ProbeResult:
+    return run_probe(features, labels, split, n_classes=N_CLASSES, head=head, seed=0, options=QUICK)
+
+
+@pytest.mark.parametrize("head", ALL_HEADS)
+def test_test_images_and_labels_change_nothing_that_is_fitted(head, features, labels, split):
+    other_features, other_labels = features.copy(), labels.copy()
+    other_features[split.test] = 100.0
+    other_labels[split.test] = 0
+
+    one, other = probe(features, labels, split, head), probe(other_features, other_labels, split, head)
+
+    assert one.head.scores(features).tobytes() == other.head.scores(features).tobytes()
+    assert one.val_accuracy == other.val_accuracy
+    assert one.train_accuracy == other.train_accuracy
+    assert one.head.history == other.head.history
+
+
+@pytest.mark.parametrize("head", ["linear", "ridge"])
+def test_the_scale_of_the_features_does_not_matter(head, features, labels, split):
+    """A scale and an offset of every feature, the same in all splits, changes no score."""
+    result = probe(features, labels, split, head)
+
+    rescaled = probe(features * np.float32(4) + np.float32(8), labels, split, head)
+
+    assert rescaled.scores == pytest.approx(result.scores, abs=2e-3)
+
+
+@pytest.mark.parametrize("head", CLOSED_HEADS)
+def test_scores_are_of_the_test_images_in_their_order(head, features, labels, split):
+    result = probe(features, labels, split, head)
+
+    assert result.scores.shape == (60, N_CLASSES)
+    assert result.scores == pytest.approx(result.head.scores(features[split.test]), abs=1e-6)
+
+
+def test_accuracies_are_of_their_own_splits(features, labels, split):
+    result = probe(features, labels, split)
+
+    for positions, reported in ((split.train, result.train_accuracy), (split.val, result.val_accuracy)):
+        predicted = result.head.scores(features[positions]).argmax(axis=1)
+        assert reported == pytest.approx(np.mean(predicted == labels[positions]))
+
+
+def test_knn_has_no_training_accuracy(features, labels, split):
+    result = probe(features, labels, split, "knn")
+
+    assert result.train_accuracy is None
+    assert 0 < result.val_accuracy <= 1
+
+
+def test_features_may_be_memory_mapped_and_read_only(features, labels, split, tmp_path):
+    np.save(tmp_path / "features.npy", features)
+    mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
+
+    result = probe(mapped, labels, split)
+
+    assert result.scores.tobytes() == probe(features, labels, split).scores.tobytes()
+
+
+def test_seconds_are_measured(features, labels, split):
+    result = probe(features, labels, split)
+
+    assert 0 < result.train_s < 60
+    assert 0 < result.eval_s < 60

@@ -1,0 +1,270 @@
+"""Registry files read into records, and what is said about a file that is wrong."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError
+from benchmark.registry import (
+    Backbone,
+    check_input_size,
+    get_backbone,
+    load_registry,
+    read_registry,
+    read_toml,
+    select_names,
+    shipped_path,
+)
+
+MINE = """
+[Mine]
+application = "VGG16"
+mode = "caffe"
+input_size_px = 48
+"""
+SHA = "0123456789abcdef" * 4
+
+
+def written(folder: Path, text: str, name: str = "mine.toml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def backbone_of(**facts: object) -> Backbone:
+    network = {} if {"builder", "model"} & set(facts) else {"application": "VGG16"}
+    return Backbone(**{"name": "X", "folder": Path(), "mode": "caffe", "input_size_px": 48, **network, **facts})
+
+
+# Reading
+
+
+def test_a_table_becomes_a_record_with_the_documented_defaults(tmp_path):
+    path = written(tmp_path, MINE)
+
+    backbones = read_registry(path)
+
+    assert backbones == {
+        "Mine": Backbone(
+            name="Mine",
+            folder=tmp_path.resolve(),
+            application="VGG16",
+            mode="caffe",
+            input_size_px=48,
+            min_size_px=1,
+            weights="imagenet",
+            weights_group="",
+            weights_match="name",
+            weights_graph="plain",
+        )
+    }
+
+
+def test_tables_keep_the_order_of_the_file(tmp_path):
+    tables = [MINE.replace("Mine", name) for name in ("Zeta", "Alpha", "Mid")]
+
+    backbones = read_registry(written(tmp_path, "".join(tables)))
+
+    assert list(backbones) == ["Zeta", "Alpha", "Mid"]
+
+
+def test_a_record_cannot_be_changed(tmp_path):
+    record = read_registry(written(tmp_path, MINE))["Mine"]
+
+    with pytest.raises(ValidationError, match="frozen"):
+        record.mode = "tf"
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        ("colour = 'red'", r"colour: Extra inputs are not permitted \(got 'red'\)"),
+        ("feature_dim = '512'", r"feature_dim: Input should be a valid integer \(got '512'\)"),
+        ("feature_dim = true", r"feature_dim: Input should be a valid integer \(got True\)"),
+        ("min_size_px = 32.0", r"min_size_px: Input should be a valid integer \(got 32.0\)"),
+        ("min_size_px = 0", r"min_size_px: Input should be greater than or equal to 1 \(got 0\)"),
+        ("flops_g = 0", r"flops_g: Input should be greater than 0 \(got 0\)"),
+        ("weights_match = 'size'", r"weights_match: Input should be 'name' or 'order' \(got 'size'\)"),
+        ("weights_sha256 = 'abc'", r"weights_sha256: String should match pattern .*\(got 'abc'\)"),
+        ("weights = 'imagenet21k'", r"weights.*\(got 'imagenet21k'\)"),
+        ("weights = 'file:'", r"weights.*\(got 'file:'\)"),
+        ("weights = 'pypi:name/member.h5'", r"weights.*\(got 'pypi:name/member.h5'\)"),
+        ("weights = 'pypi:name==1.0'", r"weights.*\(got 'pypi:name==1.0'\)"),
+        ("builder = 'package.module'", r"builder: String should match pattern .*\(got 'package.module'\)"),
+    ],
+)
+def test_a_wrong_key_or_value_is_refused_with_file_table_key_and_value(tmp_path, line, complaint):
+    path = written(tmp_path, MINE + line)
+
+    with pytest.raises(ConfigError, match=rf"mine\.toml, table \[Mine\]:\n(.*\n)*  {complaint}"):
+        read_registry(path)
+
+
+@pytest.mark.parametrize("key", ["mode", "input_size_px"])
+def test_a_missing_key_is_named_with_file_and_table(tmp_path, key):
+    lines = [line for line in MINE.splitlines() if not line.startswith(key)]
+
+    with pytest.raises(ConfigError, match=rf"mine\.toml, table \[Mine\]:\n  {key}: Field required"):
+        read_registry(written(tmp_path, "\n".join(lines)))
+
+
+@pytest.mark.parametrize("key", ["name", "folder"])
+def test_keys_that_the_reader_fills_in_itself_are_unknown_in_a_file(tmp_path, key):
+    with pytest.raises(ConfigError, match=rf"mine\.toml, table \[Mine\]:(.*\n?)*{key}"):
+        read_registry(written(tmp_path, f"{MINE}{key} = 'other'"))
+
+
+def test_a_mode_that_is_no_native_one_is_refused(tmp_path):
+    text = MINE.replace("caffe", "double")
+
+    with pytest.raises(ConfigError, match=r"mode: Input should be 'caffe', 'tf', 'torch' or 'identity'"):
+        read_registry(written(tmp_path, text))
+
+
+def test_a_key_outside_a_table_is_refused_with_its_name(tmp_path):
+    with pytest.raises(ConfigError, match=r"mine\.toml: 'mode' stands outside a table"):
+        read_registry(written(tmp_path, "mode = 'tf'\n" + MINE))
+
+
+def test_a_table_written_twice_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"mine\.toml is not valid TOML"):
+        read_registry(written(tmp_path, MINE + MINE))
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"), [(b"[Mine", "is not valid TOML"), (b"\xff\xfe[Mine]", "cannot be read")]
+)
+def test_a_file_that_is_no_toml_is_named(tmp_path, content, complaint):
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+
+    with pytest.raises(ConfigError, match=rf"mine\.toml {complaint}"):
+        read_toml(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match=r"absent\.toml cannot be read: .*No such file"):
+        read_toml(tmp_path / "absent.toml")
+
+
+# What a record must say
+
+
+@pytest.mark.parametrize("sources", [{}, {"application": "VGG16", "builder": "a.b:c"}])
+def test_an_entry_has_exactly_one_network(sources):
+    with pytest.raises(ValidationError, match="exactly one of application, builder and model"):
+        Backbone(name="X", folder=Path(), mode="tf", input_size_px=32, weights="random", **sources)
+
+
+@pytest.mark.parametrize("network", [{"builder": "package.module:build"}, {"model": "file:net.keras"}])
+def test_imagenet_weights_belong_to_an_application(network):
+    with pytest.raises(ValidationError, match='weights = "imagenet" needs application'):
+        backbone_of(**network, weights="imagenet")
+
+
+def test_weights_from_a_wheel_need_a_checksum():
+    with pytest.raises(ValidationError, match="weights from pypi: need weights_sha256"):
+        backbone_of(weights="pypi:name==1.0/package/member.h5")
+
+
+@pytest.mark.parametrize(
+    "weights", ["imagenet", "random", "file:a.h5", "file:~/a b.weights.h5", "pypi:some-name==1.0.post1/p/q.h5"]
+)
+def test_all_four_kinds_of_weights_are_taken(weights):
+    assert backbone_of(weights=weights, weights_sha256=SHA).weights == weights
+
+
+def test_build_facts_change_with_what_changes_the_network_and_only_with_that():
+    plain = backbone_of()
+
+    assert plain.build_facts == {"application": "VGG16"}
+    assert backbone_of(input_size_px=64, flops_g=1.5, name="Y").build_facts == plain.build_facts
+    assert backbone_of(weights_graph="imagenet").build_facts != plain.build_facts
+
+
+def test_facts_leave_out_where_the_registry_lies_and_what_is_told_for_information():
+    plain = backbone_of()
+
+    assert backbone_of(folder=Path("/elsewhere"), flops_g=1.0, feature_dim=3, params_backbone=4).facts == plain.facts
+    assert backbone_of(mode="tf").facts != plain.facts
+
+
+# Layers of files
+
+
+def test_a_checkout_reads_the_file_in_the_current_folder(tmp_path, monkeypatch):
+    written(tmp_path, MINE, "backbones.toml")
+    monkeypatch.chdir(tmp_path)
+
+    assert list(load_registry()) == ["Mine"]
+
+
+def test_elsewhere_the_shipped_registry_is_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    assert load_registry() == read_registry(shipped_path("backbones.toml"))
+
+
+def test_a_later_file_adds_to_and_replaces_the_entries_of_an_earlier_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shipped = load_registry()
+    first = written(tmp_path, MINE + MINE.replace("Mine", "Other"), "first.toml")
+    second = written(tmp_path, MINE.replace("48", "64") + MINE.replace("Mine", "VGG16"), "second.toml")
+
+    merged = load_registry([first, second])
+
+    assert set(merged) == set(shipped) | {"Mine", "Other"}
+    assert (merged["Mine"].input_size_px, merged["Other"].input_size_px) == (64, 48)
+    assert (shipped["VGG16"].input_size_px, merged["VGG16"].input_size_px) == (224, 48)
+
+
+def test_a_file_path_is_relative_to_its_own_registry(tmp_path, monkeypatch):
+    folder = tmp_path / "deep"
+    folder.mkdir()
+    written(folder, MINE)
+    monkeypatch.chdir(tmp_path)
+
+    assert read_registry(Path("deep/mine.toml"))["Mine"].folder == folder.resolve()
+
+
+# Choosing by name
+
+
+def test_patterns_choose_in_their_own_order_and_each_name_once():
+    known = ["EfficientNetB0", "EfficientNetB1", "ResNet50", "VGG16"]
+
+    chosen = select_names("backbone", ["VGG16", "EfficientNet*", "*B1"], known)
+
+    assert chosen == ["VGG16", "EfficientNetB0", "EfficientNetB1"]
+
+
+@given(st.lists(st.text("abc", min_size=1, max_size=3), min_size=1, unique=True))
+def test_a_star_chooses_every_name_in_order(known):
+    assert select_names("mode", ["*"], known) == known
+
+
+def test_a_pattern_without_a_match_is_refused_with_the_nearest_name():
+    with pytest.raises(UnknownNameError, match=r"Unknown backbone 'ResNet5O'\. Did you mean 'ResNet50'\? Known: "):
+        select_names("backbone", ["VGG*", "ResNet5O"], ["ResNet50", "VGG16"])
+
+
+def test_an_unknown_backbone_is_refused_with_the_nearest_name():
+    with pytest.raises(UnknownNameError, match=r"Unknown backbone 'Vgg16'\. Did you mean 'VGG16'\?"):
+        get_backbone({"VGG16": backbone_of()}, "Vgg16")
+
+
+def test_a_known_backbone_is_found():
+    record = backbone_of()
+
+    assert get_backbone({"X": record}, "X") is record
+
+
+def test_the_smallest_size_is_taken_and_one_pixel_less_is_refused():
+    record = backbone_of(min_size_px=32)
+    check_input_size(record, 32)
+
+    with pytest.raises(BenchmarkError, match=r"X needs .* at least 32 px, got 31 px: .*\(it was trained at 48 px\)"):
+        check_input_size(record, 31)

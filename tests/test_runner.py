@@ -1,0 +1,487 @@
+"""Cells become rows: in child processes, with shared work, and whatever goes wrong in one of them."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmark.datasets import load_dataset, partition
+from benchmark.errors import DownloadError, LedgerError
+from benchmark.ledger import DONE, FAILED, RECIPE_COPY, Ledger
+from benchmark.recipes import Grid, Sweep
+from benchmark.registry import Registry, load_registry
+from benchmark.sweep import runner
+from benchmark.sweep.cells import Job
+from benchmark.sweep.planning import MISSING, Plan, PlannedCell, make_plan
+from benchmark.sweep.rows import failure_columns, new_row
+from benchmark.sweep.runner import RunEnded, RunStarted, copy_recipe, run_cells
+from benchmark.sweep.worker import CellEnded, CellStarted, Progress
+
+# A module of tiny networks that child processes can import, too: they get the parent's search path.
+BUILDERS = """
+import os
+import signal
+from pathlib import Path
+
+
+def tiny(input_shape):
+    import keras
+
+    images = keras.Input(input_shape)
+    return keras.Model(images, keras.layers.Conv2D(8, 3, strides=2, activation="relu")(images))
+
+
+def broken(input_shape):
+    raise ValueError("this network cannot be built")
+
+
+def deadly_once(input_shape):
+    scar = Path(__file__).with_name("scar")
+    if not scar.exists():
+        scar.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return tiny(input_shape)
+"""
+
+TABLE = """
+[{name}]
+builder = "tiny_backbones:{builder}"
+mode = "tf"
+input_size_px = 16
+feature_dim = 8
+weights = "random"
+"""
+
+
+def write_builders(folder: Path) -> Path:
+    """The module and a registry file of its networks."""
+    (folder / "tiny_backbones.py").write_text(BUILDERS)
+    registry = folder / "tiny.toml"
+    registry.write_text(
+        "".join(
+            TABLE.format(name=name, builder=builder)
+            for name, builder in (("Tiny", "tiny"), ("Broken", "broken"), ("Deadly", "deadly_once"))
+        )
+    )
+    return registry
+
+
+def plan_of(registry: Registry, ledger: Ledger, **lists: Any) -> Plan:
+    grid = Grid(**{"backbones": ("Tiny",), "limit": 300, **lists})
+    return make_plan(Sweep(name="toy", grid=(grid,)), registry, ledger)
+
+
+def run_all(cells: list[PlannedCell], ledger: Ledger, *, again: bool = False) -> list[Any]:
+    return list(run_cells(cells, ledger, recipe_sha256="sha", again=again))
+
+
+# --- the parent alone, with made-up children -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def registry(tmp_path: Path) -> Registry:
+    return load_registry([write_builders(tmp_path)])
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "toy")
+
+
+def ended(job: Job, index: int) -> CellEnded:
+    row = new_row(job.cells[index], job.keys[index], job.recipe_sha256, datetime.now().astimezone())
+    row |= {"status": DONE, "accuracy": 0.5, "dataset_fingerprint": "f" * 64}
+    scores = np.eye(2, dtype=np.float32)
+    return CellEnded(index, row, [], [], [], scores, np.array([0, 1]), ("cat", "dog"))
+
+
+def child_that_ends_after(n_cells: int) -> Any:
+    """A stand-in for the events of a process that dies in its cell number `n_cells`."""
+
+    def events(job: Job, log_path: Path) -> Iterator[Any]:
+        for index in range(len(job.cells)):
+            yield CellStarted(index)
+            if index == n_cells:
+                return
+            yield Progress("extracting", 1, 1)
+            yield ended(job, index)
+
+    return events
+
+
+def test_every_cell_begins_and_ends_under_its_number(
+    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(runner, "_child_events", child_that_ends_after(99))
+    plan = plan_of(registry, ledger, backbones=("Tiny", "Broken"), seeds=(0, 1))
+
+    events = run_all(plan.to_run("missing"), ledger)
+
+    numbers = [(type(event), event.number) for event in events if not isinstance(event, Progress)]
+    assert numbers == [(kind, number) for number in (1, 2, 3, 4) for kind in (RunStarted, RunEnded)]
+    cells = [event.cell for event in events if isinstance(event, RunEnded)]
+    assert cells == [planned.cell for planned in plan.cells]
+    assert plan_of(registry, ledger, backbones=("Tiny", "Broken"), seeds=(0, 1)).counts == {DONE: 4}
+
+
+def test_a_row_is_in_the_ledger_when_its_event_comes(
+    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(runner, "_child_events", child_that_ends_after(99))
+    plan = plan_of(registry, ledger, seeds=(0, 1))
+
+    counts = [
+        len(ledger.read_runs())
+        for event in run_cells(list(plan.cells), ledger, recipe_sha256="", again=False)
+        if isinstance(event, RunEnded)
+    ]
+
+    assert counts == [1, 2]
+
+
+def test_the_cell_in_which_a_process_dies_crashed_and_the_next_process_does_the_others(
+    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    n_processes = 0
+
+    def events(job: Job, log_path: Path) -> Iterator[Any]:
+        nonlocal n_processes
+        n_processes += 1
+        return child_that_ends_after(1 if n_processes == 1 else 99)(job, log_path)
+
+    monkeypatch.setattr(runner, "_child_events", events)
+    plan = plan_of(registry, ledger, seeds=(0, 1, 2, 3))
+
+    run_all(list(plan.cells), ledger)
+
+    runs = ledger.read_runs()
+    assert list(zip(runs["seed"], runs["status"], runs["error_type"], strict=True)) == [
+        (0, DONE, ""), (1, FAILED, "crashed"), (2, DONE, ""), (3, DONE, ""),
+    ]  # fmt: skip
+    assert runs["cell_key"].tolist() == [planned.key for planned in plan.cells]
+    assert n_processes == 2
+
+
+def test_a_process_that_always_dies_ends_with_a_row_for_each_cell(
+    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(runner, "_child_events", child_that_ends_after(0))
+
+    run_all(list(plan_of(registry, ledger, seeds=(0, 1, 2)).cells), ledger)
+
+    assert ledger.read_runs()["error_type"].tolist() == ["crashed"] * 3
+
+
+def test_a_cell_that_another_process_did_meanwhile_gets_no_second_row(
+    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(runner, "_child_events", child_that_ends_after(99))
+    cells = list(plan_of(registry, ledger, seeds=(0, 1)).cells)
+    run_all(cells[:1], Ledger(ledger.folder))
+
+    run_all(cells, ledger)
+
+    assert ledger.read_runs()["seed"].tolist() == [0, 1]
+
+
+def test_a_cell_that_another_process_ends_while_its_predictions_are_saved_gets_no_second_row(
+    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(runner, "_child_events", child_that_ends_after(99))
+    (planned,) = plan_of(registry, ledger).cells
+    really_save = Ledger.save_predictions
+
+    def save_late(self: Ledger, run_id: str, scores: Any) -> None:
+        if self is ledger:
+            run_all([planned], Ledger(ledger.folder))
+        really_save(self, run_id, scores)
+
+    monkeypatch.setattr(Ledger, "save_predictions", save_late)
+
+    run_all([planned], ledger)
+
+    assert len(ledger.read_runs()) == 1
+
+
+def test_always_writes_a_row_for_a_cell_that_was_done(
+    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(runner, "_child_events", child_that_ends_after(99))
+    cells = list(plan_of(registry, ledger).cells)
+    run_all(cells, ledger)
+
+    run_all(cells, ledger, again=True)
+
+    assert len(ledger.read_runs()) == 2
+
+
+def test_cells_whose_dataset_cannot_be_had_fail_first_and_start_no_process(
+    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(runner, "_child_events", child_that_ends_after(99))
+    free, blocked = plan_of(registry, ledger, seeds=(0, 1)).cells
+    blocked = replace(blocked, key="", state=MISSING, obstacle=DownloadError("no network here"))
+
+    events = run_all([free, blocked], ledger)
+
+    runs = ledger.read_runs()
+    assert list(zip(runs["seed"], runs["status"], runs["error_type"], runs["error_message"], strict=True)) == [
+        (1, FAILED, "download", "no network here"), (0, DONE, "", ""),
+    ]  # fmt: skip
+    assert [event.number for event in events if isinstance(event, RunEnded)] == [1, 2]
+
+
+def test_rows_that_were_written_stay_when_the_sweep_is_left_early(
+    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(runner, "_child_events", child_that_ends_after(99))
+    events = run_cells(list(plan_of(registry, ledger, seeds=(0, 1)).cells), ledger, recipe_sha256="", again=False)
+    for event in events:
+        if isinstance(event, RunEnded):
+            break
+
+    events.close()
+
+    assert ledger.read_runs()["seed"].tolist() == [0]
+
+
+def test_a_ledger_that_cannot_be_written_ends_the_sweep(registry: Registry, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    planned = plan_of(registry, Ledger(tmp_path / "absent")).cells[0]
+    blocked = replace(planned, obstacle=DownloadError("no network here"))
+
+    with pytest.raises(LedgerError, match="cannot be written"):
+        run_all([blocked], Ledger(tmp_path / "file" / "toy"))
+
+
+def test_a_recipe_is_copied_beside_its_rows_and_kept_up_to_date(ledger: Ledger, tmp_path: Path):
+    recipe = tmp_path / "mine.toml"
+    contents = []
+    for text in ('name = "one"\n', 'name = "two"\n'):
+        recipe.write_text(text)
+        copy_recipe(recipe, ledger)
+        contents.append((ledger.folder / RECIPE_COPY).read_text())
+
+    assert contents == ['name = "one"\n', 'name = "two"\n']
+
+
+def test_a_long_message_of_a_failure_is_one_line_of_the_ledger(ledger: Ledger, registry: Registry):
+    planned = plan_of(registry, ledger).cells[0]
+    row = new_row(planned.cell, planned.key, "", datetime.now().astimezone())
+
+    ledger.append_run({**row, **failure_columns(ValueError('first\nsecond, "third"'))})
+
+    assert ledger.read_runs()["error_message"].tolist() == ['first second, "third"']
+
+
+# --- real children ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a real sweep left."""
+
+    folder: Path
+    ledger: Ledger
+    registry: Registry
+    events: list[Any]
+
+
+LISTS: dict[str, Any] = {"modes": ("native", "unit", "tf"), "heads": ("linear", "dense"), "seeds": (0, 1)}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
+    """A sweep of a good, a broken and a deadly network; the last one kills its process in its first cell."""
+    folder = tmp_path_factory.mktemp("runner")
+    with pytest.MonkeyPatch.context() as context:
+        context.setenv("BENCHMARK_CACHE", str(folder / "cache"))
+        context.syspath_prepend(folder)
+        registry = load_registry([write_builders(folder)])
+        ledger = Ledger(folder / "toy")
+        cells = list(plan_of(registry, ledger, **LISTS).cells)
+        for name in ("Broken", "Deadly"):
+            cells += plan_of(registry, ledger, backbones=(name,), seeds=(0, 1)).cells
+        yield Done(folder, ledger, registry, run_all(cells, ledger))
+
+
+def runs_of(done: Done, backbone: str) -> pd.DataFrame:
+    runs = done.ledger.read_runs()
+    return runs[runs["backbone"] == backbone]
+
+
+@pytest.mark.slow
+def test_every_cell_of_a_real_sweep_has_its_row(done: Done):
+    runs = done.ledger.read_runs()
+
+    assert len(runs) == 3 * 2 * 2 + 2 + 2
+    assert runs["cell_key"].is_unique
+    assert runs["run_id"].is_unique
+
+
+@pytest.mark.slow
+def test_finished_rows_hold_plausible_numbers(done: Done):
+    runs = runs_of(done, "Tiny")
+
+    assert set(runs["status"]) == {DONE}
+    assert (runs.query("head == 'linear' and mode != 'unit'")["accuracy"] > 0.25).all(), "random features tell digits"
+    assert ((runs["accuracy_low"] < runs["accuracy"]) & (runs["accuracy"] < runs["accuracy_high"])).all()
+    assert (runs["n_train"] + runs["n_val"] + runs["n_test"] == 300).all()
+    # 3 x 3 x 3 x 8 weights and 8 biases; 9 numbers a class, or (8 + 1) x 256 + (256 + 1) x 10.
+    assert set(runs["params_backbone"]) == {224}
+    assert runs.groupby("head")["params_trainable"].first().to_dict() == {"dense": 4874, "linear": 90}
+    phases = runs[["load_s", "build_s", "extract_s", "train_s", "eval_s"]]
+    assert (phases > 0).all(axis=None)
+    np.testing.assert_allclose(phases.sum(axis=1), runs["wall_s"], rtol=1e-6)
+    assert (runs["peak_rss_mib"] > 100).all()
+    assert (runs["images_per_s"] > 0).all()
+    assert set(runs["recipe_sha256"]) == {"sha"}
+
+
+@pytest.mark.slow
+def test_one_pass_over_the_images_serves_all_heads_seeds_and_modes_of_equal_steps(done: Done):
+    runs = runs_of(done, "Tiny")
+
+    first = runs[runs["features_cached"] == 0]
+
+    assert len(first) == 2, "native and tf are one view of this network, unit is the other"
+    assert set(first["mode"]) in ({"native", "unit"}, {"tf", "unit"})
+    assert runs.groupby(runs["mode"] == "unit")["extract_s"].nunique().tolist() == [1, 1]
+    assert runs["build_s"].nunique() == 1, "the network was built more than once"
+    n_cached = len(list((done.folder / "cache" / "features").glob("*/features.npy")))
+    assert n_cached == 2 + 1, "two views of Tiny, one of Deadly"
+
+
+@pytest.mark.slow
+def test_modes_of_equal_steps_give_equal_results(done: Done):
+    runs = runs_of(done, "Tiny").set_index(["mode", "head", "seed"]).sort_index()
+
+    for column in ("accuracy", "log_loss", "val_accuracy"):
+        assert runs.loc["native"][column].tolist() == runs.loc["tf"][column].tolist()
+    assert runs.loc["native"]["log_loss"].tolist() != runs.loc["unit"]["log_loss"].tolist()
+
+
+@pytest.mark.slow
+def test_the_tables_of_a_run_agree_with_its_predictions(done: Done):
+    row = runs_of(done, "Tiny").iloc[0]
+    dataset = load_dataset("digits", limit=300)
+    truth = dataset.labels[partition(dataset, seed=0, val_fraction=0.1).test]
+
+    predictions = done.ledger.read_predictions(row["run_id"])
+    labels = done.ledger.read_true_labels(row["dataset_fingerprint"])
+
+    assert predictions is not None
+    assert labels is not None
+    np.testing.assert_array_equal(labels, truth)
+    assert np.mean(predictions[0] == labels) == pytest.approx(row["accuracy"], abs=1e-8)
+    confusion = done.ledger.read_confusion().query("run_id == @row.run_id")
+    right = confusion[confusion["true_class"] == confusion["predicted_class"]]["count"].sum()
+    assert (right, confusion["count"].sum()) == (np.sum(predictions[0] == labels), len(labels))
+    per_class = done.ledger.read_per_class().query("run_id == @row.run_id")
+    assert per_class["class_name"].tolist() == list("0123456789")
+    assert per_class["support"].tolist() == np.bincount(truth).tolist()
+
+
+@pytest.mark.slow
+def test_the_history_of_a_dense_head_has_a_point_an_epoch(done: Done):
+    history = done.ledger.read_history()
+
+    for _, row in runs_of(done, "Tiny").query("head == 'dense'").iterrows():
+        points = history[(history["run_id"] == row["run_id"]) & (history["stage"] == "head")]
+        curve = points[(points["split"] == "val") & (points["metric"] == "loss")]
+        assert curve["epoch"].tolist() == list(range(1, int(row["epochs"]) + 1))
+
+
+@pytest.mark.slow
+def test_a_network_that_cannot_be_built_fails_its_own_cells_with_type_and_message(done: Done):
+    runs = runs_of(done, "Broken")
+
+    assert runs["status"].tolist() == [FAILED, FAILED]
+    assert set(runs["error_type"]) == {"unexpected"}
+    assert set(runs["error_message"]) == {"this network cannot be built"}
+    assert runs["accuracy"].isna().all()
+    log = (done.ledger.folder / runner.WORKER_LOG).read_text()
+    assert "ValueError: this network cannot be built" in log, "the log has the traceback"
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_fails_the_cell_at_hand_and_the_others_go_on(done: Done):
+    runs = runs_of(done, "Deadly")
+
+    assert list(zip(runs["seed"], runs["status"], runs["error_type"], strict=True)) == [
+        (0, FAILED, "crashed"), (1, DONE, ""),
+    ]  # fmt: skip
+    assert runner.WORKER_LOG in runs["error_message"].iloc[0]
+
+
+@pytest.mark.slow
+def test_a_second_run_has_nothing_to_do_and_failed_cells_can_be_retried(done: Done, tmp_path: Path):
+    folder = tmp_path / "toy"
+    shutil.copytree(done.ledger.folder, folder)
+    ledger = Ledger(folder)
+
+    plan = plan_of(done.registry, ledger, **LISTS)
+    retry = plan_of(done.registry, ledger, backbones=("Tiny", "Deadly"), seeds=(0, 1)).to_run("failed")
+    with pytest.MonkeyPatch.context() as context:
+        context.syspath_prepend(done.folder)
+        run_all(retry, ledger)
+
+    assert plan.counts == {DONE: 12}
+    assert plan.to_run("missing") == []
+    assert [(planned.cell.backbone.name, planned.cell.seed) for planned in retry] == [("Deadly", 0)]
+    assert plan_of(done.registry, ledger, backbones=("Deadly",), seeds=(0, 1)).counts == {DONE: 2}
+
+
+@pytest.mark.slow
+def test_two_runs_in_clean_caches_agree_to_the_bit(done: Done, tmp_path: Path):
+    ledger = Ledger(tmp_path / "again")
+    cells = list(plan_of(done.registry, ledger, modes=("unit",), heads=LISTS["heads"], seeds=(1,)).cells)
+    with pytest.MonkeyPatch.context() as context:
+        context.syspath_prepend(done.folder)
+        run_all(cells, ledger)
+
+    again = ledger.read_runs().set_index("cell_key")
+    before = done.ledger.read_runs().set_index("cell_key").loc[again.index]
+
+    assert again["features_cached"].sum() == 1, "the cache was not clean"
+    for column in ("accuracy", "log_loss", "train_accuracy", "val_accuracy", "weights_sha256", "epochs"):
+        assert again[column].tolist() == pytest.approx(before[column].tolist(), abs=0, nan_ok=True), column
+    for new, old in zip(again["run_id"], before["run_id"], strict=True):
+        one, other = ledger.read_predictions(new), done.ledger.read_predictions(old)
+        assert one is not None
+        assert other is not None
+        for mine, theirs in zip(one, other, strict=True):
+            assert mine.tobytes() == theirs.tobytes()
+
+
+@pytest.mark.slow
+def test_the_parent_process_never_imports_tensorflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    write_builders(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\nfrom benchmark.cli import main\nif __name__ == '__main__':\n    try:\n        main()\n"
+        "    except SystemExit as ended:\n        code = ended.code\n"
+        "    loaded = {'tensorflow', 'keras'} & set(sys.modules)\n"
+        "    sys.exit(f'the parent loaded {loaded}' if loaded else code)\n"
+    )
+    arguments = ("run", "--backbones", "Tiny", "--registry", "tiny.toml", "--limit", "200", "--heads", "knn")
+
+    ended = subprocess.run(
+        [sys.executable, str(program), *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 0, ended.stderr
+    assert "cell 1/1 Tiny digits@200 native probe knn 16 px seed 0: accuracy 0." in " ".join(ended.stderr.split())
+    assert "Tiny" in ended.stdout
+    assert len(ended.stderr.splitlines()) <= 3, "lines of libraries belong into the log"
+    assert Ledger(tmp_path / "results" / "custom").read_runs()["status"].tolist() == [DONE]

@@ -1,0 +1,202 @@
+"""What people do: interrupt a sweep and go on, run two at once, and type what the README says."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchmark.cli import main
+from benchmark.ledger import DONE, RUNS, Ledger
+
+README = Path(__file__).parents[1] / "README.md"
+START_TIMEOUT_S = 120
+END_TIMEOUT_S = 30
+
+BUILDERS = '''
+import time
+from pathlib import Path
+
+
+def quick(input_shape):
+    import keras
+
+    images = keras.Input(input_shape)
+    return keras.Model(images, keras.layers.Conv2D(8, 3, strides=2)(images))
+
+
+def slow(input_shape):
+    """Takes far too long until the file `awake` is there."""
+    folder = Path(__file__).parent
+    (folder / "asleep").touch()
+    for _ in range(6000):
+        if (folder / "awake").exists():
+            break
+        time.sleep(0.1)
+    return quick(input_shape)
+'''
+
+TABLE = """
+[{name}]
+builder = "lazy_backbones:{builder}"
+mode = "tf"
+input_size_px = 16
+feature_dim = 8
+weights = "random"
+"""
+
+SWEEP = """
+name = "toy"
+datasets = ["digits"]
+limit = 200
+heads = ["linear", "knn"]
+[[grid]]
+backbones = ["Quick"]
+[[grid]]
+backbones = ["Slow"]
+"""
+
+Start = Callable[..., subprocess.Popen[str]]
+
+
+@pytest.fixture
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Start the program on a sweep of a quick and a slow network; whatever still runs at the end is killed."""
+    (tmp_path / "lazy_backbones.py").write_text(BUILDERS)
+    (tmp_path / "lazy.toml").write_text(
+        TABLE.format(name="Quick", builder="quick") + TABLE.format(name="Slow", builder="slow")
+    )
+    (tmp_path / "toy.toml").write_text(SWEEP)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    started = []
+
+    def start(*arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "benchmark", "run", "toy.toml", "--registry", "lazy.toml", *arguments],
+            cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert process.poll() is None, f"it ended early: {process.communicate()}"
+        assert time.monotonic() < deadline, "it takes too long"
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="needs process groups")
+def test_ctrl_c_keeps_the_finished_rows_ends_all_children_and_the_next_run_goes_on(start: Start, tmp_path: Path):
+    ledger = Ledger(tmp_path / "results" / "toy")
+    process = start()
+    wait_for((tmp_path / "asleep").exists, process, START_TIMEOUT_S)
+    children = psutil.Process(process.pid).children(recursive=True)
+
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=END_TIMEOUT_S)
+    _, alive = psutil.wait_procs(children, timeout=10)
+    interrupted = ledger.read_runs()
+    (tmp_path / "awake").touch()
+    second = start()
+    second_out, second_err = second.communicate(timeout=START_TIMEOUT_S)
+
+    assert (process.returncode, out) == (130, "")
+    assert "Interrupted. Every finished row is in " in err
+    assert "Traceback" not in err
+    assert len(children) >= 1, "no child was there to be ended"
+    assert alive == []
+    assert list(zip(interrupted["backbone"], interrupted["status"], strict=True)) == [("Quick", DONE)] * 2
+    assert second.returncode == 0, second_err
+    assert "Slow" in second_out
+    runs = ledger.read_runs()
+    assert runs["backbone"].tolist() == ["Quick", "Quick", "Slow", "Slow"]
+    assert set(runs["status"]) == {DONE}
+    assert (ledger.folder / RUNS).read_bytes().count(b"\n") == 5
+
+
+@pytest.mark.slow
+def test_of_two_runs_at_once_on_one_ledger_each_cell_is_done_once(start: Start, tmp_path: Path):
+    (tmp_path / "awake").touch()
+    processes = [start("--backbones", "Quick"), start("--backbones", "Quick")]
+
+    ends = [process.communicate(timeout=START_TIMEOUT_S) for process in processes]
+
+    assert [process.returncode for process in processes] == [0, 0], ends
+    runs = Ledger(tmp_path / "results" / "toy").read_runs()
+    assert sorted(runs["head"]) == ["knn", "linear"]
+    assert set(runs["status"]) == {DONE}
+
+
+# --- the README ------------------------------------------------------------------------------------------------------
+
+
+def command_lines(markdown: str) -> list[list[str]]:
+    """The arguments of every call of the program in the shell blocks of a Markdown text."""
+    blocks = re.findall(r"^```(?:sh|bash|shell|console)\n(.*?)^```", markdown, re.DOTALL | re.MULTILINE)
+    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    found = []
+    for line in lines:
+        lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="();<>|&")
+        lexer.whitespace_split = True
+        part: list[str] = []
+        for word in [*lexer, ";"]:
+            if set(word) <= set("();<>|&"):
+                found += [part[index + 1 :] for index in _calls(part)]
+                part = []
+            else:
+                part.append(word)
+    return found
+
+
+def _calls(words: list[str]) -> list[int]:
+    """Where the program's name stands among the words of one command, if it is called at all."""
+    first = next((index for index, word in enumerate(words) if "=" not in word), None)
+    if first is None:
+        return []
+    if Path(words[first]).name == "benchmark":
+        return [first]
+    return [first + 2] if words[first + 1 : first + 3] == ["-m", "benchmark"] else []
+
+
+def test_command_lines_are_found_in_any_dress():
+    text = (
+        "Run `benchmark nothing`.\n```sh\npython -m venv .venv && .venv/bin/benchmark run demo  # first\n"
+        "benchmark list backbones | head -1\nKERAS_HOME=x python -m benchmark \\\n  status\npip install benchmark\n"
+        "```\n```console\n$ benchmark plot results --out 'my plots' > log\n1 plot\n```\n```python\nbenchmark = 1\n```\n"
+    )
+
+    assert command_lines(text) == [
+        ["run", "demo"], ["list", "backbones"], ["status"], ["plot", "results", "--out", "my plots"],
+    ]  # fmt: skip
+
+
+def test_every_command_of_the_readme_is_one_the_program_takes(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    lines = command_lines(README.read_text(encoding="utf-8"))
+    mistakes = {}
+    for words in lines:
+        monkeypatch.setattr(sys, "argv", ["benchmark", *words, "--help"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        if ended.value.code:
+            mistakes[" ".join(words)] = capsys.readouterr().err
+
+    assert mistakes == {}
+    assert any(words[:1] == ["run"] for words in lines), "the README does not say how to run a sweep"
