@@ -45,12 +45,12 @@ def show_leaderboard(board: pd.DataFrame) -> None:
     """One table a dataset, columns of equal value in all rows named once above it."""
     for dataset, group in board.groupby("dataset", sort=True):
         cells = leaderboard_cells(group)
-        table = Table(title=f"{dataset}: {len(group)} settings", title_justify="left", header_style="bold")
+        table = Table(title=Text(f"{dataset}: {len(group)} settings"), title_justify="left", header_style="bold")
         for heading in cells.columns:
             is_text = heading in TEXT_HEADINGS
             table.add_column(heading, justify="left" if is_text else "right", no_wrap=not is_text)
         for row in cells.itertuples(index=False):
-            table.add_row(*row, style="bold" if row[0] == "1" else None)
+            table.add_row(*(Text(value) for value in row), style="bold" if row[0] == "1" else None)
         stdout.print(table)
 
 

@@ -44,6 +44,11 @@ class UnknownNameError(BenchmarkError):
         close = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         super().__init__(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.")
+        self._arguments = (kind, name, names)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # An exception is otherwise copied to another process by its message alone.
+        return type(self), self._arguments
 
 
 class DownloadError(BenchmarkError):

@@ -53,14 +53,18 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 }
 _KEY_POSITION = RUN_COLUMNS.index("cell_key")
 _STATUS_POSITION = RUN_COLUMNS.index("status")
-TEXT_COLUMNS = frozenset(
-    """
-    run_id cell_key status error_type error_message backbone weights dataset mode strategy head network resize crop
-    augment precision weights_sha256 dataset_fingerprint recipe_sha256 harness_version git_commit keras_version
-    tensorflow_version python_version platform cpu gpu started_utc stage split metric class_name true_class
-    predicted_class
-    """.split()
-)
+TEXT_COLUMNS = {
+    RUNS: frozenset(
+        """
+        run_id cell_key status error_type error_message backbone weights dataset mode strategy head network resize
+        crop augment precision weights_sha256 dataset_fingerprint recipe_sha256 harness_version git_commit
+        keras_version tensorflow_version python_version platform cpu gpu started_utc
+        """.split()
+    ),
+    HISTORY: frozenset({"run_id", "stage", "split", "metric"}),
+    PER_CLASS: frozenset({"run_id", "class_name"}),
+    CONFUSION: frozenset({"run_id", "true_class", "predicted_class"}),
+}
 
 
 class Ledger:
@@ -84,13 +88,23 @@ class Ledger:
         history: Sequence[Row] = (),
         per_class: Sequence[Row] = (),
         confusion: Sequence[Row] = (),
+        unless_done: bool = False,
     ) -> None:
         """Add one run: the rows of the other files, then its row in `runs.csv`.
 
+        Args:
+            row: For `runs.csv`.
+            history: For `history.csv`.
+            per_class: For `per_class.csv`.
+            confusion: For `confusion.csv`.
+            unless_done: Add nothing if a finished run of the same cell is there, whoever wrote it.
+
         Raises:
-            LedgerError: The folder or a file cannot be written, or a file has other columns or another schema.
+            LedgerError: The folder or a file cannot be written, or a file has other columns.
         """
         with self.writing():
+            if unless_done and self.has_done(row["cell_key"]):
+                return
             self._append(HISTORY, history)
             self._append(PER_CLASS, per_class)
             self._append(CONFUSION, confusion)
@@ -181,7 +195,7 @@ class Ledger:
         return table[table["run_id"].isin(self.read_runs()["run_id"])]
 
     def _read(self, name: str) -> pd.DataFrame:
-        return read_rows(self.folder / name, COLUMNS[name], text_columns=TEXT_COLUMNS)
+        return read_rows(self.folder / name, COLUMNS[name], text_columns=TEXT_COLUMNS[name])
 
     @contextmanager
     def writing(self) -> Iterator[None]:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ def append_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None
             rows = [dict(zip(columns, columns, strict=True)), *rows]
         else:
             _check_header(path, _first_line(path), columns)
-        _write_durably(file.fileno(), _csv_text(rows, columns).encode())
+        _write_durably(file.fileno(), _csv_text(rows, columns).encode(errors="backslashreplace"))
 
 
 def read_rows(path: Path, columns: Sequence[str], *, text_columns: frozenset[str]) -> pd.DataFrame:
@@ -53,7 +54,10 @@ def read_rows(path: Path, columns: Sequence[str], *, text_columns: frozenset[str
         return pd.DataFrame({column: pd.Series(dtype=types.get(column, "float64")) for column in columns})
     _check_header(path, whole, columns)
     not_measured = {column: [""] for column in columns if column not in text_columns}
-    return pd.read_csv(io.BytesIO(whole), dtype=types, keep_default_na=False, na_values=not_measured)
+    try:
+        return pd.read_csv(io.BytesIO(whole), dtype=types, keep_default_na=False, na_values=not_measured)
+    except ValueError as error:  # pandas' own errors and those of decoding are all of this type
+        raise LedgerError(f"{path} is damaged: {error}. Restore it, or move the folder away.") from error
 
 
 def _write_durably(descriptor: int, content: bytes) -> None:
@@ -110,7 +114,7 @@ def _plain(value: Any) -> Any:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.9g}"
+        return f"{value:.9g}" if math.isfinite(value) else ""
     if isinstance(value, bool):
         return int(value)
     # One line a row: the reader mends a torn file by its line ends.

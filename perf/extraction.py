@@ -188,7 +188,7 @@ def onnx_session(subject: Subject) -> Extract:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
         subject.network.export(path, format="onnx", verbose=False)
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     (only_input,) = session.get_inputs()
     return lambda pixels: session.run(None, {only_input.name: pixels})[0]
 

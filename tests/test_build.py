@@ -33,7 +33,9 @@ def vector(input_shape):
 
 
 def entry(**facts) -> Backbone:
-    return Backbone(**{"name": "Mine", "folder": Path(), "mode": "tf", "input_size_px": 32, "weights": "random", **facts})
+    return Backbone(
+        **{"name": "Mine", "folder": Path(), "mode": "tf", "input_size_px": 32, "weights": "random", **facts}
+    )
 
 
 @pytest.fixture
@@ -168,7 +170,11 @@ def test_a_weights_file_fits_a_network_that_is_built_again_in_the_same_process(t
     network.save(tmp_path / "net.h5")
     keras.backend.clear_session()
     record = entry(
-        application="EfficientNetB0", mode="identity", weights="file:net.h5", weights_group="model_weights", folder=tmp_path
+        application="EfficientNetB0",
+        mode="identity",
+        weights="file:net.h5",
+        weights_group="model_weights",
+        folder=tmp_path,
     )
     first = build_backbone(record, 32)
 

@@ -101,7 +101,9 @@ def test_a_member_of_another_checksum_is_refused_and_not_kept(wheel):
 
 
 def test_a_member_that_the_wheel_lacks_is_named(wheel):
-    with pytest.raises(DownloadError, match=r"the wheel toy_weights-1\.2-.*\.whl has no member 'toy_weights/absent\.h5'"):
+    with pytest.raises(
+        DownloadError, match=r"the wheel toy_weights-1\.2-.*\.whl has no member 'toy_weights/absent\.h5'"
+    ):
         fetch_wheel_member("pypi:toy-weights==1.2/toy_weights/absent.h5", SHA)
 
     assert kept_files() == []
@@ -133,7 +135,9 @@ def test_a_file_of_the_right_checksum_is_taken_and_another_is_refused(tmp_path):
     path.write_bytes(CONTENT)
     check_sha256(path, SHA, "mine")
 
-    with pytest.raises(WeightsError, match=rf"mine: the file .*net\.h5 has sha256 {SHA}, the registry expects {OTHER_SHA}"):
+    with pytest.raises(
+        WeightsError, match=rf"mine: the file .*net\.h5 has sha256 {SHA}, the registry expects {OTHER_SHA}"
+    ):
         check_sha256(path, OTHER_SHA, "mine")
 
 
@@ -173,7 +177,10 @@ def test_a_host_that_takes_the_connection_and_then_says_nothing_is_told_within_t
         hang_up.start()
         start = time.perf_counter()
 
-        with pytest.raises(DownloadError, match="The weights of X is neither"), fast_failing_downloads("The weights of X"):
+        with (
+            pytest.raises(DownloadError, match="The weights of X is neither"),
+            fast_failing_downloads("The weights of X"),
+        ):
             brought_by_keras(f"https://127.0.0.1:{port}/net.h5", tmp_path)
 
         hang_up.cancel()

@@ -17,9 +17,7 @@ class Cup(BaseModel):
 def test_an_unknown_name_is_answered_with_the_nearest_and_with_all_known_ones_in_order():
     error = UnknownNameError("backbone", "ResNet5O", ["VGG16", "ResNet50", "MobileNet"])
 
-    assert str(error) == (
-        "Unknown backbone 'ResNet5O'. Did you mean 'ResNet50'? Known: MobileNet, ResNet50, VGG16."
-    )
+    assert str(error) == ("Unknown backbone 'ResNet5O'. Did you mean 'ResNet50'? Known: MobileNet, ResNet50, VGG16.")
 
 
 def test_no_name_is_suggested_where_none_is_near():

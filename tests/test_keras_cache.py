@@ -374,8 +374,7 @@ def test_a_damaged_fashion_mnist_file_is_named(keras_datasets, rng):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["mnist", "cifar10"])
-def test_a_missing_dataset_without_a_network_fails_within_seconds(name, monkeypatch):
+def test_a_missing_dataset_without_a_network_fails_within_seconds(monkeypatch):
     """A proxy that refuses every connection is a network that is down, on any machine."""
     for variable in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(variable, "http://127.0.0.1:9")
@@ -383,9 +382,7 @@ def test_a_missing_dataset_without_a_network_fails_within_seconds(name, monkeypa
         monkeypatch.delenv(variable, raising=False)
     started = time.monotonic()
 
-    with pytest.raises(
-        DownloadError, match=rf"The dataset {name} is neither in Keras's cache nor .* 'benchmark fetch'"
-    ):
-        read_keras_dataset(name)
+    with pytest.raises(DownloadError, match=r"The dataset mnist is neither in Keras's cache nor .* 'benchmark fetch'"):
+        read_keras_dataset("mnist")
 
-    assert time.monotonic() - started < 30, "seconds; half of them are for a busy machine's import of Keras"
+    assert time.monotonic() - started < 60, "seconds; idle it takes 8, most of them to import Keras"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.analysis.leaderboard import (
@@ -203,6 +203,7 @@ def test_an_unknown_column_to_rank_by_is_refused_with_what_may_be_meant(ledger: 
         board_of(ledger, by="acuracy")
 
 
+@settings(deadline=None)
 @given(accuracies=st.lists(st.integers(0, 100), min_size=1, max_size=8))
 def test_a_rank_is_one_more_than_the_number_of_better_settings(accuracies: list[int]):
     rows = [

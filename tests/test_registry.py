@@ -113,7 +113,7 @@ def test_a_missing_key_is_named_with_file_and_table(tmp_path, key):
 
 @pytest.mark.parametrize("key", ["name", "folder"])
 def test_keys_that_the_reader_fills_in_itself_are_unknown_in_a_file(tmp_path, key):
-    with pytest.raises(ConfigError, match=rf"mine\.toml, table \[Mine\]:(.*\n?)*{key}"):
+    with pytest.raises(ConfigError, match=rf"mine\.toml, table \[Mine\]:(?s:.*){key}"):
         read_registry(written(tmp_path, f"{MINE}{key} = 'other'"))
 
 

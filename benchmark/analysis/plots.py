@@ -210,8 +210,11 @@ def _intervals(axes: "Axes", table: pd.DataFrame) -> None:
     """Error bars on the bars, which seaborn draws a mode at a time in the order of the labels."""
     ends = zip(table["accuracy_low"], table["accuracy_high"], strict=True)
     by_bar = dict(zip(zip(table["mode"], table["label"], strict=True), ends, strict=True))
+    labels = _labels(table)
     for container, mode in zip(axes.containers, _modes(table), strict=False):
-        for patch, label in zip(container, _labels(table), strict=True):
+        for patch in container:
+            # seaborn draws no bar where a mode is missing; bars lie at the whole numbers of their labels.
+            label = labels[round(patch.get_y() + patch.get_height() / 2)]
             if (mode, label) in by_bar:
                 low, high = by_bar[mode, label]
                 middle = patch.get_y() + patch.get_height() / 2

@@ -58,7 +58,7 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 def to_csv(table: pd.DataFrame) -> str:
     """Every column of the leaderboard, fractions in 0..1, empty where not measured."""
-    text: str = table.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    text: str = table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
     return text
 
 

@@ -85,7 +85,13 @@ def _load_digits() -> Dataset:
     bunch = load_digits()
     pixels = np.round(bunch.images * (255 / DIGITS_MAXIMUM)).astype(np.uint8)[..., np.newaxis]
     labels = bunch.target.astype(np.int64)
-    return _array_dataset("digits", pixels, labels, DIGIT_NAMES, set_test_aside(labels, TEST_FRACTION, "digits"))
+    return _array_dataset(
+        "digits",
+        pixels,
+        labels,
+        DIGIT_NAMES,
+        set_test_aside(labels, np.full(len(labels), True), TEST_FRACTION, "digits"),
+    )
 
 
 def _load_idx(name: str, folder: Path) -> Dataset:
@@ -103,7 +109,7 @@ def _load_keras(name: str) -> Dataset:
 def _array_dataset(
     name: str, pixels: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...], test: np.ndarray
 ) -> Dataset:
-    content = np.ascontiguousarray(pixels).data
+    content = str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()
     return Dataset(
         name=name,
         images=ArrayImages(pixels),

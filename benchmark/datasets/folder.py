@@ -73,9 +73,10 @@ def load_folder(
     good = [(file, label, split) for file, (_, label, split) in zip(scanned, files, strict=True) if not file.fault]
     labels = np.array([label for _, label, _ in good], np.int64)
     split_of = np.array([split for _, _, split in good])
-    _check_classes(root, class_names, labels)
-    test = np.flatnonzero(split_of == "test") if "test" in splits else set_test_aside(labels, TEST_FRACTION, name)
-    val = np.flatnonzero(split_of == "val") if "val" in splits else None
+    is_test, is_val = split_of == "test", split_of == "val"
+    _check_classes(root, class_names, labels[~is_test & ~is_val])
+    test = np.flatnonzero(is_test) if "test" in splits else set_test_aside(labels, ~is_val, TEST_FRACTION, name)
+    val = np.flatnonzero(is_val) if "val" in splits else None
     content = "".join(file.sha256 for file, _, _ in good).encode()
     return Dataset(
         name=name,
@@ -105,6 +106,9 @@ def _class_names(root: Path, splits: dict[str, Path], classes: Sequence[str] | N
     for name in classes or ():
         if name not in found:
             raise UnknownNameError("class", name, found)
+    repeated = sorted({name for name in classes or () if list(classes or ()).count(name) > 1})
+    if repeated:
+        raise DataError(f"{root}: class {', '.join(repeated)} is asked for more than once; name each class once.")
     names = tuple(classes) if classes else tuple(sorted(found))
     if len(names) < MIN_CLASSES:
         raise DataError(
@@ -118,7 +122,9 @@ def _image_files(folder: Path) -> Iterable[Path]:
     if not folder.is_dir():
         return []
     return sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
     )
 
 
@@ -137,7 +143,7 @@ def _check_classes(root: Path, class_names: tuple[str, ...], labels: np.ndarray)
     empty = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
     if empty:
         raise DataError(
-            f"{root}: no images in class {', '.join(empty)}. "
+            f"{root}: no images to train on in class {', '.join(empty)}. "
             f"Expected {', '.join(sorted(IMAGE_SUFFIXES))} files; add some or remove the folder."
         )
 
@@ -163,10 +169,10 @@ def _scan(root: Path, paths: list[Path], on_progress: Progress | None) -> list[S
 
 def _read_memory(path: Path) -> dict[str, list[str]]:
     try:
-        memory: dict[str, list[str]] = json.loads(path.read_text(encoding="utf-8"))
+        memory = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return memory
+    return memory if isinstance(memory, dict) else {}
 
 
 def _scan_file(root: Path, path: Path, memory: dict[str, list[str]]) -> tuple[str, ScannedFile]:
@@ -174,9 +180,8 @@ def _scan_file(root: Path, path: Path, memory: dict[str, list[str]]) -> tuple[st
     key = f"{path.relative_to(root)}|{state.st_size}|{state.st_mtime_ns}"
     if key in memory:
         return key, ScannedFile(path, *memory[key])
-    fault = ""
     try:
         decode_file(path)
-    except DataError as error:
-        fault = str(error)
-    return key, ScannedFile(path, sha256_of_file(path), fault)
+        return key, ScannedFile(path, sha256_of_file(path), fault="")
+    except (DataError, OSError) as error:
+        return key, ScannedFile(path, sha256="", fault=str(error))

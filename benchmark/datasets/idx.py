@@ -3,6 +3,7 @@
 import gzip
 import math
 import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,10 @@ def read_idx_folder(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64],
         labels.append(read_idx_file(_require(folder, f"{split}-{LABELS}"), n_dimensions=1))
         if len(images[-1]) != len(labels[-1]):
             raise DataError(f"{folder}: {len(images[-1])} {split} images, but {len(labels[-1])} labels.")
+    if images[0].shape[1:] != images[1].shape[1:]:
+        raise DataError(
+            f"{folder}: training images are {images[0].shape[1:]} px, test images {images[1].shape[1:]} px."
+        )
     return np.concatenate(images)[..., np.newaxis], np.concatenate(labels).astype(np.int64), len(labels[0])
 
 
@@ -51,7 +56,7 @@ def read_idx_file(path: Path, *, n_dimensions: int) -> NDArray[np.uint8]:
     """
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
     header = bytes((0, 0, UNSIGNED_BYTE, n_dimensions))
     if content[:4] != header:

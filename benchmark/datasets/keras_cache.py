@@ -6,6 +6,7 @@ Only a missing file makes a child process import Keras, which downloads it.
 import os
 import pickle
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,12 @@ from benchmark.datasets.idx import DEBIAN_FASHION_MNIST, has_idx_files, read_idx
 from benchmark.downloads import fast_failing_downloads
 from benchmark.errors import DataError
 from benchmark.isolation import call_silently_in_child
+
+# What damage shows itself as; the pickle module documents that a bad pickle may raise nearly any of these.
+UNREADABLE = (
+    OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, ImportError, zlib.error,
+    pickle.UnpicklingError, zipfile.BadZipFile,
+)  # fmt: skip
 
 Arrays = tuple[NDArray[np.uint8], NDArray[np.int64], int]
 
@@ -59,10 +66,11 @@ def read_keras_dataset(name: str) -> tuple[Arrays, tuple[str, ...]]:
     if place is None:
         call_silently_in_child(download_dataset, name)
         place = dataset.find()
-        assert place is not None, f"Keras downloaded {name}, but not to where it is looked for"
+        if place is None:
+            raise DataError(f"Keras fetched {name}, but not into {keras_home()}: is KERAS_HOME writable?")
     try:
         return dataset.read(place), dataset.class_names(place)
-    except (OSError, EOFError, KeyError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise DataError(f"{name}: the files in {place} are damaged ({error}). Delete them and fetch again.") from error
 
 
@@ -101,10 +109,10 @@ def _find_cifar(folder: str) -> Callable[[], Path | None]:
 
 
 def _read_mnist(path: Path) -> Arrays:
-    with np.load(path, allow_pickle=False) as arrays:
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
         images = np.concatenate([arrays["x_train"], arrays["x_test"]])
         labels = np.concatenate([arrays["y_train"], arrays["y_test"]]).astype(np.int64)
-        return images[..., np.newaxis], labels, len(arrays["y_train"])
+        return _matched(images[..., np.newaxis], labels), labels, len(arrays["y_train"])
 
 
 def _read_cifar10(folder: Path) -> Arrays:
@@ -120,7 +128,14 @@ def _read_cifar_batches(folder: Path, train: list[str], test: str, label_key: by
     batches = [_unpickle(folder / name) for name in (*train, test)]
     images = np.concatenate([batch[b"data"] for batch in batches]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     labels = np.concatenate([np.asarray(batch[label_key], np.int64) for batch in batches])
-    return np.ascontiguousarray(images, np.uint8), labels, len(labels) - len(batches[-1][label_key])
+    images = _matched(np.ascontiguousarray(images, np.uint8), labels)
+    return images, labels, len(labels) - len(batches[-1][label_key])
+
+
+def _matched(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.uint8]:
+    if len(images) != len(labels):
+        raise ValueError(f"{len(images)} images, but {len(labels)} labels")
+    return images
 
 
 def _cifar10_names(folder: Path) -> tuple[str, ...]:

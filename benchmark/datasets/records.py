@@ -110,9 +110,18 @@ def partition(dataset: Dataset, *, seed: int, val_fraction: float) -> Partition:
     return Partition(train, val, dataset.test)
 
 
-def set_test_aside(labels: NDArray[np.int64], fraction: float, name: str) -> NDArray[np.int64]:
-    """Positions of a stratified test split for a dataset that brings none; always the same ones."""
-    _, test = _stratified(np.arange(len(labels)), labels, fraction, SUBSET_SEED, f"the test split of {name}")
+def set_test_aside(
+    labels: NDArray[np.int64], is_free: NDArray[np.bool_], fraction: float, name: str
+) -> NDArray[np.int64]:
+    """Positions of a stratified test split for a dataset that brings none; always the same ones.
+
+    Args:
+        labels: `(n,)` of all images.
+        is_free: `(n,)`, false for images that another split has.
+        fraction: Share of the free images to take.
+        name: Of the dataset, for the message.
+    """
+    _, test = _stratified(np.flatnonzero(is_free), labels, fraction, SUBSET_SEED, f"the test split of {name}")
     return test
 
 
@@ -173,14 +182,24 @@ def _stratified(
     positions: NDArray[np.int64], groups: NDArray[np.int64], fraction: float, seed: int, what: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions divided into the larger part and a part of about `fraction`, each ascending."""
+    n_part = round(fraction * len(positions))
     try:
-        rest, part = train_test_split(
-            positions, test_size=round(fraction * len(positions)), stratify=groups[positions], random_state=seed
-        )
+        rest, part = train_test_split(positions, test_size=n_part, stratify=groups[positions], random_state=seed)
     except ValueError as error:
-        counts = np.bincount(groups[positions])
-        raise DataError(
-            f"{what} cannot be drawn: {error} There are {len(positions)} images, the smallest class has "
-            f"{counts[counts > 0].min()}: add images, or leave that class out."
-        ) from error
+        raise DataError(f"{what} cannot be drawn: {error} {_advice(groups[positions])}") from error
+    for side in (rest, part):
+        lost = np.setdiff1d(groups[positions], groups[side])
+        if len(lost):
+            raise DataError(
+                f"{what} cannot be drawn: of {n_part} images {len(lost)} classes would get none. "
+                f"{_advice(groups[positions])}"
+            )
     return np.sort(rest), np.sort(part)
+
+
+def _advice(groups: NDArray[np.int64]) -> str:
+    counts = np.bincount(groups)
+    return (
+        f"There are {len(groups)} images, the smallest class of a split has {counts[counts > 0].min()}: "
+        "take or add more images, or leave that class out."
+    )

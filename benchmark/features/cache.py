@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from benchmark.features.engine import Extraction
@@ -159,30 +159,38 @@ def _extract_into(
 
 def list_cache() -> list[CacheEntry]:
     """The complete entries of the cache, the least recently used first."""
-    entries = [_entry(path) for path in _features_root().glob(f"*/{MANIFEST}") if path.parent.suffix != ".partial"]
-    return sorted(entries, key=lambda entry: entry.used_utc)
+    manifests = [path for path in _features_root().glob(f"*/{MANIFEST}") if path.parent.suffix != ".partial"]
+    entries = (_entry(path) for path in manifests)
+    return sorted((entry for entry in entries if entry is not None), key=lambda entry: entry.used_utc)
 
 
-def _entry(manifest: Path) -> CacheEntry:
+def _entry(manifest: Path) -> CacheEntry | None:
+    """What a manifest says; None where it is damaged, which the next use of that entry mends."""
     folder = manifest.parent
-    content = json.loads(manifest.read_text(encoding="utf-8"))
-    return CacheEntry(
-        path=folder,
-        facts=content["facts"],
-        images_per_s=content["extraction"]["images_per_s"],
-        flops_g=content["build"]["flops_g"],
-        size_bytes=sum(file.stat().st_size for file in folder.iterdir()),
-        used_utc=datetime.fromtimestamp(manifest.stat().st_mtime, UTC),
-    )
+    try:
+        content = json.loads(manifest.read_text(encoding="utf-8"))
+        return CacheEntry(
+            path=folder,
+            facts=content["facts"],
+            images_per_s=content["extraction"]["images_per_s"],
+            flops_g=content["build"]["flops_g"],
+            size_bytes=sum(file.stat().st_size for file in folder.iterdir()),
+            used_utc=datetime.fromtimestamp(manifest.stat().st_mtime, UTC),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterator[CacheEntry]:
     """Remove the least recently used entries until the rest fit, and all unused for longer; yields each removed one.
 
+    What a killed extraction left behind goes too.
+
     Args:
         max_bytes: What may stay.
         older_than_s: Entries not used for so long go in any case.
     """
+    _remove_abandoned()
     entries = list_cache()
     total = sum(entry.size_bytes for entry in entries)
     now = time.time()
@@ -194,3 +202,14 @@ def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterato
             shutil.rmtree(entry.path, ignore_errors=True)
         total -= entry.size_bytes
         yield entry
+
+
+def _remove_abandoned() -> None:
+    """Partial folders whose extraction is no longer running: nobody holds their key's lock."""
+    for partial in _features_root().glob("*.partial"):
+        key = partial.name.split(".", 1)[0]
+        try:
+            with FileLock(_features_root() / f"{key}.lock", timeout=0):
+                shutil.rmtree(partial, ignore_errors=True)
+        except Timeout:
+            continue

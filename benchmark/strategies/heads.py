@@ -3,11 +3,9 @@
 import importlib
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import linalg
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
@@ -15,9 +13,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 
 from benchmark.recipes import DenseOptions
-
-Features = NDArray[np.float32]
-Labels = NDArray[np.int64]
+from benchmark.strategies.dense import fit_dense
+from benchmark.strategies.records import Features, FittedHead, HeadData, HistoryPoint
 
 # Inverse strength of the penalty of `linear`, strongest penalty first, so that each fit starts from the last one.
 LINEAR_C = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
@@ -28,56 +25,6 @@ LINEAR_TOLERANCE = 3e-3
 RIDGE_PENALTIES = tuple(10.0**exponent for exponent in range(-6, 2))
 KNN_NEIGHBOURS = 20
 SMALLEST_DEVIATION = 1e-6
-SCORED_AT_ONCE = 8192
-
-
-@dataclass(frozen=True)
-class HeadData:
-    """What a head may look at.
-
-    Attributes:
-        train: `(n, d)` features to fit.
-        train_labels: `(n,)`.
-        val: `(m, d)` features to choose by.
-        val_labels: `(m,)`.
-        n_classes: Number of classes `k`.
-    """
-
-    train: Features
-    train_labels: Labels
-    val: Features
-    val_labels: Labels
-    n_classes: int
-
-
-@dataclass(frozen=True)
-class HistoryPoint:
-    """One number of one epoch of one stage of training; also a choice that was made, as epoch 0."""
-
-    stage: str
-    epoch: int
-    split: str
-    metric: str
-    value: float
-
-
-@dataclass(frozen=True)
-class FittedHead:
-    """A trained head.
-
-    Attributes:
-        scores: From `(n, d)` features to `(n, k)` float32; the greatest is the predicted class.
-        are_probabilities: Whether the scores are a probabilistic model's.
-        n_params: Numbers that were trained; zero for `knn`.
-        epochs: Passes over the training features; None where the solver has no epochs.
-        history: Learning curves and choices.
-    """
-
-    scores: Callable[[Features], Features]
-    are_probabilities: bool
-    n_params: int
-    epochs: int | None = None
-    history: tuple[HistoryPoint, ...] = field(default=())
 
 
 def fit_linear(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
@@ -96,12 +43,12 @@ def fit_linear(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
         with warnings.catch_warnings(), threadpool_limits(1):
             warnings.simplefilter("ignore", ConvergenceWarning)  # more iterations do not help a probe
             model.set_params(C=c).fit(train, data.train_labels)
-        accuracy = float(np.mean(_linear_scores(model, val).argmax(axis=1) == data.val_labels))
+        accuracy = float(np.mean(_probabilities(model, val, data.n_classes).argmax(axis=1) == data.val_labels))
         history.append(HistoryPoint("head", 0, "val", f"accuracy at C={c:g}", accuracy))
         if accuracy > best_accuracy:
             best_accuracy, best_c, n_worse = accuracy, c, 0
             coefficients = (model.coef_.copy(), model.intercept_.copy())
-        else:
+        elif accuracy < best_accuracy:
             n_worse += 1
             if n_worse == 2:
                 break
@@ -109,7 +56,7 @@ def fit_linear(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
     model.coef_, model.intercept_ = coefficients
     history.append(HistoryPoint("head", 0, "val", "chosen C", best_c))
     return FittedHead(
-        scores=lambda features: _linear_scores(model, scale(features)),
+        scores=lambda features: _probabilities(model, scale(features), data.n_classes),
         are_probabilities=True,
         n_params=_n_linear_params(data),
         history=tuple(history),
@@ -156,65 +103,10 @@ def fit_knn(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
     model = KNeighborsClassifier(min(KNN_NEIGHBOURS, len(data.train)), algorithm="brute")
     model.fit(_unit_length(data.train), data.train_labels)
     return FittedHead(
-        scores=lambda features: model.predict_proba(_unit_length(features)).astype(np.float32),
+        scores=lambda features: _probabilities(model, _unit_length(features), data.n_classes),
         are_probabilities=False,
         n_params=0,
     )
-
-
-def fit_dense(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
-    """Dense(relu) -> Dropout -> Dense(softmax) trained by Adam on the features as they are: most tutorials' head.
-
-    Training stops early on the validation loss and keeps the best weights.
-    """
-    import keras
-
-    keras.utils.set_random_seed(seed)
-    model = keras.Sequential(
-        [
-            keras.layers.Input((data.train.shape[1],)),
-            keras.layers.Dense(options.units, activation="relu"),
-            keras.layers.Dropout(options.dropout),
-            keras.layers.Dense(data.n_classes, activation="softmax"),
-        ]
-    )
-    model.compile(
-        optimizer=keras.optimizers.Adam(options.learning_rate),
-        loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
-        jit_compile=False,  # compiling takes longer than training so small a network
-    )
-    log = model.fit(
-        data.train,
-        data.train_labels,
-        validation_data=(data.val, data.val_labels),
-        epochs=options.epochs,
-        batch_size=options.batch_size,
-        callbacks=[keras.callbacks.EarlyStopping(patience=options.patience, restore_best_weights=True)],
-        verbose=0,
-    )
-    return FittedHead(
-        scores=lambda features: _dense_scores(model, features),
-        are_probabilities=True,
-        n_params=int(model.count_params()),
-        epochs=len(log.epoch),
-        history=tuple(_learning_curves(log.history)),
-    )
-
-
-def _dense_scores(model: Any, features: Features) -> Features:
-    # Called directly: model.predict would compile a function of its own for every number of images.
-    chunks = range(0, len(features), SCORED_AT_ONCE)
-    return np.concatenate([np.asarray(model(features[start : start + SCORED_AT_ONCE])) for start in chunks])
-
-
-def _learning_curves(curves: dict[str, list[float]]) -> list[HistoryPoint]:
-    points = []
-    for key, values in curves.items():
-        split = "val" if key.startswith("val_") else "train"
-        metric = key.removeprefix("val_")
-        points += [HistoryPoint("head", epoch, split, metric, float(value)) for epoch, value in enumerate(values, 1)]
-    return points
 
 
 HeadFitter = Callable[[HeadData, int, DenseOptions], FittedHead]
@@ -251,8 +143,10 @@ def _n_linear_params(data: HeadData) -> int:
     return int((data.train.shape[1] + 1) * data.n_classes)
 
 
-def _linear_scores(model: LogisticRegression, features: Features) -> Features:
-    scores: Features = model.predict_proba(features).astype(np.float32)
+def _probabilities(model: Any, features: Features, n_classes: int) -> Features:
+    """Probabilities `(n, k)` of a scikit-learn classifier, zero for a class that no training image has."""
+    scores = np.zeros((len(features), n_classes), np.float32)
+    scores[:, model.classes_] = model.predict_proba(features)
     return scores
 
 

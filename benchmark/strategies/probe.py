@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from benchmark.datasets import Partition
 from benchmark.metrics import accuracy
 from benchmark.recipes import DenseOptions
-from benchmark.strategies.heads import HEADS, FittedHead, HeadData
+from benchmark.strategies.heads import HEADS
+from benchmark.strategies.records import FittedHead, HeadData
 
 
 @dataclass(frozen=True)

@@ -53,8 +53,17 @@ class Cell:
 
     @property
     def dataset_label(self) -> str:
-        """The dataset as the ledger writes it."""
-        return f"{self.dataset.name}@{self.dataset.limit}" if self.dataset.limit else self.dataset.name
+        """The dataset as the ledger writes it: `folder:pets[cat,dog]@100` is 100 images of two of its classes."""
+        classes = f"[{','.join(self.dataset.classes)}]" if self.dataset.classes else ""
+        limit = f"@{self.dataset.limit}" if self.dataset.limit else ""
+        return f"{self.dataset.name}{classes}{limit}"
+
+    @property
+    def head_label(self) -> str:
+        """The head as the ledger writes it: `dense(units=512)` where an option is not the usual one."""
+        options = self.dense.model_dump(exclude_defaults=True) if self.head == "dense" else {}
+        text = ",".join(f"{name}={value}" for name, value in options.items())
+        return f"{self.head}({text})" if text else self.head
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -64,7 +73,7 @@ class Cell:
             "dataset": self.dataset_label,
             "mode": self.mode,
             "strategy": self.strategy,
-            "head": self.head,
+            "head": self.head_label,
             "network": self.network,
             "input_size_px": self.input_size_px,
             "resize": self.resize,

@@ -15,8 +15,8 @@ from benchmark.features.cache import CachedFeatures
 from benchmark.ledger import DONE, FAILED, SCHEMA
 from benchmark.metrics import confusion_counts, per_class_metrics, score_metrics
 from benchmark.provenance import environment
-from benchmark.strategies.heads import FittedHead
 from benchmark.strategies.probe import ProbeResult
+from benchmark.strategies.records import FittedHead
 from benchmark.sweep.cells import Cell
 
 MILLION = 1e6

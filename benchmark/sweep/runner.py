@@ -99,7 +99,13 @@ def _write(ended: CellEnded, ledger: Ledger, *, again: bool) -> None:
     if ended.scores is not None and ended.labels is not None:
         ledger.save_true_labels(ended.row["dataset_fingerprint"], ended.labels, ended.class_names)
         ledger.save_predictions(ended.row["run_id"], ended.scores)
-    ledger.append_run(ended.row, history=ended.history, per_class=ended.per_class, confusion=ended.confusion)
+    ledger.append_run(
+        ended.row,
+        history=ended.history,
+        per_class=ended.per_class,
+        confusion=ended.confusion,
+        unless_done=not again,
+    )
 
 
 def _run_job(job: Job, log_path: Path) -> Iterator[CellStarted | CellEnded | Progress]:
@@ -149,7 +155,7 @@ def _received(receiver: Connection) -> Iterator[CellStarted | CellEnded | Progre
     while True:
         try:
             yield receiver.recv()
-        except EOFError:
+        except (EOFError, OSError):  # closed, or killed in the middle of a message
             return
 
 
