@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -122,15 +123,17 @@ def fast_failing_downloads(what: str) -> Iterator[None]:
 
 def _is_download_failure(error: BaseException) -> bool:
     # keras.utils.get_file raises a bare Exception with this text.
-    return isinstance(error, OSError) or "URL fetch failure" in str(error)
+    return isinstance(error, urllib.error.URLError | TimeoutError | ConnectionError) or "URL fetch failure" in str(error)
 
 
 class _ReachableOnly(urllib.request.HTTPSHandler):
     """Opens a connection only to a host that answers within `CONNECT_TIMEOUT_S`."""
 
     def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        host, _, port = request.host.partition(":")
-        if not _answers(host, int(port or HTTPS_PORT)):
+        address = urllib.parse.urlsplit(f"//{request.host}")
+        host = address.hostname or ""
+        request.timeout = CONNECT_TIMEOUT_S
+        if not _answers(host, address.port or HTTPS_PORT):
             raise urllib.error.URLError(f"{host} does not answer within {CONNECT_TIMEOUT_S:.0f} s")
         return super().https_open(request)
 

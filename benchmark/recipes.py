@@ -40,7 +40,7 @@ class DenseOptions(_Record):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     epochs: Positive = 20
     patience: Positive = 3
-    batch_size: Positive = 128
+    batch_size: Positive = 256
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
 
 
@@ -151,9 +151,11 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Sweep
         _validated(Grid, path, f"grid {number}", {**defaults, **table, **(overrides or {})})
         for number, table in enumerate(tables, start=1)
     )
+    figures = content.get("published", [])
+    if not isinstance(figures, list) or not all(isinstance(figure, dict) for figure in figures):
+        raise ConfigError(f"{path}: published must be tables, each headed [[published]].")
     published = tuple(
-        _validated(Published, path, f"published {number}", table)
-        for number, table in enumerate(content.get("published", []), start=1)
+        _validated(Published, path, f"published {number}", table) for number, table in enumerate(figures, start=1)
     )
     head: dict[str, Any] = {key: content[key] for key in ("name", "description") if key in content}
     sha256 = digest_of_text(path.read_text(encoding="utf-8"))

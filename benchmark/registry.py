@@ -122,6 +122,11 @@ def read_registry(path: Path) -> dict[str, Backbone]:
     for name, table in read_toml(path).items():
         if not isinstance(table, dict):
             raise ConfigError(f"{path}: {name!r} stands outside a table; expected one table a backbone, [{name}].")
+        reserved = {"name", "folder"} & set(table)
+        if reserved:
+            raise ConfigError(
+                f"{path}, table [{name}]:\n  {', '.join(sorted(reserved))}: not a key of a registry file."
+            )
         try:
             backbones[name] = Backbone(**{**table, "name": name, "folder": path.resolve().parent})
         except ValidationError as error:

@@ -114,7 +114,7 @@ def _plain(value: Any) -> Any:
     if value is None:
         return ""
     if isinstance(value, float):
-        return f"{value:.9g}" if math.isfinite(value) else ""
+        return "" if math.isnan(value) else f"{value:.9g}"
     if isinstance(value, bool):
         return int(value)
     # One line a row: the reader mends a torn file by its line ends.

@@ -1,10 +1,15 @@
 """Fixtures that keep every test away from the user's own caches and give it small, known data."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+# Keras reads this once, when it is first imported, so a test's own folder could come too late.
+os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="benchmark-tests-keras-")
 
 
 @pytest.fixture(autouse=True)

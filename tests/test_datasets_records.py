@@ -110,7 +110,9 @@ def test_a_dataset_that_brings_its_own_validation_split_keeps_it():
 def test_a_class_with_one_training_image_cannot_be_divided():
     dataset = make_dataset([20, 1], [5, 5])
 
-    with pytest.raises(DataError, match=r"the validation split of toy cannot be drawn: .* smallest class has 1: add"):
+    with pytest.raises(
+        DataError, match=r"the validation split of toy cannot be drawn: .* smallest class of a split has 1: take"
+    ):
         partition(dataset, seed=0, val_fraction=0.2)
 
 
@@ -124,10 +126,12 @@ def test_a_class_too_small_to_reach_validation_is_refused():
 def test_the_test_split_of_a_dataset_without_one_is_stratified_and_always_the_same():
     labels = np.repeat([0, 1, 2], [50, 30, 20])
 
-    test = set_test_aside(labels, 0.2, "toy")
+    is_free = np.full(100, True)
+
+    test = set_test_aside(labels, is_free, 0.2, "toy")
 
     assert np.bincount(labels[test]).tolist() == [10, 6, 4]
-    assert test.tolist() == set_test_aside(labels, 0.2, "other").tolist()
+    assert test.tolist() == set_test_aside(labels, is_free, 0.2, "other").tolist()
 
 
 def test_a_subset_keeps_the_shares_of_classes_and_splits():

@@ -7,14 +7,12 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 
-from benchmark.errors import UnknownNameError
 from benchmark.recipes import DenseOptions
 from benchmark.strategies.heads import (
     HEADS,
     LINEAR_C,
     FittedHead,
     HeadData,
-    check_head,
     count_head_params,
     describe_heads,
 )
@@ -468,13 +466,6 @@ def test_dense_scores_many_images_as_it_scores_them_in_parts(dense, dense_data, 
 # names
 
 
-def test_an_unknown_head_is_answered_with_the_nearest_one():
-    with pytest.raises(UnknownNameError, match=r"Unknown head 'liner'\. Did you mean 'linear'\? Known: dense, knn,"):
-        check_head("liner")
-
-
 @pytest.mark.parametrize("head", HEADS)
-def test_every_head_is_known_and_described(head):
-    check_head(head)
-
+def test_every_head_is_described(head):
     assert len(describe_heads()[head]) > 10

@@ -474,4 +474,4 @@ def test_every_column_is_text_or_a_number(ledger: Ledger):
     runs = ledger.read_runs()
 
     numbers = {column for column in runs if pd.api.types.is_numeric_dtype(runs[column])}
-    assert numbers == set(RUN_COLUMNS) - TEXT_COLUMNS
+    assert numbers == set(RUN_COLUMNS) - TEXT_COLUMNS[RUNS]

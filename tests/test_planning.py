@@ -127,14 +127,14 @@ def test_a_changed_registry_entry_makes_its_cells_stale(ledger: Ledger):
     )
 
 
-def test_changed_options_of_the_dense_head_make_its_cells_stale(ledger: Ledger):
+def test_another_width_of_the_dense_head_is_another_cell(ledger: Ledger):
     grid = GRID.model_copy(update={"heads": ("dense",)})
     write_row(ledger, plan_of(ledger, grid).cells[0])
 
     planned = plan_of(ledger, grid.model_copy(update={"dense": DenseOptions(units=8)})).cells[0]
 
-    assert planned.state == STALE
-    assert "recipe's options" in planned.reason
+    assert planned.state == MISSING
+    assert planned.cell.columns["head"] == "dense(units=8)"
 
 
 def test_a_cell_that_only_ever_failed_under_another_key_is_missing(ledger: Ledger):

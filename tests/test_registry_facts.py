@@ -1,6 +1,5 @@
 """The shipped registry proved against Keras itself."""
 
-import gc
 from collections.abc import Iterator
 
 import numpy as np
@@ -24,14 +23,11 @@ class InputMadeError(Exception):
 
 @pytest.fixture
 def free_memory() -> Iterator[None]:
-    """Networks of the test before are dropped, so that forty of them fit one after the other."""
+    """The network of the test is dropped, so that forty of them fit one after the other."""
     import keras
 
-    keras.backend.clear_session()
-    gc.collect()
     yield
-    keras.backend.clear_session()
-    gc.collect()
+    keras.backend.clear_session()  # collects garbage too
 
 
 def constructor_of(name: str):

@@ -133,7 +133,7 @@ def test_every_column_filled_is_a_column_of_the_ledger():
     columns = {**new_row(CELL, "key", "", STARTED), **results_of(a_head()), **failure_columns(ValueError("x"))}
 
     assert set(columns) <= set(RUN_COLUMNS)
-    assert set(RUN_COLUMNS) - set(columns) == {"elapsed_s", "peak_rss_mib", "gpu"}
+    assert set(RUN_COLUMNS) - set(columns) == {"elapsed_s", "peak_rss_mib"}
 
 
 @pytest.mark.parametrize("was_cached", [False, True])

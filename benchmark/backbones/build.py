@@ -8,7 +8,7 @@ from typing import Any
 from benchmark.backbones.sources import local_path, weights_file
 from benchmark.backbones.weights import load_arrays
 from benchmark.downloads import fast_failing_downloads
-from benchmark.errors import ConfigError, UnknownNameError
+from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError
 from benchmark.registry import Backbone, check_input_size
 from benchmark.storage import sha256_of_file
 
@@ -35,6 +35,8 @@ def build_backbone(backbone: Backbone, size_px: int) -> Any:
     import keras
 
     check_input_size(backbone, size_px)
+    # Keras numbers layers that have no name of their own, and weights files know them by that number.
+    keras.utils.clear_session()
     keras.utils.set_random_seed(RANDOM_WEIGHTS_SEED)
     path = weights_file(backbone)
     network = _pooled(_build_network(backbone, (size_px, size_px, 3)))
@@ -50,9 +52,10 @@ def _build_network(backbone: Backbone, input_shape: tuple[int, int, int]) -> Any
     import keras
 
     if backbone.application is not None:
-        constructor = getattr(keras.applications, backbone.application, None)
-        if constructor is None:
-            raise UnknownNameError("application", backbone.application, application_names())
+        known = application_names()
+        if backbone.application not in known:
+            raise UnknownNameError("application", backbone.application, known)
+        constructor = getattr(keras.applications, backbone.application)
         weights = "imagenet" if backbone.weights == "imagenet" else None
         with fast_failing_downloads(f"The ImageNet weights of {backbone.name}"), warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # MobileNet: "`input_shape` is undefined or non-square"
@@ -60,7 +63,13 @@ def _build_network(backbone: Backbone, input_shape: tuple[int, int, int]) -> Any
     if backbone.builder is not None:
         return _import_builder(backbone)(input_shape=input_shape)
     assert backbone.model is not None, "the registry requires one of the three"
-    return keras.models.load_model(local_path(backbone, backbone.model), compile=False)
+    network = keras.models.load_model(local_path(backbone, backbone.model), compile=False)
+    taken = network.inputs[0].shape[1:3]
+    if not all(side in (None, size) for side, size in zip(taken, input_shape[:2], strict=True)):
+        raise BenchmarkError(
+            f"{backbone.name}: {backbone.model} takes {taken[0]} x {taken[1]} px, got {input_shape[0]} px."
+        )
+    return network
 
 
 def application_names() -> list[str]:
@@ -84,9 +93,10 @@ def _pooled(network: Any) -> Any:
     """The network with global average pooling where its output is a feature map."""
     import keras
 
-    if len(network.output.shape) != FEATURE_MAP_RANK:
+    output = network.outputs[0]
+    if len(output.shape) != FEATURE_MAP_RANK:
         return network
-    return keras.Model(network.inputs, keras.layers.GlobalAveragePooling2D()(network.output), name=network.name)
+    return keras.Model(network.inputs[0], keras.layers.GlobalAveragePooling2D()(output), name=network.name)
 
 
 def _fold_imagenet_rescaling(network: Any) -> None:

@@ -134,15 +134,14 @@ def _legacy_arrays(file: h5py.File, group: str, layer_names: set[str]) -> Iterat
         if not path.startswith(group):
             continue
         own_name = path.rsplit("/", 1)[-1]
-        for name in holder.attrs["weight_names"]:
-            text = name.decode() if isinstance(name, bytes) else name
+        for text in _names(holder, "weight_names"):
             # A nested model is one group, and its weights' names begin with the layer's.
             layer = own_name if own_name in layer_names else text.split("/", 1)[0]
             yield layer, np.asarray(holder[text])
 
 
 def _groups_with_names(group: h5py.Group) -> Iterator[h5py.Group]:
-    if "weight_names" in group.attrs:
+    if {"weight_names", "weight_names0"} & set(group.attrs):
         yield group
         return
     for name in _ordered_children(group):
@@ -151,9 +150,16 @@ def _groups_with_names(group: h5py.Group) -> Iterator[h5py.Group]:
 
 
 def _ordered_children(group: h5py.Group) -> list[str]:
-    if "layer_names" not in group.attrs:
-        return list(group)
-    return [name.decode() if isinstance(name, bytes) else name for name in group.attrs["layer_names"]]
+    return _names(group, "layer_names") or list(group)
+
+
+def _names(group: h5py.Group, attribute: str) -> list[str]:
+    """A list of names that Keras may have split over `attribute0`, `attribute1`, ... to fit HDF5's header limit."""
+    parts = [attribute] if attribute in group.attrs else []
+    while f"{attribute}{len(parts)}" in group.attrs and attribute not in parts:
+        parts.append(f"{attribute}{len(parts)}")
+    names = [name for part in parts for name in group.attrs[part]]
+    return [name.decode() if isinstance(name, bytes) else name for name in names]
 
 
 def _keras3_arrays(file: h5py.File, group: str) -> Iterator[tuple[str, Array]]:

@@ -27,7 +27,7 @@ class FrozenBackbone:
         # Not public, but the only way TensorFlow has to freeze a function; pinned by tests.
         self._frozen = convert_variables_to_constants_v2(function.get_concrete_function(signature))
         self.size_px = size_px
-        self.feature_dim = int(network.output.shape[-1])
+        self.feature_dim = int(network.outputs[0].shape[-1])
         self.params = int(network.count_params())
 
     def features(self, pixels: Any) -> Any:

@@ -74,7 +74,7 @@ def fit_ridge(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
     one_hot = np.eye(data.n_classes, dtype=np.float32)[data.train_labels]  # (n, k)
     intercept = one_hot.mean(axis=0)
     gram = (train.T @ train).astype(np.float64)  # (d, d)
-    eigenvalues, vectors = linalg.eigh(gram, overwrite_a=True)
+    eigenvalues, vectors = linalg.eigh(gram, driver="evd", overwrite_a=True)
     projected = vectors.T @ (train.T @ (one_hot - intercept))  # (d, k)
     history, candidates = [], []
     for share in RIDGE_PENALTIES:
