@@ -202,7 +202,7 @@ def test_a_failure_that_is_no_download_stays_what_it_is():
         raise ValueError("not a network")
 
 
-@pytest.mark.parametrize("error", [None, OSError("gone"), ValueError("other")])
+@pytest.mark.parametrize("error", [None, ConnectionError("gone"), ValueError("other")])
 def test_the_opener_of_urllib_is_put_back_whatever_happens(error, monkeypatch):
     mine = urllib.request.build_opener()
     monkeypatch.setattr(urllib.request, "_opener", mine)
@@ -219,7 +219,7 @@ def test_the_opener_of_urllib_is_put_back_whatever_happens(error, monkeypatch):
 
 
 def test_the_cause_of_a_failed_download_is_kept():
-    cause = OSError("cable unplugged")
+    cause = ConnectionError("cable unplugged")
 
     with pytest.raises(DownloadError, match="cable unplugged") as caught, fast_failing_downloads("The weights of X"):
         raise cause
