@@ -123,7 +123,9 @@ def fast_failing_downloads(what: str) -> Iterator[None]:
 
 def _is_download_failure(error: BaseException) -> bool:
     # keras.utils.get_file raises a bare Exception with this text.
-    return isinstance(error, urllib.error.URLError | TimeoutError | ConnectionError) or "URL fetch failure" in str(error)
+    return isinstance(error, urllib.error.URLError | TimeoutError | ConnectionError) or "URL fetch failure" in str(
+        error
+    )
 
 
 class _ReachableOnly(urllib.request.HTTPSHandler):

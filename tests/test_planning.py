@@ -12,7 +12,7 @@ from benchmark.ledger import DONE, FAILED, RUNS, Ledger
 from benchmark.provenance import framework_versions
 from benchmark.recipes import DenseOptions, Grid, Sweep
 from benchmark.registry import Backbone
-from benchmark.sweep import planning
+from benchmark.sweep import cells, planning
 from benchmark.sweep.planning import MISSING, STALE, Plan, PlannedCell, make_plan
 from benchmark.sweep.rows import new_row
 
@@ -157,7 +157,7 @@ def test_a_dataset_that_cannot_be_downloaded_is_an_obstacle_to_its_own_cells_onl
             raise DownloadError("The dataset cifar10 cannot be downloaded.")
         return load_dataset(name, **options)
 
-    monkeypatch.setattr(planning, "load_dataset", load)
+    monkeypatch.setattr(cells, "load_dataset", load)
 
     plan = plan_of(ledger, GRID.model_copy(update={"datasets": ("cifar10", "digits"), "seeds": (0,)}))
 
@@ -183,7 +183,7 @@ def test_each_dataset_is_read_once(ledger: Ledger, monkeypatch: pytest.MonkeyPat
         names.append((name, options["limit"]))
         return load_dataset(name, **options)
 
-    monkeypatch.setattr(planning, "load_dataset", load)
+    monkeypatch.setattr(cells, "load_dataset", load)
 
     plan_of(ledger, GRID.model_copy(update={"modes": ("native", "unit"), "heads": ("linear", "knn")}))
 

@@ -1,6 +1,7 @@
 """Datasets: a name turned into images, labels and splits with a fingerprint."""
 
-from benchmark.datasets.catalog import list_datasets, load_dataset
+from benchmark.datasets.catalog import check_dataset_name, list_datasets, load_dataset
+from benchmark.datasets.folder import Progress
 from benchmark.datasets.records import ArrayImages, Dataset, FileImages, Images, Partition, partition
 
 __all__ = [
@@ -9,6 +10,8 @@ __all__ = [
     "FileImages",
     "Images",
     "Partition",
+    "Progress",
+    "check_dataset_name",
     "list_datasets",
     "load_dataset",
     "partition",

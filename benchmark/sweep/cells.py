@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.backbones.sources import weights_identity
-from benchmark.datasets.catalog import check_dataset_name
+from benchmark.datasets import Dataset, Progress, check_dataset_name, load_dataset
 from benchmark.features.cache import cache_key
 from benchmark.preprocessing import MODES, check_resizing, resolve_mode
 from benchmark.provenance import framework_versions, minor_version
@@ -25,6 +25,16 @@ class DatasetRequest:
     limit: int | None = None
     classes: tuple[str, ...] | None = None
     max_bad_images: int = 0
+
+    def load(self, on_progress: Progress | None = None) -> Dataset:
+        """The dataset; see `datasets.load_dataset` for what it raises."""
+        return load_dataset(
+            self.name,
+            limit=self.limit,
+            classes=self.classes,
+            max_bad_images=self.max_bad_images,
+            on_progress=on_progress,
+        )
 
 
 @dataclass(frozen=True)
@@ -185,17 +195,18 @@ def group_into_jobs(cells: Iterable[tuple[Cell, str]], recipe_sha256: str) -> li
         cells: Each with its key.
         recipe_sha256: For the rows.
     """
-    groups: dict[Any, list[tuple[Cell, str]]] = {}
+    jobs: dict[Any, dict[Any, list[tuple[Cell, str]]]] = {}
     for cell, key in cells:
-        groups.setdefault((cell.backbone.name, cell.dataset, cell.input_size_px), []).append((cell, key))
-    jobs = []
-    for group in groups.values():
-        # Stable: the order of the grid stays within a view.
-        ordered = sorted(group, key=lambda pair: view_key(pair[0]))
-        jobs.append(Job(tuple(cell for cell, _ in ordered), tuple(key for _, key in ordered), recipe_sha256))
-    return jobs
+        jobs.setdefault(job_key(cell), {}).setdefault(view_key(cell), []).append((cell, key))
+    ordered = (list(itertools.chain.from_iterable(views.values())) for views in jobs.values())
+    return [Job(tuple(cell for cell, _ in job), tuple(key for _, key in job), recipe_sha256) for job in ordered]
+
+
+def job_key(cell: Cell) -> tuple[Any, ...]:
+    """What cells must agree in to be done by one process."""
+    return (cell.backbone.name, cell.dataset, cell.input_size_px)
 
 
 def view_key(cell: Cell) -> tuple[str, ...]:
-    """What cells must agree in, beyond their job, to share one pass over the images."""
+    """What cells of a job must agree in to share one pass over the images."""
     return (cell.precision, cell.resize, cell.crop, *cell.steps)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from benchmark.features.cache import is_cached, list_cache
 from benchmark.provenance import usable_cpus
-from benchmark.sweep.cells import Cell, feature_facts
+from benchmark.sweep.cells import Cell, feature_facts, job_key, view_key
 from benchmark.sweep.planning import PlannedCell
 
 # Guesses, used until this machine has extracted something: sustained arithmetic of convolutions, the
@@ -47,9 +47,9 @@ def estimate(cells: Iterable[PlannedCell]) -> Estimate:
     planned = [cell for cell in cells if cell.obstacle is None]
     rates = _measured_gflops()
     fallback = statistics.median(rates.values()) if rates else GUESSED_GFLOPS_PER_CORE * usable_cpus()
-    passes = {_pass_key(one): one for one in planned}
+    passes = {(job_key(one.cell), view_key(one.cell)): one for one in planned}
     to_extract = [one for one in passes.values() if not is_cached(feature_facts(one.cell, one.dataset_fingerprint))]
-    jobs = {(one.cell.backbone.name, one.cell.dataset, one.cell.input_size_px) for one in planned}
+    jobs = {job_key(one.cell) for one in planned}
     return Estimate(
         n_passes=len(to_extract),
         extract_s=sum(
@@ -65,11 +65,6 @@ def flops_g_at_size(cell: Cell) -> float:
     """Floating-point operations of one image in 1e9: the registry's, scaled by the area of the input."""
     scale = (cell.input_size_px / cell.backbone.input_size_px) ** 2
     return (cell.backbone.flops_g or UNKNOWN_FLOPS_G) * scale
-
-
-def _pass_key(planned: PlannedCell) -> tuple[object, ...]:
-    cell = planned.cell
-    return (cell.backbone.name, cell.dataset, cell.input_size_px, cell.steps, cell.resize, cell.crop, cell.precision)
 
 
 def _head_s(planned: PlannedCell) -> float:

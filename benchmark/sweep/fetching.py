@@ -1,7 +1,6 @@
 """Weights and data brought ahead of time."""
 
 from benchmark.backbones.sources import weights_file
-from benchmark.datasets import load_dataset
 from benchmark.isolation import call_silently_in_child
 from benchmark.registry import Backbone
 from benchmark.sweep.cells import DatasetRequest
@@ -13,7 +12,7 @@ def fetch_dataset(request: DatasetRequest) -> str:
     Raises:
         BenchmarkError: It cannot be brought or used.
     """
-    dataset = load_dataset(request.name, classes=request.classes, max_bad_images=request.max_bad_images)
+    dataset = request.load()
     return f"{len(dataset):,} images, {len(dataset.class_names)} classes, fingerprint {dataset.fingerprint[:12]}"
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.datasets import load_dataset
 from benchmark.errors import BenchmarkError, DownloadError
 from benchmark.ledger import DONE, FAILED, IDENTITY, Ledger
 from benchmark.provenance import framework_versions, minor_version
@@ -114,13 +113,7 @@ def _dataset_facts(request: DatasetRequest, on_scan: ScanProgress | None) -> _Da
             on_scan(request.name, n_done, n_total)
 
     try:
-        dataset = load_dataset(
-            request.name,
-            limit=request.limit,
-            classes=request.classes,
-            max_bad_images=request.max_bad_images,
-            on_progress=on_progress,
-        )
+        dataset = request.load(on_progress)
     except DownloadError as error:
         return error
     return _DatasetFacts(dataset.fingerprint, len(dataset), len(dataset.class_names), dataset.bad_files)

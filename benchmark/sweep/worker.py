@@ -15,7 +15,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.datasets import Dataset, load_dataset, partition
+from benchmark.datasets import Dataset, partition
 from benchmark.errors import BenchmarkError
 from benchmark.features.cache import BuildFacts, CachedFeatures, cached_features
 from benchmark.features.engine import Extraction, View, extract_features
@@ -154,16 +154,9 @@ class _Workshop:
 
     @functools.cached_property
     def _loaded(self) -> "tuple[Dataset, float] | Exception":
-        request = self._cell.dataset
         started = time.perf_counter()
         try:
-            dataset = load_dataset(
-                request.name,
-                limit=request.limit,
-                classes=request.classes,
-                max_bad_images=request.max_bad_images,
-                on_progress=self._reporter("reading"),
-            )
+            dataset = self._cell.dataset.load(self._reporter("reading"))
         except BenchmarkError as error:
             return error
         return dataset, time.perf_counter() - started
