@@ -455,7 +455,7 @@ def test_dense_depends_on_the_seed(dense, dense_data):
 @pytest.mark.slow
 def test_dense_scores_many_images_as_it_scores_them_in_parts(dense, dense_data, monkeypatch):
     whole = dense.scores(dense_data.val)
-    monkeypatch.setattr("benchmark.strategies.heads.SCORED_AT_ONCE", 7)
+    monkeypatch.setattr("benchmark.strategies.dense.SCORED_AT_ONCE", 7)
 
     in_parts = dense.scores(dense_data.val)
 
