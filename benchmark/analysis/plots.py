@@ -129,7 +129,7 @@ def plot_pareto(table: pd.DataFrame) -> "Figure":
     return figure
 
 
-def _apart(values: np.ndarray, share: float = 0.06) -> list[float]:
+def _apart(values: np.ndarray, share: float = 0.1) -> list[float]:
     """The ascending values without those nearer to the one before than a share of the logarithmic axis."""
     nearest = (values[-1] / values[0]) ** share
     kept: list[float] = []
