@@ -19,6 +19,7 @@ from benchmark.datasets import Dataset, partition
 from benchmark.errors import BenchmarkError
 from benchmark.features.cache import BuildFacts, CachedFeatures, cached_features
 from benchmark.features.engine import Extraction, View, extract_features
+from benchmark.isolation import choose_backend
 from benchmark.memory import PeakMemory
 from benchmark.strategies.heads import prepare_head
 from benchmark.strategies.probe import run_probe
@@ -84,8 +85,7 @@ def work(job: Job, sender: Connection, log_path: Path) -> None:
         log_path: Where everything goes that libraries print.
     """
     _send_output_to(log_path)
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+    choose_backend()
     run_job(job, sender.send)
     sender.close()
 
