@@ -261,11 +261,12 @@ def _text(sweep: SweepCost, probes: list[ProbeCost], options: argparse.Namespace
 def main() -> int:
     parser = script_options(__doc__)
     parser.add_argument("--limit", type=int, help="images of the dataset, over all splits; 10000 if absent")
-    parser.add_argument("--input-size", type=int, help="side of the network's input in px; 96 if absent")
+    parser.add_argument("--input-size", type=int, help="side of the network's input in px; the registry's if absent")
     parser.add_argument("--epochs", type=int, help="of model.fit; 10 if absent")
     options = parser.parse_args()
     options.limit = options.limit or (600 if options.quick else 10_000)
-    options.input_size = options.input_size or (32 if options.quick else 96)
+    registry_size_px = get_backbone(load_registry(), BACKBONE).input_size_px
+    options.input_size = options.input_size or (32 if options.quick else registry_size_px)
     options.epochs = options.epochs or (1 if options.quick else 10)
     return run_script(measure, options)
 

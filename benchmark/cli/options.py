@@ -117,3 +117,8 @@ ResizeOption = Annotated[
     str | None, typer.Option(help="Interpolation, such as bicubic-antialias.", show_default="bilinear")
 ]
 CropOption = Annotated[str | None, typer.Option(help="squash or crop.", show_default="squash")]
+NameOption = Annotated[str, typer.Option(help="Of the sweep, where no recipe is given.")]
+WhenOption = Annotated[str, typer.Option(help="Which cells: missing (stale ones too), failed or always.")]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="Only say what would be done and how long it would take.")
+]

@@ -3,7 +3,7 @@
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,11 +15,13 @@ from benchmark.cli.options import (
     ClassesOption,
     CropOption,
     DatasetsOption,
+    DryRunOption,
     HeadsOption,
     InputSizeOption,
     JsonOption,
     LimitOption,
     ModesOption,
+    NameOption,
     PrecisionOption,
     RecipeArgument,
     RegistryOption,
@@ -27,11 +29,11 @@ from benchmark.cli.options import (
     ResultsOption,
     SeedsOption,
     StrategiesOption,
+    WhenOption,
     split_names,
     split_numbers,
 )
 from benchmark.cli.results import show_board
-from benchmark.errors import UnknownNameError
 
 if TYPE_CHECKING:
     from benchmark.recipes import Sweep
@@ -60,13 +62,11 @@ def run(
     precision: PrecisionOption = None,
     resize: ResizeOption = None,
     crop: CropOption = None,
-    name: Annotated[str, typer.Option(help="Of the sweep, where no recipe is given.")] = AD_HOC_SWEEP,
+    name: NameOption = AD_HOC_SWEEP,
     results: ResultsOption = RESULTS,
     registry: RegistryOption = None,
-    when: Annotated[str, typer.Option(help="Which cells: missing (stale ones too), failed or always.")] = "missing",
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what would be done and how long it would take.")
-    ] = False,
+    when: WhenOption = "missing",
+    dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the cells of a recipe, or of the lists given as options, that are not done yet; then show the leaderboard.
@@ -75,10 +75,9 @@ def run(
     Interrupt it at any time: finished rows are kept, and the same command goes on from there.
     """
     from benchmark.registry import load_registry
-    from benchmark.sweep.planning import WHEN
+    from benchmark.sweep.planning import check_when
 
-    if when not in WHEN:
-        raise UnknownNameError("value of --when", when, WHEN)
+    check_when(when)
     options = {
         "backbones": split_names(backbones),
         "datasets": split_names(datasets),
@@ -94,8 +93,7 @@ def run(
         "resize": resize,
         "crop": crop,
     }
-    given = {key: value for key, value in options.items() if value is not None}
-    sweep, path = _find_sweep(recipe, given, name)
+    sweep, path = _find_sweep(recipe, options, name)
     plan = _plan(sweep, load_registry(registry or ()), results)
     chosen = plan.to_run(when)
     if dry_run:
@@ -105,13 +103,14 @@ def run(
 
 
 def _find_sweep(recipe: str | None, options: dict[str, Any], name: str) -> "tuple[Sweep, Path | None]":
-    """The sweep to run, and its recipe file if it has one."""
+    """The sweep to run, and its recipe file if it has one; options that are None were not given."""
     from benchmark.recipes import find_recipe, read_recipe, sweep_of_options
 
-    if recipe is None and options:
-        return sweep_of_options(name, options), None
+    given = {key: value for key, value in options.items() if value is not None}
+    if recipe is None and given:
+        return sweep_of_options(name, given), None
     path = find_recipe(recipe or DEFAULT_RECIPE)
-    return read_recipe(path, options), path
+    return read_recipe(path, given), path
 
 
 def _plan(sweep: "Sweep", registry: "Registry", results: Path) -> "Plan":
@@ -223,7 +222,7 @@ def fetch(
     from benchmark.sweep.fetching import fetch_backbone, fetch_dataset
 
     given = {"backbones": split_names(backbones), "datasets": split_names(datasets)}
-    sweep, _ = _find_sweep(recipe, {key: names for key, names in given.items() if names}, AD_HOC_SWEEP)
+    sweep, _ = _find_sweep(recipe, given, AD_HOC_SWEEP)
     cells = expand(sweep, load_registry(registry or ()))
     wants_backbones = recipe is not None or backbones is not None or datasets is None
     wants_datasets = recipe is not None or datasets is not None or backbones is None

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.errors import BenchmarkError, DownloadError
+from benchmark.errors import BenchmarkError, DownloadError, UnknownNameError
 from benchmark.ledger import DONE, FAILED, IDENTITY, Ledger
 from benchmark.provenance import framework_versions, minor_version
 from benchmark.recipes import Sweep
@@ -76,6 +76,12 @@ class _DatasetFacts:
     n_images: int
     n_classes: int
     bad_files: tuple[str, ...]
+
+
+def check_when(when: str) -> None:
+    """Raise an `UnknownNameError` unless `Plan.to_run` knows the word."""
+    if when not in WHEN:
+        raise UnknownNameError("value of --when", when, WHEN)
 
 
 def make_plan(sweep: Sweep, registry: Registry, ledger: Ledger, on_scan: ScanProgress | None = None) -> Plan:
