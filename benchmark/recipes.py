@@ -4,47 +4,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 
 from benchmark.errors import ConfigError, UnknownNameError
+from benchmark.options import Augmentation, DenseOptions, Positive, Record, Stage
 from benchmark.registry import read_toml, shipped_path
 from benchmark.storage import digest_of_text
 
 Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[int, Field(ge=1)]
 
 TOP_LEVEL = frozenset({"name", "description", "grid", "published"})
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+_R = TypeVar("_R", bound=Record)
 
 
-_R = TypeVar("_R", bound=_Record)
-
-
-class DenseOptions(_Record):
-    """The head of most tutorials and how it is trained.
-
-    Attributes:
-        units: Width of the hidden layer.
-        dropout: Share of its outputs dropped while training.
-        epochs: At most so many; training stops early on the validation loss.
-        patience: Epochs without a better validation loss before it stops.
-        batch_size: Images a step.
-        learning_rate: Of Adam.
-    """
-
-    units: Positive = 256
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    epochs: Positive = 20
-    patience: Positive = 3
-    batch_size: Positive = 256
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-
-
-class Grid(_Record):
+class Grid(Record):
     """One block of a sweep: every combination of its lists is a cell.
 
     Attributes:
@@ -63,6 +39,10 @@ class Grid(_Record):
         max_bad_images: How many undecodable images of a folder may be left out.
         val_fraction: Share of the training images set aside for choices, where the dataset has no split for it.
         dense: Options of the head `dense`.
+        networks: Small networks of this project, trained from scratch; `backbones` may then be left out.
+        stages: How `finetune` and `scratch` train; None for the usual stages of each.
+        augment: How `finetune` and `scratch` change training images at random.
+        folds: Instead of seeds: each of so many stratified parts of the training images is the validation split once.
     """
 
     backbones: Names = ("MobileNetV2-dogs",)
@@ -80,9 +60,18 @@ class Grid(_Record):
     max_bad_images: Annotated[int, Field(ge=0)] = 0
     val_fraction: Fraction = 0.1
     dense: DenseOptions = DenseOptions()
+    networks: Names | None = None
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1, strict=False)] | None = None
+    augment: Augmentation = Augmentation()
+    folds: Annotated[int, Field(ge=2)] | None = None
+
+    @property
+    def backbones_asked(self) -> tuple[str, ...]:
+        """The backbones, none where only networks are named."""
+        return () if self.networks is not None and "backbones" not in self.model_fields_set else self.backbones
 
 
-class Published(_Record):
+class Published(Record):
     """A figure from a report, to stand beside the measured one."""
 
     dataset: str
@@ -95,7 +84,7 @@ class Published(_Record):
     note: str = ""
 
 
-class Sweep(_Record):
+class Sweep(Record):
     """A recipe: what to run, and what others published for it.
 
     Attributes:

@@ -27,7 +27,8 @@ from measuring import (
 
 from benchmark.backbones.sources import weights_file
 from benchmark.datasets import load_dataset, partition
-from benchmark.recipes import DenseOptions, Grid
+from benchmark.options import DenseOptions
+from benchmark.recipes import Grid
 from benchmark.registry import get_backbone, load_registry
 
 BACKBONE, DATASET = "MobileNetV2-dogs", "fashion_mnist"

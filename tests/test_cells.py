@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import BenchmarkError, UnknownNameError, WeightsError
-from benchmark.recipes import DenseOptions, Grid, Sweep
+from benchmark.options import DenseOptions
+from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone
 from benchmark.sweep import cells as cells_module
 from benchmark.sweep.cells import Cell, DatasetRequest, cell_key, expand, feature_facts, group_into_jobs, view_key

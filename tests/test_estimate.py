@@ -9,7 +9,7 @@ import pytest
 from benchmark.errors import DownloadError
 from benchmark.features.cache import BuildFacts, cached_features
 from benchmark.features.engine import Extraction
-from benchmark.recipes import DenseOptions
+from benchmark.options import DenseOptions
 from benchmark.registry import Backbone
 from benchmark.sweep import estimate as estimate_module
 from benchmark.sweep.cells import Cell, DatasetRequest, feature_facts

@@ -7,7 +7,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 
-from benchmark.recipes import DenseOptions
+from benchmark.options import DenseOptions
 from benchmark.strategies.heads import (
     HEADS,
     LINEAR_C,

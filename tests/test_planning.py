@@ -9,8 +9,9 @@ import pytest
 from benchmark.datasets import load_dataset
 from benchmark.errors import DataError, DownloadError, LedgerError
 from benchmark.ledger import DONE, FAILED, RUNS, Ledger
+from benchmark.options import DenseOptions
 from benchmark.provenance import framework_versions
-from benchmark.recipes import DenseOptions, Grid, Sweep
+from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone
 from benchmark.sweep import cells, planning
 from benchmark.sweep.planning import MISSING, STALE, Plan, PlannedCell, make_plan

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmark.datasets import Partition
-from benchmark.recipes import DenseOptions
+from benchmark.options import DenseOptions
 from benchmark.strategies.heads import HEADS
 from benchmark.strategies.probe import ProbeResult, run_probe
 

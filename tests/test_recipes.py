@@ -6,15 +6,8 @@ from pathlib import Path
 import pytest
 
 from benchmark.errors import ConfigError, UnknownNameError
-from benchmark.recipes import (
-    DenseOptions,
-    Grid,
-    Published,
-    find_recipe,
-    read_recipe,
-    recipe_paths,
-    sweep_of_options,
-)
+from benchmark.options import DenseOptions
+from benchmark.recipes import Grid, Published, find_recipe, read_recipe, recipe_paths, sweep_of_options
 from benchmark.registry import read_registry, shipped_path
 from benchmark.sweep.cells import expand
 

@@ -12,7 +12,7 @@ from benchmark.errors import DataError, DownloadError, FeaturesError, LedgerErro
 from benchmark.features.cache import BuildFacts, CachedFeatures
 from benchmark.features.engine import Extraction
 from benchmark.ledger import DONE, FAILED, RUN_COLUMNS, SCHEMA
-from benchmark.recipes import DenseOptions
+from benchmark.options import DenseOptions
 from benchmark.registry import Backbone
 from benchmark.strategies.heads import FittedHead, HistoryPoint
 from benchmark.strategies.probe import ProbeResult

@@ -7,14 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from benchmark.recipes import DenseOptions
+from benchmark.options import DenseOptions
 from benchmark.strategies.records import Features, FittedHead, HeadData, HistoryPoint
 
 SCORED_AT_ONCE = 8192
 
 
 def fit_dense(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
-    """Dense(relu) -> Dropout -> Dense(softmax) trained by Adam on the features as they are: most tutorials' head.
+    """Dense(relu) -> Dropout -> Dense(softmax), trained by Adam on the features as they are: most tutorials' head.
 
     Training stops early on the validation loss and keeps the best weights.
     """
@@ -49,6 +49,18 @@ def fit_dense(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
     )
 
 
+def dense_layers(options: DenseOptions, n_classes: int) -> list[Any]:
+    """The Keras layers of the head, untrained."""
+    import keras
+
+    hidden = [keras.layers.Dense(width, activation="relu") for width in options.widths]
+    return [
+        *hidden,
+        keras.layers.Dropout(options.dropout, seed=0),
+        keras.layers.Dense(n_classes, activation="softmax"),
+    ]
+
+
 @functools.lru_cache(maxsize=1)
 def _trainer(n_features: int, n_classes: int, options: DenseOptions) -> "_Trainer":
     """Kept for the next seed, since tracing the steps takes longer than many a training."""
@@ -65,14 +77,7 @@ class _Trainer:
         import keras
         import tensorflow as tf
 
-        self.model = keras.Sequential(
-            [
-                keras.layers.Input((n_features,)),
-                keras.layers.Dense(options.units, activation="relu"),
-                keras.layers.Dropout(options.dropout, seed=0),
-                keras.layers.Dense(n_classes, activation="softmax"),
-            ]
-        )
+        self.model = keras.Sequential([keras.layers.Input((n_features,)), *dense_layers(options, n_classes)])
         self._optimizer = keras.optimizers.Adam(options.learning_rate)
         self._optimizer.build(self.model.trainable_variables)
         self._loss = keras.losses.SparseCategoricalCrossentropy()
@@ -152,11 +157,13 @@ def _count_right(labels: Any, probabilities: Any) -> Any:
 
 
 def _scores(weights: list[np.ndarray], features: Features) -> Features:
-    """Softmax probabilities `(n, k)` of the two layers, in blocks that keep memory flat."""
-    hidden_kernel, hidden_bias, kernel, bias = weights
+    """Softmax probabilities `(n, k)`, in blocks that keep memory flat."""
+    *hidden_layers, (kernel, bias) = zip(weights[::2], weights[1::2], strict=True)
     blocks = []
     for start in range(0, len(features), SCORED_AT_ONCE):
-        hidden = np.maximum(features[start : start + SCORED_AT_ONCE] @ hidden_kernel + hidden_bias, 0.0)
+        hidden = features[start : start + SCORED_AT_ONCE]
+        for hidden_kernel, hidden_bias in hidden_layers:
+            hidden = np.maximum(hidden @ hidden_kernel + hidden_bias, 0.0)
         blocks.append(softmax(hidden @ kernel + bias, axis=1))
     return np.concatenate(blocks)
 

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from threadpoolctl import threadpool_limits
 
-from benchmark.recipes import DenseOptions
+from benchmark.options import DenseOptions
 from benchmark.strategies.dense import fit_dense
 from benchmark.strategies.records import Features, FittedHead, HeadData, HistoryPoint
 
@@ -135,7 +135,7 @@ def count_head_params(head: str, feature_dim: int, n_classes: int, options: Dens
     if head == "knn":
         return 0
     if head == "dense":
-        return (feature_dim + 1) * options.units + (options.units + 1) * n_classes
+        return options.n_params(feature_dim, n_classes)
     return (feature_dim + 1) * n_classes
 
 

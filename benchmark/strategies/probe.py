@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from benchmark.datasets import Partition
 from benchmark.metrics import accuracy
-from benchmark.recipes import DenseOptions
+from benchmark.options import DenseOptions
 from benchmark.strategies.heads import HEADS
 from benchmark.strategies.records import FittedHead, HeadData
 

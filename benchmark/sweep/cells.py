@@ -8,9 +8,10 @@ from typing import Any
 from benchmark.backbones.sources import weights_identity
 from benchmark.datasets import Dataset, Progress, check_dataset_name, load_dataset
 from benchmark.features.cache import cache_key
+from benchmark.options import DenseOptions
 from benchmark.preprocessing import MODES, check_resizing, resolve_mode
 from benchmark.provenance import framework_versions, minor_version
-from benchmark.recipes import DenseOptions, Grid, Sweep
+from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone, Registry, check_input_size, get_backbone, select_names
 from benchmark.strategies.heads import HEADS
 

@@ -1,0 +1,129 @@
+"""How something is trained, as a recipe says it: heads, stages and augmentation."""
+
+import itertools
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0)]
+
+ALL_LAYERS = "all"
+BALANCED = "balanced"
+
+
+class Record(BaseModel):
+    """Frozen, with neither unknown keys nor values of the wrong type."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    @property
+    def label(self) -> str:
+        """What differs from the usual, as the ledger writes it: `units=512,dropout=0.0`; empty if nothing does."""
+        return ",".join(f"{name}={value}" for name, value in self.model_dump(exclude_defaults=True).items())
+
+
+class DenseOptions(Record):
+    """The head `dense` and how a probe trains it.
+
+    Attributes:
+        units: Width of the hidden layer, or of each of several; 0 for none, so that the features go straight to
+            the classes.
+        dropout: Share of the last hidden layer's outputs dropped while training.
+        epochs: Of a probe: at most so many; training stops early on the validation loss.
+        patience: Of a probe: epochs without a better validation loss before it stops.
+        batch_size: Of a probe: images a step.
+        learning_rate: Of a probe: Adam's.
+    """
+
+    units: Annotated[int, Field(ge=0)] | Annotated[tuple[Positive, ...], Field(strict=False)] = 256
+    dropout: Share = 0.2
+    epochs: Positive = 20
+    patience: Positive = 3
+    batch_size: Positive = 256
+    learning_rate: Rate = 1e-3
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Widths of the hidden layers."""
+        if isinstance(self.units, tuple):
+            return self.units
+        return (self.units,) if self.units else ()
+
+    def n_params(self, feature_dim: int, n_classes: int) -> int:
+        """Parameters of the head on features of that width."""
+        sizes = (feature_dim, *self.widths, n_classes)
+        return sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes))
+
+
+class Augmentation(Record):
+    """How training images are changed at random, each time anew; strengths as Keras's layers take them.
+
+    Attributes:
+        flip: Mirrored or not.
+        rotation: At most this share of a full turn, either way.
+        translation: At most this share of the side, in both directions.
+        zoom: At most this share in or out.
+        brightness: At most this share of the range 0..255, up or down.
+        contrast: At most this share, up or down.
+    """
+
+    flip: Literal["none", "horizontal", "vertical", "both"] = "none"
+    rotation: Share = 0.0
+    translation: Share = 0.0
+    zoom: Share = 0.0
+    brightness: Share = 0.0
+    contrast: Share = 0.0
+
+
+class Stage(Record):
+    """One stage of training.
+
+    Attributes:
+        unfreeze: Which layers of the backbone learn beside the head: the last N (0 for none), the last share of
+            them, those from the layer of that name on, or `all`.
+        epochs: At most so many.
+        learning_rate: Of the optimiser.
+        optimizer: Adam, or stochastic gradient descent.
+        momentum: Of `sgd`.
+        batch_size: Images a step.
+        patience: Epochs without a better validation loss before the stage ends; None to do all epochs.
+        reduce_patience: Epochs without a better validation loss before the learning rate falls; None for never.
+        reduce_factor: What the learning rate is then multiplied by.
+        label_smoothing: Share of the target spread evenly over the classes.
+        class_weights: Weight of a class's images in the loss, 1 where a class is not named; `balanced` weighs
+            each class as its rarity in the training split.
+    """
+
+    unfreeze: Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] | str = 0
+    epochs: Positive = 10
+    learning_rate: Rate = 1e-3
+    optimizer: Literal["adam", "sgd"] = "adam"
+    momentum: Share = 0.9
+    batch_size: Positive = 64
+    patience: Positive | None = None
+    reduce_patience: Positive | None = None
+    reduce_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    label_smoothing: Share = 0.0
+    class_weights: dict[str, Rate] | Literal["balanced"] | None = None
+
+    @field_validator("unfreeze")
+    @classmethod
+    def _is_no_empty_name(cls, value: Any) -> Any:
+        if value == "":
+            raise ValueError('give a number of layers, a share, a layer\'s name, or "all"')
+        return value
+
+
+# Head first, then the last layers, more slowly: the usual order.
+FINETUNE_STAGES = (
+    Stage(unfreeze=0, epochs=5, learning_rate=1e-3),
+    Stage(unfreeze=20, epochs=5, learning_rate=1e-5),
+)
+SCRATCH_STAGES = (Stage(unfreeze=ALL_LAYERS, epochs=20, learning_rate=1e-3, patience=5),)
+
+
+def stages_label(stages: tuple[Stage, ...]) -> str:
+    """What the stages do, as the ledger writes it: `unfreeze=0,epochs=5 + unfreeze=20,learning_rate=1e-05`."""
+    return " + ".join(stage.label or "usual" for stage in stages)
