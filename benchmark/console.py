@@ -21,8 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.analysis.tables import TEXT_HEADINGS, leaderboard_cells
+from benchmark.sweep.events import Progress as StageProgress
 from benchmark.sweep.runner import RunEnded, RunStarted, SweepEvent
-from benchmark.sweep.worker import Progress as StageProgress
 
 # Piped output is for files and other programs, where a narrow table would only lose text.
 PIPED_WIDTH = 160

@@ -77,6 +77,9 @@ class Augmentation(Record):
     contrast: Share = 0.0
 
 
+NO_AUGMENTATION = Augmentation()
+
+
 class Stage(Record):
     """One stage of training.
 
@@ -125,5 +128,9 @@ SCRATCH_STAGES = (Stage(unfreeze=ALL_LAYERS, epochs=20, learning_rate=1e-3, pati
 
 
 def stages_label(stages: tuple[Stage, ...]) -> str:
-    """What the stages do, as the ledger writes it: `unfreeze=0,epochs=5 + unfreeze=20,learning_rate=1e-05`."""
-    return " + ".join(stage.label or "usual" for stage in stages)
+    """What the stages do, as the ledger writes it: `0,epochs=5 + 20,learning_rate=1e-05`; layers that learn first."""
+    parts = []
+    for stage in stages:
+        others = stage.model_dump(exclude_defaults=True, exclude={"unfreeze"})
+        parts.append(",".join([str(stage.unfreeze), *(f"{name}={value}" for name, value in others.items())]))
+    return " + ".join(parts)

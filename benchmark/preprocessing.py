@@ -63,7 +63,7 @@ STEPS: dict[str, Mode] = {
 }
 
 # What the step is called that a backbone's own `preprocess_input` does.
-NATIVE_STEP = {"caffe": "caffe", "tf": "tf", "torch": "torch", "identity": "raw"}
+NATIVE_STEP = {"caffe": "caffe", "tf": "tf", "torch": "torch", "identity": "raw", "unit": "unit"}
 
 MODES = {
     "native": "the right one for the backbone, as the registry has it",
@@ -82,7 +82,7 @@ def resolve_mode(mode: str, native: str) -> tuple[str, ...]:
 
     Args:
         mode: A key of `MODES`.
-        native: What the backbone's `preprocess_input` does: caffe, tf, torch or identity.
+        native: What the backbone's `preprocess_input` does: caffe, tf, torch or identity; unit for one of x/255.
 
     Raises:
         UnknownNameError: There is no such mode.
@@ -120,17 +120,18 @@ CROPS = {
 }
 
 
-def resize_images(images: Pixels, *, size_px: int, resize: str, crop: str) -> Pixels:
-    """Images brought to the network's input size and to three channels.
+def resize_images(images: Pixels, *, size_px: int, resize: str, crop: str, n_channels: int = 3) -> Pixels:
+    """Images brought to the network's input size, grey ones repeated to its channels.
 
     Args:
         images: Tensor `(n, height, width, channels)` uint8 with one or three channels.
         size_px: Side of the square result.
         resize: A key of `RESIZERS`.
         crop: A key of `CROPS`.
+        n_channels: Three, or one for a network of grey images.
 
     Returns:
-        Tensor `(n, size_px, size_px, 3)` float32 in 0..255; bicubic may overshoot a little. Images that have
+        Tensor `(n, size_px, size_px, n_channels)` float32 in 0..255; bicubic may overshoot a little. Images that have
         the size already keep their pixels.
     """
     import tensorflow as tf
@@ -141,7 +142,7 @@ def resize_images(images: Pixels, *, size_px: int, resize: str, crop: str) -> Pi
         resized = tf.cast(square, tf.float32)
     else:
         resized = tf.cast(tf.image.resize(square, (size_px, size_px), method, antialias=antialias), tf.float32)
-    return tf.image.grayscale_to_rgb(resized) if images.shape[-1] == 1 else resized
+    return tf.image.grayscale_to_rgb(resized) if images.shape[-1] < n_channels else resized
 
 
 def _centre_square(images: Pixels) -> Pixels:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, StringConstraints, ValidationError
 
 from benchmark.errors import ConfigError, UnknownNameError
-from benchmark.options import Augmentation, DenseOptions, Positive, Record, Stage
+from benchmark.options import NO_AUGMENTATION, Augmentation, DenseOptions, Positive, Record, Stage
 from benchmark.registry import read_toml, shipped_path
 from benchmark.storage import digest_of_text
 
@@ -62,7 +62,7 @@ class Grid(Record):
     dense: DenseOptions = DenseOptions()
     networks: Names | None = None
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, strict=False)] | None = None
-    augment: Augmentation = Augmentation()
+    augment: Augmentation = NO_AUGMENTATION
     folds: Annotated[int, Field(ge=2)] | None = None
 
     @property

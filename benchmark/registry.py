@@ -10,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError
 
-NativeMode = Literal["caffe", "tf", "torch", "identity"]
+# The first four are those of Keras; `unit` is x/255, which many networks of one's own are trained with.
+NativeMode = Literal["caffe", "tf", "torch", "identity", "unit"]
 NATIVE_MODES: tuple[str, ...] = get_args(NativeMode)
 
 REGISTRY_FILE = "backbones.toml"
@@ -32,7 +33,7 @@ class Backbone(BaseModel):
         builder: `"package.module:function"` that takes `input_shape` and returns a Keras model; or
         model: `"file:PATH"` of a whole saved Keras model.
         preprocess: Module of `keras.applications` whose `preprocess_input` is the right one.
-        mode: What that function does to pixels in 0..255.
+        mode: What that function does to pixels in 0..255: a mode of Keras, or `unit`.
         input_size_px: Side of the square input the weights were trained for.
         min_size_px: Smallest side the network can be built for.
         feature_dim: Width of the features after global average pooling.

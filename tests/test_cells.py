@@ -14,7 +14,8 @@ from benchmark.options import DenseOptions
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone
 from benchmark.sweep import cells as cells_module
-from benchmark.sweep.cells import Cell, DatasetRequest, cell_key, expand, feature_facts, group_into_jobs, view_key
+from benchmark.sweep.cells import Cell, DatasetRequest, cell_key, feature_facts, group_into_jobs, view_key
+from benchmark.sweep.grid import expand
 
 FOLDER = Path("registry")
 FINGERPRINT = "0" * 64

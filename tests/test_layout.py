@@ -17,19 +17,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "memory": set(),
     "isolation": {"errors"},
     "registry": {"errors"},
-    "recipes": {"errors", "storage", "registry"},
+    "options": set(),
+    "recipes": {"errors", "storage", "registry", "options"},
     "downloads": {"errors", "storage"},
     "datasets": {"errors", "storage", "provenance", "isolation", "downloads"},
     "preprocessing": {"errors"},
     "backbones": {"errors", "storage", "registry", "downloads", "preprocessing"},
     "features": {"errors", "storage", "memory", "datasets", "preprocessing"},
     "metrics": set(),
-    "strategies": {"errors", "recipes", "datasets", "metrics"},
+    "strategies": {"errors", "storage", "options", "datasets", "preprocessing", "metrics"},
     "tidycsv": {"errors"},
     "ledger": {"errors", "storage", "tidycsv"},
     "sweep": {
-        "errors", "storage", "provenance", "memory", "isolation", "registry", "recipes", "datasets", "preprocessing",
-        "backbones", "features", "strategies", "metrics", "ledger",
+        "errors", "storage", "provenance", "memory", "isolation", "registry", "options", "recipes", "datasets",
+        "preprocessing", "backbones", "features", "strategies", "metrics", "ledger",
     },
     "analysis": {"errors", "storage", "recipes", "preprocessing", "metrics", "ledger"},
     "console": {"sweep", "analysis"},
@@ -39,7 +40,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
 }  # fmt: skip
 
-MAY_IMPORT_TENSORFLOW = ("backbones/", "features/", "strategies/", "datasets/", "preprocessing.py", "sweep/worker.py")
+MAY_IMPORT_TENSORFLOW = (
+    "backbones/", "features/", "strategies/", "datasets/", "preprocessing.py",
+    "sweep/workshop.py", "sweep/learners.py",
+)  # fmt: skip
 MAY_IMPORT_MATPLOTLIB = ("analysis/plots",)
 MAY_PRINT = ("cli/", "cli.py")
 TENSORFLOW = {"tensorflow", "keras"}

@@ -20,10 +20,10 @@ from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Registry, load_registry
 from benchmark.sweep import runner
 from benchmark.sweep.cells import Job
+from benchmark.sweep.events import CellEnded, CellStarted, Progress
 from benchmark.sweep.planning import MISSING, Plan, PlannedCell, make_plan
 from benchmark.sweep.rows import failure_columns, new_row
 from benchmark.sweep.runner import RunEnded, RunStarted, copy_recipe, run_cells
-from benchmark.sweep.worker import CellEnded, CellStarted, Progress
 
 # A module of tiny networks that child processes can import, too: they get the parent's search path.
 BUILDERS = """

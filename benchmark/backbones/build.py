@@ -48,6 +48,25 @@ def build_backbone(backbone: Backbone, size_px: int) -> Any:
     return network
 
 
+def build_untrained(backbone: Backbone, size_px: int, seed: int) -> Any:
+    """The network without its classifier, with weights drawn from the seed, all of it trainable.
+
+    Args:
+        backbone: Its registry record; where its weights are does not matter.
+        size_px: Side of the square input.
+        seed: Of the initial weights.
+
+    Returns:
+        A model like that of `build_backbone`.
+    """
+    import keras
+
+    check_input_size(backbone, size_px)
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(seed)
+    return _pooled(_build_network(backbone.model_copy(update={"weights": "random"}), (size_px, size_px, 3)))
+
+
 def _build_network(backbone: Backbone, input_shape: tuple[int, int, int]) -> Any:
     import keras
 

@@ -218,8 +218,8 @@ def fetch(
 ) -> None:
     """Bring the weights and data of a recipe, or of the given lists, ahead of time."""
     from benchmark.registry import load_registry
-    from benchmark.sweep.cells import expand
     from benchmark.sweep.fetching import fetch_backbone, fetch_dataset
+    from benchmark.sweep.grid import expand
 
     given = {"backbones": split_names(backbones), "datasets": split_names(datasets)}
     sweep, _ = _find_sweep(recipe, given, AD_HOC_SWEEP)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from benchmark.datasets.decode import decode_file
 from benchmark.errors import DataError
@@ -97,17 +97,40 @@ class Partition:
     test: NDArray[np.int64]
 
 
-def partition(dataset: Dataset, *, seed: int, val_fraction: float) -> Partition:
+def partition(dataset: Dataset, *, seed: int, val_fraction: float, folds: int | None = None) -> Partition:
     """The three splits of a run. The seed moves images between train and validation only.
 
+    Args:
+        dataset: The dataset.
+        seed: Of the validation split or, with `folds`, the number of the fold that is the validation split.
+        val_fraction: Share of the validation split, without `folds`.
+        folds: Number of stratified parts, always the same ones, that the images besides the test split make.
+
     Raises:
-        DataError: A class has too few images to stand in both train and validation.
+        DataError: A class has too few images to stand in both train and validation, or in each fold.
     """
     rest = _others(len(dataset), dataset.test)
+    if folds is not None:
+        return _fold(dataset, rest, seed, folds)
     if dataset.val is not None:
         return Partition(_others(len(dataset), dataset.test, dataset.val), dataset.val, dataset.test)
     train, val = _stratified(rest, dataset.labels, val_fraction, seed, f"the validation split of {dataset.name}")
     return Partition(train, val, dataset.test)
+
+
+def _fold(dataset: Dataset, rest: NDArray[np.int64], number: int, folds: int) -> Partition:
+    if dataset.val is not None:
+        raise DataError(f"{dataset.name} brings a validation split of its own: folds would mix it with train.")
+    counts = np.bincount(dataset.labels[rest], minlength=len(dataset.class_names))
+    smallest = int(counts.argmin())
+    if folds > counts[smallest]:
+        raise DataError(
+            f"folds = {folds}: class {dataset.class_names[smallest]!r} of {dataset.name} has only {counts[smallest]} "
+            "images outside the test split, fewer than one a fold. Take fewer folds or more images."
+        )
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=SUBSET_SEED)
+    train, val = list(splitter.split(rest, dataset.labels[rest]))[number]
+    return Partition(rest[train], rest[val], dataset.test)
 
 
 def set_test_aside(

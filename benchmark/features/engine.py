@@ -82,7 +82,7 @@ def extract_features(
     batch_size: int = BATCH_SIZE,
     on_progress: Progress | None = None,
 ) -> Extraction:
-    """Write the features of all images to a file, as a `(n, d)` float32 array in NumPy's format.
+    """Write the features of all images to a file, as a `(n, *output_shape)` float32 array in NumPy's format.
 
     Memory does not grow with the number of images. When it runs out the batch is halved and the pass goes on.
 
@@ -99,7 +99,7 @@ def extract_features(
     """
     n_images = len(images)
     output = _HashedFile(file)
-    header = {"descr": "<f4", "fortran_order": False, "shape": (n_images, frozen.feature_dim)}
+    header = {"descr": "<f4", "fortran_order": False, "shape": (n_images, *frozen.output_shape)}
     npy.write_array_header_2_0(output, header)
     n_done, first_batch, first_batch_s = 0, 0, 0.0
     started = time.perf_counter()
@@ -211,7 +211,8 @@ def _pipelined(compute: BatchFunction, start: int, stop: int, batch_size: int) -
 
 def _check_finite(features: Features, view: View, n_before: int) -> None:
     if not np.isfinite(features).all():
-        row = n_before + int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0])
+        is_finite = np.isfinite(features.reshape(len(features), -1)).all(axis=1)
+        row = n_before + int(np.flatnonzero(~is_finite)[0])
         raise FeaturesError(
             f"The features of image {row} (steps {' then '.join(view.steps)}) are not finite numbers: "
             "the weights may be damaged, or the pixels out of the network's range."

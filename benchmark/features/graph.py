@@ -13,7 +13,8 @@ class FrozenBackbone:
 
     Attributes:
         size_px: Side of the network's input.
-        feature_dim: Width `d` of the features.
+        output_shape: Of what it gives for one image: `(d,)` for features.
+        feature_dim: Width `d` of the features, or channels of a feature map.
         params: Number of the model's weights.
     """
 
@@ -22,12 +23,14 @@ class FrozenBackbone:
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
         rewritten = use_depthwise_convolutions(network)
-        signature = tf.TensorSpec((None, size_px, size_px, 3), tf.float32)
+        self._input_shape = (size_px, size_px, network.inputs[0].shape[-1])
+        signature = tf.TensorSpec((None, *self._input_shape), tf.float32)
         function = tf.function(lambda pixels: rewritten(pixels, training=False))
         # Not public, but the only way TensorFlow has to freeze a function; pinned by tests.
         self._frozen = convert_variables_to_constants_v2(function.get_concrete_function(signature))
         self.size_px = size_px
-        self.feature_dim = int(network.outputs[0].shape[-1])
+        self.output_shape = tuple(int(side) for side in network.outputs[0].shape[1:])
+        self.feature_dim = self.output_shape[-1]
         self.params = int(network.count_params())
 
     def features(self, pixels: Any) -> Any:
@@ -69,7 +72,7 @@ class FrozenBackbone:
         options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation()).with_empty_output()
         with tf.Graph().as_default() as graph:
             # The profiler needs the batch size, which the frozen graph leaves open.
-            one_image = tf.compat.v1.placeholder(tf.float32, (1, self.size_px, self.size_px, 3))
+            one_image = tf.compat.v1.placeholder(tf.float32, (1, *self._input_shape))
             inputs = {self._frozen.inputs[0].op.name: one_image}
             tf.graph_util.import_graph_def(self._frozen.graph.as_graph_def(), input_map=inputs, name="")
             return float(profiler.profile(graph, options=options.build()).total_float_ops) / 1e9

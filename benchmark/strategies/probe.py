@@ -1,7 +1,6 @@
 """The probe: the backbone is frozen, and a head is trained on its features."""
 
 import time
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,28 +9,7 @@ from benchmark.datasets import Partition
 from benchmark.metrics import accuracy
 from benchmark.options import DenseOptions
 from benchmark.strategies.heads import HEADS
-from benchmark.strategies.records import FittedHead, HeadData
-
-
-@dataclass(frozen=True)
-class ProbeResult:
-    """What training and testing one head gave.
-
-    Attributes:
-        head: The trained head.
-        scores: `(n, k)` float32 of the test images.
-        train_accuracy: 0..1; None for `knn`, which finds each training image itself.
-        val_accuracy: 0..1.
-        train_s: Seconds to read the features and fit.
-        eval_s: Seconds to score validation, training and test images.
-    """
-
-    head: FittedHead
-    scores: NDArray[np.float32]
-    train_accuracy: float | None
-    val_accuracy: float
-    train_s: float
-    eval_s: float
+from benchmark.strategies.records import HeadData, Outcome
 
 
 def run_probe(
@@ -43,7 +21,8 @@ def run_probe(
     head: str,
     seed: int,
     options: DenseOptions,
-) -> ProbeResult:
+    params_backbone: int,
+) -> Outcome:
     """Train a head on the train split, choose on val, score test.
 
     Args:
@@ -54,6 +33,7 @@ def run_probe(
         head: A key of `HEADS`.
         seed: Of initial weights and the order of the images.
         options: Of the head `dense`.
+        params_backbone: Parameters of the backbone that gave the features.
     """
     started = time.perf_counter()
     data = HeadData(features[split.train], labels[split.train], features[split.val], labels[split.val], n_classes)
@@ -65,4 +45,15 @@ def run_probe(
     val_accuracy = accuracy(data.val_labels, fitted.scores(data.val).argmax(axis=1))
     is_memory = fitted.n_params == 0
     train_accuracy = None if is_memory else accuracy(data.train_labels, fitted.scores(data.train).argmax(axis=1))
-    return ProbeResult(fitted, scores, train_accuracy, val_accuracy, train_s, time.perf_counter() - started)
+    return Outcome(
+        scores=scores,
+        are_probabilities=fitted.are_probabilities,
+        train_accuracy=train_accuracy,
+        val_accuracy=val_accuracy,
+        params_total=params_backbone + fitted.n_params,
+        params_trainable=fitted.n_params,
+        epochs=fitted.epochs,
+        history=fitted.history,
+        train_s=train_s,
+        eval_s=time.perf_counter() - started,
+    )

@@ -57,3 +57,32 @@ class FittedHead:
     n_params: int
     epochs: int | None = None
     history: tuple[HistoryPoint, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What training and testing gave, whatever the strategy.
+
+    Attributes:
+        scores: `(n, k)` float32 of the test images; the greatest is the predicted class.
+        are_probabilities: Whether the scores are a probabilistic model's.
+        train_accuracy: 0..1; None for `knn`, which finds each training image itself.
+        val_accuracy: 0..1.
+        params_total: Parameters of backbone and head.
+        params_trainable: Those that were trained.
+        epochs: Passes over the training images or features; None where the solver has no epochs.
+        history: Learning curves and choices.
+        train_s: Seconds to train, reading the features included.
+        eval_s: Seconds to score validation, training and test images.
+    """
+
+    scores: Features
+    are_probabilities: bool
+    train_accuracy: float | None
+    val_accuracy: float
+    params_total: int
+    params_trainable: int
+    epochs: int | None
+    history: tuple[HistoryPoint, ...]
+    train_s: float
+    eval_s: float

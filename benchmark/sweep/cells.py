@@ -6,16 +6,28 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.backbones.sources import weights_identity
-from benchmark.datasets import Dataset, Progress, check_dataset_name, load_dataset
+from benchmark.datasets import Dataset, Progress, load_dataset
 from benchmark.features.cache import cache_key
-from benchmark.options import DenseOptions
-from benchmark.preprocessing import MODES, check_resizing, resolve_mode
+from benchmark.options import (
+    FINETUNE_STAGES,
+    NO_AUGMENTATION,
+    SCRATCH_STAGES,
+    Augmentation,
+    DenseOptions,
+    Stage,
+    stages_label,
+)
+from benchmark.preprocessing import resolve_mode
 from benchmark.provenance import framework_versions, minor_version
-from benchmark.recipes import Grid, Sweep
-from benchmark.registry import Backbone, Registry, check_input_size, get_backbone, select_names
-from benchmark.strategies.heads import HEADS
+from benchmark.registry import Backbone
 
-STRATEGIES = ("probe",)
+PROBE, FINETUNE, SCRATCH = "probe", "finetune", "scratch"
+STRATEGIES = {
+    PROBE: "the backbone is frozen; a head is trained on its features, which are extracted once",
+    FINETUNE: "the head first, then the backbone's last layers at a lower rate, in stages",
+    SCRATCH: "random weights, everything is trained",
+}
+USUAL_STAGES = {FINETUNE: FINETUNE_STAGES, SCRATCH: SCRATCH_STAGES}
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,9 @@ class Cell:
     val_fraction: float
     dense: DenseOptions
     network: str = ""
-    augment: str = ""
+    stages: tuple[Stage, ...] = ()
+    augmentation: Augmentation = NO_AUGMENTATION
+    folds: int | None = None
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -72,9 +86,14 @@ class Cell:
     @property
     def head_label(self) -> str:
         """The head as the ledger writes it: `dense(units=512)` where an option is not the usual one."""
-        options = self.dense.model_dump(exclude_defaults=True) if self.head == "dense" else {}
-        text = ",".join(f"{name}={value}" for name, value in options.items())
-        return f"{self.head}({text})" if text else self.head
+        return _labelled(self.head, self.dense.label if self.head == "dense" else "")
+
+    @property
+    def strategy_label(self) -> str:
+        """The strategy as the ledger writes it, with what differs from its usual stages."""
+        stages = "" if self.stages == USUAL_STAGES.get(self.strategy, ()) else stages_label(self.stages)
+        folds = f"folds={self.folds}" if self.folds else ""
+        return _labelled(self.strategy, "; ".join(filter(None, (stages, folds))))
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -83,13 +102,13 @@ class Cell:
             "backbone": self.backbone.name,
             "dataset": self.dataset_label,
             "mode": self.mode,
-            "strategy": self.strategy,
+            "strategy": self.strategy_label,
             "head": self.head_label,
             "network": self.network,
             "input_size_px": self.input_size_px,
             "resize": self.resize,
             "crop": self.crop,
-            "augment": self.augment,
+            "augment": self.augmentation.label,
             "precision": self.precision,
             "seed": self.seed,
         }
@@ -101,46 +120,8 @@ class Cell:
         )
 
 
-def expand(sweep: Sweep, registry: Registry) -> list[Cell]:
-    """The cells of a sweep, each once, in an order that keeps those together which share work.
-
-    Raises:
-        BenchmarkError: A name is unknown, or a size is too small for its backbone.
-    """
-    cells = dict.fromkeys(itertools.chain.from_iterable(_cells_of_grid(grid, registry) for grid in sweep.grid))
-    return list(cells)
-
-
-def _cells_of_grid(grid: Grid, registry: Registry) -> Iterable[Cell]:
-    check_resizing(grid.resize, grid.crop)
-    for dataset in grid.datasets:
-        check_dataset_name(dataset)
-    axes = itertools.product(
-        select_names("backbone", grid.backbones, registry),
-        grid.datasets,
-        select_names("mode", grid.modes, MODES),
-        select_names("strategy", grid.strategies, STRATEGIES),
-        select_names("head", grid.heads, HEADS),
-        grid.seeds,
-    )
-    for name, dataset, mode, strategy, head, seed in axes:
-        backbone = get_backbone(registry, name)
-        size_px = grid.input_size_px or backbone.input_size_px
-        check_input_size(backbone, size_px)
-        yield Cell(
-            backbone=backbone,
-            dataset=DatasetRequest(dataset, grid.limit, grid.classes, grid.max_bad_images),
-            mode=mode,
-            strategy=strategy,
-            head=head,
-            seed=seed,
-            input_size_px=size_px,
-            resize=grid.resize,
-            crop=grid.crop,
-            precision=grid.precision,
-            val_fraction=grid.val_fraction,
-            dense=grid.dense,
-        )
+def _labelled(name: str, options: str) -> str:
+    return f"{name}({options})" if options else name
 
 
 def feature_facts(cell: Cell, dataset_fingerprint: str) -> dict[str, Any]:
@@ -162,7 +143,18 @@ def feature_facts(cell: Cell, dataset_fingerprint: str) -> dict[str, Any]:
 
 def cell_key(cell: Cell, dataset_fingerprint: str) -> str:
     """The key of everything that can change this cell's numbers: 32 hexadecimal digits."""
-    options = {"dense": cell.dense.model_dump()} if cell.head == "dense" else {}
+    options: dict[str, Any] = {}
+    if cell.strategy == PROBE:
+        options = {"dense": cell.dense.model_dump()} if cell.head == "dense" else {}
+    else:
+        options = {
+            "units": cell.dense.widths,
+            "dropout": cell.dense.dropout,
+            "stages": [stage.model_dump() for stage in cell.stages],
+            "augmentation": cell.augmentation.model_dump(),
+        }
+    if cell.folds:
+        options["folds"] = cell.folds
     return cache_key(
         {
             "features": feature_facts(cell, dataset_fingerprint),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from benchmark.features.cache import is_cached, list_cache
 from benchmark.provenance import usable_cpus
-from benchmark.sweep.cells import Cell, feature_facts, job_key, view_key
+from benchmark.sweep.cells import PROBE, Cell, feature_facts, job_key, view_key
 from benchmark.sweep.planning import PlannedCell
 
 # Guesses, used until this machine has extracted something: sustained arithmetic of convolutions, the
@@ -16,6 +16,8 @@ JOB_OVERHEAD_S = 12.0
 HEAD_S_PER_NUMBER = {"linear": 7e-7, "dense": 6e-7, "ridge": 1e-7, "knn": 1e-7}
 UNKNOWN_FLOPS_G = 5.0
 UNKNOWN_FEATURE_DIM = 2048
+UNKNOWN_NETWORK_FLOPS_G = 0.01
+TRAINING_OVER_INFERENCE = 3.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def estimate(cells: Iterable[PlannedCell]) -> Estimate:
     planned = [cell for cell in cells if cell.obstacle is None]
     rates = _measured_gflops()
     fallback = statistics.median(rates.values()) if rates else GUESSED_GFLOPS_PER_CORE * usable_cpus()
-    passes = {(job_key(one.cell), view_key(one.cell)): one for one in planned}
+    passes = {(job_key(one.cell), view_key(one.cell)): one for one in planned if one.cell.strategy == PROBE}
     to_extract = [one for one in passes.values() if not is_cached(feature_facts(one.cell, one.dataset_fingerprint))]
     jobs = {job_key(one.cell) for one in planned}
     return Estimate(
@@ -55,7 +57,7 @@ def estimate(cells: Iterable[PlannedCell]) -> Estimate:
         extract_s=sum(
             one.n_images * flops_g_at_size(one.cell) / rates.get(one.cell.backbone.name, fallback) for one in to_extract
         ),
-        heads_s=sum(_head_s(one) for one in planned),
+        heads_s=sum(_head_s(one, rates.get(one.cell.backbone.name, fallback)) for one in planned),
         overhead_s=JOB_OVERHEAD_S * len(jobs),
         is_measured=bool(rates),
     )
@@ -64,10 +66,15 @@ def estimate(cells: Iterable[PlannedCell]) -> Estimate:
 def flops_g_at_size(cell: Cell) -> float:
     """Floating-point operations of one image in 1e9: the registry's, scaled by the area of the input."""
     scale = (cell.input_size_px / cell.backbone.input_size_px) ** 2
-    return (cell.backbone.flops_g or UNKNOWN_FLOPS_G) * scale
+    unknown = UNKNOWN_NETWORK_FLOPS_G if cell.network else UNKNOWN_FLOPS_G
+    return (cell.backbone.flops_g or unknown) * scale
 
 
-def _head_s(planned: PlannedCell) -> float:
+def _head_s(planned: PlannedCell, gflops: float) -> float:
+    """Seconds to train and test: of a head on features, or of a network, forward and twice as much back."""
+    if planned.cell.strategy != PROBE:
+        n_epochs = sum(stage.epochs for stage in planned.cell.stages)
+        return n_epochs * planned.n_images * flops_g_at_size(planned.cell) * TRAINING_OVER_INFERENCE / gflops
     numbers = planned.n_images * (planned.cell.backbone.feature_dim or UNKNOWN_FEATURE_DIM)
     return HEAD_S_PER_NUMBER[planned.cell.head] * numbers
 

@@ -12,7 +12,8 @@ from benchmark.ledger import DONE, FAILED, IDENTITY, Ledger
 from benchmark.provenance import framework_versions, minor_version
 from benchmark.recipes import Sweep
 from benchmark.registry import Registry
-from benchmark.sweep.cells import Cell, DatasetRequest, cell_key, expand
+from benchmark.sweep.cells import Cell, DatasetRequest, cell_key
+from benchmark.sweep.grid import expand
 
 MISSING = "missing"
 STALE = "stale"

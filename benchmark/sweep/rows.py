@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from benchmark.datasets import Dataset, Partition
 from benchmark.errors import BenchmarkError
-from benchmark.features.cache import CachedFeatures
+from benchmark.features.cache import BuildFacts
+from benchmark.features.engine import Extraction
 from benchmark.ledger import DONE, FAILED, SCHEMA
 from benchmark.metrics import confusion_counts, per_class_metrics, score_metrics
 from benchmark.provenance import environment
-from benchmark.strategies.probe import ProbeResult
-from benchmark.strategies.records import FittedHead
+from benchmark.strategies.records import Outcome
 from benchmark.sweep.cells import Cell
 
 MILLION = 1e6
@@ -53,28 +53,44 @@ def error_type(error: BaseException) -> str:
     return "unexpected"
 
 
-def result_columns(
-    dataset: Dataset, split: Partition, cached: CachedFeatures, result: ProbeResult, load_s: float
-) -> dict[str, Any]:
-    """The columns that a finished probe fills, `elapsed_s` and `peak_rss_mib` excepted.
+@dataclass(frozen=True)
+class Costs:
+    """What came before the training of a run, and what it cost when it was done.
+
+    Attributes:
+        build: The backbone.
+        load_s: Seconds to load the dataset.
+        extractions: Passes over the images.
+        feature_dim: Width of the features; None where a network has its classifier inside.
+        were_cached: Whether all passes were found in the cache; None without any.
+    """
+
+    build: BuildFacts
+    load_s: float
+    extractions: tuple[Extraction, ...]
+    feature_dim: int | None
+    were_cached: bool | None
+
+
+def result_columns(dataset: Dataset, split: Partition, costs: Costs, result: Outcome) -> dict[str, Any]:
+    """The columns that a finished run fills, `elapsed_s` and `peak_rss_mib` excepted.
 
     Args:
         dataset: What was classified.
         split: Its train, validation and test images.
-        cached: The features and what they cost when they were made.
-        result: Of training and testing the head.
-        load_s: Seconds to load the dataset.
+        costs: What came before.
+        result: Of training and testing.
     """
     labels = dataset.labels[split.test]
-    values = score_metrics(labels, result.scores, are_probabilities=result.head.are_probabilities)
+    values = score_metrics(labels, result.scores, are_probabilities=result.are_probabilities)
     chance = majority_share(dataset, split)
-    params = cached.build.params_backbone + result.head.n_params
+    params = result.params_total
     test_accuracy = float(values["accuracy"] or 0.0)
     gap = None if result.train_accuracy is None else result.train_accuracy - result.val_accuracy
     phases = {
-        "load_s": load_s,
-        "build_s": cached.build.build_s,
-        "extract_s": cached.extraction.extract_s,
+        "load_s": costs.load_s,
+        "build_s": costs.build.build_s,
+        "extract_s": sum(extraction.extract_s for extraction in costs.extractions),
         "train_s": result.train_s,
         "eval_s": result.eval_s,
     }
@@ -90,19 +106,19 @@ def result_columns(
         "val_accuracy": result.val_accuracy,
         "overfit_gap": gap,
         "params_total": params,
-        "params_backbone": cached.build.params_backbone,
-        "params_trainable": result.head.n_params,
+        "params_backbone": costs.build.params_backbone,
+        "params_trainable": result.params_trainable,
         "efficiency": test_accuracy / (params / MILLION) if params else None,
         "efficiency_above_chance": (test_accuracy - chance) / (params / MILLION) if params else None,
-        "flops_g": cached.build.flops_g,
-        "feature_dim": cached.extraction.feature_dim,
-        "epochs": result.head.epochs,
+        "flops_g": costs.build.flops_g,
+        "feature_dim": costs.feature_dim,
+        "epochs": result.epochs,
         **phases,
         "wall_s": sum(phases.values()),
-        "features_cached": cached.was_cached,
-        "images_per_s": cached.extraction.images_per_s,
-        "peak_device_mib": cached.extraction.peak_device_mib,
-        "weights_sha256": cached.build.weights_sha256,
+        "features_cached": costs.were_cached,
+        "images_per_s": costs.extractions[0].images_per_s if costs.extractions else None,
+        "peak_device_mib": max((one.peak_device_mib or 0.0 for one in costs.extractions), default=0.0) or None,
+        "weights_sha256": costs.build.weights_sha256,
         "dataset_fingerprint": dataset.fingerprint,
     }
 
@@ -113,14 +129,14 @@ def majority_share(dataset: Dataset, split: Partition) -> float:
     return float(np.mean(dataset.labels[split.test] == commonest))
 
 
-def history_rows(run_id: str, head: FittedHead, cached: CachedFeatures) -> Rows:
-    """Learning curves and choices of a run, and how its features were extracted."""
-    extraction = {"batch_size": cached.extraction.batch_size, "first_batch_s": cached.extraction.first_batch_s}
+def history_rows(run_id: str, result: Outcome, costs: Costs) -> Rows:
+    """Learning curves and choices of a run, and how its features were extracted, a pass an epoch."""
     rows: Rows = [
-        {"run_id": run_id, "stage": "extract", "epoch": 0, "split": "", "metric": metric, "value": float(value)}
-        for metric, value in extraction.items()
+        {"run_id": run_id, "stage": "extract", "epoch": number, "split": "", "metric": metric, "value": float(value)}
+        for number, extraction in enumerate(costs.extractions)
+        for metric, value in (("batch_size", extraction.batch_size), ("first_batch_s", extraction.first_batch_s))
     ]
-    return rows + [{"run_id": run_id, **asdict(point)} for point in head.history]
+    return rows + [{"run_id": run_id, **asdict(point)} for point in result.history]
 
 
 def class_rows(

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import BenchmarkError
-from benchmark.ledger import RECIPE_COPY, Ledger
+from benchmark.ledger import DONE, RECIPE_COPY, Ledger
 from benchmark.storage import write_whole
 from benchmark.sweep.cells import Cell, Job, group_into_jobs
+from benchmark.sweep.events import CellEnded, CellStarted, Progress
 from benchmark.sweep.planning import PlannedCell
 from benchmark.sweep.rows import failure_columns, new_row
-from benchmark.sweep.worker import CellEnded, CellStarted, Progress, work
+from benchmark.sweep.worker import work
+from benchmark.sweep.workshop import checkpoint_path
 
 JOIN_TIMEOUT_S = 5.0
 WORKER_LOG = "worker.log"
@@ -79,6 +81,8 @@ def run_cells(cells: Sequence[PlannedCell], ledger: Ledger, *, recipe_sha256: st
             elif isinstance(event, CellEnded):
                 number += 1
                 _write(event, ledger, again=again)
+                if event.row["status"] == DONE:
+                    checkpoint_path(event.row["cell_key"]).unlink(missing_ok=True)
                 yield RunEnded(number, job.cells[event.index], event.row)
             else:
                 yield event

@@ -1,0 +1,53 @@
+"""Where a training stands, in one file that is whole or absent."""
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.storage import write_whole
+
+FACTS = "facts"
+
+Arrays = Sequence[np.ndarray]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A training between two epochs.
+
+    Attributes:
+        facts: Plain values, for JSON.
+        arrays: Lists of arrays by name.
+    """
+
+    facts: Mapping[str, Any]
+    arrays: Mapping[str, Arrays]
+
+
+def save_standing(path: Path, standing: Standing) -> None:
+    """Write a standing in place of the last one."""
+    facts = {**standing.facts, "lengths": {name: len(arrays) for name, arrays in standing.arrays.items()}}
+    members: dict[str, Any] = {FACTS: np.array(json.dumps(facts))}
+    members |= {f"{name}/{i}": array for name, arrays in standing.arrays.items() for i, array in enumerate(arrays)}
+    content = io.BytesIO()
+    np.savez(content, **members)
+    with write_whole(path) as file:
+        file.write(content.getbuffer())
+
+
+def load_standing(path: Path) -> Standing | None:
+    """The last standing; None where there is none or its file is damaged."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as members:
+            facts = json.loads(str(members[FACTS]))
+            lengths = facts.pop("lengths")
+            arrays = {name: [members[f"{name}/{i}"] for i in range(n)] for name, n in lengths.items()}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+    return Standing(facts, arrays)

@@ -1,0 +1,140 @@
+"""Finetune and scratch: a whole network learns, or the part of it above what stays as it is."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.datasets import Images
+from benchmark.metrics import accuracy
+from benchmark.options import Augmentation, Stage
+from benchmark.preprocessing import apply_steps, resize_images
+from benchmark.strategies.augmentation import augmentation_layers
+from benchmark.strategies.classifier import Classifier, Cut
+from benchmark.strategies.feeding import array_source, fixed_batches, image_source
+from benchmark.strategies.records import Outcome
+from benchmark.strategies.training import EpochProgress, StageModel, Task, train_in_stages
+
+Activations = Callable[[Cut], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """How images become the network's input.
+
+    Attributes:
+        images: All images.
+        size_px: Side of the network's input.
+        resize: Interpolation.
+        crop: Squash or crop.
+        steps: What `preprocessing.resolve_mode` gives.
+        augmentation: Random changes while training, before the steps.
+    """
+
+    images: Images
+    size_px: int
+    resize: str
+    crop: str
+    steps: tuple[str, ...]
+    augmentation: Augmentation
+
+
+def run_training(
+    classifier: Classifier,
+    pixels: Pixels,
+    task: Task,
+    stages: Sequence[Stage],
+    *,
+    activations: Activations | None,
+    checkpoint: Path,
+    on_epoch: EpochProgress | None = None,
+) -> Outcome:
+    """Train a classifier in stages, score the test images.
+
+    Where a stage leaves the lower layers as they are and no augmentation changes the images, the lower layers'
+    output is computed once, by `activations`, and only the upper ones are trained on it.
+
+    Args:
+        classifier: Untrained head, and a body with the weights to start from.
+        pixels: The images.
+        task: Labels and splits.
+        stages: How to train.
+        activations: From a cut to the lower layers' output for all images `(n, *shape)` float32; None to train
+            the whole network in every stage.
+        checkpoint: File of the standing, for `train_in_stages`.
+        on_epoch: Called before each epoch.
+    """
+    models = _Models(classifier, pixels, stages, activations)
+    params_trainable = models.n_trainable()
+    last, log = train_in_stages(
+        stages, models.of_stage, classifier.variables, task, checkpoint=checkpoint, on_epoch=on_epoch
+    )
+    started = time.perf_counter()
+    scores = _scores(last, task.split.test)
+    predicted = {name: _scores(last, getattr(task.split, name)).argmax(axis=1) for name in ("train", "val")}
+    return Outcome(
+        scores=scores,
+        are_probabilities=True,
+        train_accuracy=accuracy(task.labels[task.split.train], predicted["train"]),
+        val_accuracy=accuracy(task.labels[task.split.val], predicted["val"]),
+        params_total=classifier.n_params(),
+        params_trainable=params_trainable,
+        epochs=log.n_epochs,
+        history=tuple(log.history),
+        train_s=log.train_s,
+        eval_s=time.perf_counter() - started,
+    )
+
+
+class _Models:
+    """The models of the stages, all of one classifier."""
+
+    def __init__(
+        self, classifier: Classifier, pixels: Pixels, stages: Sequence[Stage], activations: Activations | None
+    ) -> None:
+        self._classifier = classifier
+        self._pixels = pixels
+        self._stages = stages
+        self._activations = activations if not pixels.augmentation.label else None
+
+    def n_trainable(self) -> int:
+        """Parameters that learn in the stage with the most of them."""
+        counts = []
+        for stage in self._stages:
+            self._classifier.unfreeze(stage.unfreeze)
+            counts.append(self._classifier.n_trainable())
+        return max(counts)
+
+    def of_stage(self, index: int) -> StageModel:
+        """The model of a stage, its trainable layers chosen."""
+        self._classifier.unfreeze(self._stages[index].unfreeze)
+        if self._activations is None:
+            return self._whole()
+        # A layer that an earlier stage trained no longer gives what is in the cache.
+        cut = self._classifier.cut_below(*(stage.unfreeze for stage in self._stages[: index + 1]))
+        if cut is None:
+            return self._whole()
+        return StageModel(self._classifier.tail(cut), array_source(self._activations(cut)))
+
+    def _whole(self) -> StageModel:
+        import keras
+
+        pixels = self._pixels
+        options: dict[str, Any] = {"size_px": pixels.size_px, "resize": pixels.resize, "crop": pixels.crop}
+        source = image_source(pixels.images, **options)
+        n_channels = self._classifier.body.inputs[0].shape[-1]
+        inputs = keras.Input(source.shape, dtype=source.dtype)
+        x = keras.layers.Lambda(lambda images: resize_images(images, n_channels=n_channels, **options))(inputs)
+        for layer in augmentation_layers(pixels.augmentation):
+            x = layer(x)
+        x = keras.layers.Lambda(lambda images: apply_steps(pixels.steps, images))(x)
+        return StageModel(self._classifier.whole(inputs, x), source)
+
+
+def _scores(trained: StageModel, positions: NDArray[np.int64]) -> NDArray[np.float32]:
+    scores: NDArray[np.float32] = trained.model.predict(fixed_batches(trained.source, None, positions), verbose=0)
+    return scores
