@@ -96,6 +96,25 @@ def check_sha256(path: Path, sha256: str, source: str) -> None:
 
 
 @contextmanager
+def explained_download(what: str) -> Iterator[None]:
+    """While inside, whatever a library raises when it cannot download becomes one error that says what to do.
+
+    Args:
+        what: What is being brought, for the message.
+
+    Raises:
+        DownloadError: Something failed.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise DownloadError(
+            f"{what} is not on this machine and cannot be brought: {error}. Connect to the network and run "
+            "'benchmark fetch'."
+        ) from error
+
+
+@contextmanager
 def fast_failing_downloads(what: str) -> Iterator[None]:
     """While inside, a download by Keras from an unreachable host fails in seconds rather than minutes.
 
@@ -119,6 +138,19 @@ def fast_failing_downloads(what: str) -> Iterator[None]:
         ) from error
     finally:
         urllib.request.install_opener(previous)
+
+
+def require_host(host: str, what: str) -> None:
+    """Refuse a download that a library would try in vain for minutes; hosts behind a proxy cannot be looked at.
+
+    Raises:
+        DownloadError: The host does not answer.
+    """
+    if not urllib.request.getproxies() and not _answers(host, HTTPS_PORT):
+        raise DownloadError(
+            f"{what} is not on this machine and cannot be brought: {host} does not answer within "
+            f"{CONNECT_TIMEOUT_S:.0f} s. Connect to the network and run 'benchmark fetch'."
+        )
 
 
 def _is_download_failure(error: BaseException) -> bool:

@@ -5,16 +5,18 @@ import os
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmark.errors import BenchmarkError
 
+_R = TypeVar("_R")
 
-def call_silently_in_child(function: Callable[..., None], *arguments: Any) -> None:
-    """Run a function in a fresh process that prints nothing, and wait for it.
+
+def call_silently_in_child(function: Callable[..., _R], *arguments: Any) -> _R:
+    """What a function returns in a fresh process that prints nothing.
 
     Args:
-        function: Importable by name, as are its arguments' types.
+        function: Importable by name, as are the types of its arguments and its result.
         arguments: For the function.
 
     Raises:
@@ -26,12 +28,14 @@ def call_silently_in_child(function: Callable[..., None], *arguments: Any) -> No
     child.start()
     sender.close()
     try:
-        error = receiver.recv()
+        result, error = receiver.recv()
     except EOFError:
         error = BenchmarkError(f"The process that was to {function.__name__.replace('_', ' ')} died.")
     child.join()
     if error is not None:
         raise error
+    answer: _R = result
+    return answer
 
 
 def choose_backend() -> None:
@@ -45,13 +49,12 @@ def choose_backend() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
 
-def _call(function: Callable[..., None], arguments: tuple[Any, ...], sender: Connection) -> None:
+def _call(function: Callable[..., Any], arguments: tuple[Any, ...], sender: Connection) -> None:
     choose_backend()
     with Path(os.devnull).open("w") as silence:
         os.dup2(silence.fileno(), 1)
         os.dup2(silence.fileno(), 2)
     try:
-        function(*arguments)
-        sender.send(None)
+        sender.send((function(*arguments), None))
     except BenchmarkError as error:
-        sender.send(error)
+        sender.send((None, error))

@@ -72,7 +72,19 @@ class Grid(Record):
 
 
 class Published(Record):
-    """A figure from a report, to stand beside the measured one."""
+    """A figure from a report, to stand beside the measured one.
+
+    Attributes:
+        dataset: As the ledger names it, without the classes chosen of it.
+        backbone: Or network.
+        strategy: Without its options.
+        mode: The one the report used.
+        head: With its options; None for any.
+        metric: A column of `runs.csv`.
+        value: In that column's unit.
+        is_exact: Whether it must come out to the last digit, as counts do.
+        note: What the report says besides.
+    """
 
     dataset: str
     backbone: str
@@ -81,6 +93,7 @@ class Published(Record):
     head: str | None = None
     metric: str = "accuracy"
     value: float
+    is_exact: bool = False
     note: str = ""
 
 

@@ -110,7 +110,50 @@ def _ranked(table: pd.DataFrame, by: str) -> pd.DataFrame:
 
 def _published_accuracy(setting: Mapping[Any, Any], published: Sequence[Published]) -> float | None:
     for figure in published:
-        asked = figure.model_dump(include={"dataset", "backbone", "strategy", "mode", "head"}, exclude_none=True)
-        if figure.metric == "accuracy" and all(setting[column] == value for column, value in asked.items()):
+        if figure.metric == "accuracy" and _is_of(figure, setting):
             return figure.value
     return None
+
+
+def _is_of(figure: Published, setting: Mapping[Any, Any]) -> bool:
+    """Whether a published figure is about this setting."""
+    found = {
+        "dataset": _without_options(setting["dataset"], "["),
+        "backbone": setting["backbone"],
+        "strategy": _without_options(setting["strategy"], "("),
+        "mode": setting["mode"],
+        "head": setting["head"],
+    }
+    asked = figure.model_dump(include=set(found), exclude_none=True)
+    return all(found[column] == value for column, value in asked.items())
+
+
+def _without_options(label: str, opening: str) -> str:
+    """A name without its bracket; what follows the bracket stays, so that a subset is no whole dataset."""
+    name, bracket, rest = label.partition(opening)
+    closing = {"[": "]", "(": ")"}[opening]
+    return name + rest.rpartition(closing)[2] if bracket else name
+
+
+def compare_published(board: pd.DataFrame, published: Sequence[Published]) -> pd.DataFrame:
+    """Every published figure that a setting of the leaderboard has measured too.
+
+    Returns:
+        A row a figure: `dataset`, `backbone`, `strategy`, `mode`, `head`, `metric`, `published`, `measured` (mean of
+        the seeds), `difference` (measured less published) and `note`.
+    """
+    columns = ["dataset", "backbone", "strategy", "mode", "head"]
+    rows = [
+        {
+            **{column: setting[column] for column in columns},
+            "metric": figure.metric,
+            "published": figure.value,
+            "measured": setting[figure.metric],
+            "difference": setting[figure.metric] - figure.value,
+            "note": figure.note,
+        }
+        for figure in published
+        for setting in board.to_dict("records")
+        if figure.metric in setting and _is_of(figure, setting)
+    ]
+    return pd.DataFrame(rows, columns=[*columns, "metric", "published", "measured", "difference", "note"])

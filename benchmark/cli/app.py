@@ -21,6 +21,7 @@ app = typer.Typer(
 )
 app.command("run")(running.run)
 app.command("status")(running.status)
+app.command("params")(running.params)
 app.command("leaderboard")(results.leaderboard)
 app.command("plot")(results.plot)
 app.command("list")(listing.list_names)

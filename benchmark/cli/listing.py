@@ -12,7 +12,7 @@ from benchmark.errors import UnknownNameError
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(help="backbones, datasets, modes, heads, networks or recipes")],
+    kind: Annotated[str, typer.Argument(help="backbones, networks, datasets, modes, strategies, heads or recipes")],
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -22,7 +22,8 @@ def list_names(
         "datasets": _list_datasets,
         "modes": _list_modes,
         "heads": _list_heads,
-        "networks": list,
+        "networks": _list_networks,
+        "strategies": _list_strategies,
         "recipes": _list_recipes,
     }
     if kind not in listings:
@@ -56,6 +57,21 @@ def _list_heads() -> list[dict[str, Any]]:
     from benchmark.strategies.heads import describe_heads
 
     return [{"name": name, "what": what} for name, what in describe_heads().items()]
+
+
+def _list_networks() -> list[dict[str, Any]]:
+    from benchmark.backbones.networks import NETWORKS, describe_networks
+
+    return [
+        {"name": name, "input_size_px": NETWORKS[name].input_size_px, "what": what}
+        for name, what in describe_networks().items()
+    ]
+
+
+def _list_strategies() -> list[dict[str, Any]]:
+    from benchmark.sweep.cells import STRATEGIES
+
+    return [{"name": name, "what": what} for name, what in STRATEGIES.items()]
 
 
 def _list_recipes() -> list[dict[str, Any]]:

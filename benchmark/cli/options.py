@@ -1,8 +1,8 @@
 """Options that several commands take, how their text is read, and their shell completion."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -102,7 +102,9 @@ ModesOption = Annotated[
 HeadsOption = Annotated[
     str | None, typer.Option(help="Heads or patterns, comma separated.", autocompletion=_complete(_head_names))
 ]
-StrategiesOption = Annotated[str | None, typer.Option(help="Comma separated.")]
+StrategiesOption = Annotated[str | None, typer.Option(help="probe, finetune or scratch, comma separated.")]
+NetworksOption = Annotated[str | None, typer.Option(help="Small networks to train from scratch, comma separated.")]
+FoldsOption = Annotated[int | None, typer.Option(help="Cross-validate in so many stratified folds instead of seeds.")]
 SeedsOption = Annotated[str | None, typer.Option(help="Whole numbers, comma separated.")]
 InputSizeOption = Annotated[
     int | None, typer.Option(help="Side of the network's input in px.", show_default="the registry's")
@@ -122,3 +124,23 @@ WhenOption = Annotated[str, typer.Option(help="Which cells: missing (stale ones 
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Only say what would be done and how long it would take.")
 ]
+
+# What becomes of the text of an option; the others are taken as they are.
+_PARSERS: Mapping[str, Callable[[str | None], Any]] = {
+    **dict.fromkeys(("backbones", "networks", "datasets", "modes", "strategies", "heads", "classes"), split_names),
+    "seeds": lambda text: split_numbers("--seeds", text),
+}
+_GRID_KEYS = {
+    **{name: name for name in (*_PARSERS, "limit", "folds", "max_bad_images", "precision", "resize", "crop")},
+    "input_size": "input_size_px",
+}
+
+
+def grid_options(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of a recipe's grid that a command's options give; None for one that was left out.
+
+    Args:
+        params: Of the command's context.
+    """
+    values = {key: params[name] for name, key in _GRID_KEYS.items() if name in params}
+    return {key: _PARSERS[key](value) if key in _PARSERS else value for key, value in values.items()}

@@ -16,12 +16,14 @@ from benchmark.cli.options import (
     CropOption,
     DatasetsOption,
     DryRunOption,
+    FoldsOption,
     HeadsOption,
     InputSizeOption,
     JsonOption,
     LimitOption,
     ModesOption,
     NameOption,
+    NetworksOption,
     PrecisionOption,
     RecipeArgument,
     RegistryOption,
@@ -30,8 +32,7 @@ from benchmark.cli.options import (
     SeedsOption,
     StrategiesOption,
     WhenOption,
-    split_names,
-    split_numbers,
+    grid_options,
 )
 from benchmark.cli.results import show_board
 
@@ -48,13 +49,16 @@ AD_HOC_SWEEP = "custom"
 
 
 def run(
+    context: typer.Context,
     recipe: RecipeArgument = None,
     backbones: BackbonesOption = None,
     datasets: DatasetsOption = None,
     modes: ModesOption = None,
+    networks: NetworksOption = None,
     strategies: StrategiesOption = None,
     heads: HeadsOption = None,
     seeds: SeedsOption = None,
+    folds: FoldsOption = None,
     input_size: InputSizeOption = None,
     limit: LimitOption = None,
     classes: ClassesOption = None,
@@ -78,22 +82,7 @@ def run(
     from benchmark.sweep.planning import check_when
 
     check_when(when)
-    options = {
-        "backbones": split_names(backbones),
-        "datasets": split_names(datasets),
-        "modes": split_names(modes),
-        "strategies": split_names(strategies),
-        "heads": split_names(heads),
-        "seeds": split_numbers("--seeds", seeds),
-        "input_size_px": input_size,
-        "limit": limit,
-        "classes": split_names(classes),
-        "max_bad_images": max_bad_images,
-        "precision": precision,
-        "resize": resize,
-        "crop": crop,
-    }
-    sweep, path = _find_sweep(recipe, options, name)
+    sweep, path = _find_sweep(recipe, grid_options(context.params), name)
     plan = _plan(sweep, load_registry(registry or ()), results)
     chosen = plan.to_run(when)
     if dry_run:
@@ -211,6 +200,7 @@ def status(
 
 
 def fetch(
+    context: typer.Context,
     recipe: RecipeArgument = None,
     backbones: BackbonesOption = None,
     datasets: DatasetsOption = None,
@@ -221,8 +211,7 @@ def fetch(
     from benchmark.sweep.fetching import fetch_backbone, fetch_dataset
     from benchmark.sweep.grid import expand
 
-    given = {"backbones": split_names(backbones), "datasets": split_names(datasets)}
-    sweep, _ = _find_sweep(recipe, given, AD_HOC_SWEEP)
+    sweep, _ = _find_sweep(recipe, grid_options(context.params), AD_HOC_SWEEP)
     cells = expand(sweep, load_registry(registry or ()))
     wants_backbones = recipe is not None or backbones is not None or datasets is None
     wants_datasets = recipe is not None or datasets is not None or backbones is None
@@ -232,3 +221,30 @@ def fetch(
     if wants_backbones:
         for backbone, size_px in dict.fromkeys((cell.backbone, cell.input_size_px) for cell in cells):
             typer.echo(f"{backbone.name}: {fetch_backbone(backbone, size_px)}")
+
+
+def params(
+    context: typer.Context,
+    recipe: RecipeArgument = None,
+    backbones: BackbonesOption = None,
+    networks: NetworksOption = None,
+    datasets: DatasetsOption = None,
+    strategies: StrategiesOption = None,
+    heads: HeadsOption = None,
+    input_size: InputSizeOption = None,
+    classes: ClassesOption = None,
+    registry: RegistryOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Count the parameters of a recipe's cells; neither weights nor data are needed."""
+    from benchmark import console
+    from benchmark.registry import load_registry
+    from benchmark.sweep.counting import count_params
+    from benchmark.sweep.grid import expand
+
+    sweep, _ = _find_sweep(recipe, grid_options(context.params), AD_HOC_SWEEP)
+    records = count_params(expand(sweep, load_registry(registry or ())))
+    if as_json:
+        typer.echo(json.dumps(records, indent=2))
+    else:
+        console.show_table(list(records[0]), ([cell_text(value) for value in record.values()] for record in records))

@@ -1,8 +1,8 @@
 """Datasets: a name turned into images, labels and splits with a fingerprint."""
 
-from benchmark.datasets.catalog import check_dataset_name, list_datasets, load_dataset
+from benchmark.datasets.catalog import check_dataset_name, known_shape, list_datasets, load_dataset
 from benchmark.datasets.folder import Progress
-from benchmark.datasets.records import ArrayImages, Dataset, FileImages, Images, Partition, partition
+from benchmark.datasets.records import ArrayImages, Dataset, FileImages, Images, Partition, RecordImages, partition
 
 __all__ = [
     "ArrayImages",
@@ -11,7 +11,9 @@ __all__ = [
     "Images",
     "Partition",
     "Progress",
+    "RecordImages",
     "check_dataset_name",
+    "known_shape",
     "list_datasets",
     "load_dataset",
     "partition",

@@ -9,6 +9,7 @@ from benchmark.datasets.folder import TEST_FRACTION, Progress, load_folder
 from benchmark.datasets.idx import read_idx_folder
 from benchmark.datasets.keras_cache import DIGIT_NAMES, KERAS_DATASETS, read_keras_dataset
 from benchmark.datasets.records import ArrayImages, Dataset, fingerprint_of, set_test_aside, take_subset
+from benchmark.datasets.tfds import load_tfds
 from benchmark.errors import BenchmarkError, UnknownNameError
 
 DIGITS_MAXIMUM = 16
@@ -21,7 +22,31 @@ DESCRIPTIONS = {
     "cifar100": "60,000 photographs, 32x32 RGB, 100 classes",
     "idx:FOLDER": "the four files of an MNIST-format dataset",
     "folder:PATH": "a folder a class, or train, val and test folders of them",
+    "tfds:NAME": "a dataset of TensorFlow Datasets, such as tfds:stanford_dogs; needs the extra tfds",
 }
+
+
+# Channels and number of classes, for who wants to know before the data is there.
+KNOWN_SHAPES = {
+    "digits": (1, 10),
+    "mnist": (1, 10),
+    "fashion_mnist": (1, 10),
+    "cifar10": (3, 10),
+    "cifar100": (3, 100),
+    "tfds:stanford_dogs": (3, 120),
+}
+
+
+def known_shape(name: str, classes: Sequence[str] | None = None) -> tuple[int, int] | None:
+    """Channels and number of classes of a dataset, without reading it; None where only its files can tell.
+
+    Args:
+        name: As `benchmark list datasets` shows it.
+        classes: Those chosen of a folder.
+    """
+    if name in KNOWN_SHAPES:
+        return KNOWN_SHAPES[name]
+    return (3, len(classes)) if classes else None
 
 
 def list_datasets() -> dict[str, str]:
@@ -33,9 +58,9 @@ def check_dataset_name(name: str) -> None:
     """Refuse a name that no dataset has.
 
     Raises:
-        UnknownNameError: It is neither built in nor starts with `idx:` or `folder:`.
+        UnknownNameError: It is neither built in nor starts with `idx:`, `folder:` or `tfds:`.
     """
-    is_place = name.startswith(("idx:", "folder:")) and name.partition(":")[2]
+    is_place = name.startswith(("idx:", "folder:", "tfds:")) and name.partition(":")[2]
     if name not in DESCRIPTIONS and not is_place:
         raise UnknownNameError("dataset", name, DESCRIPTIONS)
 
@@ -72,6 +97,8 @@ def load_dataset(
         raise BenchmarkError(f"classes can be chosen of folder: datasets only, not of {name}.")
     elif kind == "idx":
         dataset = _load_idx(name, Path(place))
+    elif kind == "tfds":
+        dataset = load_tfds(name)
     elif name == "digits":
         dataset = _load_digits()
     else:

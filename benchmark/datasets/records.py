@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,31 @@ class FileImages:
         return decode_file(self.paths[index])
 
 
-Images = ArrayImages | FileImages
+@dataclass(frozen=True)
+class RecordImages:
+    """Images of any sizes, decoded one at a time out of somebody else's records.
+
+    Attributes:
+        places: Of each image, its source and its number there.
+    """
+
+    places: tuple[tuple[Any, int], ...]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def take(self, indices: NDArray[np.int64]) -> "RecordImages":
+        """The images at these positions."""
+        return RecordImages(tuple(self.places[index] for index in indices))
+
+    def decode(self, index: int) -> NDArray[np.uint8]:
+        """One image, `(height, width, 3)` uint8, RGB, 0..255."""
+        source, number = self.places[index]
+        image: NDArray[np.uint8] = source[number]
+        return image
+
+
+Images = ArrayImages | FileImages | RecordImages
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from benchmark.datasets import ArrayImages, FileImages, Images
+from benchmark.datasets import ArrayImages, FileImages, Images, RecordImages
 from benchmark.errors import FeaturesError
 from benchmark.features.graph import FrozenBackbone
 from benchmark.memory import MIB, PeakMemory
@@ -143,7 +143,7 @@ def _array_batch_function(frozen: FrozenBackbone, images: ArrayImages, view: Vie
     return lambda batch: np.asarray(extract(images.pixels[batch]))
 
 
-def _file_batch_function(frozen: FrozenBackbone, images: FileImages, view: View) -> BatchFunction:
+def _file_batch_function(frozen: FrozenBackbone, images: FileImages | RecordImages, view: View) -> BatchFunction:
     """Files differ in size, so each image is resized by itself, and only resized ones are kept."""
     import tensorflow as tf
 

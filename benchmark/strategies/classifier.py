@@ -90,6 +90,14 @@ class Classifier:
         variables = itertools.chain.from_iterable(one.trainable_variables for one in (*self.layers, *self.head))
         return sum(math.prod(variable.shape) for variable in variables)
 
+    def most_trainable(self, unfreezes: Sequence[Unfreeze]) -> int:
+        """Parameters that learn in the stage with the most of them."""
+        counts = []
+        for unfreeze in unfreezes:
+            self.unfreeze(unfreeze)
+            counts.append(self.n_trainable())
+        return max(counts)
+
     def cut_below(self, *unfreezes: Unfreeze) -> Cut | None:
         """The last cut below every layer that learns in one of the stages; None where all layers do.
 

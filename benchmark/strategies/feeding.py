@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.datasets import ArrayImages, FileImages, Images
+from benchmark.datasets import ArrayImages, FileImages, Images, RecordImages
 from benchmark.preprocessing import resize_images
 
 Positions = NDArray[np.int64]
@@ -44,7 +44,7 @@ def image_source(images: Images, *, size_px: int, resize: str, crop: str) -> Sou
 
 
 def _file_reader(
-    images: FileImages, *, size_px: int, resize: str, crop: str
+    images: FileImages | RecordImages, *, size_px: int, resize: str, crop: str
 ) -> Callable[[Positions], NDArray[np.float32]]:
     import tensorflow as tf
 

@@ -69,7 +69,7 @@ def run_training(
         on_epoch: Called before each epoch.
     """
     models = _Models(classifier, pixels, stages, activations)
-    params_trainable = models.n_trainable()
+    params_trainable = classifier.most_trainable([stage.unfreeze for stage in stages])
     last, log = train_in_stages(
         stages, models.of_stage, classifier.variables, task, checkpoint=checkpoint, on_epoch=on_epoch
     )
@@ -100,14 +100,6 @@ class _Models:
         self._pixels = pixels
         self._stages = stages
         self._activations = activations if not pixels.augmentation.label else None
-
-    def n_trainable(self) -> int:
-        """Parameters that learn in the stage with the most of them."""
-        counts = []
-        for stage in self._stages:
-            self._classifier.unfreeze(stage.unfreeze)
-            counts.append(self._classifier.n_trainable())
-        return max(counts)
 
     def of_stage(self, index: int) -> StageModel:
         """The model of a stage, its trainable layers chosen."""

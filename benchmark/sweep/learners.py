@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from benchmark.backbones.build import build_backbone, build_untrained, weights_sha256
 from benchmark.backbones.networks import NETWORKS
@@ -47,24 +46,37 @@ def make_learner(cell: Cell, dataset: Dataset) -> Learner:
     import keras
 
     n_channels = dataset.images.pixels.shape[-1] if isinstance(dataset.images, ArrayImages) else RGB
+    n_classes = len(dataset.class_names)
     started = time.perf_counter()
-    body = _body(cell, n_channels, len(dataset.class_names))
+    if cell.strategy == FINETUNE:
+        body = build_backbone(cell.backbone, cell.input_size_px)
+        keras.utils.set_random_seed(cell.seed)
+        classifier = Classifier(body, dense_layers(cell.dense, n_classes), is_pretrained=True)
+    else:
+        classifier = untrained_classifier(cell, n_channels, n_classes, is_pretrained=False)
+        body = classifier.body
     build_s = time.perf_counter() - started
-    keras.utils.set_random_seed(cell.seed)
-    head = [] if cell.network else dense_layers(cell.dense, len(dataset.class_names))
-    classifier = Classifier(body, head, is_pretrained=cell.strategy == FINETUNE)
     flops_g = FrozenBackbone(body, cell.input_size_px).flops_g()
     facts = BuildFacts(build_s, int(body.count_params()), flops_g, weights_sha256(cell.backbone, body))
     return Learner(classifier, facts, None if cell.network else int(body.outputs[0].shape[-1]), cell.input_size_px)
 
 
-def _body(cell: Cell, n_channels: int, n_classes: int) -> Any:
+def untrained_classifier(cell: Cell, n_channels: int, n_classes: int, *, is_pretrained: bool) -> Classifier:
+    """The classifier of a cell with all its weights drawn from the seed.
+
+    Args:
+        cell: The cell.
+        n_channels: Of the images, for a network of its own.
+        n_classes: Number of classes.
+        is_pretrained: Whether it stands for one with pretrained weights.
+    """
     import keras
 
+    size_px = cell.input_size_px
     if cell.network:
         keras.utils.clear_session()
         keras.utils.set_random_seed(cell.seed)
-        return NETWORKS[cell.network].build((cell.input_size_px, cell.input_size_px, n_channels), n_classes)
-    if cell.strategy == FINETUNE:
-        return build_backbone(cell.backbone, cell.input_size_px)
-    return build_untrained(cell.backbone, cell.input_size_px, cell.seed)
+        network = NETWORKS[cell.network].build((size_px, size_px, n_channels), n_classes)
+        return Classifier(network, [], is_pretrained=is_pretrained)
+    body = build_untrained(cell.backbone, size_px, cell.seed)
+    return Classifier(body, dense_layers(cell.dense, n_classes), is_pretrained=is_pretrained)
