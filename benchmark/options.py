@@ -18,10 +18,14 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    @property
-    def label(self) -> str:
-        """What differs from the usual, as the ledger writes it: `units=512,dropout=0.0`; empty if nothing does."""
-        return ",".join(f"{name}={value}" for name, value in self.model_dump(exclude_defaults=True).items())
+    def label(self, *names: str) -> str:
+        """What differs from the usual, as the ledger writes it: `units=512,dropout=0.0`; empty if nothing does.
+
+        Args:
+            names: Only these; all without any.
+        """
+        different = self.model_dump(exclude_defaults=True, include=set(names) or None)
+        return ",".join(f"{name}={value}" for name, value in different.items())
 
 
 class DenseOptions(Record):

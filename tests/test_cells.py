@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import BenchmarkError, UnknownNameError, WeightsError
-from benchmark.options import DenseOptions
+from benchmark.options import FINETUNE_STAGES, Augmentation, DenseOptions, Stage
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone
 from benchmark.sweep import cells as cells_module
@@ -155,7 +155,10 @@ CHANGES = {
     "strategy": a_cell(strategy="finetune"),
     "head": a_cell(head="ridge"),
     "network": a_cell(network="lenet5"),
-    "augment": a_cell(augment="flip"),
+    "stages": a_cell(strategy="finetune", stages=(Stage(epochs=3),)),
+    "augment": a_cell(strategy="finetune", augmentation=Augmentation(flip="both")),
+    "units of a trained head": a_cell(strategy="finetune", dense=DenseOptions(units=512)),
+    "folds": a_cell(folds=5),
     "seed": a_cell(seed=1),
     "size": a_cell(input_size_px=96),
     "resize": a_cell(resize="nearest"),
@@ -310,3 +313,93 @@ def test_a_cell_says_what_it_is():
     text = str(replace(a_cell(seed=3), dataset=DatasetRequest("digits", 300)))
 
     assert text == "NetB0 digits@300 native probe linear 64 px seed 3"
+
+
+# --- strategies ------------------------------------------------------------------------------------------------------
+
+
+def test_networks_alone_bring_no_backbones():
+    (cell,) = expand(a_sweep(Grid(networks=("lenet5",))), REGISTRY)
+
+    assert (cell.backbone.name, cell.network, cell.strategy, cell.head) == ("lenet5", "lenet5", "scratch", "")
+    assert cell.steps == ("unit",)
+    assert cell.input_size_px == 28
+
+
+def test_networks_stand_beside_backbones_that_are_named():
+    grid = Grid(networks=("lenet5", "two_*"), backbones=("Other",))
+
+    cells = expand(a_sweep(grid), REGISTRY)
+
+    assert [(cell.backbone.name, cell.strategy) for cell in cells] == [
+        ("Other", "probe"), ("lenet5", "scratch"), ("two_conv", "scratch"), ("two_conv_bn", "scratch"),
+    ]  # fmt: skip
+
+
+def test_an_unknown_network_is_refused():
+    with pytest.raises(UnknownNameError, match="Did you mean 'lenet5'"):
+        expand(a_sweep(Grid(networks=("lenet",))), REGISTRY)
+
+
+def test_a_network_takes_no_mode_of_somebody_else_s_weights():
+    with pytest.raises(BenchmarkError, match="lenet5 has learned nothing yet, so mode 'caffe'"):
+        expand(a_sweep(Grid(networks=("lenet5",), modes=("caffe",))), REGISTRY)
+
+
+@pytest.mark.parametrize("strategy", ["finetune", "scratch"])
+def test_what_trains_a_network_trains_the_dense_head(strategy: str):
+    (cell,) = expand(a_sweep(Grid(backbones=("Other",), strategies=(strategy,))), REGISTRY)
+
+    assert cell.head == "dense"
+    with pytest.raises(BenchmarkError, match=f"'{strategy}' trains the head 'dense' only, got linear"):
+        expand(a_sweep(Grid(backbones=("Other",), strategies=(strategy,), heads=("linear",))), REGISTRY)
+
+
+def test_scratch_unfreezes_everything_whatever_the_stages_say():
+    grid = Grid(backbones=("Other",), strategies=("scratch",), stages=(Stage(unfreeze=3, epochs=2),))
+
+    (cell,) = expand(a_sweep(grid), REGISTRY)
+
+    assert cell.stages == (Stage(unfreeze="all", epochs=2),)
+
+
+def test_augmentation_of_extracted_features_is_refused_with_the_reason():
+    with pytest.raises(BenchmarkError, match="no effect on strategy 'probe', which trains on features that are extrac"):
+        expand(a_sweep(Grid(backbones=("Other",), augment=Augmentation(rotation=0.1))), REGISTRY)
+
+
+def test_a_training_in_bfloat16_is_refused():
+    with pytest.raises(BenchmarkError, match="float32 only"):
+        expand(a_sweep(Grid(networks=("lenet5",), precision="bfloat16")), REGISTRY)
+
+
+def test_folds_are_runs_in_place_of_seeds():
+    cells = expand(a_sweep(Grid(backbones=("Other",), folds=3)), REGISTRY)
+
+    assert [(cell.seed, cell.columns["strategy"]) for cell in cells] == [(n, "probe(folds=3)") for n in range(3)]
+
+
+def test_folds_and_seeds_together_are_refused():
+    with pytest.raises(BenchmarkError, match="folds and seeds"):
+        expand(a_sweep(Grid(backbones=("Other",), folds=3, seeds=(1,))), REGISTRY)
+
+
+def test_usual_stages_are_not_named_and_others_are():
+    usual = a_cell(strategy="finetune", head="dense", stages=FINETUNE_STAGES)
+    other = a_cell(strategy="finetune", head="dense", stages=(Stage(epochs=4), Stage(unfreeze=20, learning_rate=1e-5)))
+
+    assert usual.columns["strategy"] == "finetune"
+    assert other.columns["strategy"] == "finetune(0,epochs=4 + 20,learning_rate=1e-05)"
+
+
+def test_augmentation_is_a_column():
+    cell = a_cell(strategy="scratch", augmentation=Augmentation(flip="horizontal", zoom=0.2))
+
+    assert cell.columns["augment"] == "flip=horizontal,zoom=0.2"
+
+
+def test_how_a_probe_trains_its_head_does_not_change_the_key_of_a_finetuning():
+    one = a_cell(strategy="finetune", head="dense", stages=FINETUNE_STAGES)
+    other = a_cell(strategy="finetune", head="dense", stages=FINETUNE_STAGES, dense=DenseOptions(epochs=3))
+
+    assert cell_key(one, FINGERPRINT) == cell_key(other, FINGERPRINT)

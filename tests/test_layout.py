@@ -35,8 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "analysis": {"errors", "storage", "recipes", "preprocessing", "metrics", "ledger"},
     "console": {"sweep", "analysis"},
     "cli": {
-        "errors", "storage", "registry", "recipes", "datasets", "preprocessing", "features", "strategies", "ledger",
-        "sweep", "analysis", "console",
+        "errors", "storage", "registry", "recipes", "datasets", "preprocessing", "backbones", "features", "strategies",
+        "ledger", "sweep", "analysis", "console",
     },
 }  # fmt: skip
 

@@ -120,7 +120,7 @@ def test_keys_that_the_reader_fills_in_itself_are_unknown_in_a_file(tmp_path, ke
 def test_a_mode_that_is_no_native_one_is_refused(tmp_path):
     text = MINE.replace("caffe", "double")
 
-    with pytest.raises(ConfigError, match=r"mode: Input should be 'caffe', 'tf', 'torch' or 'identity'"):
+    with pytest.raises(ConfigError, match=r"mode: Input should be 'caffe', 'tf', 'torch', 'identity' or 'unit'"):
         read_registry(written(tmp_path, text))
 
 

@@ -9,15 +9,15 @@ import pytest
 
 from benchmark.datasets import ArrayImages, Dataset, Partition
 from benchmark.errors import DataError, DownloadError, FeaturesError, LedgerError, UnknownNameError, WeightsError
-from benchmark.features.cache import BuildFacts, CachedFeatures
+from benchmark.features.cache import BuildFacts
 from benchmark.features.engine import Extraction
 from benchmark.ledger import DONE, FAILED, RUN_COLUMNS, SCHEMA
 from benchmark.options import DenseOptions
 from benchmark.registry import Backbone
-from benchmark.strategies.heads import FittedHead, HistoryPoint
-from benchmark.strategies.probe import ProbeResult
+from benchmark.strategies.records import HistoryPoint, Outcome
 from benchmark.sweep.cells import Cell, DatasetRequest
 from benchmark.sweep.rows import (
+    Costs,
     class_rows,
     error_type,
     failure_columns,
@@ -54,15 +54,21 @@ EXTRACTION = Extraction(
 BUILD = BuildFacts(build_s=2.0, params_backbone=1_500_000, flops_g=0.25, weights_sha256="w" * 64)
 
 
-def a_head(**facts: Any) -> FittedHead:
-    usual: dict[str, Any] = {"scores": lambda features: features, "are_probabilities": True, "n_params": 500_000}
-    return FittedHead(**{**usual, **facts})
+def an_outcome(**facts: Any) -> Outcome:
+    usual: dict[str, Any] = {
+        "scores": SCORES, "are_probabilities": True, "train_accuracy": 0.875, "val_accuracy": 0.5,
+        "params_total": 2_000_000, "params_trainable": 500_000, "epochs": None, "history": (), "train_s": 0.5,
+        "eval_s": 0.25,
+    }  # fmt: skip
+    return Outcome(**{**usual, **facts})
 
 
-def results_of(head: FittedHead, *, train_accuracy: float | None = 0.875, was_cached: bool = False) -> dict[str, Any]:
-    cached = CachedFeatures(np.zeros((10, 7), np.float32), EXTRACTION, BUILD, was_cached)
-    result = ProbeResult(head, SCORES, train_accuracy, val_accuracy=0.5, train_s=0.5, eval_s=0.25)
-    return result_columns(DATASET, SPLIT, cached, result, load_s=1.0)
+def some_costs(*extractions: Extraction, were_cached: bool | None = False) -> Costs:
+    return Costs(BUILD, 1.0, extractions or (EXTRACTION,), feature_dim=7, were_cached=were_cached)
+
+
+def results_of(outcome: Outcome, *, were_cached: bool = False) -> dict[str, Any]:
+    return result_columns(DATASET, SPLIT, some_costs(were_cached=were_cached), outcome)
 
 
 def test_a_new_row_names_its_cell_and_where_it_runs():
@@ -117,7 +123,7 @@ def test_a_failure_without_a_message_gets_the_name_of_its_type():
 
 
 def test_a_finished_run_fills_the_columns_of_a_probe():
-    row = results_of(a_head(epochs=3))
+    row = results_of(an_outcome(epochs=3))
 
     expected = {
         "status": DONE, "n_train": 4, "n_val": 2, "n_test": 4, "n_classes": 3, "accuracy": 0.75, "val_accuracy": 0.5,
@@ -130,24 +136,24 @@ def test_a_finished_run_fills_the_columns_of_a_probe():
 
 
 def test_every_column_filled_is_a_column_of_the_ledger():
-    columns = {**new_row(CELL, "key", "", STARTED), **results_of(a_head()), **failure_columns(ValueError("x"))}
+    columns = {**new_row(CELL, "key", "", STARTED), **results_of(an_outcome()), **failure_columns(ValueError("x"))}
 
     assert set(columns) <= set(RUN_COLUMNS)
     assert set(RUN_COLUMNS) - set(columns) == {"elapsed_s", "peak_rss_mib"}
 
 
-@pytest.mark.parametrize("was_cached", [False, True])
-def test_wall_time_counts_a_pass_that_the_cache_saved(was_cached: bool):
-    row = results_of(a_head(), was_cached=was_cached)
+@pytest.mark.parametrize("were_cached", [False, True])
+def test_wall_time_counts_a_pass_that_the_cache_saved(were_cached: bool):
+    row = results_of(an_outcome(), were_cached=were_cached)
 
-    assert row["features_cached"] is was_cached
+    assert row["features_cached"] is were_cached
     assert [row[column] for column in ("load_s", "build_s", "extract_s", "train_s", "eval_s")] == [1, 2, 4, 0.5, 0.25]
     assert row["wall_s"] == 7.75
 
 
 def test_efficiency_above_chance_leaves_out_what_guessing_gives():
     # The commonest class of training is "dog"; two of the four test images are dogs.
-    row = results_of(a_head())
+    row = results_of(an_outcome())
 
     assert row["chance"] == 0.5
     assert row["efficiency_above_chance"] == (0.75 - 0.5) / 2.0
@@ -164,7 +170,7 @@ def test_chance_looks_at_the_training_labels_only():
 
 
 def test_a_head_that_remembers_its_images_has_no_training_accuracy_and_no_gap():
-    row = results_of(a_head(n_params=0, are_probabilities=False), train_accuracy=None)
+    row = results_of(an_outcome(params_trainable=0, are_probabilities=False, train_accuracy=None))
 
     assert row["train_accuracy"] is None
     assert row["overfit_gap"] is None
@@ -172,16 +178,29 @@ def test_a_head_that_remembers_its_images_has_no_training_accuracy_and_no_gap():
 
 
 def test_the_history_of_a_run_is_its_extraction_and_its_curves():
-    cached = CachedFeatures(np.zeros((10, 7), np.float32), EXTRACTION, BUILD, was_cached=False)
-    head = a_head(history=(HistoryPoint("head", 1, "val", "loss", 0.5),))
+    outcome = an_outcome(history=(HistoryPoint("head", 1, "val", "loss", 0.5),))
 
-    rows = history_rows("a", head, cached)
+    rows = history_rows("a", outcome, some_costs())
 
     assert rows == [
         {"run_id": "a", "stage": "extract", "epoch": 0, "split": "", "metric": "batch_size", "value": 8.0},
         {"run_id": "a", "stage": "extract", "epoch": 0, "split": "", "metric": "first_batch_s", "value": 1.5},
         {"run_id": "a", "stage": "head", "epoch": 1, "split": "val", "metric": "loss", "value": 0.5},
     ]
+
+
+def test_a_training_of_two_passes_counts_both():
+    row = result_columns(DATASET, SPLIT, some_costs(EXTRACTION, EXTRACTION), an_outcome())
+
+    assert row["extract_s"] == 8.0
+
+
+def test_a_training_without_a_pass_has_no_rate_and_says_nothing_of_a_cache():
+    costs = Costs(BUILD, 1.0, (), feature_dim=None, were_cached=None)
+
+    row = result_columns(DATASET, SPLIT, costs, an_outcome())
+
+    assert (row["extract_s"], row["images_per_s"], row["features_cached"], row["feature_dim"]) == (0, None, None, None)
 
 
 def test_the_rows_a_class_count_hits_and_misses():

@@ -99,7 +99,7 @@ class _Models:
         self._classifier = classifier
         self._pixels = pixels
         self._stages = stages
-        self._activations = activations if not pixels.augmentation.label else None
+        self._activations = activations if not pixels.augmentation.label() else None
 
     def of_stage(self, index: int) -> StageModel:
         """The model of a stage, its trainable layers chosen."""

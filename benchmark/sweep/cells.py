@@ -27,6 +27,8 @@ STRATEGIES = {
     FINETUNE: "the head first, then the backbone's last layers at a lower rate, in stages",
     SCRATCH: "random weights, everything is trained",
 }
+# Of the head `dense`: what it is, not how a probe trains it.
+SHAPE_OPTIONS = ("units", "dropout")
 USUAL_STAGES = {FINETUNE: FINETUNE_STAGES, SCRATCH: SCRATCH_STAGES}
 
 
@@ -86,7 +88,10 @@ class Cell:
     @property
     def head_label(self) -> str:
         """The head as the ledger writes it: `dense(units=512)` where an option is not the usual one."""
-        return _labelled(self.head, self.dense.label if self.head == "dense" else "")
+        if self.head != "dense":
+            return self.head
+        # How a probe trains it does not matter to a strategy with stages of its own.
+        return _labelled(self.head, self.dense.label() if self.strategy == PROBE else self.dense.label(*SHAPE_OPTIONS))
 
     @property
     def strategy_label(self) -> str:
@@ -108,7 +113,7 @@ class Cell:
             "input_size_px": self.input_size_px,
             "resize": self.resize,
             "crop": self.crop,
-            "augment": self.augmentation.label,
+            "augment": self.augmentation.label(),
             "precision": self.precision,
             "seed": self.seed,
         }

@@ -74,9 +74,9 @@ def _heads(grid: Grid, strategy: str, network: str) -> Sequence[str]:
         BenchmarkError: The strategy cannot do what the grid asks.
     """
     if strategy == PROBE:
-        if grid.augment.label:
+        if grid.augment.label():
             raise BenchmarkError(
-                f"augment ({grid.augment.label}) has no effect on strategy {PROBE!r}, which trains on features that "
+                f"augment ({grid.augment.label()}) has no effect on strategy {PROBE!r}, which trains on features that "
                 f"are extracted once: choose {FINETUNE!r} or {SCRATCH!r}, or leave augment out."
             )
         return select_names("head", grid.heads, HEADS)
