@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.analysis.tables import TEXT_HEADINGS, leaderboard_cells
+from benchmark.analysis.tables import TEXT_HEADINGS, comparison_cells, leaderboard_cells
 from benchmark.sweep.events import Progress as StageProgress
 from benchmark.sweep.runner import RunEnded, RunStarted, SweepEvent
 
@@ -52,6 +52,13 @@ def show_leaderboard(board: pd.DataFrame) -> None:
         for row in cells.itertuples(index=False):
             table.add_row(*(Text(value) for value in row), style="bold" if row[0] == "1" else None)
         stdout.print(table)
+
+
+def show_comparison(comparison: pd.DataFrame) -> None:
+    """Published figures beside the measured ones; nothing where there are none."""
+    if len(comparison):
+        cells = comparison_cells(comparison)
+        show_table(list(cells.columns), cells.itertuples(index=False), title="Published and measured")
 
 
 def duration_text(seconds: float) -> str:

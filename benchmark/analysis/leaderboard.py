@@ -77,7 +77,8 @@ def make_leaderboard(runs: pd.DataFrame, *, by: str = "accuracy", published: Seq
     Returns:
         A row a setting: `rank`, the setting's columns, `n_seeds`, `accuracy`, `accuracy_std` (sample deviation
         over seeds, empty for one), `accuracy_low` and `accuracy_high` (95 % Wilson interval of the mean accuracy
-        at the size of the test set, which all seeds share), the means of the costs, and `published` (accuracy).
+        at the size of the test set, which all seeds share), the means of the costs, `published`
+        (accuracy), and `difference` (measured less published).
 
     Raises:
         UnknownNameError: There is no such column to rank by.
@@ -98,6 +99,7 @@ def make_leaderboard(runs: pd.DataFrame, *, by: str = "accuracy", published: Seq
     table.insert(4, "accuracy_high", [high for _, high in intervals])
     table = table.reset_index()
     table["published"] = [_published_accuracy(setting, published) for setting in table.to_dict("records")]
+    table["difference"] = table["accuracy"] - table["published"].astype(float)
     return _ranked(table, by)
 
 
@@ -110,12 +112,12 @@ def _ranked(table: pd.DataFrame, by: str) -> pd.DataFrame:
 
 def _published_accuracy(setting: Mapping[Any, Any], published: Sequence[Published]) -> float | None:
     for figure in published:
-        if figure.metric == "accuracy" and _is_of(figure, setting):
+        if figure.metric == "accuracy" and is_about(figure, setting):
             return figure.value
     return None
 
 
-def _is_of(figure: Published, setting: Mapping[Any, Any]) -> bool:
+def is_about(figure: Published, setting: Mapping[Any, Any]) -> bool:
     """Whether a published figure is about this setting."""
     found = {
         "dataset": _without_options(setting["dataset"], "["),
@@ -154,6 +156,6 @@ def compare_published(board: pd.DataFrame, published: Sequence[Published]) -> pd
         }
         for figure in published
         for setting in board.to_dict("records")
-        if figure.metric in setting and _is_of(figure, setting)
+        if figure.metric in setting and is_about(figure, setting)
     ]
     return pd.DataFrame(rows, columns=[*columns, "metric", "published", "measured", "difference", "note"])

@@ -42,11 +42,12 @@ def show_board(paths: list[Path], *, by: str, format_name: str) -> None:
     if format_name not in ("table", *FORMATS):
         raise UnknownNameError("format", format_name, ("table", *FORMATS))
     runs = load_runs(paths)
-    board = _make_board(runs, paths, by)
+    board, comparison = _make_board(runs, paths, by)
     if format_name == "table":
         console.show_leaderboard(board)
+        console.show_comparison(comparison)
     else:
-        typer.echo(FORMATS[format_name](board), nl=False)
+        typer.echo(FORMATS[format_name](board, comparison), nl=False)
     _mention_failures(runs)
 
 
@@ -59,14 +60,17 @@ def _save_board(paths: list[Path], out: Path, *, by: str, format_name: str) -> N
         raise UnknownNameError("format for a file", format_name, FORMATS)
     runs = load_runs(paths)
     with write_whole(out) as file:
-        file.write(FORMATS[format_name](_make_board(runs, paths, by)).encode())
+        file.write(FORMATS[format_name](*_make_board(runs, paths, by)).encode())
     _mention_failures(runs)
 
 
-def _make_board(runs: "pd.DataFrame", paths: list[Path], by: str) -> "pd.DataFrame":
-    from benchmark.analysis.leaderboard import load_published, make_leaderboard
+def _make_board(runs: "pd.DataFrame", paths: list[Path], by: str) -> "tuple[pd.DataFrame, pd.DataFrame]":
+    """The leaderboard, and the published figures beside it."""
+    from benchmark.analysis.leaderboard import compare_published, load_published, make_leaderboard
 
-    return make_leaderboard(runs, by=by, published=load_published(paths))
+    published = load_published(paths)
+    board = make_leaderboard(runs, by=by, published=published)
+    return board, compare_published(board, published)
 
 
 def _mention_failures(runs: "pd.DataFrame") -> None:

@@ -1,0 +1,194 @@
+"""The five published experiments: their parameter counts, and a short run of each on stand-in data."""
+
+import gzip
+import json
+import os
+import pickle
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.analysis.leaderboard import is_about
+from benchmark.cli import main
+from benchmark.ledger import DONE, Ledger
+from benchmark.recipes import Published, Sweep, find_recipe, read_recipe
+from benchmark.registry import load_registry
+from benchmark.sweep.cells import Cell
+from benchmark.sweep.counting import count_params
+from benchmark.sweep.grid import expand
+
+EXPERIMENTS = ("cifar10", "fashion_mnist_mobilenetv2", "fashion_mnist_networks", "stanford_dogs", "animals5")
+N_FIGURES = {
+    "cifar10": 32, "fashion_mnist_mobilenetv2": 3, "fashion_mnist_networks": 7, "stanford_dogs": 5, "animals5": 4,
+}  # fmt: skip
+N_EXACT = {"cifar10": 13, "stanford_dogs": 2}
+
+# Stands in for every pretrained backbone: deep enough for the last twenty layers to be some of them.
+BUILDER = """
+def deep(input_shape):
+    import keras
+
+    inputs = x = keras.Input(input_shape)
+    x = keras.layers.Conv2D(4, 3, strides=4)(x)
+    for _ in range(11):
+        x = keras.layers.Conv2D(4, 1)(x)
+        x = keras.layers.BatchNormalization()(x)
+    return keras.Model(inputs, x)
+"""
+TABLE = """
+[{name}]
+builder = "deep_backbone:deep"
+mode = "{mode}"
+input_size_px = 32
+feature_dim = 4
+weights = "random"
+"""
+
+
+def sweep_of(experiment: str) -> Sweep:
+    return read_recipe(find_recipe(experiment))
+
+
+def cells_of(experiment: str) -> list[Cell]:
+    return expand(sweep_of(experiment), load_registry())
+
+
+def cells_about(figure: Published, experiment: str) -> list[Cell]:
+    return [cell for cell in cells_of(experiment) if is_about(figure, cell.columns)]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_published_figure_is_about_a_cell_of_its_recipe(experiment: str):
+    figures = sweep_of(experiment).published
+
+    assert len(figures) == N_FIGURES[experiment]
+    for figure in figures:
+        assert cells_about(figure, experiment), figure
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", N_EXACT)
+def test_every_exact_count_comes_out_without_weights_and_data(experiment: str):
+    counts = count_params(cells_of(experiment))
+    exact = [figure for figure in sweep_of(experiment).published if figure.is_exact]
+
+    assert len(exact) == N_EXACT[experiment]
+    for figure in exact:
+        found = {count[figure.metric] for count in counts if is_about(figure, {"mode": figure.mode, **count})}
+        assert found == {figure.value}, figure
+
+
+# --- stand-in data ---------------------------------------------------------------------------------------------------
+
+
+def write_cifar10(rng: np.random.Generator) -> None:
+    """Python pickles, where Keras unpacks them."""
+    folder = Path(os.environ["KERAS_HOME"]) / "datasets" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    for name in (*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"):
+        data = rng.integers(0, 256, (100, 3072), dtype=np.uint8)
+        batch = {b"batch_label": name.encode(), b"labels": list(range(10)) * 10, b"data": data}
+        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
+
+
+def write_fashion_mnist(rng: np.random.Generator) -> None:
+    """Gzipped IDX files, where Keras puts them."""
+    folder = Path(os.environ["KERAS_HOME"]) / "datasets" / "fashion-mnist"
+    folder.mkdir(parents=True)
+    for prefix, n in (("train", 300), ("t10k", 100)):
+        pixels = rng.integers(0, 256, (n, 28, 28), dtype=np.uint8)
+        labels = np.arange(n, dtype=np.uint8) % 10
+        images = struct.pack(">IIII", 2051, n, 28, 28) + pixels.tobytes()
+        (folder / f"{prefix}-images-idx3-ubyte.gz").write_bytes(gzip.compress(images))
+        (folder / f"{prefix}-labels-idx1-ubyte.gz").write_bytes(
+            gzip.compress(struct.pack(">II", 2049, n) + labels.tobytes())
+        )
+
+
+def write_animals10(rng: np.random.Generator) -> None:
+    """Photographs of any sizes, a folder a class, more classes than are asked for."""
+    for class_name in ("cat", "ragno", "butterfly", "elephant", "chicken", "cane"):
+        folder = Path("animals10") / class_name
+        folder.mkdir(parents=True)
+        for number in range(20):
+            pixels = rng.integers(0, 256, (30 + number, 50 - number, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / f"{number}.jpeg")
+
+
+def write_stanford_dogs(rng: np.random.Generator) -> None:
+    """Records of TensorFlow Datasets, in the folder and with the features of the real dataset."""
+    import tensorflow_datasets as tfds
+
+    features = tfds.builder("stanford_dogs").info.features
+
+    def examples(split: str, a_class: int):
+        for number in range(120 * a_class):
+            yield (
+                number,
+                {
+                    "image": rng.integers(0, 256, (20, 30, 3), dtype=np.uint8),
+                    "image/filename": f"{split}{number}.jpg",
+                    "label": number % 120,
+                    "objects": [],
+                },
+            )
+
+    class Builder(tfds.core.GeneratorBasedBuilder):
+        name = "stanford_dogs"
+        VERSION = tfds.core.Version("0.2.0")
+
+        def _info(self):
+            return self.dataset_info_from_configs(features=features)
+
+        def _split_generators(self, _):
+            return {"train": examples("train", 4), "test": examples("test", 1)}
+
+        def _generate_examples(self):
+            raise NotImplementedError
+
+    Builder(data_dir=os.environ["TFDS_DATA_DIR"], file_format="array_record").download_and_prepare()
+
+
+WRITERS: dict[str, Callable[[np.random.Generator], None]] = {
+    "cifar10": write_cifar10,
+    "fashion_mnist_mobilenetv2": write_fashion_mnist,
+    "fashion_mnist_networks": write_fashion_mnist,
+    "stanford_dogs": write_stanford_dogs,
+    "animals5": write_animals10,
+}
+LIMITS = {"cifar10": 300, "fashion_mnist_mobilenetv2": 200, "fashion_mnist_networks": 200, "stanford_dogs": 480,
+          "animals5": 80}  # fmt: skip
+SIZES = {"fashion_mnist_networks": 28}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_recipe_runs_on_stand_in_data_in_the_true_format(
+    experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "deep_backbone.py").write_text(BUILDER)
+    names = {cell.backbone.name: cell.backbone.mode for cell in cells_of(experiment) if not cell.network}
+    tables = [TABLE.format(name=name, mode=mode) for name, mode in names.items()]
+    (tmp_path / "standin.toml").write_text("\n".join(tables))
+    WRITERS[experiment](rng)
+    size = SIZES.get(experiment, 32)
+    command = ["run", experiment, "--limit", str(LIMITS[experiment]), "--input-size", str(size), "--registry",
+               "standin.toml", "--json"]  # fmt: skip
+
+    monkeypatch.setattr(sys, "argv", ["benchmark", *command])
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 0
+    runs = Ledger(tmp_path / "results" / experiment).read_runs()
+    assert len(runs) == len(cells_of(experiment))
+    assert set(runs["status"]) == {DONE}
+    assert json.loads(capsys.readouterr().out)
