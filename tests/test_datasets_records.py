@@ -252,3 +252,38 @@ def test_two_lists_of_class_names_share_a_fingerprint_only_if_equal(names, other
     same = fingerprint_of(b"", labels, tuple(names), test) == fingerprint_of(b"", labels, tuple(others), test)
 
     assert same == (names == others)
+
+
+# --- folds -----------------------------------------------------------------------------------------------------------
+
+
+def a_dataset_of(labels: np.ndarray, n_test: int) -> Dataset:
+    pixels = np.zeros((len(labels), 2, 2, 1), np.uint8)
+    names = tuple("abc"[: labels.max() + 1])
+    return Dataset("toy", ArrayImages(pixels), labels, names, np.arange(len(labels) - n_test, len(labels)), "f")
+
+
+@given(n=st.integers(20, 80), folds=st.integers(2, 5))
+def test_every_image_outside_test_is_in_the_validation_split_of_one_fold(n: int, folds: int):
+    dataset = a_dataset_of(np.arange(n) % 2, n_test=6)
+
+    parts = [partition(dataset, seed=number, val_fraction=0.5, folds=folds) for number in range(folds)]
+
+    assert sorted(np.concatenate([part.val for part in parts])) == list(range(n - 6))
+    for part in parts:
+        assert sorted([*part.train, *part.val, *part.test]) == list(range(n))
+
+
+def test_folds_are_stratified():
+    dataset = a_dataset_of(np.repeat([0, 1], [40, 20]), n_test=0)
+
+    for number in range(4):
+        val = partition(dataset, seed=number, val_fraction=0.1, folds=4).val
+        assert np.bincount(dataset.labels[val]).tolist() == [10, 5]
+
+
+def test_more_folds_than_the_smallest_class_has_images_are_refused():
+    dataset = a_dataset_of(np.array([0] * 10 + [1] * 3), n_test=0)
+
+    with pytest.raises(DataError, match="folds = 4: class 'b' of toy has only 3 images"):
+        partition(dataset, seed=0, val_fraction=0.1, folds=4)

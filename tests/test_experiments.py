@@ -173,7 +173,7 @@ def test_every_recipe_runs_on_stand_in_data_in_the_true_format(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     (tmp_path / "deep_backbone.py").write_text(BUILDER)
     names = {cell.backbone.name: cell.backbone.mode for cell in cells_of(experiment) if not cell.network}
     tables = [TABLE.format(name=name, mode=mode) for name, mode in names.items()]

@@ -465,7 +465,7 @@ def test_two_runs_in_clean_caches_agree_to_the_bit(done: Done, tmp_path: Path):
 @pytest.mark.slow
 def test_the_parent_process_never_imports_tensorflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     write_builders(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     program = tmp_path / "program.py"
     program.write_text(
         "import sys\nfrom benchmark.cli import main\nif __name__ == '__main__':\n    try:\n        main()\n"

@@ -15,6 +15,8 @@ import pytest
 
 from benchmark.cli import main
 from benchmark.ledger import DONE, RUNS, Ledger
+from benchmark.storage import cache_root
+from benchmark.strategies.checkpoint import load_standing
 
 README = Path(__file__).parents[1] / "README.md"
 START_TIMEOUT_S = 120
@@ -74,7 +76,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         TABLE.format(name="Quick", builder="quick") + TABLE.format(name="Slow", builder="slow")
     )
     (tmp_path / "toy.toml").write_text(SWEEP)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     started = []
 
     def start(*arguments: str) -> subprocess.Popen[str]:
@@ -144,6 +146,46 @@ def test_of_two_runs_at_once_on_one_ledger_each_cell_is_done_once(start: Start, 
 
 
 # --- the README ------------------------------------------------------------------------------------------------------
+
+
+STAGES = """
+name = "stages"
+datasets = ["digits"]
+limit = 200
+backbones = ["Quick"]
+strategies = ["finetune"]
+stages = [
+    { unfreeze = 0, epochs = 2 },
+    { unfreeze = "all", epochs = 30, learning_rate = 1e-4, batch_size = 8 },
+]
+"""
+
+
+def test_a_training_killed_in_stage_two_goes_on_where_it_stood(start: Start, tmp_path: Path):
+    (tmp_path / "toy.toml").write_text(STAGES)
+    ledger = Ledger(tmp_path / "results" / "stages")
+
+    def is_in_stage_two() -> bool:
+        standings = [load_standing(path) for path in (cache_root() / "training").glob("*.npz")]
+        return any(one and one.facts["n_stages_done"] == 1 and one.facts.get("n_epochs_done", 0) for one in standings)
+
+    first = start()
+    wait_for(is_in_stage_two, first, START_TIMEOUT_S)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    assert not (ledger.folder / RUNS).exists()
+    second = start()
+    _, err = second.communicate(timeout=START_TIMEOUT_S)
+
+    assert second.returncode == 0, err
+    runs, history = ledger.read_runs(), ledger.read_history()
+    assert list(runs["status"]) == [DONE]
+    losses = history[(history["metric"] == "loss") & (history["split"] == "val")]
+    assert list(zip(losses["stage"], losses["epoch"], strict=True)) == [
+        *(("stage 1", epoch) for epoch in (1, 2)), *(("stage 2", epoch) for epoch in range(1, 31)),
+    ]  # fmt: skip
+    assert runs["epochs"].item() == 32
+    assert list((cache_root() / "training").glob("*.npz")) == []
 
 
 def command_lines(markdown: str) -> list[list[str]]:

@@ -21,7 +21,7 @@ SPLITS = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
-class RecordImage:
+class SplitRecords:
     """The images of one split, decoded when asked for."""
 
     source: Sequence[Mapping[str, Any]]
@@ -55,7 +55,7 @@ def load_tfds(name: str) -> Dataset:
     found = split_names(builder)
     if "train" not in found:
         raise DataError(f"{name} has no split 'train'; it has {', '.join(found) or 'none'}.")
-    images = {split: RecordImage(_records(builder, split, "image")) for split in found}
+    images = {split: SplitRecords(_records(builder, split, "image")) for split in found}
     labels = {split: _labels(_records(builder, split, "label")) for split in found}
     return _joined(name, str(builder.info.full_name), class_names, images, labels)
 
@@ -115,7 +115,7 @@ def _joined(
     name: str,
     version: str,
     class_names: tuple[str, ...],
-    images: Mapping[str, RecordImage],
+    images: Mapping[str, SplitRecords],
     labels: Mapping[str, NDArray[np.int64]],
 ) -> Dataset:
     """The splits one after the other, known by the version that TensorFlow Datasets gives each state of a dataset."""

@@ -1,0 +1,113 @@
+"""`tfds:NAME`, with the library's own mocking: random records with the features of the real dataset."""
+
+import builtins
+import sys
+
+import numpy as np
+import pytest
+
+from benchmark.datasets import RecordImages, known_shape, load_dataset, partition, tfds
+from benchmark.errors import DataError, DownloadError, UnknownNameError
+
+N_EXAMPLES = 1500
+
+
+@pytest.fixture
+def mocked(monkeypatch: pytest.MonkeyPatch):
+    """Records without files; the library then does not know which splits there are."""
+    import tensorflow_datasets
+
+    monkeypatch.setattr(tfds, "split_names", lambda _: ("train", "test"))
+    with tensorflow_datasets.testing.mock_data(num_examples=N_EXAMPLES):
+        yield
+
+
+def test_stanford_dogs_has_120_classes_and_the_test_split_of_its_authors(mocked):
+    dataset = load_dataset("tfds:stanford_dogs")
+
+    assert len(dataset) == 2 * N_EXAMPLES
+    assert len(dataset.class_names) == 120
+    assert sum(dataset.class_counts.values()) == 2 * N_EXAMPLES
+    np.testing.assert_array_equal(dataset.test, np.arange(N_EXAMPLES, 2 * N_EXAMPLES))
+    assert known_shape("tfds:stanford_dogs") == (3, len(dataset.class_names))
+
+
+def test_images_are_decoded_when_asked_for(mocked):
+    images = load_dataset("tfds:stanford_dogs").images
+
+    assert isinstance(images, RecordImages)
+    image = images.decode(7)
+    assert image.dtype == np.uint8
+    assert image.shape[-1] == 3
+
+
+def test_a_subset_keeps_its_images(mocked):
+    whole = load_dataset("tfds:stanford_dogs")
+
+    subset = load_dataset("tfds:stanford_dogs", limit=1200)
+
+    first_of_train = subset.images.places[0][1]
+    assert len(subset) == 1200
+    assert subset.labels[0] == whole.labels[first_of_train]
+    np.testing.assert_array_equal(subset.images.decode(0), whole.images.decode(first_of_train))
+    assert set(np.unique(subset.labels)) == set(range(120))
+
+
+def test_grey_records_become_rgb(mocked):
+    dataset = load_dataset("tfds:mnist")
+
+    assert dataset.images.decode(0).shape == (28, 28, 3)
+
+
+def test_the_fingerprint_is_of_name_version_and_labels(mocked):
+    one, same, other = (load_dataset(name) for name in ("tfds:mnist", "tfds:mnist", "tfds:kmnist"))
+
+    assert one.fingerprint == same.fingerprint != other.fingerprint
+
+
+def test_a_dataset_with_train_only_gets_a_test_split(mocked, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tfds, "split_names", lambda _: ("train",))
+
+    dataset = load_dataset("tfds:mnist")
+
+    assert len(dataset.test) == pytest.approx(tfds.TEST_FRACTION * N_EXAMPLES, abs=1)
+
+
+def test_a_validation_split_is_used_where_there_is_a_test_split_too(mocked, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tfds, "split_names", lambda _: ("train", "validation", "test"))
+
+    split = partition(load_dataset("tfds:mnist"), seed=0, val_fraction=0.1)
+
+    np.testing.assert_array_equal(split.val, np.arange(N_EXAMPLES, 2 * N_EXAMPLES))
+
+
+def test_a_dataset_without_labels_is_refused(mocked):
+    with pytest.raises(DataError, match="tfds:coco is not for classification"):
+        load_dataset("tfds:coco")
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_one():
+    with pytest.raises(UnknownNameError, match="Did you mean 'stanford_dogs'"):
+        load_dataset("tfds:stanfrd_dogs")
+
+
+def test_without_the_library_the_extra_is_named(monkeypatch: pytest.MonkeyPatch):
+    real_import = builtins.__import__
+
+    def refuse(name, *arguments, **options):
+        if name == "tensorflow_datasets":
+            raise ImportError(name)
+        return real_import(name, *arguments, **options)
+
+    monkeypatch.delitem(sys.modules, "tensorflow_datasets", raising=False)
+    monkeypatch.setattr(builtins, "__import__", refuse)
+
+    with pytest.raises(DataError, match=r"pip install 'backbone-benchmark\[tfds\]'"):
+        load_dataset("tfds:stanford_dogs")
+
+
+def test_a_host_that_does_not_answer_ends_the_download_at_once(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(tfds, "STORE", "host.invalid")
+
+    with pytest.raises(DownloadError, match=r"tfds:stanford_dogs is not on this machine .* host\.invalid does not"):
+        tfds.prepare_tfds("tfds:stanford_dogs")
