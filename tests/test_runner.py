@@ -1,5 +1,6 @@
 """Cells become rows: in child processes, with shared work, and whatever goes wrong in one of them."""
 
+import os
 import shutil
 import subprocess
 import sys

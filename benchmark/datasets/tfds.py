@@ -55,8 +55,8 @@ def load_tfds(name: str) -> Dataset:
     found = split_names(builder)
     if "train" not in found:
         raise DataError(f"{name} has no split 'train'; it has {', '.join(found) or 'none'}.")
-    images = {split: SplitRecords(_records(builder, split, "image")) for split in found}
-    labels = {split: _labels(_records(builder, split, "label")) for split in found}
+    images = {split: SplitRecords(_records(builder, split, with_images=True)) for split in found}
+    labels = {split: _labels(_records(builder, split, with_images=False)) for split in found}
     return _joined(name, str(builder.info.full_name), class_names, images, labels)
 
 
@@ -98,11 +98,11 @@ def _class_names(name: str, builder: Any) -> tuple[str, ...]:
     return tuple(features["label"].names)
 
 
-def _records(builder: Any, split: str, key: str) -> Sequence[Mapping[str, Any]]:
-    """The records of a split, of which only one feature is decoded."""
+def _records(builder: Any, split: str, *, with_images: bool) -> Sequence[Mapping[str, Any]]:
+    """The records of a split; without images they are read many times faster."""
     import tensorflow_datasets
 
-    decoders = tensorflow_datasets.decode.PartialDecoding({key: True})
+    decoders = None if with_images else {"image": tensorflow_datasets.decode.SkipDecoding()}
     records: Sequence[Mapping[str, Any]] = builder.as_data_source(split=split, decoders=decoders)
     return records
 
