@@ -446,6 +446,17 @@ def test_dense_stops_early_and_keeps_the_best_epoch(rng):
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"dropout": 0.0}, {"units": 0}, {"units": (8, 4)}], ids=str)
+def test_dense_comes_in_other_shapes(dense_data, options):
+    chosen = QUICK.model_copy(update=options)
+
+    fitted = fit("dense", dense_data, options=chosen)
+
+    assert_probabilities(fitted, dense_data.val)
+    assert fitted.n_params == count_head_params("dense", 6, 3, chosen)
+
+
 def test_dense_depends_on_the_seed(dense, dense_data):
     other = fit("dense", dense_data, seed=1)
 

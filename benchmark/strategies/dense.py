@@ -95,7 +95,8 @@ class _Trainer:
         keras.utils.set_random_seed(seed)
         for layer in self.model.layers:
             if isinstance(layer, keras.layers.Dropout):
-                layer.seed_generator.state.assign(keras.random.SeedGenerator(seed).state)
+                if layer.rate:  # one that drops nothing draws nothing
+                    layer.seed_generator.state.assign(keras.random.SeedGenerator(seed).state)
             else:
                 layer.kernel.assign(layer.kernel_initializer.clone()(layer.kernel.shape))
                 layer.bias.assign(np.zeros(layer.bias.shape, np.float32))
