@@ -242,7 +242,7 @@ def test_the_progress_counts_every_image(n, frozen, rng):
 
 # Out of memory, damaged weights and timing: a batch function in the place of a network.
 
-FAKE = SimpleNamespace(feature_dim=2)
+FAKE = SimpleNamespace(feature_dim=2, output_shape=(2,))
 
 
 def fake_features(n: int) -> np.ndarray:

@@ -97,7 +97,7 @@ def interrupt_before(stage: int, epoch: int):
 def test_a_toy_is_learned(images, task, tmp_path):
     stages = (Stage(unfreeze="all", epochs=40, batch_size=8, learning_rate=0.01),)
 
-    outcome = train(make_classifier(), images, task, stages, tmp_path / "c.npz")
+    outcome = train(make_classifier(is_pretrained=False), images, task, stages, tmp_path / "c.npz")
 
     assert outcome.scores.shape == (15, 3)
     np.testing.assert_allclose(outcome.scores.sum(axis=1), 1.0, rtol=1e-5)

@@ -68,6 +68,11 @@ backbones = ["Slow"]
 Start = Callable[..., subprocess.Popen[str]]
 
 
+def hear_ctrl_c() -> None:
+    """Tests that a shell runs in the background inherit its deafness to Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     """Start the program on a sweep of a quick and a slow network; whatever still runs at the end is killed."""
@@ -83,6 +88,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         process = subprocess.Popen(
             [sys.executable, "-m", "benchmark", "run", "toy.toml", "--registry", "lazy.toml", *arguments],
             cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            preexec_fn=hear_ctrl_c if os.name == "posix" else None,
         )  # fmt: skip
         started.append(process)
         return process
