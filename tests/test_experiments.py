@@ -185,6 +185,7 @@ def test_every_recipe_runs_on_stand_in_data_in_the_true_format(
     tables = [TABLE.format(name=name, mode=mode) for name, mode in names.items()]
     (tmp_path / "standin.toml").write_text("\n".join(tables))
     WRITERS[experiment](rng)
+    capsys.readouterr()  # what was said while writing
     size = SIZES.get(experiment, 32)
     command = ["run", experiment, "--limit", str(LIMITS[experiment]), "--input-size", str(size), "--registry",
                "standin.toml", "--json", *FEWER.get(experiment, ())]  # fmt: skip

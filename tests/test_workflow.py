@@ -88,7 +88,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
         process = subprocess.Popen(
             [sys.executable, "-m", "benchmark", "run", "toy.toml", "--registry", "lazy.toml", *arguments],
             cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-            preexec_fn=hear_ctrl_c if os.name == "posix" else None,
+            preexec_fn=hear_ctrl_c if os.name == "posix" else None,  # noqa: PLW1509  # no threads here
         )  # fmt: skip
         started.append(process)
         return process
