@@ -65,7 +65,7 @@ def finetune(limit: int, size_px: int, n_epochs: int, *, is_cached: bool) -> Tra
     from benchmark.strategies.classifier import Classifier, Cut
     from benchmark.strategies.dense import dense_layers
     from benchmark.strategies.finetune import Pixels, run_training
-    from benchmark.strategies.training import Task
+    from benchmark.strategies.stage import Task
 
     dataset = load_dataset(DATASET, limit=limit)
     split = partition(dataset, seed=SEED, val_fraction=Grid().val_fraction)
@@ -111,7 +111,7 @@ def train_network(limit: int, n_epochs: int) -> Training:
     from benchmark.options import NO_AUGMENTATION
     from benchmark.strategies.classifier import Classifier
     from benchmark.strategies.finetune import Pixels, run_training
-    from benchmark.strategies.training import Task
+    from benchmark.strategies.stage import Task
 
     dataset = load_dataset(DATASET, limit=limit)
     split = partition(dataset, seed=SEED, val_fraction=Grid().val_fraction)

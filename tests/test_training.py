@@ -10,10 +10,11 @@ from benchmark.datasets import ArrayImages, Partition
 from benchmark.errors import UnknownNameError
 from benchmark.features.graph import FrozenBackbone
 from benchmark.options import Augmentation, DenseOptions, Stage
+from benchmark.strategies.checkpoint import values_of
 from benchmark.strategies.classifier import Classifier, Cut
 from benchmark.strategies.dense import dense_layers
 from benchmark.strategies.finetune import Pixels, run_training
-from benchmark.strategies.training import DivergedError, Task, values_of
+from benchmark.strategies.stage import DivergedError, Task
 
 SIZE_PX = 8
 N = 90

@@ -51,3 +51,16 @@ def load_standing(path: Path) -> Standing | None:
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
     return Standing(facts, arrays)
+
+
+def values_of(variables: Sequence[Any]) -> list[np.ndarray]:
+    """Copies of the variables' values."""
+    import keras
+
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def assign_all(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+    """Set variables to values in the same order."""
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

@@ -17,7 +17,8 @@ from benchmark.strategies.augmentation import augmentation_layers
 from benchmark.strategies.classifier import Classifier, Cut
 from benchmark.strategies.feeding import array_source, fixed_batches, image_source
 from benchmark.strategies.records import Outcome
-from benchmark.strategies.training import EpochProgress, StageModel, Task, train_in_stages
+from benchmark.strategies.stage import EpochProgress, StageModel, Task
+from benchmark.strategies.training import train_in_stages
 
 Activations = Callable[[Cut], NDArray[np.float32]]
 

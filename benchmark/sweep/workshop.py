@@ -88,10 +88,11 @@ class Workshop:
     def _train(self, cell: Cell, key: str) -> DoneCell:
         from benchmark.strategies.classifier import Cut
         from benchmark.strategies.finetune import Pixels, run_training
-        from benchmark.strategies.training import DivergedError, Task
+        from benchmark.strategies.stage import DivergedError, Task
         from benchmark.sweep.learners import make_learner
 
         dataset, load_s = self._dataset()
+        _let_gpu_memory_grow()
         self._report(Progress("building the network", 0, 1))
         learner = make_learner(cell, dataset)
         passes: dict[str, CachedFeatures] = {}
