@@ -64,6 +64,18 @@ def _head_names() -> Iterable[str]:
     return HEADS
 
 
+def _network_names() -> Iterable[str]:
+    from benchmark.backbones.networks import NETWORKS
+
+    return NETWORKS
+
+
+def _strategy_names() -> Iterable[str]:
+    from benchmark.sweep.cells import STRATEGIES
+
+    return STRATEGIES
+
+
 def _dataset_names() -> Iterable[str]:
     from benchmark.datasets import list_datasets
 
@@ -102,8 +114,16 @@ ModesOption = Annotated[
 HeadsOption = Annotated[
     str | None, typer.Option(help="Heads or patterns, comma separated.", autocompletion=_complete(_head_names))
 ]
-StrategiesOption = Annotated[str | None, typer.Option(help="probe, finetune or scratch, comma separated.")]
-NetworksOption = Annotated[str | None, typer.Option(help="Small networks to train from scratch, comma separated.")]
+StrategiesOption = Annotated[
+    str | None,
+    typer.Option(help="probe, finetune or scratch, comma separated.", autocompletion=_complete(_strategy_names)),
+]
+NetworksOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Small networks to train from scratch, comma separated.", autocompletion=_complete(_network_names)
+    ),
+]
 FoldsOption = Annotated[int | None, typer.Option(help="Cross-validate in so many stratified folds instead of seeds.")]
 SeedsOption = Annotated[str | None, typer.Option(help="Whole numbers, comma separated.")]
 InputSizeOption = Annotated[
