@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.analysis.leaderboard import is_about
+from benchmark.analysis.published import is_about
 from benchmark.cli import main
 from benchmark.ledger import DONE, Ledger
 from benchmark.recipes import Published, Sweep, find_recipe, read_recipe

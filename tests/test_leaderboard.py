@@ -14,12 +14,10 @@ from hypothesis import strategies as st
 from benchmark.analysis.leaderboard import (
     HIGHER_IS_BETTER,
     LOWER_IS_BETTER,
-    count_failed,
-    find_ledgers,
-    load_published,
-    load_runs,
     make_leaderboard,
 )
+from benchmark.analysis.loading import count_failed, find_ledgers, load_runs
+from benchmark.analysis.published import load_published
 from benchmark.analysis.tables import to_csv, to_json, to_markdown
 from benchmark.errors import LedgerError, UnknownNameError
 from benchmark.ledger import DONE, FAILED, RECIPE_COPY, SCHEMA, Ledger

@@ -36,7 +36,7 @@ def show_board(paths: list[Path], *, by: str, format_name: str) -> None:
         format_name: table, md, csv or json.
     """
     from benchmark import console
-    from benchmark.analysis.leaderboard import load_runs
+    from benchmark.analysis.loading import load_runs
     from benchmark.analysis.tables import FORMATS
 
     if format_name not in ("table", *FORMATS):
@@ -52,7 +52,7 @@ def show_board(paths: list[Path], *, by: str, format_name: str) -> None:
 
 
 def _save_board(paths: list[Path], out: Path, *, by: str, format_name: str) -> None:
-    from benchmark.analysis.leaderboard import load_runs
+    from benchmark.analysis.loading import load_runs
     from benchmark.analysis.tables import FORMATS
     from benchmark.storage import write_whole
 
@@ -66,7 +66,8 @@ def _save_board(paths: list[Path], out: Path, *, by: str, format_name: str) -> N
 
 def _make_board(runs: "pd.DataFrame", paths: list[Path], by: str) -> "tuple[pd.DataFrame, pd.DataFrame]":
     """The leaderboard, and the published figures beside it."""
-    from benchmark.analysis.leaderboard import compare_published, load_published, make_leaderboard
+    from benchmark.analysis.leaderboard import make_leaderboard
+    from benchmark.analysis.published import compare_published, load_published
 
     published = load_published(paths)
     board = make_leaderboard(runs, by=by, published=published)
@@ -74,7 +75,7 @@ def _make_board(runs: "pd.DataFrame", paths: list[Path], by: str) -> "tuple[pd.D
 
 
 def _mention_failures(runs: "pd.DataFrame") -> None:
-    from benchmark.analysis.leaderboard import count_failed
+    from benchmark.analysis.loading import count_failed
 
     n_failed = count_failed(runs)
     if n_failed:
@@ -88,7 +89,8 @@ def plot(
     formats: Annotated[str, typer.Option(help="png, svg or both, comma separated.")] = "png",
 ) -> None:
     """Draw the plots of one or many ledgers, one file a plot and dataset."""
-    from benchmark.analysis.leaderboard import load_runs, make_leaderboard
+    from benchmark.analysis.leaderboard import make_leaderboard
+    from benchmark.analysis.loading import load_runs
     from benchmark.analysis.plots import save_plots
 
     board = make_leaderboard(load_runs(paths or [RESULTS]))

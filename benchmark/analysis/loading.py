@@ -1,0 +1,46 @@
+"""Ledgers on disk turned into tables of rows: what everything else here begins with."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from benchmark.errors import LedgerError
+from benchmark.ledger import FAILED, IDENTITY, RUNS, Ledger
+
+# One setting of a sweep; its rows differ in their seed only.
+SETTING = tuple(column for column in IDENTITY if column != "seed")
+
+
+def find_ledgers(paths: Iterable[Path]) -> list[Path]:
+    """The folders that hold a `runs.csv`: each path itself or any folder below it, sorted.
+
+    Raises:
+        LedgerError: A path holds none.
+    """
+    folders: dict[Path, None] = {}
+    for path in paths:
+        found = sorted(file.parent for file in path.rglob(RUNS)) if path.is_dir() else []
+        if not found:
+            raise LedgerError(f"There is no {RUNS} in {path} or below it: give a folder that 'benchmark run' wrote.")
+        folders.update(dict.fromkeys(found))
+    return list(folders)
+
+
+def load_runs(paths: Sequence[Path]) -> pd.DataFrame:
+    """The last row of every cell of these ledgers, failures too, with the name of its folder as `sweep`.
+
+    Args:
+        paths: Ledger folders, or folders of them.
+
+    Raises:
+        LedgerError: There is no ledger, or one cannot be read.
+    """
+    tables = [Ledger(folder).read_runs().assign(sweep=folder.name) for folder in find_ledgers(paths)]
+    runs = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+    return runs.drop_duplicates(["sweep", *IDENTITY], keep="last", ignore_index=True)
+
+
+def count_failed(runs: pd.DataFrame) -> int:
+    """Number of cells whose last run failed."""
+    return int((runs["status"] == FAILED).sum())
