@@ -28,17 +28,22 @@ def find_ledgers(paths: Iterable[Path]) -> list[Path]:
 
 
 def load_runs(paths: Sequence[Path]) -> pd.DataFrame:
-    """The last row of every cell of these ledgers, failures too, with the name of its folder as `sweep`.
+    """The last row of every cell of these ledgers, failures too.
 
     Args:
         paths: Ledger folders, or folders of them.
 
+    Returns:
+        The columns of `runs.csv`, then `sweep`, the name of the ledger's folder, and `folder`, its path.
+
     Raises:
         LedgerError: There is no ledger, or one cannot be read.
     """
-    tables = [Ledger(folder).read_runs().assign(sweep=folder.name) for folder in find_ledgers(paths)]
+    tables = [
+        Ledger(folder).read_runs().assign(sweep=folder.name, folder=str(folder)) for folder in find_ledgers(paths)
+    ]
     runs = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
-    return runs.drop_duplicates(["sweep", *IDENTITY], keep="last", ignore_index=True)
+    return runs.drop_duplicates(["folder", *IDENTITY], keep="last", ignore_index=True)
 
 
 def count_failed(runs: pd.DataFrame) -> int:
