@@ -1,10 +1,10 @@
 """What a person sees: tables on standard output, progress and messages on standard error."""
 
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-import pandas as pd
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -20,7 +20,7 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.analysis.tables import TEXT_HEADINGS, comparison_cells, leaderboard_cells
+from benchmark.analysis.tables import TEXT_HEADINGS, Section
 from benchmark.sweep.events import Progress as StageProgress
 from benchmark.sweep.runner import RunEnded, RunStarted, SweepEvent
 
@@ -28,6 +28,9 @@ from benchmark.sweep.runner import RunEnded, RunStarted, SweepEvent
 PIPED_WIDTH = 160
 stdout = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 stderr = Console(stderr=True)
+
+# Columns that a title can say for the whole table.
+SAYABLE_ONCE = ("Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Input px", "Seeds")
 
 SECONDS_A_MINUTE = 60
 MINUTES_AN_HOUR = 60
@@ -41,24 +44,27 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: 
     stdout.print(table)
 
 
-def show_leaderboard(board: pd.DataFrame) -> None:
-    """One table a dataset, columns of equal value in all rows named once above it."""
-    for dataset, group in board.groupby("dataset", sort=True):
-        cells = leaderboard_cells(group)
-        table = Table(title=Text(f"{dataset}: {len(group)} settings"), title_justify="left", header_style="bold")
-        for heading in cells.columns:
+def show_sections(sections: Iterable[Section]) -> None:
+    """Tables with their notes; columns of one value in all rows are named once, in the title."""
+    for section in sections:
+        cells = section.cells
+        same = [name for name in SAYABLE_ONCE if name in cells and len(cells) > 1 and cells[name].nunique() == 1]
+        facts = [f"{name} {cells[name].iloc[0]}" for name in same if cells[name].iloc[0]]
+        table = Table(
+            title=Text(", ".join([section.heading, *facts])), title_justify="left", header_style="bold",
+            caption=Text("\n".join(section.notes)) if section.notes else None, caption_justify="left",
+        )  # fmt: skip
+        shown = cells.drop(columns=same)
+        for heading in shown.columns:
             is_text = heading in TEXT_HEADINGS
-            table.add_column(heading, justify="left" if is_text else "right", no_wrap=not is_text)
-        for row in cells.itertuples(index=False):
-            table.add_row(*(Text(value) for value in row), style="bold" if row[0] == "1" else None)
+            widest = max((len(text) for text in (*shown[heading], *heading.split())), default=1)
+            table.add_column(
+                textwrap.fill(heading, widest), justify="left" if is_text else "right", no_wrap=heading != "Note"
+            )
+        for row in shown.itertuples(index=False):
+            is_best = row[0] == "1" or str(row[0]).startswith("1–")
+            table.add_row(*(Text(value) for value in row), style="bold" if is_best else None)
         stdout.print(table)
-
-
-def show_comparison(comparison: pd.DataFrame) -> None:
-    """Published figures beside the measured ones; nothing where there are none."""
-    if len(comparison):
-        cells = comparison_cells(comparison)
-        show_table(list(cells.columns), cells.itertuples(index=False), title="Published and measured")
 
 
 def duration_text(seconds: float) -> str:

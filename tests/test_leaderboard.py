@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_ledgers import RESULT, SETTING, add
 
 from benchmark.analysis.leaderboard import (
     HIGHER_IS_BETTER,
@@ -17,26 +19,13 @@ from benchmark.analysis.leaderboard import (
     make_leaderboard,
 )
 from benchmark.analysis.loading import count_failed, find_ledgers, load_runs
-from benchmark.analysis.published import load_published
-from benchmark.analysis.tables import to_csv, to_json, to_markdown
+from benchmark.analysis.published import compare_published, load_published
+from benchmark.analysis.tables import leaderboard_sections, to_csv, to_json, to_markdown
 from benchmark.errors import LedgerError, UnknownNameError
-from benchmark.ledger import DONE, FAILED, RECIPE_COPY, SCHEMA, Ledger
+from benchmark.ledger import DONE, FAILED, RECIPE_COPY, Ledger
 from benchmark.recipes import Published
 
 GOLDEN = Path(__file__).parent / "golden" / "leaderboard.md"
-
-SETTING = {
-    "backbone": "NetA", "weights": "random", "dataset": "digits", "mode": "native", "strategy": "probe",
-    "head": "linear", "network": "", "input_size_px": 64, "resize": "bilinear", "crop": "squash", "augment": "",
-    "precision": "float32", "seed": 0,
-}  # fmt: skip
-RESULT = {"n_test": 100, "accuracy": 0.5, "params_total": 2_000_000, "efficiency": 0.25, "wall_s": 10.0}
-
-
-def add(ledger: Ledger, *, status: str = DONE, **columns: Any) -> None:
-    number = len(ledger.read_runs())
-    row = {"schema": SCHEMA, "run_id": f"run{number}", "cell_key": f"key{number}", "status": status, **SETTING}
-    ledger.append_run({**row, **(RESULT if status == DONE else {}), **columns})
 
 
 @pytest.fixture
@@ -46,6 +35,12 @@ def ledger(tmp_path: Path) -> Ledger:
 
 def board_of(ledger: Ledger, **options: Any) -> pd.DataFrame:
     return make_leaderboard(load_runs([ledger.folder]), **options)
+
+
+def markdown_of(ledger: Ledger, published: Sequence[Published] = (), **options: Any) -> str:
+    runs = load_runs([ledger.folder])
+    board = make_leaderboard(runs, published=published, **options)
+    return to_markdown(leaderboard_sections(board, compare_published(board, published), count_failed(runs)))
 
 
 def wilson(share: float, n: int) -> tuple[float, float]:
@@ -116,7 +111,7 @@ def test_failed_cells_are_counted_and_not_ranked(ledger: Ledger):
 
     runs = load_runs([ledger.folder])
 
-    assert count_failed(runs) == 1
+    assert count_failed(runs) == {"digits": 1}
     assert make_leaderboard(runs)["n_seeds"].tolist() == [1]
 
 
@@ -124,7 +119,7 @@ def test_a_cell_that_failed_and_was_then_done_has_not_failed(ledger: Ledger):
     add(ledger, status=FAILED)
     add(ledger)
 
-    assert count_failed(load_runs([ledger.folder])) == 0
+    assert count_failed(load_runs([ledger.folder])) == {}
 
 
 def test_only_failed_rows_give_an_empty_leaderboard(ledger: Ledger):
@@ -136,7 +131,7 @@ def test_only_failed_rows_give_an_empty_leaderboard(ledger: Ledger):
     assert {"rank", "backbone", "accuracy", "published"} <= set(board.columns)
     assert to_json(board) == "[]\n"
     assert len(to_csv(board).splitlines()) == 1
-    assert to_markdown(board).strip() == ""
+    assert markdown_of(ledger).endswith("\n\n1 failed cell is not ranked.\n")
 
 
 def test_a_ledger_without_rows_gives_an_empty_leaderboard(ledger: Ledger):
@@ -298,13 +293,13 @@ PUBLISHED = (Published(dataset="digits", backbone="NetA", value=0.66),)
 
 
 def test_the_markdown_is_the_golden_text(varied: Ledger):
-    text = to_markdown(board_of(varied, published=PUBLISHED))
+    text = markdown_of(varied, PUBLISHED)
 
     assert text == GOLDEN.read_text(encoding="utf-8")
 
 
 def test_every_line_of_a_markdown_table_has_the_same_number_of_columns(varied: Ledger):
-    text = to_markdown(board_of(varied))
+    text = markdown_of(varied)
 
     for part in text.split("\n\n## "):
         widths = {line.replace("\\|", "").count("|") for line in part.splitlines() if line.startswith("|")}
@@ -346,5 +341,5 @@ def test_the_json_reads_back_as_the_leaderboard_with_null_for_what_was_not_measu
 def test_the_published_column_is_there_only_when_something_was_published(ledger: Ledger):
     add(ledger)
 
-    assert "Published" not in to_markdown(board_of(ledger))
-    assert "Published" in to_markdown(board_of(ledger, published=PUBLISHED))
+    assert "Published" not in markdown_of(ledger)
+    assert "Published" in markdown_of(ledger, PUBLISHED)

@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
+from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.loading import SETTING
 from benchmark.analysis.published import published_accuracy
+from benchmark.analysis.significance import SeedRuns, Standing, rank_with_ties
 from benchmark.errors import UnknownNameError
 from benchmark.ledger import DONE
 from benchmark.metrics import wilson_interval
@@ -24,19 +27,29 @@ LOWER_IS_BETTER = frozenset(
 )
 
 
-def make_leaderboard(runs: pd.DataFrame, *, by: str = "accuracy", published: Sequence[Published] = ()) -> pd.DataFrame:
+def make_leaderboard(
+    runs: pd.DataFrame,
+    *,
+    by: str = "accuracy",
+    published: Sequence[Published] = (),
+    correctness: Correctness | None = None,
+) -> pd.DataFrame:
     """Settings ranked within their dataset, each the mean of its seeds.
 
     Args:
         runs: What `load_runs` gives.
         by: The column to rank by.
         published: Figures to stand beside the measured ones.
+        correctness: Of the runs; without it no setting is tied with another.
 
     Returns:
-        A row a setting: `rank`, the setting's columns, `n_seeds`, `accuracy`, `accuracy_std` (sample deviation
-        over seeds, empty for one), `accuracy_low` and `accuracy_high` (95 % Wilson interval of the mean accuracy
-        at the size of the test set, which all seeds share), the means of the costs, `published`
-        (accuracy), and `difference` (measured less published).
+        A row a setting: `rank`, `rank_first` and `rank_last` (the ranks it may have, given what the test set can
+        tell apart, if ranked by accuracy), the setting's columns, `n_seeds`, `n_test`, `accuracy`, `accuracy_std`
+        (sample deviation over seeds, empty for one), `accuracy_low` and `accuracy_high` (95 % Wilson interval of the
+        mean accuracy at the size of the test set, which all seeds share), the means of the costs, `p_best`
+        (Holm-adjusted p-value of McNemar's test against the most accurate setting of the dataset),
+        `smallest_difference` (in accuracy, from the most accurate setting, that this test set can show; see
+        `significance`), `published` (accuracy), and `difference` (measured less published).
 
     Raises:
         UnknownNameError: There is no such column to rank by.
@@ -44,25 +57,54 @@ def make_leaderboard(runs: pd.DataFrame, *, by: str = "accuracy", published: Seq
     if by not in HIGHER_IS_BETTER | LOWER_IS_BETTER:
         raise UnknownNameError("column to rank by", by, HIGHER_IS_BETTER | LOWER_IS_BETTER)
     done = runs[runs["status"] == DONE]
-    groups = done.groupby(list(SETTING), sort=False, dropna=False)
-    table = groups[list(AVERAGED)].mean()
-    table.insert(0, "n_seeds", groups["seed"].nunique())
-    table.insert(1, "accuracy", groups["accuracy"].mean())
-    table.insert(2, "accuracy_std", groups["accuracy"].std())
-    n_test = groups["n_test"].first()
-    intervals = [
-        wilson_interval(round(accuracy * n), int(n)) for accuracy, n in zip(table["accuracy"], n_test, strict=True)
-    ]
-    table.insert(3, "accuracy_low", [low for low, _ in intervals])
-    table.insert(4, "accuracy_high", [high for _, high in intervals])
-    table = table.reset_index()
+    table = _averaged(done)
+    ties = _standings(done, table, correctness)
+    table["p_best"] = [tie.p_best if tie else np.nan for tie in ties]
+    table["smallest_difference"] = [tie.smallest_difference if tie else np.nan for tie in ties]
     table["published"] = [published_accuracy(setting, published) for setting in table.to_dict("records")]
     table["difference"] = table["accuracy"] - table["published"].astype(float)
-    return _ranked(table, by)
+    return _ranked(table, by, ties)
 
 
-def _ranked(table: pd.DataFrame, by: str) -> pd.DataFrame:
+def _averaged(done: pd.DataFrame) -> pd.DataFrame:
+    groups = done.groupby(list(SETTING), sort=False, dropna=False)
+    accuracy = groups["accuracy"].mean()
+    n_test = groups["n_test"].first()
+    intervals = [wilson_interval(round(share * n), int(n)) for share, n in zip(accuracy, n_test, strict=True)]
+    measured = {
+        "n_seeds": groups["seed"].nunique(),
+        "n_test": n_test,
+        "accuracy": accuracy,
+        "accuracy_std": groups["accuracy"].std(),
+        "accuracy_low": [low for low, _ in intervals],
+        "accuracy_high": [high for _, high in intervals],
+    }
+    table = pd.DataFrame(measured, index=accuracy.index).join(groups[list(AVERAGED)].mean())
+    return table.reset_index()
+
+
+def _standings(done: pd.DataFrame, table: pd.DataFrame, correctness: Correctness | None) -> list[Standing | None]:
+    """Of every row of the table, its place among those of its dataset that can be told apart."""
+    standings: list[Standing | None] = [None] * len(table)
+    if correctness is None:
+        return standings
+    settings = [SeedRuns(runs, correctness) for _, runs in done.groupby(list(SETTING), sort=False, dropna=False)]
+    for _, rows in table.sort_values("accuracy", ascending=False, kind="stable").groupby("dataset"):
+        for position, standing in zip(rows.index, rank_with_ties([settings[row] for row in rows.index]), strict=True):
+            standings[position] = standing
+    return standings
+
+
+def _ranked(table: pd.DataFrame, by: str, ties: Sequence[Standing | None]) -> pd.DataFrame:
     ascending = by in LOWER_IS_BETTER
-    ranks = table.groupby("dataset")[by].rank(method="min", ascending=ascending, na_option="bottom")
-    table.insert(0, "rank", ranks.astype(int))
+    by_value = table.groupby("dataset")[by].rank(method="min", ascending=ascending, na_option="bottom")
+    ranks = by_value.astype(int)
+    # Equal values have equal ranks, whether or not there are predictions to compare.
+    ranges = [
+        (tie.first, tie.last) if tie and by == "accuracy" and tie.first < tie.last else (rank, rank)
+        for tie, rank in zip(ties, ranks, strict=True)
+    ]
+    table.insert(0, "rank", ranks)
+    table.insert(1, "rank_first", [first for first, _ in ranges])
+    table.insert(2, "rank_last", [last for _, last in ranges])
     return table.sort_values(["dataset", "rank", *SETTING], ignore_index=True)

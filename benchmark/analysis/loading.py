@@ -46,6 +46,7 @@ def load_runs(paths: Sequence[Path]) -> pd.DataFrame:
     return runs.drop_duplicates(["folder", *IDENTITY], keep="last", ignore_index=True)
 
 
-def count_failed(runs: pd.DataFrame) -> int:
-    """Number of cells whose last run failed."""
-    return int((runs["status"] == FAILED).sum())
+def count_failed(runs: pd.DataFrame) -> dict[str, int]:
+    """Number of cells whose last run failed, by dataset; only datasets that have some."""
+    failed = runs[runs["status"] == FAILED]
+    return {str(dataset): int(number) for dataset, number in failed["dataset"].value_counts().items()}

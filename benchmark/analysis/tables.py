@@ -1,23 +1,89 @@
-"""The leaderboard as text: Markdown, CSV or JSON."""
+"""Leaderboards and ablations as text: what people read, Markdown, CSV or JSON."""
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+from benchmark.analysis.ablation import MARGIN
+
 MISSING_VALUE = "–"
-TEXT_HEADINGS = ("Backbone", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Metric", "Note")
+TEXT_HEADINGS = (
+    "Backbone", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Metric", "Note", "Verdict",
+)  # fmt: skip
 # Greater numbers are counts, not fractions.
 FIRST_COUNT = 1000
+# Settings that few sweeps change: a column only where one does.
+USUAL = (
+    ("Strategy", "strategy", "probe"),
+    ("Augmentation", "augment", ""),
+    ("Precision", "precision", "float32"),
+    ("Resize", "resize", "bilinear"),
+    ("Crop", "crop", "squash"),
+)
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table as people read it.
+
+    Attributes:
+        heading: What it is about.
+        cells: Text, one column a heading.
+        notes: Sentences below it.
+        level: Of the heading: 2, or 3 for a part of the section before.
+    """
+
+    heading: str
+    cells: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    level: int = 2
+
+
+def leaderboard_sections(
+    board: pd.DataFrame, comparison: pd.DataFrame, n_failed: dict[str, int] | None = None
+) -> list[Section]:
+    """A table a dataset, and one of published figures where there are any.
+
+    Args:
+        board: What `make_leaderboard` gives.
+        comparison: What `compare_published` gives.
+        n_failed: Number of failed cells by dataset.
+    """
+    n_failed = n_failed or {}
+    sections = []
+    for dataset in sorted({*board["dataset"], *n_failed}):
+        rows, figures = board[board["dataset"] == dataset], comparison[comparison["dataset"] == dataset]
+        sections.append(Section(dataset, leaderboard_cells(rows), _leaderboard_notes(rows, n_failed.get(dataset, 0))))
+        if len(figures):
+            sections.append(Section(f"{dataset}: published and measured", comparison_cells(figures), level=3))
+    return sections
+
+
+def _leaderboard_notes(rows: pd.DataFrame, n_failed: int) -> tuple[str, ...]:
+    notes = []
+    least = rows["smallest_difference"].median()
+    if not pd.isna(least):
+        notes.append(
+            "A range of ranks: McNemar's test on the saved predictions, Holm-corrected at 5 %, does not tell these "
+            f"settings apart. On these {rows['n_test'].max():,.0f} test images, differences from the best below about "
+            f"{least:.4f} (median) are within chance."
+        )
+    if n_failed:
+        notes.append(f"{n_failed} failed {'cell is' if n_failed == 1 else 'cells are'} not ranked.")
+    return tuple(notes)
 
 
 def leaderboard_cells(table: pd.DataFrame) -> pd.DataFrame:
     """The leaderboard of one dataset as people read it: one column of text a heading, a row a setting."""
     readable = pd.DataFrame(
         {
-            "Rank": table["rank"].map(str),
+            "Rank": [
+                _rank_text(*ranks) for ranks in zip(table["rank"], table["rank_first"], table["rank_last"], strict=True)
+            ],
             "Backbone": table["backbone"],
             "Mode": table["mode"],
             "Head": table["head"],
@@ -30,6 +96,7 @@ def leaderboard_cells(table: pd.DataFrame) -> pd.DataFrame:
             "Difference": table["difference"].map(_number("{:+.3f}")),
             "Params, M": (table["params_total"] / 1e6).map(_number("{:.2f}")),
             "Accuracy / M": table["efficiency"].map(_number("{:.3f}")),
+            "Above chance / M": table["efficiency_above_chance"].map(_number("{:.3f}")),
             "Wall, s": table["wall_s"].map(_number("{:.0f}")),
             "Images/s": table["images_per_s"].map(_number("{:.0f}")),
             "Peak MiB": table["peak_rss_mib"].map(_number("{:.0f}")),
@@ -37,16 +104,58 @@ def leaderboard_cells(table: pd.DataFrame) -> pd.DataFrame:
         },
         index=table.index,
     )
-    for heading, column, usual in (
-        ("Strategy", "strategy", "probe"),
-        ("Augmentation", "augment", ""),
-        ("Precision", "precision", "float32"),
-        ("Resize", "resize", "bilinear"),
-        ("Crop", "crop", "squash"),
-    ):
-        if set(table[column]) != {usual}:
-            readable.insert(4, heading, table[column])
+    _insert_unusual(readable, table)
     return readable if table["published"].notna().any() else readable.drop(columns=["Published", "Difference"])
+
+
+def _insert_unusual(readable: pd.DataFrame, table: pd.DataFrame) -> None:
+    for heading, column, usual in USUAL:
+        if not set(table[column]) <= {usual}:
+            readable.insert(4, heading, table[column])
+
+
+def ablation_sections(ablation: pd.DataFrame) -> list[Section]:
+    """A table a dataset of what each wrong mode costs.
+
+    Args:
+        ablation: What `make_ablation` gives.
+    """
+    note = (
+        "Points lost: native less this mode, the interval is 95 %. "
+        f"Harmless: all of it within {100 * MARGIN:.0f} point of zero."
+    )
+    return [
+        Section(str(dataset), ablation_cells(rows), (note,)) for dataset, rows in ablation.groupby("dataset", sort=True)
+    ]
+
+
+def ablation_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The ablation of one dataset as people read it; accuracies in percent, as reports print them."""
+    readable = pd.DataFrame(
+        {
+            "Rank": table["rank"].map(str),
+            "Backbone": table["backbone"],
+            "Mode": table["mode"],
+            "Head": table["head"],
+            "Input px": table["input_size_px"].map(_number("{:.0f}")),
+            "Accuracy → native, %": [
+                f"{100 * here:.2f} → {100 * native:.2f}"
+                for here, native in zip(table["accuracy"], table["accuracy_native"], strict=True)
+            ],
+            "Points lost": (100 * table["accuracy_lost"]).map(_number("{:+.2f}")),
+            "95 % interval": [
+                MISSING_VALUE if pd.isna(low) else f"{100 * low:+.2f} to {100 * high:+.2f}"
+                for low, high in zip(table["lost_low"], table["lost_high"], strict=True)
+            ],
+            "Over": table["interval_over"].replace("", MISSING_VALUE),
+            "Native gains": (100 * table["relative_gain"]).map(_number("{:+.0f} %")),
+            "Verdict": table["verdict"],
+            "Seeds": table["n_seeds"].map(str),
+        },
+        index=table.index,
+    )
+    _insert_unusual(readable, table)
+    return readable
 
 
 def comparison_cells(comparison: pd.DataFrame) -> pd.DataFrame:
@@ -62,40 +171,39 @@ def comparison_cells(comparison: pd.DataFrame) -> pd.DataFrame:
     return readable.rename(columns=str.capitalize)
 
 
-def to_markdown(table: pd.DataFrame, comparison: pd.DataFrame | None = None) -> str:
-    """A heading and a Markdown table a dataset, and one of published figures where there are any.
-
-    Args:
-        table: The leaderboard.
-        comparison: What `leaderboard.compare_published` gives.
-    """
-    parts = []
-    for dataset, group in table.groupby("dataset", sort=True):
-        parts.append(_markdown_table(f"## {dataset}", leaderboard_cells(group)))
-        if comparison is not None and len(about := comparison[comparison["dataset"] == dataset]):
-            parts.append(_markdown_table(f"### {dataset}: published and measured", comparison_cells(about)))
-    return "\n\n".join(parts) + "\n"
+def to_markdown(sections: Sequence[Section]) -> str:
+    """Headings, Markdown tables and notes."""
+    return "\n\n".join(_markdown_section(section) for section in sections) + "\n"
 
 
-def _markdown_table(heading: str, cells: pd.DataFrame) -> str:
+def _markdown_section(section: Section) -> str:
+    cells = section.cells
     lines = [" | ".join(cells.columns), " | ".join(_alignment(heading) for heading in cells.columns)]
     lines += [" | ".join(_escaped(value) for value in row) for row in cells.itertuples(index=False)]
-    return "\n".join([_escaped(heading), "", *(f"| {line} |" for line in lines)])
+    heading = f"{'#' * section.level} {_escaped(section.heading)}"
+    notes = [text for note in section.notes for text in ("", note)]
+    return "\n".join([heading, "", *(f"| {line} |" for line in lines), *notes])
 
 
-def to_csv(table: pd.DataFrame, _: pd.DataFrame | None = None) -> str:
-    """Every column of the leaderboard, fractions in 0..1, empty where not measured."""
+def to_csv(table: pd.DataFrame) -> str:
+    """Every column, fractions in 0..1, empty where not measured."""
     text: str = table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
     return text
 
 
-def to_json(table: pd.DataFrame, _: pd.DataFrame | None = None) -> str:
+def to_json(table: pd.DataFrame) -> str:
     """A list of records, null where not measured."""
     records = [{key: _json_value(value) for key, value in row.items()} for row in table.to_dict("records")]
     return json.dumps(records, indent=2, ensure_ascii=False) + "\n"
 
 
-FORMATS: dict[str, Callable[[pd.DataFrame, pd.DataFrame], str]] = {"md": to_markdown, "csv": to_csv, "json": to_json}
+def to_text(format_name: str, table: pd.DataFrame, sections: Sequence[Section]) -> str:
+    """The table in a format of `FORMATS`: the numbers for machines, the sections for people."""
+    return to_markdown(sections) if format_name == MARKDOWN else FORMATS[format_name](table)
+
+
+MARKDOWN = "md"
+FORMATS: dict[str, Callable[..., str]] = {MARKDOWN: to_markdown, "csv": to_csv, "json": to_json}
 
 
 def _json_value(value: Any) -> Any:
@@ -104,6 +212,10 @@ def _json_value(value: Any) -> Any:
 
 def _number(pattern: str) -> Callable[[float | None], str]:
     return lambda value: MISSING_VALUE if value is None or pd.isna(value) else pattern.format(value)
+
+
+def _rank_text(rank: int, first: int, last: int) -> str:
+    return str(rank) if first == last else f"{first}–{last}"
 
 
 def _with_spread(row: dict[Any, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`benchmark leaderboard` and `plot`: what ledgers say."""
+"""`benchmark leaderboard`, `ablation` and `plot`: what ledgers say."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,10 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmark.cli.options import RESULTS, PathsArgument, split_names
-from benchmark.errors import UnknownNameError
+from benchmark.errors import BenchmarkError, UnknownNameError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from benchmark.analysis.tables import Section
+
+FormatOption = Annotated[str, typer.Option("--format", help="table, md, csv or json.")]
+OutOption = Annotated[Path | None, typer.Option(help="Write to this file; not for tables.", show_default=False)]
 
 
 def leaderboard(
@@ -17,69 +22,76 @@ def leaderboard(
     by: Annotated[
         str, typer.Option(help="The column to rank by, such as accuracy, efficiency or wall_s.")
     ] = "accuracy",
-    format_name: Annotated[str, typer.Option("--format", help="table, md, csv or json.")] = "table",
-    out: Annotated[Path | None, typer.Option(help="Write to this file; not for tables.", show_default=False)] = None,
+    format_name: FormatOption = "table",
+    out: OutOption = None,
 ) -> None:
-    """Rank the settings of one or many ledgers, each the mean of its seeds."""
-    if out is None:
-        show_board(paths or [RESULTS], by=by, format_name=format_name)
-    else:
-        _save_board(paths or [RESULTS], out, by=by, format_name=format_name)
+    """Rank the settings of one or many ledgers, each the mean of its seeds, and tie those that cannot be told apart."""
+    show_board(paths or [RESULTS], by=by, format_name=format_name, out=out)
 
 
-def show_board(paths: list[Path], *, by: str, format_name: str) -> None:
-    """Print the leaderboard of these ledgers.
+def show_board(paths: list[Path], *, by: str, format_name: str, out: Path | None = None) -> None:
+    """Print the leaderboard of these ledgers, or write it.
 
     Args:
         paths: Ledger folders, or folders of them.
         by: The column to rank by.
         format_name: table, md, csv or json.
+        out: The file to write.
     """
-    from benchmark import console
-    from benchmark.analysis.loading import load_runs
-    from benchmark.analysis.tables import FORMATS
+    from benchmark.analysis.correctness import Correctness
+    from benchmark.analysis.leaderboard import make_leaderboard
+    from benchmark.analysis.loading import count_failed, load_runs
+    from benchmark.analysis.published import compare_published, load_published
+    from benchmark.analysis.tables import leaderboard_sections
 
-    if format_name not in ("table", *FORMATS):
-        raise UnknownNameError("format", format_name, ("table", *FORMATS))
+    _check_format(format_name, out)
     runs = load_runs(paths)
-    board, comparison = _make_board(runs, paths, by)
-    if format_name == "table":
-        console.show_leaderboard(board)
-        console.show_comparison(comparison)
-    else:
-        typer.echo(FORMATS[format_name](board, comparison), nl=False)
-    _mention_failures(runs)
+    published = load_published(paths)
+    board = make_leaderboard(runs, by=by, published=published, correctness=Correctness(runs))
+    n_failed = count_failed(runs)
+    _publish(board, leaderboard_sections(board, compare_published(board, published), n_failed), format_name, out)
+    if n_failed and format_name in ("csv", "json"):
+        typer.secho(f"{sum(n_failed.values())} failed cells are not ranked.", fg="yellow", err=True)
 
 
-def _save_board(paths: list[Path], out: Path, *, by: str, format_name: str) -> None:
+def ablation(paths: PathsArgument = None, format_name: FormatOption = "table", out: OutOption = None) -> None:
+    """Show what each wrong preprocessing mode costs: every mode of a backbone against its native one."""
+    from benchmark.analysis.ablation import make_ablation
+    from benchmark.analysis.correctness import Correctness
     from benchmark.analysis.loading import load_runs
+    from benchmark.analysis.tables import ablation_sections
+
+    _check_format(format_name, out)
+    runs = load_runs(paths or [RESULTS])
+    table = make_ablation(runs, Correctness(runs))
+    if table.empty:
+        raise BenchmarkError(
+            "There is nothing to compare: no setting was done both in mode native and in another one with the same "
+            "seed. Run a sweep with --modes native,unit or more."
+        )
+    _publish(table, ablation_sections(table), format_name, out)
+
+
+def _check_format(format_name: str, out: Path | None) -> None:
     from benchmark.analysis.tables import FORMATS
+
+    known = tuple(FORMATS) if out else ("table", *FORMATS)
+    if format_name not in known:
+        raise UnknownNameError("format for a file" if out else "format", format_name, known)
+
+
+def _publish(table: "pd.DataFrame", sections: "list[Section]", format_name: str, out: Path | None) -> None:
+    from benchmark import console
+    from benchmark.analysis.tables import to_text
     from benchmark.storage import write_whole
 
-    if format_name not in FORMATS:
-        raise UnknownNameError("format for a file", format_name, FORMATS)
-    runs = load_runs(paths)
-    with write_whole(out) as file:
-        file.write(FORMATS[format_name](*_make_board(runs, paths, by)).encode())
-    _mention_failures(runs)
-
-
-def _make_board(runs: "pd.DataFrame", paths: list[Path], by: str) -> "tuple[pd.DataFrame, pd.DataFrame]":
-    """The leaderboard, and the published figures beside it."""
-    from benchmark.analysis.leaderboard import make_leaderboard
-    from benchmark.analysis.published import compare_published, load_published
-
-    published = load_published(paths)
-    board = make_leaderboard(runs, by=by, published=published)
-    return board, compare_published(board, published)
-
-
-def _mention_failures(runs: "pd.DataFrame") -> None:
-    from benchmark.analysis.loading import count_failed
-
-    n_failed = count_failed(runs)
-    if n_failed:
-        typer.secho(f"{n_failed} failed cells are not ranked.", fg="yellow", err=True)
+    if format_name == "table":
+        console.show_sections(sections)
+    elif out is None:
+        typer.echo(to_text(format_name, table, sections), nl=False)
+    else:
+        with write_whole(out) as file:
+            file.write(to_text(format_name, table, sections).encode())
 
 
 def plot(

@@ -1,0 +1,219 @@
+"""Which settings a test set can tell apart: McNemar's test on the saved predictions.
+
+Every run of a dataset is tested on the same images, so two settings are compared image by image. With one seed
+each, that is McNemar's exact test: of the images that only one of the two names correctly, about half should fall to
+either if they were equally good.
+
+Seeds are pooled per image. The outcomes of several seeds on one image are not independent, so an image counts once,
+as the cluster of McNemar's test for clustered pairs (Durkalski et al., Analysis of clustered matched-pair data,
+Statistics in Medicine 22, 2003): with `d` the difference of the numbers of seeds that are right on an image, the sum
+of `d` over the images is compared with what it would be if each `d` had a random sign. What is tested is these trained
+models on other images like these; how much further seeds would scatter is what the deviation over seeds shows.
+"""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from benchmark.analysis.correctness import Correctness
+
+ALPHA = 0.05
+# Up to so many images that differ, all signs are gone through; beyond, the normal limit is as good.
+MAX_EXACT = 1000
+
+# What is right on each image.
+Counts = NDArray[np.int8]
+
+
+@dataclass(frozen=True)
+class Differences:
+    """How the outcomes of two settings differ.
+
+    Attributes:
+        n_images: `(2 s + 1,)`: on how many images does one setting have -s, ..., s more right seeds than the other.
+    """
+
+    n_images: NDArray[np.int64]
+
+    @classmethod
+    def between(cls, a: Counts, b: Counts, n_seeds: int) -> "Differences":
+        """Of the numbers of right seeds on each image, `(n,)` int8 in 0..s."""
+        return cls(np.bincount((a - b + np.int8(n_seeds)).astype(np.intp), minlength=2 * n_seeds + 1))
+
+    @property
+    def n_seeds(self) -> int:
+        """S."""
+        return len(self.n_images) // 2
+
+    @property
+    def _sizes(self) -> NDArray[np.int64]:
+        return np.arange(-self.n_seeds, self.n_seeds + 1)
+
+    @property
+    def total(self) -> int:
+        """Their sum."""
+        return int(self._sizes @ self.n_images)
+
+    @property
+    def total_square(self) -> int:
+        """The sum of their squares."""
+        return int(self._sizes**2 @ self.n_images)
+
+    @property
+    def n_by_size(self) -> NDArray[np.int64]:
+        """`(s,)`: on how many images do the two differ by 1, ..., s seeds."""
+        middle = self.n_seeds
+        return self.n_images[middle + 1 :] + self.n_images[:middle][::-1]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A setting's place among those that the test set can tell apart.
+
+    Attributes:
+        first: The best rank it may have.
+        last: The worst.
+        p_best: Holm-adjusted p-value of being no worse than the best setting; NaN for the best itself and without
+            predictions to compare.
+        smallest_difference: The least difference in accuracy to the best setting that would be significant, before
+            Holm's correction, at the number of images on which the two differ; NaN likewise.
+    """
+
+    first: int
+    last: int
+    p_best: float = np.nan
+    smallest_difference: float = np.nan
+
+
+class SeedRuns:
+    """The runs of one setting, a seed each, and what they got right.
+
+    Args:
+        runs: Their rows, finished ones.
+        correctness: Of these runs.
+    """
+
+    def __init__(self, runs: pd.DataFrame, correctness: Correctness) -> None:
+        self.fingerprint = runs["dataset_fingerprint"].iloc[-1]
+        same = runs.loc[runs["dataset_fingerprint"] == self.fingerprint, ["seed", "folder", "run_id"]]
+        last = same.drop_duplicates("seed", keep="last").sort_values("seed")
+        correct = {seed: correctness.of_run(folder, run_id) for seed, folder, run_id in last.itertuples(index=False)}
+        self._correct = {seed: images for seed, images in correct.items() if images is not None}
+        self.seeds = tuple(self._correct)
+        self.n_right = functools.cache(self._count_right)
+
+    def _count_right(self, seeds: tuple[int, ...]) -> Counts:
+        """`(n,)` int8: how many of these seeds name each image correctly."""
+        counts: Counts = np.sum([self._correct[seed] for seed in seeds], axis=0, dtype=np.int8)
+        return counts
+
+
+def compare_settings(a: SeedRuns, b: SeedRuns) -> Differences | None:
+    """How two settings differ; None where they were not tested on the same images or predictions were not kept.
+
+    Seeds that both have are compared; where there are none, as many as both have.
+    """
+    if not a.seeds or not b.seeds or a.fingerprint != b.fingerprint:
+        return None
+    shared = tuple(seed for seed in a.seeds if seed in b.seeds)
+    n_seeds = len(shared) or min(len(a.seeds), len(b.seeds))
+    return Differences.between(a.n_right(shared or a.seeds[:n_seeds]), b.n_right(shared or b.seeds[:n_seeds]), n_seeds)
+
+
+def paired_p_value(differences: Differences) -> float:
+    """Two-sided p-value of the sum being this far from zero when every difference has a random sign.
+
+    With one seed this is McNemar's test; exact up to `MAX_EXACT` images that differ.
+    """
+    from scipy import stats
+
+    if differences.n_by_size.sum() <= MAX_EXACT:
+        return _sign_flip_p_value(differences)
+    return float(stats.chi2.sf(differences.total**2 / differences.total_square, df=1))
+
+
+def _sign_flip_p_value(differences: Differences) -> float:
+    """P(|sum of the sizes with random signs| >= |their sum|), from the distribution of the sum."""
+    # The sum of the sizes whose sign is positive is a sum over the sizes j of j Binomial(n_j, 1/2).
+    chances = functools.reduce(np.convolve, _positive_sums(differences), np.ones(1))
+    sums = 2 * np.arange(len(chances)) - (len(chances) - 1)
+    return min(1.0, float(chances[np.abs(sums) >= abs(differences.total)].sum()))
+
+
+def _positive_sums(differences: Differences) -> list[NDArray[np.float64]]:
+    from scipy import stats
+
+    distributions = []
+    for size, count in enumerate(differences.n_by_size, 1):
+        chances = np.zeros(size * count + 1)
+        chances[::size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        distributions.append(chances)
+    return distributions
+
+
+def smallest_difference(differences: Differences) -> float:
+    """The least difference in accuracy that would be significant at the number of images that differ."""
+    from scipy import stats
+
+    quantile = stats.norm.isf(ALPHA / 2)
+    n_outcomes = differences.n_seeds * differences.n_images.sum()
+    return float(quantile * np.sqrt(differences.total_square) / n_outcomes)
+
+
+def rank_with_ties(settings: Sequence[SeedRuns]) -> list[Standing]:
+    """The range of ranks of each setting.
+
+    The best is tested against all others, their p-values corrected by Holm's method. Those that follow it without a
+    significant difference share its range; the next one leads the next range, and so on. A setting without
+    predictions has a rank of its own.
+
+    Args:
+        settings: The most accurate first.
+    """
+    standings: list[Standing] = []
+    to_best: list[dict[str, float]] = []
+    while len(standings) < len(settings):
+        start = len(standings)
+        facts = _against_leader(settings[start:])
+        if not start:
+            to_best = facts
+        n_tied = next((n for n, fact in enumerate(facts, 1) if not fact["p_value"] >= ALPHA), len(facts) + 1)
+        standings += [
+            Standing(start + 1, start + n_tied, **_to_best(to_best, rank)) for rank in range(start, start + n_tied)
+        ]
+    return standings
+
+
+def _to_best(facts: Sequence[dict[str, float]], position: int) -> dict[str, float]:
+    if position == 0:
+        return {}
+    fact = facts[position - 1]
+    return {"p_best": fact["p_value"], "smallest_difference": fact["smallest_difference"]}
+
+
+def _against_leader(settings: Sequence[SeedRuns]) -> list[dict[str, float]]:
+    """Of every setting but the first: its Holm-adjusted p-value against the first, and the smallest difference."""
+    found = [compare_settings(settings[0], setting) for setting in settings[1:]]
+    p_values = adjust_by_holm(np.array([paired_p_value(pair) if pair else np.nan for pair in found]))
+    least: list[Any] = [smallest_difference(pair) if pair else np.nan for pair in found]
+    return [
+        {"p_value": float(p_value), "smallest_difference": float(difference)}
+        for p_value, difference in zip(p_values, least, strict=True)
+    ]
+
+
+def adjust_by_holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """P-values adjusted for their number by Holm's step-down method; NaN is no test and stays.
+
+    The same as statsmodels' `multipletests`, which collects garbage on every call: 0.1 s each, for each range of ranks.
+    """
+    order = np.argsort(p_values)[: np.count_nonzero(~np.isnan(p_values))]  # NaN sorts last
+    adjusted = p_values.copy()
+    stepped = np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted

@@ -1,0 +1,186 @@
+"""Which settings a test set can tell apart."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from toy_ledgers import add, add_predicted
+
+from benchmark.analysis.correctness import Correctness
+from benchmark.analysis.leaderboard import make_leaderboard
+from benchmark.analysis.loading import load_runs
+from benchmark.analysis.significance import MAX_EXACT, Differences, adjust_by_holm, paired_p_value
+from benchmark.analysis.tables import leaderboard_cells
+from benchmark.ledger import Ledger
+
+N_IMAGES = 1000
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "toy")
+
+
+def right_of(first: int, last: int) -> np.ndarray:
+    """The images from `first` to before `last` are right."""
+    images = np.arange(N_IMAGES)
+    return (images >= first) & (images < last)
+
+
+def p_value_of(differences: list[int] | np.ndarray) -> float:
+    right = np.asarray(differences, np.int8)
+    n_seeds = max(1, int(np.abs(right).max(initial=0)))
+    return paired_p_value(Differences.between(np.maximum(right, 0), np.maximum(-right, 0), n_seeds))
+
+
+def board_of(ledger: Ledger, **options: Any) -> Any:
+    runs = load_runs([ledger.folder])
+    return make_leaderboard(runs, correctness=Correctness(runs), **options)
+
+
+# --- the test of two settings ----------------------------------------------------------------------------------------
+
+
+@given(st.integers(0, MAX_EXACT - 1), st.data())
+def test_with_one_seed_it_is_mcnemars_exact_test(n_differ: int, data: st.DataObject):
+    n_better = data.draw(st.integers(0, n_differ))
+    differences = np.array([1] * n_better + [-1] * (n_differ - n_better) + [0] * 5)
+
+    expected = stats.binomtest(n_better, n_differ).pvalue if n_differ else 1.0
+
+    assert p_value_of(differences) == pytest.approx(expected)
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=9))
+def test_with_several_seeds_it_goes_through_every_choice_of_signs(differences: list[int]):
+    sizes = np.abs(differences)
+    sums = [abs(int(np.dot(signs, sizes))) for signs in itertools.product((-1, 1), repeat=len(sizes))]
+
+    expected = np.mean(np.array(sums) >= abs(sum(differences)))
+
+    assert p_value_of(differences) == pytest.approx(expected)
+
+
+def test_for_many_images_it_is_close_to_the_exact_test():
+    differences = np.array([1] * 1160 + [-1] * 1060)
+
+    assert len(differences) > MAX_EXACT
+    assert p_value_of(differences) == pytest.approx(stats.binomtest(1160, 2220).pvalue, abs=0.003)
+
+
+def test_seeds_do_not_count_as_further_images():
+    """Three equal models are no more evidence than one."""
+    differences = np.array([1] * 20 + [-1] * 8)
+
+    assert p_value_of(3 * differences) == pytest.approx(p_value_of(differences))
+
+
+# --- ranks -----------------------------------------------------------------------------------------------------------
+
+
+def test_settings_that_cannot_be_told_apart_share_their_ranks(ledger: Ledger):
+    add_predicted(ledger, right_of(0, 905), backbone="NetA")
+    add_predicted(ledger, right_of(3, 903), backbone="NetB")
+    add_predicted(ledger, right_of(0, 500), backbone="NetC")
+    add_predicted(ledger, right_of(2, 501), backbone="NetD")
+    add_predicted(ledger, right_of(0, 100), backbone="NetE")
+
+    board = board_of(ledger)
+
+    assert leaderboard_cells(board)["Rank"].tolist() == ["1–2", "1–2", "3–4", "3–4", "5"]
+    assert board["rank"].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_the_p_value_is_mcnemars_corrected_by_holm(ledger: Ledger):
+    add_predicted(ledger, right_of(0, 900), backbone="NetA")
+    add_predicted(ledger, right_of(0, 893), backbone="NetB")  # seven images worse, none better
+    add_predicted(ledger, right_of(10, 900), backbone="NetC")  # ten
+
+    of_b, of_c = stats.binomtest(0, 7).pvalue, stats.binomtest(0, 10).pvalue
+
+    assert board_of(ledger)["p_best"].tolist()[1:] == pytest.approx([of_b, 2 * of_c])
+    assert 2 * of_c < of_b < 0.05
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_the_correction_is_that_of_statsmodels(p_values: list[float]):
+    expected = multipletests(p_values, method="holm")[1]
+
+    assert adjust_by_holm(np.array(p_values)) == pytest.approx(expected)
+
+
+def test_what_was_not_tested_is_not_corrected_for():
+    assert adjust_by_holm(np.array([0.01, np.nan, 0.04])) == pytest.approx([0.02, np.nan, 0.04], nan_ok=True)
+
+
+def test_holms_correction_can_make_a_tie(ledger: Ledger):
+    add_predicted(ledger, right_of(0, 900), backbone="NetA")
+    for name in "BCDEFG":
+        add_predicted(ledger, right_of(0, 893), backbone=f"Net{name}")
+
+    board = board_of(ledger)
+
+    assert stats.binomtest(0, 7).pvalue < 0.05
+    assert set(leaderboard_cells(board)["Rank"]) == {"1–7"}
+
+
+def test_seeds_are_paired_image_by_image(ledger: Ledger):
+    rng = np.random.default_rng(0)
+    for seed in range(3):
+        images = rng.random(N_IMAGES)
+        add_predicted(ledger, images < 0.80, backbone="NetA", seed=seed)
+        add_predicted(ledger, images < 0.78, backbone="NetB", seed=seed)
+
+    board = board_of(ledger)
+
+    assert board["n_seeds"].tolist() == [3, 3]
+    assert leaderboard_cells(board)["Rank"].tolist() == ["1", "2"], "NetB is wrong wherever NetA is"
+
+
+def test_settings_of_other_seeds_are_compared_too(ledger: Ledger):
+    add_predicted(ledger, right_of(0, 900), backbone="NetA", seed=0)
+    add_predicted(ledger, right_of(0, 500), backbone="NetB", seed=1)
+
+    assert board_of(ledger)["p_best"][1] == pytest.approx(stats.chi2.sf(400, df=1))
+
+
+def test_without_predictions_there_are_no_ties(ledger: Ledger):
+    add(ledger, backbone="NetA", accuracy=0.9)
+    add(ledger, backbone="NetB", accuracy=0.9)
+    add(ledger, backbone="NetC", accuracy=0.8)
+
+    board = board_of(ledger)
+
+    assert leaderboard_cells(board)["Rank"].tolist() == ["1", "1", "3"]
+    assert board["p_best"].isna().all()
+
+
+def test_other_test_images_are_never_paired(ledger: Ledger):
+    add_predicted(ledger, right_of(0, 900), backbone="NetA")
+    add_predicted(ledger, right_of(0, 899), backbone="NetB", dataset_fingerprint="0" * 64)
+
+    assert leaderboard_cells(board_of(ledger))["Rank"].tolist() == ["1", "2"]
+
+
+def test_ranked_by_a_cost_nothing_is_tied(ledger: Ledger):
+    add_predicted(ledger, right_of(0, 900), backbone="NetA", wall_s=2.0)
+    add_predicted(ledger, right_of(0, 900), backbone="NetB", wall_s=1.0)
+
+    assert leaderboard_cells(board_of(ledger, by="wall_s"))["Rank"].tolist() == ["1", "2"]
+
+
+def test_the_smallest_difference_is_where_mcnemars_test_begins_to_reject(ledger: Ledger):
+    add_predicted(ledger, right_of(0, 600), backbone="NetA")
+    add_predicted(ledger, right_of(200, 790), backbone="NetB")  # 390 images differ
+
+    least = board_of(ledger)["smallest_difference"][1]
+
+    assert least == pytest.approx(1.96 * np.sqrt(390) / N_IMAGES, rel=1e-3)
+    n_better = round((390 + least * N_IMAGES) / 2)
+    assert stats.binomtest(n_better + 2, 390).pvalue < 0.05 < stats.binomtest(n_better - 1, 390).pvalue
