@@ -1,6 +1,7 @@
 """The grid, the keys of its cells, and which cells share work."""
 
 import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,40 @@ def test_a_cell_that_two_grids_name_is_done_once():
     assert [(cell.backbone.name, cell.seed) for cell in cells] == [
         ("NetB0", 0), ("NetB0", 1), ("NetB0", 2), ("Other", 1), ("Other", 2),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("where", "kept"),
+    [
+        ({"seed": "1"}, [("NetB0", 1), ("Other", 1)]),
+        ({"backbone": "Net*"}, [("NetB0", 0), ("NetB0", 1)]),
+        ({"backbone": "Other", "seed": "0"}, [("Other", 0)]),
+    ],
+)
+def test_columns_choose_among_the_cells(where: dict[str, str], kept: list[tuple[str, int]]):
+    cells = expand(a_sweep(Grid(backbones=("NetB0", "Other"), seeds=(0, 1))), REGISTRY, where)
+
+    assert [(cell.backbone.name, cell.seed) for cell in cells] == kept
+
+
+def test_a_label_with_brackets_is_chosen_as_it_stands():
+    grid = Grid(backbones=("NetB0",), datasets=("folder:pets", "folder:pots"), classes=("cat", "dog"))
+
+    (cell,) = expand(a_sweep(grid), REGISTRY, {"dataset": "folder:pets[cat,dog]"})
+
+    assert cell.dataset.name == "folder:pets"
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ({"seeds": "0"}, "Unknown column in --where 'seeds'. Did you mean 'seed'"),
+        ({"seed": "7"}, "Unknown seed among the cells of the sweep '7'"),
+    ],
+)
+def test_a_choice_of_nothing_is_refused(where: dict[str, str], message: str):
+    with pytest.raises(UnknownNameError, match=re.escape(message)):
+        expand(a_sweep(Grid(backbones=("NetB0",))), REGISTRY, where)
 
 
 def test_the_size_is_the_registrys_where_the_recipe_gives_none():

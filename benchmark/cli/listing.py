@@ -93,5 +93,7 @@ def print_records(records: list[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def cell_text(value: Any) -> str:
-    """A value as a table shows it, thousands separated."""
+    """A value as a table shows it, thousands separated; a dash for what is not known."""
+    if value is None:
+        return "–"
     return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,6 +1,6 @@
 """Options that several commands take, how their text is read, and their shell completion."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -140,10 +140,32 @@ ResizeOption = Annotated[
 ]
 CropOption = Annotated[str | None, typer.Option(help="squash or crop.", show_default="squash")]
 NameOption = Annotated[str, typer.Option(help="Of the sweep, where no recipe is given.")]
+WhereOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Only cells with this value or pattern in a column of the ledger, such as backbone=VGG*; may be repeated.",
+        metavar="COLUMN=VALUE",
+        show_default=False,
+    ),
+]
 WhenOption = Annotated[str, typer.Option(help="Which cells: missing (stale ones too), failed or always.")]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Only say what would be done and how long it would take.")
 ]
+
+
+def parse_where(conditions: Sequence[str] | None) -> dict[str, str]:
+    """The columns of `--where` and what is wanted in them.
+
+    Raises:
+        BenchmarkError: One is not of the form column=value.
+    """
+    pairs = [condition.partition("=") for condition in conditions or ()]
+    for column, equals, _ in pairs:
+        if not equals:
+            raise BenchmarkError(f"--where takes column=value, such as seed=0, got {column!r}.")
+    return {column.strip(): value.strip() for column, _, value in pairs}
+
 
 # What becomes of the text of an option; the others are taken as they are.
 _PARSERS: Mapping[str, Callable[[str | None], Any]] = {

@@ -32,7 +32,9 @@ from benchmark.cli.options import (
     SeedsOption,
     StrategiesOption,
     WhenOption,
+    WhereOption,
     grid_options,
+    parse_where,
 )
 from benchmark.cli.results import show_board
 
@@ -69,13 +71,15 @@ def run(
     name: NameOption = AD_HOC_SWEEP,
     results: ResultsOption = RESULTS,
     registry: RegistryOption = None,
+    where: WhereOption = None,
     when: WhenOption = "missing",
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run the cells of a recipe, or of the lists given as options, that are not done yet; then show the leaderboard.
 
-    With neither recipe nor options the recipe 'demo' is run. Options given with a recipe replace its lists.
+    With neither recipe nor options the recipe 'demo' is run. Options given with a recipe replace its lists;
+    --where chooses among its cells.
     Interrupt it at any time: finished rows are kept, and the same command goes on from there.
     """
     from benchmark.registry import load_registry
@@ -83,7 +87,7 @@ def run(
 
     check_when(when)
     sweep, path = _find_sweep(recipe, grid_options(context.params), name)
-    plan = _plan(sweep, load_registry(registry or ()), results)
+    plan = _plan(sweep, load_registry(registry or ()), results, parse_where(where))
     chosen = plan.to_run(when)
     if dry_run:
         _show_dry_run(chosen, as_json=as_json)
@@ -102,13 +106,13 @@ def _find_sweep(recipe: str | None, options: dict[str, Any], name: str) -> "tupl
     return read_recipe(path, given), path
 
 
-def _plan(sweep: "Sweep", registry: "Registry", results: Path) -> "Plan":
+def _plan(sweep: "Sweep", registry: "Registry", results: Path, where: dict[str, str] | None = None) -> "Plan":
     from benchmark import console
     from benchmark.ledger import Ledger
     from benchmark.sweep.planning import make_plan
 
     with console.scan_display() as on_scan:
-        plan = make_plan(sweep, registry, Ledger(results / sweep.name), on_scan)
+        plan = make_plan(sweep, registry, Ledger(results / sweep.name), on_scan, where=where)
     for dataset, files in plan.bad_files.items():
         typer.secho(f"{dataset}: {len(files)} undecodable images left out: {', '.join(files)}", fg="yellow", err=True)
     return plan
@@ -116,7 +120,6 @@ def _plan(sweep: "Sweep", registry: "Registry", results: Path) -> "Plan":
 
 def _show_dry_run(chosen: "list[PlannedCell]", *, as_json: bool) -> None:
     from benchmark import console
-    from benchmark.strategies.heads import count_head_params
     from benchmark.sweep.estimate import estimate
 
     expected = estimate(chosen)
@@ -124,10 +127,7 @@ def _show_dry_run(chosen: "list[PlannedCell]", *, as_json: bool) -> None:
         {
             **planned.cell.columns,
             "state": planned.state,
-            "params_total": (planned.cell.backbone.params_backbone or 0)
-            + count_head_params(
-                planned.cell.head, planned.cell.backbone.feature_dim or 0, planned.n_classes, planned.cell.dense
-            ),
+            "params_total": _params_total(planned),
         }
         for planned in chosen
     ]
@@ -142,6 +142,18 @@ def _show_dry_run(chosen: "list[PlannedCell]", *, as_json: bool) -> None:
         f"About {console.duration_text(expected.total_s)}: "
         f"extracting {console.duration_text(expected.extract_s)}, heads {console.duration_text(expected.heads_s)}, "
         f"starting {console.duration_text(expected.overhead_s)} (by {source}; expect a factor of two)."
+    )
+
+
+def _params_total(planned: "PlannedCell") -> int | None:
+    """By the registry, backbone and head; None where it does not know: `benchmark params` builds the networks."""
+    from benchmark.strategies.heads import count_head_params
+
+    cell = planned.cell
+    if cell.backbone.params_backbone is None or cell.backbone.feature_dim is None:
+        return None
+    return cell.backbone.params_backbone + count_head_params(
+        cell.head, cell.backbone.feature_dim, planned.n_classes, cell.dense
     )
 
 

@@ -1,11 +1,12 @@
 """The grid of a recipe expanded into cells."""
 
+import fnmatch
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from benchmark.backbones.networks import NETWORKS, network_record
 from benchmark.datasets import check_dataset_name
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, UnknownNameError
 from benchmark.options import ALL_LAYERS, Stage
 from benchmark.preprocessing import MODES, check_resizing
 from benchmark.recipes import Grid, Sweep
@@ -18,13 +19,31 @@ TRAINED_HEAD = "dense"
 NETWORK_MODES = ("native", "unit", "raw", "tf")
 
 
-def expand(sweep: Sweep, registry: Registry) -> list[Cell]:
+def expand(sweep: Sweep, registry: Registry, where: Mapping[str, str] | None = None) -> list[Cell]:
     """The cells of a sweep, each once, in an order that keeps those together which share work.
 
+    Args:
+        sweep: The sweep.
+        registry: The backbones.
+        where: Of the columns that name a cell, the values or shell patterns that are wanted; all where it is None.
+
     Raises:
-        BenchmarkError: A name is unknown, or a size is too small for its backbone.
+        BenchmarkError: A name is unknown, a size is too small for its backbone, or no cell is as wanted.
     """
     cells = dict.fromkeys(itertools.chain.from_iterable(_cells_of_grid(grid, registry) for grid in sweep.grid))
+    return _select(list(cells), where) if where else list(cells)
+
+
+def _select(cells: Sequence[Cell], where: Mapping[str, str]) -> list[Cell]:
+    for column, pattern in where.items():
+        if column not in cells[0].columns:
+            raise UnknownNameError("column in --where", column, cells[0].columns)
+        found = {str(cell.columns[column]) for cell in cells}
+        # The labels of strategies and subsets hold brackets of their own, so a whole label needs no pattern.
+        wanted = {pattern} & found or set(fnmatch.filter(found, pattern))
+        cells = [cell for cell in cells if str(cell.columns[column]) in wanted]
+        if not cells:
+            raise UnknownNameError(f"{column} among the cells of the sweep", pattern, found)
     return list(cells)
 
 

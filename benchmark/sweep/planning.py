@@ -85,7 +85,14 @@ def check_when(when: str) -> None:
         raise UnknownNameError("value of --when", when, WHEN)
 
 
-def make_plan(sweep: Sweep, registry: Registry, ledger: Ledger, on_scan: ScanProgress | None = None) -> Plan:
+def make_plan(
+    sweep: Sweep,
+    registry: Registry,
+    ledger: Ledger,
+    on_scan: ScanProgress | None = None,
+    *,
+    where: Mapping[str, str] | None = None,
+) -> Plan:
     """The cells of a sweep compared with its ledger.
 
     Datasets are read to learn their fingerprints. One that cannot be downloaded makes its cells fail when
@@ -96,11 +103,12 @@ def make_plan(sweep: Sweep, registry: Registry, ledger: Ledger, on_scan: ScanPro
         registry: The backbones.
         ledger: Where its rows are.
         on_scan: Called with a dataset's name, the files looked at and all of them.
+        where: Which cells, as for `expand`.
 
     Raises:
         BenchmarkError: A name is unknown, a dataset is unusable, or the ledger cannot be read.
     """
-    cells = expand(sweep, registry)
+    cells = expand(sweep, registry, where)
     runs = ledger.read_runs()
     latest_by_key = runs.drop_duplicates("cell_key", keep="last").set_index("cell_key")
     latest_done = _by_identity(runs[runs["status"] == DONE])
