@@ -48,6 +48,9 @@ def show_sections(sections: Iterable[Section]) -> None:
     """Tables with their notes; columns of one value in all rows are named once, in the title."""
     for section in sections:
         cells = section.cells
+        if cells.empty:
+            stdout.print(Text("\n".join([section.heading, *section.notes])))
+            continue
         same = [name for name in SAYABLE_ONCE if name in cells and len(cells) > 1 and cells[name].nunique() == 1]
         facts = [f"{name} {cells[name].iloc[0]}" for name in same if cells[name].iloc[0]]
         table = Table(

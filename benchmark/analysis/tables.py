@@ -9,10 +9,13 @@ from typing import Any
 import pandas as pd
 
 from benchmark.analysis.ablation import MARGIN
+from benchmark.analysis.comparison import MARKS, SAME
+from benchmark.analysis.significance import ALPHA
 
 MISSING_VALUE = "–"
 TEXT_HEADINGS = (
     "Backbone", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Metric", "Note", "Verdict",
+    "Change", "Dataset",
 )  # fmt: skip
 # Greater numbers are counts, not fractions.
 FIRST_COUNT = 1000
@@ -169,6 +172,44 @@ def comparison_cells(comparison: pd.DataFrame) -> pd.DataFrame:
         readable[column] = [text(value, sign) for value in comparison[column]]
     readable["note"] = comparison["note"]
     return readable.rename(columns=str.capitalize)
+
+
+def changes_sections(comparison: pd.DataFrame) -> list[Section]:
+    """How many cells changed in which way, and those that did.
+
+    Args:
+        comparison: What `compare_ledgers` gives.
+    """
+    counts = comparison["change"].value_counts()
+    summary = ", ".join(f"{counts[change]} {change}" for change in MARKS if change in counts) or "no cells"
+    moved = comparison[comparison["change"] != SAME]
+    note = f"Worse and better: beyond noise by {100 * ALPHA:.0f} %, Holm-corrected over the cells. Times are advisory."
+    return [Section(summary, changes_cells(moved), (note,))]
+
+
+def changes_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """Cells of two ledgers as people read them."""
+    readable = pd.DataFrame(
+        {
+            "": table["mark"],
+            "Change": table["change"],
+            "Backbone": table["backbone"],
+            "Dataset": table["dataset"],
+            "Mode": table["mode"],
+            "Head": table["head"],
+            "Input px": table["input_size_px"].map(_number("{:.0f}")),
+            "Seed": table["seed"].map(_number("{:.0f}")),
+            "Before": table["accuracy_before"].map(_number("{:.4f}")),
+            "After": table["accuracy_after"].map(_number("{:.4f}")),
+            "Difference": table["difference"].map(_number("{:+.4f}")),
+            "p": table["p_value"].map(_number("{:.2g}")),
+            "Wall ratio": table["wall_ratio"].map(_number("{:.2f}")),
+            "Note": table["note"],
+        },
+        index=table.index,
+    )
+    _insert_unusual(readable, table)
+    return readable
 
 
 def to_markdown(sections: Sequence[Section]) -> str:

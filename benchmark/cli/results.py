@@ -1,5 +1,6 @@
-"""`benchmark leaderboard`, `ablation` and `plot`: what ledgers say."""
+"""`benchmark leaderboard`, `ablation`, `compare` and `plot`: what ledgers say."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from benchmark.analysis.tables import Section
+
+EXIT_REGRESSION = 3
+EXIT_NOTHING_TO_COMPARE = 4
 
 FormatOption = Annotated[str, typer.Option("--format", help="table, md, csv or json.")]
 OutOption = Annotated[Path | None, typer.Option(help="Write to this file; not for tables.", show_default=False)]
@@ -70,6 +74,32 @@ def ablation(paths: PathsArgument = None, format_name: FormatOption = "table", o
             "seed. Run a sweep with --modes native,unit or more."
         )
     _publish(table, ablation_sections(table), format_name, out)
+
+
+def compare(
+    before: Annotated[str, typer.Argument(help="A folder of results, or REVISION:PATH of a git revision.")],
+    after: Annotated[str, typer.Argument(help="The same for the later one.")] = str(RESULTS),
+    format_name: FormatOption = "table",
+    out: OutOption = None,
+) -> None:
+    """Compare two ledgers, or two git revisions of one: which cells moved, and whether that is beyond noise.
+
+    Exit code 3: a cell got worse or no longer works. 4: there is nothing to compare.
+    """
+    from benchmark.analysis.comparison import compare_ledgers, has_regressed, is_comparable
+    from benchmark.analysis.loading import load_runs
+    from benchmark.analysis.revisions import ledgers_at
+    from benchmark.analysis.tables import changes_sections
+
+    _check_format(format_name, out)
+    with ledgers_at(before) as folder_before, ledgers_at(after) as folder_after:
+        table = compare_ledgers(load_runs([folder_before]), load_runs([folder_after]))
+    _publish(table, changes_sections(table), format_name, out)
+    if not is_comparable(table):
+        typer.secho(f"{before} and {after} have no finished cell in common.", fg="red", err=True)
+        sys.exit(EXIT_NOTHING_TO_COMPARE)
+    if has_regressed(table):
+        sys.exit(EXIT_REGRESSION)
 
 
 def _check_format(format_name: str, out: Path | None) -> None:
