@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from toy_ledgers import RESULT, SETTING, add
+from toy_ledgers import RESULT, SETTING, add, add_predicted
 
+from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.leaderboard import (
     HIGHER_IS_BETTER,
     LOWER_IS_BETTER,
@@ -132,6 +133,36 @@ def test_only_failed_rows_give_an_empty_leaderboard(ledger: Ledger):
     assert to_json(board) == "[]\n"
     assert len(to_csv(board).splitlines()) == 1
     assert markdown_of(ledger).endswith("\n\n1 failed cell is not ranked.\n")
+
+
+def test_a_row_without_an_accuracy_is_not_ranked(ledger: Ledger):
+    add(ledger, backbone="NetA")
+    add(ledger, backbone="NetB", accuracy=math.nan)
+
+    assert board_of(ledger)["backbone"].tolist() == ["NetA"]
+    assert count_failed(load_runs([ledger.folder])) == {"digits": 1}
+
+
+def test_rows_made_on_different_images_are_never_ranked_together(ledger: Ledger):
+    for backbone, fingerprint in (("NetA", "a" * 64), ("NetB", "b" * 64), ("NetC", "b" * 64)):
+        add(ledger, backbone=backbone, dataset="folder:pets", dataset_fingerprint=fingerprint)
+
+    board = board_of(ledger)
+
+    assert board["dataset"].tolist() == ["folder:pets #aaaaaaaa", "folder:pets #bbbbbbbb", "folder:pets #bbbbbbbb"]
+    assert board["rank"].tolist() == [1, 1, 1]
+
+
+def test_missing_predictions_are_mentioned(ledger: Ledger):
+    add_predicted(ledger, [True] * 90 + [False] * 10, backbone="NetA")
+    add_predicted(ledger, [True] * 80 + [False] * 20, backbone="NetB")
+    add(ledger, backbone="NetC", accuracy=0.5)
+
+    runs = load_runs([ledger.folder])
+
+    assert "1 of 2 settings could not be tested against the best: no predictions." in markdown_of(
+        ledger, correctness=Correctness(runs)
+    )
 
 
 def test_a_ledger_without_rows_gives_an_empty_leaderboard(ledger: Ledger):

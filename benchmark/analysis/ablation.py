@@ -7,8 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.analysis.correctness import Correctness
-from benchmark.analysis.loading import SETTING
-from benchmark.ledger import DONE
+from benchmark.analysis.loading import SETTING, finished
 
 NATIVE = "native"
 # What is compared: settings that differ in their mode only.
@@ -53,7 +52,7 @@ def make_ablation(runs: pd.DataFrame, correctness: Correctness) -> pd.DataFrame:
         The interval is Student's for the mean of paired differences: over seeds where there are several, else over
         the test images where the predictions were kept, which `interval_over` says (`seeds`, `images` or nothing).
     """
-    done = runs[runs["status"] == DONE].drop_duplicates([*SETTING, "seed"], keep="last")
+    done = finished(runs).drop_duplicates([*SETTING, "seed"], keep="last")
     native = done[done["mode"] == NATIVE]
     pairs = done[done["mode"] != NATIVE].merge(native, on=[*SUBJECT, "seed"], suffixes=("", "_native"))
     rows = [

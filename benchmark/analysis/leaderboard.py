@@ -6,11 +6,10 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis.correctness import Correctness
-from benchmark.analysis.loading import SETTING
+from benchmark.analysis.loading import SETTING, finished
 from benchmark.analysis.published import published_accuracy
 from benchmark.analysis.significance import SeedRuns, Standing, rank_with_ties
 from benchmark.errors import UnknownNameError
-from benchmark.ledger import DONE
 from benchmark.metrics import wilson_interval
 from benchmark.recipes import Published
 
@@ -56,7 +55,7 @@ def make_leaderboard(
     """
     if by not in HIGHER_IS_BETTER | LOWER_IS_BETTER:
         raise UnknownNameError("column to rank by", by, HIGHER_IS_BETTER | LOWER_IS_BETTER)
-    done = runs[runs["status"] == DONE]
+    done = finished(runs)
     table = _averaged(done)
     ties = _standings(done, table, correctness)
     table["p_best"] = [tie.p_best if tie else np.nan for tie in ties]

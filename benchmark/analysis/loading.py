@@ -6,10 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from benchmark.errors import LedgerError
-from benchmark.ledger import FAILED, IDENTITY, RUNS, Ledger
+from benchmark.ledger import DONE, IDENTITY, RUNS, Ledger
 
 # One setting of a sweep; its rows differ in their seed only.
 SETTING = tuple(column for column in IDENTITY if column != "seed")
+FINGERPRINT_SHOWN = 8
 
 
 def find_ledgers(paths: Iterable[Path]) -> list[Path]:
@@ -34,7 +35,9 @@ def load_runs(paths: Sequence[Path]) -> pd.DataFrame:
         paths: Ledger folders, or folders of them.
 
     Returns:
-        The columns of `runs.csv`, then `sweep`, the name of the ledger's folder, and `folder`, its path.
+        The columns of `runs.csv`, then `sweep`, the name of the ledger's folder, and `folder`, its path. Where rows of
+        one `dataset` were made on different images, its name carries the beginning of the fingerprint, so that
+        they are never compared.
 
     Raises:
         LedgerError: There is no ledger, or one cannot be read.
@@ -43,10 +46,24 @@ def load_runs(paths: Sequence[Path]) -> pd.DataFrame:
         Ledger(folder).read_runs().assign(sweep=folder.name, folder=str(folder)) for folder in find_ledgers(paths)
     ]
     runs = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
-    return runs.drop_duplicates(["folder", *IDENTITY], keep="last", ignore_index=True)
+    last = runs.drop_duplicates(["folder", *IDENTITY], keep="last", ignore_index=True)
+    return last.assign(dataset=_telling_apart(last))
+
+
+def _telling_apart(runs: pd.DataFrame) -> pd.Series:
+    """The names of the datasets, with a fingerprint where one name stands for several."""
+    known = runs["dataset_fingerprint"].replace("", None)  # of a failed row it may be unknown
+    is_ambiguous = known.groupby(runs["dataset"]).transform("nunique") > 1
+    named = runs["dataset"] + " #" + known.fillna("unknown").str[:FINGERPRINT_SHOWN]
+    return runs["dataset"].where(~is_ambiguous, named)
+
+
+def finished(runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows that can be ranked and compared."""
+    return runs[(runs["status"] == DONE) & runs["accuracy"].notna()]
 
 
 def count_failed(runs: pd.DataFrame) -> dict[str, int]:
-    """Number of cells whose last run failed, by dataset; only datasets that have some."""
-    failed = runs[runs["status"] == FAILED]
+    """Number of cells whose last run has no accuracy, by dataset; only datasets that have some."""
+    failed = runs.drop(finished(runs).index)
     return {str(dataset): int(number) for dataset, number in failed["dataset"].value_counts().items()}

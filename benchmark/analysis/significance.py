@@ -172,14 +172,19 @@ def rank_with_ties(settings: Sequence[SeedRuns]) -> list[Standing]:
     significant difference share its range; the next one leads the next range, and so on. A setting without
     predictions has a rank of its own.
 
+    Which setting is the best is seen in the same test images, and the best of many equal ones is partly lucky. So the
+    correction is for all pairs of settings, not only for those tested: the chance of any false difference stays
+    below `ALPHA`.
+
     Args:
         settings: The most accurate first.
     """
+    n_pairs = len(settings) * (len(settings) - 1) // 2
     standings: list[Standing] = []
     to_best: list[dict[str, float]] = []
     while len(standings) < len(settings):
         start = len(standings)
-        facts = _against_leader(settings[start:])
+        facts = _against_leader(settings[start:], n_pairs)
         if not start:
             to_best = facts
         n_tied = next((n for n, fact in enumerate(facts, 1) if not fact["p_value"] >= ALPHA), len(facts) + 1)
@@ -196,10 +201,10 @@ def _to_best(facts: Sequence[dict[str, float]], position: int) -> dict[str, floa
     return {"p_best": fact["p_value"], "smallest_difference": fact["smallest_difference"]}
 
 
-def _against_leader(settings: Sequence[SeedRuns]) -> list[dict[str, float]]:
+def _against_leader(settings: Sequence[SeedRuns], n_pairs: int) -> list[dict[str, float]]:
     """Of every setting but the first: its Holm-adjusted p-value against the first, and the smallest difference."""
     found = [compare_settings(settings[0], setting) for setting in settings[1:]]
-    p_values = adjust_by_holm(np.array([paired_p_value(pair) if pair else np.nan for pair in found]))
+    p_values = adjust_by_holm(np.array([paired_p_value(pair) if pair else np.nan for pair in found]), n_pairs)
     least: list[Any] = [smallest_difference(pair) if pair else np.nan for pair in found]
     return [
         {"p_value": float(p_value), "smallest_difference": float(difference)}
@@ -207,13 +212,19 @@ def _against_leader(settings: Sequence[SeedRuns]) -> list[dict[str, float]]:
     ]
 
 
-def adjust_by_holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """P-values adjusted for their number by Holm's step-down method; NaN is no test and stays.
+def adjust_by_holm(p_values: NDArray[np.float64], n_hypotheses: int | None = None) -> NDArray[np.float64]:
+    """P-values adjusted for their number by Holm's step-down method (Scandinavian Journal of Statistics 6, 1979).
 
     The same as statsmodels' `multipletests`, which collects garbage on every call: 0.1 s each, for each range of ranks.
+
+    Args:
+        p_values: NaN is no test and stays.
+        n_hypotheses: How many there are, tested or not; as many as p-values where it is None. Those not tested are
+            taken to have larger p-values, which errs on the safe side.
     """
     order = np.argsort(p_values)[: np.count_nonzero(~np.isnan(p_values))]  # NaN sorts last
+    n_hypotheses = n_hypotheses or len(order)
     adjusted = p_values.copy()
-    stepped = np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1))
+    stepped = np.maximum.accumulate(p_values[order] * np.arange(n_hypotheses, n_hypotheses - len(order), -1))
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted

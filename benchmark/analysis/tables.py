@@ -71,10 +71,13 @@ def _leaderboard_notes(rows: pd.DataFrame, n_failed: int) -> tuple[str, ...]:
     least = rows["smallest_difference"].median()
     if not pd.isna(least):
         notes.append(
-            "A range of ranks: McNemar's test on the saved predictions, Holm-corrected at 5 %, does not tell these "
-            f"settings apart. On these {rows['n_test'].max():,.0f} test images, differences from the best below about "
-            f"{least:.4f} (median) are within chance."
+            "A range of ranks: McNemar's test on the saved predictions, Holm-corrected for all pairs at 5 %, does not "
+            f"tell these settings apart. On these {rows['n_test'].max():,.0f} test images, differences from the best "
+            f"below about {least:.4f} (median) are within chance."
         )
+    n_untested = int(rows["p_best"].isna().sum()) - 1  # the best is not tested against itself
+    if n_untested > 0:
+        notes.append(f"{n_untested} of {len(rows) - 1} settings could not be tested against the best: no predictions.")
     if n_failed:
         notes.append(f"{n_failed} failed {'cell is' if n_failed == 1 else 'cells are'} not ranked.")
     return tuple(notes)
