@@ -3,7 +3,7 @@
 import itertools
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -84,6 +84,14 @@ class Augmentation(Record):
 NO_AUGMENTATION = Augmentation()
 
 
+def _as_pairs(weights: Any) -> Any:
+    """A table as sorted pairs: cells are compared and hashed, which a dictionary cannot be."""
+    return tuple(sorted(weights.items())) if isinstance(weights, dict) else weights
+
+
+ClassWeights = Annotated[tuple[tuple[str, Rate], ...], BeforeValidator(_as_pairs)]
+
+
 class Stage(Record):
     """One stage of training.
 
@@ -113,7 +121,7 @@ class Stage(Record):
     reduce_patience: Positive | None = None
     reduce_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
     label_smoothing: Share = 0.0
-    class_weights: dict[str, Rate] | Literal["balanced"] | None = None
+    class_weights: Literal["balanced"] | ClassWeights | None = None
 
     @field_validator("unfreeze")
     @classmethod

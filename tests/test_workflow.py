@@ -151,7 +151,7 @@ def test_of_two_runs_at_once_on_one_ledger_each_cell_is_done_once(start: Start, 
     assert set(runs["status"]) == {DONE}
 
 
-# --- the README ------------------------------------------------------------------------------------------------------
+# --- trainings -------------------------------------------------------------------------------------------------------
 
 
 STAGES = """
@@ -192,6 +192,44 @@ def test_a_training_killed_in_stage_two_goes_on_where_it_stood(start: Start, tmp
     ]  # fmt: skip
     assert runs["epochs"].item() == 32
     assert list((cache_root() / "training").glob("*.npz")) == []
+
+
+MISTAKES = """
+name = "mistakes"
+datasets = ["digits"]
+limit = 200
+backbones = ["Quick"]
+strategies = ["finetune"]
+"""
+STAGES_AND_WHAT_THEY_END_WITH = {
+    "{ unfreeze = 99, epochs = 1 }": ("invalid", "has only 2 layers. Give a smaller number"),
+    '{ unfreeze = "block_9", epochs = 1 }': ("unknown_name", "Unknown layer of"),
+    "{ epochs = 1, class_weights = { ten = 2.0 } }": ("unknown_name", "Unknown class in class_weights 'ten'"),
+    '{ unfreeze = "all", epochs = 1, optimizer = "sgd", learning_rate = 1e30 }': ("diverged", "try a smaller"),
+    "{ epochs = 1 }": ("", ""),
+}
+
+
+def test_a_training_that_cannot_be_done_is_a_failed_row_with_its_reason_and_the_others_go_on(
+    start: Start, tmp_path: Path
+):
+    grids = "".join(f"[[grid]]\nstages = [{stage}]\n" for stage in STAGES_AND_WHAT_THEY_END_WITH)
+    (tmp_path / "toy.toml").write_text(MISTAKES + grids)
+
+    process = start()
+    _, err = process.communicate(timeout=START_TIMEOUT_S)
+
+    assert process.returncode == 1, err
+    assert "Traceback" not in err
+    runs = Ledger(tmp_path / "results" / "mistakes").read_runs()
+    found = dict(zip(runs["error_type"], runs["error_message"], strict=True))
+    assert sorted(runs["error_type"]) == sorted(kind for kind, _ in STAGES_AND_WHAT_THEY_END_WITH.values())
+    assert runs.loc[runs["status"] != DONE, "accuracy"].isna().all()
+    for error_type, message in STAGES_AND_WHAT_THEY_END_WITH.values():
+        assert any(message in text for text in runs.loc[runs["error_type"] == error_type, "error_message"]), found
+
+
+# --- the README ------------------------------------------------------------------------------------------------------
 
 
 def command_lines(markdown: str) -> list[list[str]]:

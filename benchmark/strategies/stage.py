@@ -230,7 +230,8 @@ def _class_weights(stage: Stage, task: Task) -> dict[int, float] | None:
     if isinstance(asked, str):  # balanced
         weights = compute_class_weight(BALANCED, classes=classes, y=task.labels[task.split.train])
         return dict(enumerate(weights.tolist()))
-    for name in asked:
+    weights = dict(asked)
+    for name in weights:
         if name not in task.class_names:
             raise UnknownNameError("class in class_weights", name, task.class_names)
-    return {number: asked.get(name, 1.0) for number, name in enumerate(task.class_names)}
+    return {number: weights.get(name, 1.0) for number, name in enumerate(task.class_names)}
