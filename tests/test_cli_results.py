@@ -1,0 +1,145 @@
+"""The commands that read ledgers, in this process."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_ledgers import add, add_predicted
+
+from benchmark.cli import main
+from benchmark.ledger import FAILED, Ledger
+
+IMAGES = np.arange(1000)
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple]:
+    """Run the program in an empty folder: exit code, standard output and standard error."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return int(ended.value.code or 0), *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    ledger = Ledger(tmp_path / "results" / "toy")
+    add_predicted(ledger, IMAGES < 660, mode="native")
+    add_predicted(ledger, IMAGES < 270, mode="unit")
+    return ledger
+
+
+# --- ablation --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format_name", ["table", "md"])
+def test_an_ablation_for_people_has_points_and_a_verdict(call, ledger, format_name):
+    code, out, _ = call("ablation", "--format", format_name)
+
+    assert code == 0
+    assert all(text in out for text in ("27.00 → 66.00", "+39.00", "+144 %", "harmful"))
+
+
+def test_an_ablation_for_machines_has_plain_numbers(call, ledger):
+    _, out, _ = call("ablation", "--format", "json")
+
+    (record,) = json.loads(out)
+    assert record["accuracy_lost"] == pytest.approx(0.39)
+    assert record["relative_gain"] == pytest.approx(0.66 / 0.27 - 1)
+
+
+def test_without_a_pair_of_modes_an_ablation_says_what_to_run(call, tmp_path):
+    add(Ledger(tmp_path / "results" / "toy"), mode="unit")
+
+    code, _, err = call("ablation")
+
+    assert code == 2
+    assert "--modes native,unit" in err
+
+
+# --- compare ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("n_right", "code", "mark"), [(900, 0, "="), (890, 3, "-"), (910, 0, "+"), (899, 0, "~")])
+def test_a_comparison_ends_with_3_where_a_cell_got_worse(call, tmp_path, n_right, code, mark):
+    add_predicted(Ledger(tmp_path / "before"), IMAGES < 900)
+    add_predicted(Ledger(tmp_path / "after"), n_right > IMAGES)
+
+    ended, out, _ = call("compare", "before", "after", "--format", "json")
+
+    assert ended == code
+    assert [record["mark"] for record in json.loads(out)] == [mark]
+
+
+def test_ledgers_with_no_cell_in_common_end_with_4(call, tmp_path):
+    add(Ledger(tmp_path / "before"), backbone="NetA")
+    add(Ledger(tmp_path / "after"), backbone="NetB")
+
+    code, _, err = call("compare", "before", "after")
+
+    assert code == 4
+    assert "no finished cell in common" in err
+
+
+def test_a_comparison_shows_only_what_moved(call, tmp_path):
+    for folder, n_right in (("before", 900), ("after", 700)):
+        add_predicted(Ledger(tmp_path / folder), n_right > IMAGES, backbone="Moved")
+        add_predicted(Ledger(tmp_path / folder), IMAGES < 900, backbone="Stayed")
+
+    _, out, _ = call("compare", "before", "after")
+
+    assert "1 worse, 1 same" in out
+    assert "Moved" in out
+    assert "Stayed" not in out
+
+
+def test_a_place_that_is_no_ledger_ends_with_2(call, ledger):
+    code, _, err = call("compare", "nowhere", "results")
+
+    assert code == 2
+    assert "REVISION:PATH" in err
+
+
+# --- what is empty, broken or hostile --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["leaderboard", "ablation"])
+def test_a_ledger_of_failures_only_is_no_traceback(call, tmp_path, command):
+    add(Ledger(tmp_path / "results" / "toy"), status=FAILED, error_type="oom")
+
+    code, out, err = call(command)
+
+    assert code == (0 if command == "leaderboard" else 2)
+    assert ("1 failed cell is not ranked." in out) == (command == "leaderboard")
+    assert "Traceback" not in out + err
+
+
+@pytest.mark.parametrize("name", ["größe_馬", "<script>alert(1)</script>", "a|b", "[red]x[/red]"])
+def test_names_are_shown_as_they_are(call, tmp_path, name):
+    add(Ledger(tmp_path / "results" / "toy"), backbone=name)
+
+    _, out, _ = call("leaderboard")
+
+    assert name in out
+
+
+@pytest.mark.parametrize("command", [["ablation"], ["leaderboard"], ["compare", "results", "results"]])
+def test_reading_does_not_import_tensorflow(ledger, tmp_path, command):
+    code = (
+        f"import sys; sys.argv = ['benchmark', *{command}]\n"
+        "from benchmark.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    print({'tensorflow', 'keras'} & set(sys.modules))\n"
+    )
+
+    answer = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert answer.stdout.splitlines()[-1] == "set()"
