@@ -22,6 +22,8 @@ from benchmark.storage import cache_root, sha256_of_file, write_whole
 
 CONNECT_TIMEOUT_S = 6.0
 HTTPS_PORT = 443
+# Where Keras keeps the ImageNet weights.
+KERAS_HOST = "storage.googleapis.com"
 
 
 def split_wheel_source(source: str) -> tuple[str, str]:
@@ -140,13 +142,18 @@ def fast_failing_downloads(what: str) -> Iterator[None]:
         urllib.request.install_opener(previous)
 
 
+def can_reach(host: str) -> bool:
+    """Whether a host answers within `CONNECT_TIMEOUT_S`; true behind a proxy, where it cannot be looked at."""
+    return bool(urllib.request.getproxies()) or _answers(host, HTTPS_PORT)
+
+
 def require_host(host: str, what: str) -> None:
-    """Refuse a download that a library would try in vain for minutes; hosts behind a proxy cannot be looked at.
+    """Refuse a download that a library would try in vain for minutes.
 
     Raises:
         DownloadError: The host does not answer.
     """
-    if not urllib.request.getproxies() and not _answers(host, HTTPS_PORT):
+    if not can_reach(host):
         raise DownloadError(
             f"{what} is not on this machine and cannot be brought: {host} does not answer within "
             f"{CONNECT_TIMEOUT_S:.0f} s. Connect to the network and run 'benchmark fetch'."

@@ -29,6 +29,9 @@ RECIPE_COPY = "recipe.toml"
 DONE = "done"
 FAILED = "failed"
 
+# How the column `cpu` ends in rows of jobs that ran at the same time as others: `AMD EPYC (2 jobs at once)`.
+BESIDE_OTHERS = " jobs at once)"
+
 RUN_COLUMNS = tuple(
     """
     schema run_id cell_key status error_type error_message backbone weights dataset mode strategy head network

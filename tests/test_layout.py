@@ -33,10 +33,11 @@ MAY_IMPORT: dict[str, set[str]] = {
         "preprocessing", "backbones", "features", "strategies", "metrics", "ledger",
     },
     "analysis": {"errors", "storage", "recipes", "preprocessing", "metrics", "ledger"},
+    "doctor": {"storage", "provenance", "memory", "downloads"},
     "console": {"sweep", "analysis"},
     "cli": {
         "errors", "storage", "registry", "recipes", "datasets", "preprocessing", "backbones", "features", "strategies",
-        "ledger", "sweep", "analysis", "console",
+        "ledger", "sweep", "analysis", "doctor", "console",
     },
 }  # fmt: skip
 

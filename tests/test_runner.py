@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -22,7 +22,9 @@ from benchmark.registry import Registry, load_registry
 from benchmark.sweep import runner
 from benchmark.sweep.cells import Job
 from benchmark.sweep.events import CellEnded, CellStarted, Progress
+from benchmark.sweep.executors import Execute, JobEvent, LocalExecutor
 from benchmark.sweep.planning import MISSING, Plan, PlannedCell, make_plan
+from benchmark.sweep.process import Isolation
 from benchmark.sweep.rows import failure_columns, new_row
 from benchmark.sweep.runner import RunEnded, RunStarted, copy_recipe, run_cells
 
@@ -80,8 +82,11 @@ def plan_of(registry: Registry, ledger: Ledger, **lists: Any) -> Plan:
     return make_plan(Sweep(name="toy", grid=(grid,)), registry, ledger)
 
 
-def run_all(cells: list[PlannedCell], ledger: Ledger, *, again: bool = False) -> list[Any]:
-    return list(run_cells(cells, ledger, recipe_sha256="sha", again=again))
+def run_all(
+    cells: list[PlannedCell], ledger: Ledger, execute: Execute | None = None, *, again: bool = False
+) -> list[Any]:
+    execute = execute or LocalExecutor(Isolation(ledger.folder / runner.WORKER_LOG), memory_mib=lambda _: 0.0)
+    return list(run_cells(cells, ledger, execute, recipe_sha256="sha", again=again))
 
 
 # --- the parent alone, with made-up children -------------------------------------------------------------------------
@@ -104,27 +109,19 @@ def ended(job: Job, index: int) -> CellEnded:
     return CellEnded(index, row, [], [], [], scores, np.array([0, 1]), ("cat", "dog"))
 
 
-def child_that_ends_after(n_cells: int) -> Any:
-    """A stand-in for the events of a process that dies in its cell number `n_cells`."""
-
-    def events(job: Job, log_path: Path) -> Iterator[Any]:
+def stand_in(jobs: Sequence[Job]) -> Iterator[JobEvent]:
+    """Every cell is done, without a process."""
+    for number, job in enumerate(jobs):
         for index in range(len(job.cells)):
-            yield CellStarted(index)
-            if index == n_cells:
-                return
-            yield Progress("extracting", 1, 1)
-            yield ended(job, index)
-
-    return events
+            yield JobEvent(number, CellStarted(index))
+            yield JobEvent(number, Progress("extracting", 1, 1))
+            yield JobEvent(number, ended(job, index))
 
 
-def test_every_cell_begins_and_ends_under_its_number(
-    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(runner, "_child_events", child_that_ends_after(99))
+def test_every_cell_begins_and_ends_under_its_number(registry: Registry, ledger: Ledger):
     plan = plan_of(registry, ledger, backbones=("Tiny", "Broken"), seeds=(0, 1))
 
-    events = run_all(plan.to_run("missing"), ledger)
+    events = run_all(plan.to_run("missing"), ledger, stand_in)
 
     numbers = [(type(event), event.number) for event in events if not isinstance(event, Progress)]
     assert numbers == [(kind, number) for number in (1, 2, 3, 4) for kind in (RunStarted, RunEnded)]
@@ -133,62 +130,23 @@ def test_every_cell_begins_and_ends_under_its_number(
     assert plan_of(registry, ledger, backbones=("Tiny", "Broken"), seeds=(0, 1)).counts == {DONE: 4}
 
 
-def test_a_row_is_in_the_ledger_when_its_event_comes(
-    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(runner, "_child_events", child_that_ends_after(99))
+def test_a_row_is_in_the_ledger_when_its_event_comes(registry: Registry, ledger: Ledger):
     plan = plan_of(registry, ledger, seeds=(0, 1))
 
     counts = [
         len(ledger.read_runs())
-        for event in run_cells(list(plan.cells), ledger, recipe_sha256="", again=False)
+        for event in run_cells(list(plan.cells), ledger, stand_in, recipe_sha256="", again=False)
         if isinstance(event, RunEnded)
     ]
 
     assert counts == [1, 2]
 
 
-def test_the_cell_in_which_a_process_dies_crashed_and_the_next_process_does_the_others(
-    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-):
-    n_processes = 0
-
-    def events(job: Job, log_path: Path) -> Iterator[Any]:
-        nonlocal n_processes
-        n_processes += 1
-        return child_that_ends_after(1 if n_processes == 1 else 99)(job, log_path)
-
-    monkeypatch.setattr(runner, "_child_events", events)
-    plan = plan_of(registry, ledger, seeds=(0, 1, 2, 3))
-
-    run_all(list(plan.cells), ledger)
-
-    runs = ledger.read_runs()
-    assert list(zip(runs["seed"], runs["status"], runs["error_type"], strict=True)) == [
-        (0, DONE, ""), (1, FAILED, "crashed"), (2, DONE, ""), (3, DONE, ""),
-    ]  # fmt: skip
-    assert runs["cell_key"].tolist() == [planned.key for planned in plan.cells]
-    assert n_processes == 2
-
-
-def test_a_process_that_always_dies_ends_with_a_row_for_each_cell(
-    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(runner, "_child_events", child_that_ends_after(0))
-
-    run_all(list(plan_of(registry, ledger, seeds=(0, 1, 2)).cells), ledger)
-
-    assert ledger.read_runs()["error_type"].tolist() == ["crashed"] * 3
-
-
-def test_a_cell_that_another_process_did_meanwhile_gets_no_second_row(
-    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(runner, "_child_events", child_that_ends_after(99))
+def test_a_cell_that_another_process_did_meanwhile_gets_no_second_row(registry: Registry, ledger: Ledger):
     cells = list(plan_of(registry, ledger, seeds=(0, 1)).cells)
-    run_all(cells[:1], Ledger(ledger.folder))
+    run_all(cells[:1], Ledger(ledger.folder), stand_in)
 
-    run_all(cells, ledger)
+    run_all(cells, ledger, stand_in)
 
     assert ledger.read_runs()["seed"].tolist() == [0, 1]
 
@@ -196,42 +154,35 @@ def test_a_cell_that_another_process_did_meanwhile_gets_no_second_row(
 def test_a_cell_that_another_process_ends_while_its_predictions_are_saved_gets_no_second_row(
     registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(runner, "_child_events", child_that_ends_after(99))
     (planned,) = plan_of(registry, ledger).cells
     really_save = Ledger.save_predictions
 
     def save_late(self: Ledger, run_id: str, scores: Any) -> None:
         if self is ledger:
-            run_all([planned], Ledger(ledger.folder))
+            run_all([planned], Ledger(ledger.folder), stand_in)
         really_save(self, run_id, scores)
 
     monkeypatch.setattr(Ledger, "save_predictions", save_late)
 
-    run_all([planned], ledger)
+    run_all([planned], ledger, stand_in)
 
     assert len(ledger.read_runs()) == 1
 
 
-def test_always_writes_a_row_for_a_cell_that_was_done(
-    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(runner, "_child_events", child_that_ends_after(99))
+def test_always_writes_a_row_for_a_cell_that_was_done(registry: Registry, ledger: Ledger):
     cells = list(plan_of(registry, ledger).cells)
-    run_all(cells, ledger)
+    run_all(cells, ledger, stand_in)
 
-    run_all(cells, ledger, again=True)
+    run_all(cells, ledger, stand_in, again=True)
 
     assert len(ledger.read_runs()) == 2
 
 
-def test_cells_whose_dataset_cannot_be_had_fail_first_and_start_no_process(
-    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(runner, "_child_events", child_that_ends_after(99))
+def test_cells_whose_dataset_cannot_be_had_fail_first_and_start_no_process(registry: Registry, ledger: Ledger):
     free, blocked = plan_of(registry, ledger, seeds=(0, 1)).cells
     blocked = replace(blocked, key="", state=MISSING, obstacle=DownloadError("no network here"))
 
-    events = run_all([free, blocked], ledger)
+    events = run_all([free, blocked], ledger, stand_in)
 
     runs = ledger.read_runs()
     assert list(zip(runs["seed"], runs["status"], runs["error_type"], runs["error_message"], strict=True)) == [
@@ -240,11 +191,10 @@ def test_cells_whose_dataset_cannot_be_had_fail_first_and_start_no_process(
     assert [event.number for event in events if isinstance(event, RunEnded)] == [1, 2]
 
 
-def test_rows_that_were_written_stay_when_the_sweep_is_left_early(
-    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-):
-    monkeypatch.setattr(runner, "_child_events", child_that_ends_after(99))
-    events = run_cells(list(plan_of(registry, ledger, seeds=(0, 1)).cells), ledger, recipe_sha256="", again=False)
+def test_rows_that_were_written_stay_when_the_sweep_is_left_early(registry: Registry, ledger: Ledger):
+    events = run_cells(
+        list(plan_of(registry, ledger, seeds=(0, 1)).cells), ledger, stand_in, recipe_sha256="", again=False
+    )
     for event in events:
         if isinstance(event, RunEnded):
             break
@@ -260,7 +210,7 @@ def test_a_ledger_that_cannot_be_written_ends_the_sweep(registry: Registry, tmp_
     blocked = replace(planned, obstacle=DownloadError("no network here"))
 
     with pytest.raises(LedgerError, match="cannot be written"):
-        run_all([blocked], Ledger(tmp_path / "file" / "toy"))
+        run_all([blocked], Ledger(tmp_path / "file" / "toy"), stand_in)
 
 
 def test_a_recipe_is_copied_beside_its_rows_and_kept_up_to_date(ledger: Ledger, tmp_path: Path):

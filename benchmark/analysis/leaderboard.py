@@ -10,6 +10,7 @@ from benchmark.analysis.loading import SETTING, finished
 from benchmark.analysis.published import published_accuracy
 from benchmark.analysis.significance import SeedRuns, Standing, rank_with_ties
 from benchmark.errors import UnknownNameError
+from benchmark.ledger import BESIDE_OTHERS
 from benchmark.metrics import wilson_interval
 from benchmark.recipes import Published
 
@@ -18,6 +19,7 @@ AVERAGED = (
     "efficiency_above_chance", "params_total", "params_trainable", "flops_g", "extract_s", "train_s", "eval_s",
     "wall_s", "images_per_s", "peak_rss_mib",
 )  # fmt: skip
+TIMES = ("extract_s", "train_s", "eval_s", "wall_s", "images_per_s")
 HIGHER_IS_BETTER = frozenset(
     {"accuracy", "balanced_accuracy", "macro_f1", "efficiency", "efficiency_above_chance", "images_per_s"}
 )
@@ -45,7 +47,8 @@ def make_leaderboard(
         A row a setting: `rank`, `rank_first` and `rank_last` (the ranks it may have, given what the test set can
         tell apart, if ranked by accuracy), the setting's columns, `n_seeds`, `n_test`, `accuracy`, `accuracy_std`
         (sample deviation over seeds, empty for one), `accuracy_low` and `accuracy_high` (95 % Wilson interval of the
-        mean accuracy at the size of the test set, which all seeds share), the means of the costs, `p_best`
+        mean accuracy at the size of the test set, which all seeds share), the means of the costs (times without rows of
+        jobs that ran beside others), `p_best`
         (Holm-adjusted p-value of McNemar's test against the most accurate setting of the dataset),
         `smallest_difference` (in accuracy, from the most accurate setting, that this test set can show; see
         `significance`), `published` (accuracy), and `difference` (measured less published).
@@ -66,6 +69,9 @@ def make_leaderboard(
 
 
 def _averaged(done: pd.DataFrame) -> pd.DataFrame:
+    # Jobs that shared the machine took longer than alone: their times say nothing beside the others'.
+    shared = done["cpu"].astype(str).str.endswith(BESIDE_OTHERS)
+    done = done.assign(**{column: done[column].mask(shared) for column in TIMES})
     groups = done.groupby(list(SETTING), sort=False, dropna=False)
     accuracy = groups["accuracy"].mean()
     n_test = groups["n_test"].first()

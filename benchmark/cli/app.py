@@ -27,6 +27,7 @@ app.command("ablation")(results.ablation)
 app.command("compare")(results.compare)
 app.command("plot")(results.plot)
 app.command("list")(listing.list_names)
+app.command("doctor")(listing.doctor)
 app.command("fetch")(running.fetch)
 
 cache_app = typer.Typer(no_args_is_help=True, help="List and prune the cached features.")

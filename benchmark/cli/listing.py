@@ -1,7 +1,8 @@
-"""`benchmark list`: the names that can be used."""
+"""`benchmark list` and `doctor`: the names that can be used, and what matters on this machine."""
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,6 +79,13 @@ def _list_recipes() -> list[dict[str, Any]]:
     from benchmark.recipes import read_recipe, recipe_paths
 
     return [{"name": name, "what": read_recipe(path).description} for name, path in recipe_paths().items()]
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what matters on this machine, and what to mend."""
+    from benchmark.doctor import examine
+
+    print_records([asdict(finding) for finding in examine()], as_json=as_json)
 
 
 def print_records(records: list[dict[str, Any]], *, as_json: bool) -> None:

@@ -149,6 +149,14 @@ WhereOption = Annotated[
     ),
 ]
 WhenOption = Annotated[str, typer.Option(help="Which cells: missing (stale ones too), failed or always.")]
+JobsOption = Annotated[
+    int,
+    typer.Option(min=1, help="Backbones to run at the same time, the cores divided among them; times are then marked."),
+]
+TimeoutOption = Annotated[
+    float | None,
+    typer.Option(min=0.001, help="Seconds that a cell may take, its extraction included.", show_default="no limit"),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Only say what would be done and how long it would take.")
 ]

@@ -19,6 +19,7 @@ from benchmark.cli.options import (
     FoldsOption,
     HeadsOption,
     InputSizeOption,
+    JobsOption,
     JsonOption,
     LimitOption,
     ModesOption,
@@ -31,6 +32,7 @@ from benchmark.cli.options import (
     ResultsOption,
     SeedsOption,
     StrategiesOption,
+    TimeoutOption,
     WhenOption,
     WhereOption,
     grid_options,
@@ -73,6 +75,8 @@ def run(
     registry: RegistryOption = None,
     where: WhereOption = None,
     when: WhenOption = "missing",
+    jobs: JobsOption = 1,
+    timeout: TimeoutOption = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -92,7 +96,7 @@ def run(
     if dry_run:
         _show_dry_run(chosen, as_json=as_json)
         return
-    _run(plan, chosen, path, results, again=when == "always", as_json=as_json)
+    _run(plan, chosen, path, results, again=when == "always", n_jobs=jobs, timeout_s=timeout, as_json=as_json)
 
 
 def _find_sweep(recipe: str | None, options: dict[str, Any], name: str) -> "tuple[Sweep, Path | None]":
@@ -158,20 +162,33 @@ def _params_total(planned: "PlannedCell") -> int | None:
 
 
 def _run(
-    plan: "Plan", chosen: "list[PlannedCell]", recipe: Path | None, results: Path, *, again: bool, as_json: bool
+    plan: "Plan",
+    chosen: "list[PlannedCell]",
+    recipe: Path | None,
+    results: Path,
+    *,
+    again: bool,
+    n_jobs: int,
+    timeout_s: float | None,
+    as_json: bool,
 ) -> None:
     from benchmark import console
     from benchmark.ledger import FAILED, Ledger
-    from benchmark.sweep.runner import RunEnded, copy_recipe, run_cells
+    from benchmark.sweep.estimate import expect_memory
+    from benchmark.sweep.executors import LocalExecutor
+    from benchmark.sweep.process import Isolation
+    from benchmark.sweep.runner import WORKER_LOG, RunEnded, copy_recipe, run_cells
 
     ledger = Ledger(results / plan.sweep.name)
+    isolation = Isolation(ledger.folder / WORKER_LOG, timeout_s)
+    execute = LocalExecutor(isolation, n_jobs=n_jobs, memory_mib=expect_memory(ledger.read_runs()))
     n_failed = 0
     if chosen:
         if recipe is not None:
             copy_recipe(recipe, ledger)
         try:
             with console.SweepDisplay(len(chosen)) as display:
-                for event in run_cells(chosen, ledger, recipe_sha256=plan.sweep.sha256, again=again):
+                for event in run_cells(chosen, ledger, execute, recipe_sha256=plan.sweep.sha256, again=again):
                     display.show(event)
                     n_failed += isinstance(event, RunEnded) and event.row["status"] == FAILED
         except KeyboardInterrupt:

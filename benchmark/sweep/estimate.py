@@ -1,12 +1,14 @@
-"""How long a sweep will take, from what this machine did before and, failing that, from a guess."""
+"""How long a sweep will take and what a job needs, from what was done before and, failing that, from a guess."""
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+
+import pandas as pd
 
 from benchmark.features.cache import is_cached, list_cache
 from benchmark.provenance import usable_cpus
-from benchmark.sweep.cells import PROBE, Cell, feature_facts, job_key, view_key
+from benchmark.sweep.cells import PROBE, Cell, Job, feature_facts, job_key, view_key
 from benchmark.sweep.planning import PlannedCell
 
 # Guesses, used until this machine has extracted something: sustained arithmetic of convolutions, the
@@ -18,6 +20,7 @@ UNKNOWN_FLOPS_G = 5.0
 UNKNOWN_FEATURE_DIM = 2048
 UNKNOWN_NETWORK_FLOPS_G = 0.01
 TRAINING_OVER_INFERENCE = 3.0
+UNKNOWN_MEMORY_MIB = 3000.0
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,16 @@ def estimate(cells: Iterable[PlannedCell]) -> Estimate:
         overhead_s=JOB_OVERHEAD_S * len(jobs),
         is_measured=bool(rates),
     )
+
+
+def expect_memory(runs: pd.DataFrame) -> Callable[[Job], float]:
+    """What a job is likely to need, in MiB: the most that its backbone took in these rows, or a guess.
+
+    Args:
+        runs: Rows of `runs.csv`.
+    """
+    known = runs.groupby("backbone")["peak_rss_mib"].max().dropna()
+    return lambda job: float(known.get(job.cells[0].backbone.name, UNKNOWN_MEMORY_MIB))
 
 
 def flops_g_at_size(cell: Cell) -> float:

@@ -1,5 +1,6 @@
 """The row of a run: what a cell asked for, what it gave and what it cost."""
 
+import errno
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -50,6 +51,8 @@ def error_type(error: BaseException) -> str:
     # TensorFlow's type by name: this module also serves processes that never import it.
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return "oom"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk_full"
     return "unexpected"
 
 

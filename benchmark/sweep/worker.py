@@ -1,8 +1,11 @@
 """One job in a process of its own: TensorFlow is imported here and nowhere upstream."""
 
 import logging
+import multiprocessing
 import os
+import signal
 import sys
+import threading
 import time
 from datetime import datetime
 from multiprocessing.connection import Connection
@@ -12,24 +15,40 @@ from typing import Any
 from benchmark.isolation import choose_backend
 from benchmark.sweep.cells import Cell, Job
 from benchmark.sweep.events import CellEnded, CellStarted, Report
+from benchmark.sweep.placement import ALL_CORES, Placement
 from benchmark.sweep.rows import class_rows, failure_columns, history_rows, new_row, result_columns
 from benchmark.sweep.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
 
-def work(job: Job, sender: Connection, log_path: Path) -> None:
+def work(job: Job, sender: Connection, log_path: Path, placement: Placement) -> None:
     """Do the cells of a job and send what happens; the entry point of the child process.
 
     Args:
         job: What to do.
         sender: Takes `Event` records.
         log_path: Where everything goes that libraries print.
+        placement: The cores to use.
     """
+    _die_with_parent()
     _send_output_to(log_path)
+    placement.take()
     choose_backend()
-    run_job(job, sender.send)
+    run_job(job, sender.send, placement)
     sender.close()
+
+
+def _die_with_parent() -> None:
+    """End this process when its parent is gone, even if the parent was killed and could not ask for it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def _send_output_to(log_path: Path) -> None:
@@ -41,13 +60,14 @@ def _send_output_to(log_path: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr, force=True)
 
 
-def run_job(job: Job, report: Report) -> None:
+def run_job(job: Job, report: Report, placement: Placement = ALL_CORES) -> None:
     """Do the cells of a job in this process; a failure ends its cell, or those that share what failed."""
     workshop = Workshop(job.cells[0], report)
     for index, (cell, key) in enumerate(zip(job.cells, job.keys, strict=True)):
         report(CellStarted(index))
         started = datetime.now().astimezone()
         row = new_row(cell, key, job.recipe_sha256, started)
+        row["cpu"] = placement.label(row["cpu"])
         try:
             ended = _run_cell(workshop, cell, key, index, row)
         # Whatever goes wrong becomes the cell's row, and the sweep goes on.

@@ -1,0 +1,94 @@
+"""Where jobs are done: each in a process of its own, one or several at a time, on this machine."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import psutil
+
+from benchmark.memory import MIB
+from benchmark.sweep.cells import Job
+from benchmark.sweep.events import Event
+from benchmark.sweep.placement import ALL_CORES, Placement, divide_cores
+from benchmark.sweep.process import Isolation, JobProcess, wait_for_any
+
+
+@dataclass(frozen=True)
+class JobEvent:
+    """What happens in the job of that number."""
+
+    job: int
+    event: Event
+
+
+Execute = Callable[[Sequence[Job]], Iterator[JobEvent]]
+
+
+@dataclass(frozen=True)
+class _Remaining:
+    """What is left of a job: its cells from `first` on."""
+
+    number: int
+    job: Job
+    first: int = 0
+
+
+@dataclass(frozen=True)
+class _Running:
+    remaining: _Remaining
+    placement: Placement
+    process: JobProcess
+
+
+class LocalExecutor:
+    """Does jobs in child processes; one that dies or hangs fails the cell at hand, a new one does the others.
+
+    The parent sleeps while nothing happens. Leaving the generator early ends all children.
+
+    Args:
+        isolation: Log and time limit.
+        n_jobs: How many at a time; the cores are divided among them.
+        memory_mib: What a job is expected to need. It is not started beside others if so much is not free.
+    """
+
+    def __init__(self, isolation: Isolation, *, n_jobs: int = 1, memory_mib: Callable[[Job], float]) -> None:
+        self._isolation = isolation
+        self._n_jobs = n_jobs
+        self._memory_mib = memory_mib
+
+    def __call__(self, jobs: Sequence[Job]) -> Iterator[JobEvent]:
+        """The events of all jobs; every cell ends."""
+        waiting = deque(_Remaining(number, job) for number, job in enumerate(jobs))
+        n_jobs = min(self._n_jobs, len(jobs))
+        free = divide_cores(n_jobs) if n_jobs > 1 else [ALL_CORES]
+        running: list[_Running] = []
+        try:
+            while waiting or running:
+                while waiting and free and (not running or self._fits(waiting[0].job)):
+                    running.append(self._start(waiting.popleft(), free.pop()))
+                awaited = wait_for_any([one.process for one in running])
+                for one in [one for one in running if one.process in awaited]:
+                    event = one.process.next_event()
+                    if event is not None:
+                        yield JobEvent(one.remaining.number, event)
+                    if one.process.is_over:
+                        one.process.end()
+                        running.remove(one)
+                        free.append(one.placement)
+                        waiting.extendleft(self._rest(one))
+        finally:
+            for one in running:
+                one.process.end()
+
+    def _start(self, remaining: _Remaining, placement: Placement) -> _Running:
+        process = JobProcess(remaining.job, remaining.first, self._isolation, placement)
+        return _Running(remaining, placement, process)
+
+    def _fits(self, job: Job) -> bool:
+        return self._memory_mib(job) <= psutil.virtual_memory().available / MIB
+
+    def _rest(self, one: _Running) -> list[_Remaining]:
+        """What a process left undone, to be done before other jobs: its features are in the cache."""
+        first = one.process.n_ended
+        job = one.remaining.job
+        return [_Remaining(one.remaining.number, job, first)] if first < len(job.cells) else []

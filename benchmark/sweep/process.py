@@ -1,0 +1,161 @@
+"""One job in a child process, watched from outside."""
+
+import multiprocessing
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from multiprocessing.connection import wait
+from pathlib import Path
+
+from benchmark.errors import BenchmarkError
+from benchmark.sweep.cells import Job
+from benchmark.sweep.death import CellTimeoutError, cause_of_death, count_oom_kills, log_end
+from benchmark.sweep.events import CellEnded, Event, Progress
+from benchmark.sweep.placement import Placement
+from benchmark.sweep.rows import failure_columns, new_row
+from benchmark.sweep.worker import work
+
+# A worker that was asked to end has so long before it is killed.
+GRACE_S = 5.0
+
+
+@dataclass(frozen=True)
+class Isolation:
+    """How jobs are kept apart.
+
+    Attributes:
+        log_path: Where everything goes that workers and their libraries print.
+        timeout_s: Seconds that a cell may take, with the work that it is the first to need; None for ever.
+    """
+
+    log_path: Path
+    timeout_s: float | None = None
+
+
+class JobProcess:
+    """The cells of a job from `first` on, in a process of their own.
+
+    Args:
+        job: What to do.
+        first: The cells before it are done.
+        isolation: How.
+        placement: Which cores.
+
+    Attributes:
+        receiver: Has something to read when the process has something to say, its death included.
+        is_over: The process has said its last word.
+    """
+
+    def __init__(self, job: Job, first: int, isolation: Isolation, placement: Placement) -> None:
+        self.is_over = False
+        self._job = job
+        self._isolation = isolation
+        self._first = first
+        self._current = first  # the cell at hand, or the one to come
+        self._n_oom_kills = count_oom_kills()
+        self._log_start = _size(isolation.log_path)
+        self._cell_started = time.monotonic()
+        context = multiprocessing.get_context("spawn")
+        self.receiver, sender = context.Pipe(duplex=False)
+        part = replace(job, cells=job.cells[first:], keys=job.keys[first:])
+        arguments = (part, sender, isolation.log_path, placement)
+        self._child = context.Process(target=work, args=arguments, daemon=True)
+        with _deaf_to_ctrl_c():
+            self._child.start()
+        sender.close()
+
+    @property
+    def n_ended(self) -> int:
+        """Cells of the job that have ended."""
+        return self._current
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the cell at hand has taken longer than it may."""
+        return self.left_s is not None and self.left_s <= 0
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that the cell at hand has left; None for ever."""
+        if self._isolation.timeout_s is None:
+            return None
+        return self._cell_started + self._isolation.timeout_s - time.monotonic()
+
+    def next_event(self) -> Event | None:
+        """What the process says, or what becomes of the cell at hand if it is dead or late; indices are the job's.
+
+        None at the end of all cells. To be called when `receiver` has something to read or the process is late.
+        """
+        if self.receiver.poll():
+            try:
+                return self._noted(self.receiver.recv())
+            except (EOFError, OSError):  # closed, or killed in the middle of a message
+                self.is_over = True
+                self._child.join(GRACE_S)
+                return self._failed(self._cause_of_death())
+        self.is_over = True
+        self._child.kill()
+        return self._failed(
+            CellTimeoutError(
+                f"The cell took longer than {self._isolation.timeout_s:g} s: give it more with --timeout, or look into "
+                f"{self._isolation.log_path}."
+            )
+        )
+
+    def _noted(self, event: Event) -> Event:
+        if isinstance(event, Progress):
+            return event
+        self._cell_started = time.monotonic()
+        self._current += isinstance(event, CellEnded)
+        return replace(event, index=event.index + self._first)
+
+    def _cause_of_death(self) -> BenchmarkError:
+        log_path = self._isolation.log_path
+        return cause_of_death(
+            self._child.exitcode,
+            log_end(log_path, self._log_start),
+            was_oom_kill=count_oom_kills() > self._n_oom_kills,
+            log_path=log_path,
+        )
+
+    def _failed(self, error: BenchmarkError) -> CellEnded | None:
+        """The end of the cell at hand; None if there is none."""
+        index, job = self._current, self._job
+        if index == len(job.cells):
+            return None
+        self._current += 1
+        row = new_row(job.cells[index], job.keys[index], job.recipe_sha256, datetime.now().astimezone())
+        return CellEnded(index, {**row, **failure_columns(error)}, [], [], [])
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        self._child.terminate()
+        self._child.join(GRACE_S)
+        if self._child.is_alive():
+            self._child.kill()
+            self._child.join()
+        self.receiver.close()
+
+
+def wait_for_any(processes: Sequence[JobProcess]) -> list[JobProcess]:
+    """Sleep until a process has something to say or is late; those that have or are."""
+    left_s = [process.left_s for process in processes if process.left_s is not None]
+    ready = wait([process.receiver for process in processes], max(0.0, min(left_s)) if left_s else None)
+    return [process for process in processes if process.receiver in ready or process.is_late]
+
+
+@contextmanager
+def _deaf_to_ctrl_c() -> Iterator[None]:
+    """A process started inside ignores Ctrl-C from its first moment: the parent decides what becomes of it."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
