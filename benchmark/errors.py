@@ -70,7 +70,7 @@ class DataError(BenchmarkError):
 
 
 class FeaturesError(BenchmarkError):
-    """Features that are not finite numbers."""
+    """Features, or weights that make them, that are not finite numbers."""
 
     error_type = "nan_features"
 

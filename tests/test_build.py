@@ -11,7 +11,7 @@ import pytest
 from benchmark.backbones.build import build_backbone, weights_sha256
 from benchmark.backbones.sources import is_at_hand, local_path, weights_file, weights_identity
 from benchmark.downloads import wheel_member_path
-from benchmark.errors import BenchmarkError, ConfigError, DownloadError, UnknownNameError, WeightsError
+from benchmark.errors import BenchmarkError, ConfigError, DownloadError, FeaturesError, UnknownNameError, WeightsError
 from benchmark.registry import Backbone
 from benchmark.storage import sha256_of_file
 
@@ -293,3 +293,19 @@ def test_a_wheels_member_is_at_hand_once_it_is_in_the_cache():
 @pytest.mark.parametrize(("weights", "expected"), [("random", True), ("file:net.h5", True), ("imagenet", False)])
 def test_other_weights_are_at_hand_unless_only_keras_knows(weights, expected):
     assert is_at_hand(entry(application="VGG16", weights=weights)) is expected
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path, monkeypatch):
+    """A rectifier turns NaN into zero, so features alone would not show it."""
+    (tmp_path / "poisoned_networks.py").write_text(
+        "import keras\nimport numpy as np\n\n\n"
+        "def network(input_shape):\n"
+        "    images = keras.Input(input_shape)\n"
+        "    made = keras.Model(images, keras.layers.Conv2D(2, 3, activation='relu')(images))\n"
+        "    made.set_weights([np.full_like(array, np.nan) for array in made.get_weights()])\n"
+        "    return made\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    with pytest.raises(FeaturesError, match=r"54 of 54 numbers in .*kernel are not finite: the weights are damaged"):
+        build_backbone(entry(builder="poisoned_networks:network"), 32)

@@ -5,10 +5,12 @@ import importlib
 import warnings
 from typing import Any
 
+import numpy as np
+
 from benchmark.backbones.sources import local_path, weights_file
 from benchmark.backbones.weights import load_arrays
 from benchmark.downloads import fast_failing_downloads
-from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError
+from benchmark.errors import BenchmarkError, ConfigError, FeaturesError, UnknownNameError
 from benchmark.registry import Backbone, check_input_size
 from benchmark.storage import sha256_of_file
 
@@ -30,6 +32,7 @@ def build_backbone(backbone: Backbone, size_px: int) -> Any:
 
     Raises:
         BenchmarkError: `size_px` is too small, the constructor is unknown, or the weights do not fit.
+        FeaturesError: A weight is not a finite number.
         DownloadError: The weights cannot be brought.
     """
     import keras
@@ -44,6 +47,7 @@ def build_backbone(backbone: Backbone, size_px: int) -> Any:
         load_arrays(network, path, group=backbone.weights_group, match=backbone.weights_match)
         if backbone.weights_graph == "imagenet":
             _fold_imagenet_rescaling(network)
+    _check_finite(network, backbone)
     network.trainable = False
     return network
 
@@ -108,6 +112,17 @@ def _import_builder(backbone: Backbone) -> Any:
         raise ConfigError(f"{backbone.name}: builder {backbone.builder!r} cannot be imported: {error}.") from error
 
 
+def _check_finite(network: Any, backbone: Backbone) -> None:
+    # Features need not show it: a rectifier turns NaN into zero.
+    for variable in network.variables:
+        if not np.isfinite(array := np.asarray(variable)).all():
+            n_bad = int(np.count_nonzero(~np.isfinite(array)))
+            raise FeaturesError(
+                f"{backbone.name}: {n_bad} of {array.size} numbers in {variable.path} are not finite: the weights "
+                "are damaged. Fetch or save them again."
+            )
+
+
 def _pooled(network: Any) -> Any:
     """The network with global average pooling where its output is a feature map."""
     import keras
@@ -125,7 +140,6 @@ def _fold_imagenet_rescaling(network: Any) -> None:
     `(x - m) / sqrt(v) / sqrt(s) = (x - m) / sqrt(v s)`, a variance of `v s` gives the same features.
     """
     import keras
-    import numpy as np
 
     from benchmark.preprocessing import TORCH_STD_RGB
 

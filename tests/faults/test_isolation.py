@@ -128,7 +128,7 @@ DEATHS = {
     "greedy": ("oom", "Unable to allocate"),
     "aborted": ("oom", "want of memory"),
     "full": ("disk_full", "No space left on device"),
-    "poisoned": ("nan_features", "finite"),
+    "poisoned": ("nan_features", "are not finite: the weights are damaged"),
 }
 HANGS = ("sleeping", "hung")
 # Longer than TensorFlow takes to start on a busy machine.
