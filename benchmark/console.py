@@ -38,7 +38,7 @@ MINUTES_AN_HOUR = 60
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
     """A plain table on standard output."""
-    table = Table(*columns, title=title or None, title_justify="left", show_lines=False)
+    table = Table(*columns, title=Text(title) if title else None, title_justify="left", show_lines=False)
     for row in rows:
         table.add_row(*(Text(value) for value in row))
     stdout.print(table)
@@ -169,6 +169,16 @@ def scan_display() -> Iterator[Callable[[str, int, int], None]]:
             progress.update(tasks[name], completed=n_done)  # type: ignore[arg-type]  # rich's TaskID is an int
 
         yield on_scan
+
+
+@contextmanager
+def waiting(text: str) -> Iterator[None]:
+    """A sign of life while something takes seconds, where standard error is a terminal."""
+    if stderr.is_terminal:
+        with stderr.status(Text(text)):
+            yield
+    else:
+        yield
 
 
 def counts_text(counts: Mapping[str, int]) -> str:

@@ -36,8 +36,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": {"storage", "provenance", "memory", "downloads"},
     "console": {"sweep", "analysis"},
     "cli": {
-        "errors", "storage", "registry", "recipes", "datasets", "preprocessing", "backbones", "features", "strategies",
-        "ledger", "sweep", "analysis", "doctor", "console",
+        "errors", "storage", "isolation", "registry", "recipes", "datasets", "preprocessing", "backbones", "features",
+        "strategies", "ledger", "sweep", "analysis", "doctor", "console",
     },
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from benchmark import __version__
-from benchmark.cli import caching, listing, results, running
+from benchmark.cli import caching, inspecting, listing, results, running
 from benchmark.errors import BenchmarkError
 
 EXIT_DONE = 0
@@ -26,6 +26,7 @@ app.command("leaderboard")(results.leaderboard)
 app.command("ablation")(results.ablation)
 app.command("compare")(results.compare)
 app.command("plot")(results.plot)
+app.command("inspect")(inspecting.inspect)
 app.command("list")(listing.list_names)
 app.command("doctor")(listing.doctor)
 app.command("fetch")(running.fetch)

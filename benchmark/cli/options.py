@@ -46,6 +46,10 @@ def _backbone_names() -> Iterable[str]:
     return load_registry()
 
 
+def _names_to_inspect() -> Iterable[str]:
+    return [*_backbone_names(), *sorted(str(path) for path in Path().glob("*.keras"))]
+
+
 def _recipe_names() -> Iterable[str]:
     from benchmark.recipes import recipe_paths
 
@@ -97,6 +101,19 @@ RecipeArgument = Annotated[
         show_default=False,
         autocompletion=_complete(_recipe_names),
     ),
+]
+InspectedArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="BACKBONE|FILE.keras",
+        help="A registered backbone, or a saved model of your own.",
+        show_default=False,
+        autocompletion=_complete(_names_to_inspect),
+    ),
+]
+FedModeOption = Annotated[
+    str | None,
+    typer.Option("--mode", help="The mode you feed.", show_default=False, autocompletion=_complete(_mode_names)),
 ]
 ResultsOption = Annotated[Path, typer.Option("--results", help="The folder of all sweeps' results.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
