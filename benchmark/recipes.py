@@ -14,7 +14,7 @@ from benchmark.storage import digest_of_text
 Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
-TOP_LEVEL = frozenset({"name", "description", "grid", "published"})
+TOP_LEVEL = frozenset({"name", "description", "ablation", "grid", "published"})
 
 
 _R = TypeVar("_R", bound=Record)
@@ -102,11 +102,17 @@ class Sweep(Record):
 
     Attributes:
         name: Also the name of its folder in `results/`.
+        description: What it shows, for `benchmark list recipes`.
+        ablation: Whether wrong preprocessing is meant, so that no run warns of it. It need not be said where mode
+            `native` stands beside the wrong one.
+        grid: What to run.
+        published: What others published for it.
         sha256: Of the recipe file's text; empty for a sweep given on the command line.
     """
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*$")]
     description: str = ""
+    ablation: bool = False
     grid: Annotated[tuple[Grid, ...], Field(min_length=1)]
     published: tuple[Published, ...] = ()
     sha256: str = ""
@@ -159,7 +165,7 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Sweep
     published = tuple(
         _validated(Published, path, f"published {number}", table) for number, table in enumerate(figures, start=1)
     )
-    head: dict[str, Any] = {key: content[key] for key in ("name", "description") if key in content}
+    head: dict[str, Any] = {key: content[key] for key in ("name", "description", "ablation") if key in content}
     sha256 = digest_of_text(path.read_text(encoding="utf-8"))
     return _validated(Sweep, path, "top", {**head, "grid": grids, "published": published, "sha256": sha256})
 

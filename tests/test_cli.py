@@ -17,7 +17,7 @@ from benchmark import __version__
 from benchmark.cli import main
 from benchmark.ledger import DONE, FAILED, RUNS, SCHEMA, Ledger
 
-COMMANDS = ("run", "status", "leaderboard", "plot", "list", "fetch", "cache")
+COMMANDS = ("run", "status", "leaderboard", "plot", "inspect", "list", "fetch", "cache")
 
 # Dense(256) on nine frozen backbones and ten classes: the published parameter counts of experiment E1.
 E1_PARAMS = {
@@ -199,6 +199,12 @@ def test_a_wrong_usage_is_told_by_the_parser(call: Call, arguments: tuple[str, .
         (("run", "--datasets", "folder:absent"), r"absent"),
         (("run", "--datasets", "idx:absent"), r"absent"),
         (("run", "--classes", "cat"), r"classes can be chosen of folder: datasets only, not of digits"),
+        (("inspect", "ResNet5O"), r"Unknown backbone 'ResNet5O'\. Did you mean 'ResNet50'\?"),
+        (("inspect", "VGG16", "--mode", "unti"), r"Unknown mode 'unti'\. Did you mean 'unit'\?"),
+        (("inspect", "absent.keras"), r"There is no file absent\.keras"),
+        (("inspect", "models/absent"), r"There is no file models/absent"),
+        (("inspect", "toy/runs.csv"), r"toy/runs\.csv is no \.keras file: save the model"),
+        (("inspect", "VGG16", "--registry", "absent.toml"), r"absent\.toml cannot be read"),
         (("status", "dmeo"), r"Unknown recipe 'dmeo'\. Did you mean 'demo'\?"),
         (("list", "backbone"), r"Unknown list 'backbone'\. Did you mean 'backbones'\?"),
         (("leaderboard", "absent"), r"There is no runs\.csv in absent or below it: .*'benchmark run'"),
@@ -352,6 +358,34 @@ def test_options_replace_the_lists_of_a_recipe(call: Call):
     assert {(cell["backbone"], cell["input_size_px"], cell["seed"]) for cell in cells} == {
         ("MobileNetV2-dogs", 64, 7), ("MobileNetV2-dogs", 64, 8), ("VGG16-hed", 32, 7), ("VGG16-hed", 32, 8),
     }  # fmt: skip
+
+
+def test_a_wrong_mode_is_warned_of_once_a_backbone_and_mode(call: Call):
+    answer = call(
+        "run", "--backbones", "VGG16,MobileNetV2", "--modes", "unit,bgr", "--heads", "linear,knn", "--dry-run"
+    )
+
+    warnings = [line for line in answer.err.splitlines() if line.startswith("Warning: ")]
+    assert warnings == [
+        "Warning: mode unit is not what VGG16 was trained with (double-scaled, channels swapped).",
+        "Warning: mode bgr is not what VGG16 was trained with (channels swapped).",
+        "Warning: mode unit is not what MobileNetV2 was trained with (shifted).",
+        "Warning: mode bgr is not what MobileNetV2 was trained with (channels swapped).",
+    ]
+    assert answer.err.count("'ablation = true' at the top of the recipe") == 1
+    assert answer.code == 0
+    assert "Warning" not in answer.out
+
+
+@pytest.mark.parametrize(
+    "lines", ['modes = ["native", "unit"]', 'modes = ["unit"]\nablation = true', 'modes = ["caffe"]'], ids=str
+)
+def test_what_is_meant_or_right_is_not_warned_of(call: Call, tmp_path: Path, lines: str):
+    (tmp_path / "mine.toml").write_text(f'name = "mine"\nbackbones = ["VGG16"]\n{lines}\n')
+
+    answer = call("run", "mine.toml", "--dry-run")
+
+    assert (answer.code, answer.err) == (0, "")
 
 
 def test_a_dry_run_for_people_says_how_many_cells_and_how_long(call: Call):

@@ -116,6 +116,15 @@ def test_failed_cells_are_counted_and_not_ranked(ledger: Ledger):
     assert make_leaderboard(runs)["n_seeds"].tolist() == [1]
 
 
+def test_a_done_cell_of_a_wrong_mode_is_ranked_and_has_not_failed(ledger: Ledger):
+    add(ledger, error_type="wrong_mode", error_message="mode unit is not what Net was trained with (shifted)")
+
+    runs = load_runs([ledger.folder])
+
+    assert count_failed(runs) == 0
+    assert make_leaderboard(runs)["rank"].tolist() == [1]
+
+
 def test_a_cell_that_failed_and_was_then_done_has_not_failed(ledger: Ledger):
     add(ledger, status=FAILED)
     add(ledger)

@@ -209,3 +209,24 @@ def test_a_ledger_that_cannot_be_read_stops_the_plan(ledger: Ledger):
 
     with pytest.raises(LedgerError, match="unknown columns"):
         plan_of(ledger)
+
+
+def test_a_cell_of_a_wrong_mode_is_warned_of_unless_the_recipe_means_it(ledger: Ledger):
+    grid = GRID.model_copy(update={"modes": ("unit",), "seeds": (0, 1)})
+    silent = make_plan(Sweep(name="toy", grid=(grid,), ablation=True), REGISTRY, ledger)
+
+    plan = plan_of(ledger, grid)
+
+    assert {planned.warning for planned in plan.cells} == {"mode unit is not what Tiny was trained with (shifted)"}
+    assert {planned.warning for planned in plan_of(ledger).cells} == {""}
+    assert {planned.warning for planned in silent.cells} == {""}
+
+
+def test_a_done_row_of_a_wrong_mode_counts_as_done(ledger: Ledger):
+    grid = GRID.model_copy(update={"modes": ("unit",), "seeds": (0,)})
+    write_row(ledger, plan_of(ledger, grid).cells[0], error_type="wrong_mode", error_message="mode unit is not")
+
+    plan = plan_of(ledger, grid)
+
+    assert (plan.counts, plan.cells[0].reason) == ({DONE: 1}, "")
+    assert plan.to_run("missing") == plan.to_run("failed") == []

@@ -60,6 +60,11 @@ def test_options_of_the_dense_head_stand_at_the_top_or_in_a_grid(tmp_path, place
     assert sweep.grid[0].dense == DenseOptions(units=8)
 
 
+@pytest.mark.parametrize(("line", "is_meant"), [("", False), ("ablation = true", True), ("ablation = false", False)])
+def test_a_recipe_may_say_that_wrong_preprocessing_is_meant(tmp_path, line, is_meant):
+    assert read_recipe(written(tmp_path, f'name = "mine"\n{line}')).ablation is is_meant
+
+
 def test_published_figures_are_kept(tmp_path):
     text = """
     name = "mine"
@@ -102,6 +107,8 @@ def test_the_checksum_is_that_of_the_files_bytes(tmp_path):
         ("[[published]]\nvalue = 0.9", "published 1", r"dataset: Field required"),
         ("[[published]]\nyear = 2020", "published 1", r"year: Extra inputs are not permitted \(got 2020\)"),
         ("grid = []", "top", r"grid: Tuple should have at least 1 item"),
+        ("ablation = 1", "top", r"ablation: Input should be a valid boolean \(got 1\)"),
+        ("[[grid]]\nablation = true", "grid 1", r"ablation: Extra inputs are not permitted \(got True\)"),
         ("description = 3", "top", r"description: Input should be a valid string \(got 3\)"),
     ],
 )

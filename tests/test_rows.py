@@ -25,6 +25,7 @@ from benchmark.sweep.rows import (
     majority_share,
     new_row,
     result_columns,
+    warning_columns,
 )
 
 CELL = Cell(
@@ -120,6 +121,18 @@ def test_a_failure_without_a_message_gets_the_name_of_its_type():
         "error_type": "oom",
         "error_message": "MemoryError",
     }
+
+
+@pytest.mark.parametrize(
+    ("status", "warning", "columns"),
+    [
+        (DONE, "", {}),
+        (DONE, "mode unit is not", {"error_type": "wrong_mode", "error_message": "mode unit is not"}),
+        (FAILED, "mode unit is not", {}),
+    ],
+)
+def test_a_finished_run_of_a_wrong_mode_says_so_and_a_failed_one_says_why_it_failed(status, warning, columns):
+    assert warning_columns(status, warning) == columns
 
 
 def test_a_finished_run_fills_the_columns_of_a_probe():

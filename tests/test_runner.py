@@ -21,6 +21,7 @@ from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Registry, load_registry
 from benchmark.sweep import runner
 from benchmark.sweep.cells import Job
+from benchmark.sweep.death import WorkerCrashError
 from benchmark.sweep.events import CellEnded, CellStarted, Progress
 from benchmark.sweep.executors import Execute, JobEvent, LocalExecutor
 from benchmark.sweep.planning import MISSING, Plan, PlannedCell, make_plan
@@ -189,6 +190,29 @@ def test_cells_whose_dataset_cannot_be_had_fail_first_and_start_no_process(regis
         (1, FAILED, "download", "no network here"), (0, DONE, "", ""),
     ]  # fmt: skip
     assert [event.number for event in events if isinstance(event, RunEnded)] == [1, 2]
+
+
+def test_a_wrong_mode_stands_in_the_row_of_a_done_cell_and_not_in_that_of_a_failed_one(
+    registry: Registry, ledger: Ledger
+):
+    def second_one_dies(jobs: Sequence[Job]) -> Iterator[JobEvent]:
+        for told in stand_in(jobs):
+            if isinstance(told.event, CellEnded) and told.event.index == 1:
+                row = {**told.event.row, **failure_columns(WorkerCrashError("it died")), "accuracy": None}
+                told = JobEvent(told.job, CellEnded(1, row, [], [], []))
+            yield told
+
+    cells = list(plan_of(registry, ledger, modes=("unit",), seeds=(0, 1)).cells)
+
+    events = run_all(cells, ledger, second_one_dies)
+
+    message = "mode unit is not what Tiny was trained with (shifted)"
+    runs = ledger.read_runs()
+    assert list(zip(runs["status"], runs["error_type"], runs["error_message"] == message, strict=True)) == [
+        (DONE, "wrong_mode", True), (FAILED, "crashed", False),
+    ]  # fmt: skip
+    assert [event.row["error_type"] for event in events if isinstance(event, RunEnded)] == ["wrong_mode", "crashed"]
+    assert plan_of(registry, ledger, modes=("unit",), seeds=(0, 1)).counts == {DONE: 1, FAILED: 1}
 
 
 def test_rows_that_were_written_stay_when_the_sweep_is_left_early(registry: Registry, ledger: Ledger):

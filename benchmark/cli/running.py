@@ -93,6 +93,7 @@ def run(
     sweep, path = _find_sweep(recipe, grid_options(context.params), name)
     plan = _plan(sweep, load_registry(registry or ()), results, parse_where(where))
     chosen = plan.to_run(when)
+    _warn_of_modes(chosen)
     if dry_run:
         _show_dry_run(chosen, as_json=as_json)
         return
@@ -120,6 +121,20 @@ def _plan(sweep: "Sweep", registry: "Registry", results: Path, where: dict[str, 
     for dataset, files in plan.bad_files.items():
         typer.secho(f"{dataset}: {len(files)} undecodable images left out: {', '.join(files)}", fg="yellow", err=True)
     return plan
+
+
+def _warn_of_modes(chosen: "list[PlannedCell]") -> None:
+    """Say of each backbone and mode once that they do not go together."""
+    warnings = dict.fromkeys(planned.warning for planned in chosen if planned.warning)
+    for warning in warnings:
+        typer.secho(f"Warning: {warning}.", fg="yellow", err=True)
+    if warnings:
+        typer.secho(
+            "Choose mode native; or, if it is meant, put native beside it or 'ablation = true' at the top of the "
+            "recipe. 'benchmark inspect BACKBONE' shows what each mode does.",
+            fg="yellow",
+            err=True,
+        )
 
 
 def _show_dry_run(chosen: "list[PlannedCell]", *, as_json: bool) -> None:

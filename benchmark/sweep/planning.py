@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -14,6 +14,7 @@ from benchmark.recipes import Sweep
 from benchmark.registry import Registry
 from benchmark.sweep.cells import Cell, DatasetRequest, cell_key
 from benchmark.sweep.grid import expand
+from benchmark.sweep.wrong_modes import wrong_modes
 
 MISSING = "missing"
 STALE = "stale"
@@ -36,6 +37,7 @@ class PlannedCell:
         n_images: Images that its features need.
         n_classes: Of its dataset.
         obstacle: Why its dataset cannot be had, if so.
+        warning: Why its number should not be trusted, if so; see `sweep.wrong_modes`.
     """
 
     cell: Cell
@@ -46,6 +48,7 @@ class PlannedCell:
     n_images: int = 0
     n_classes: int = 0
     obstacle: BenchmarkError | None = None
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,11 @@ def make_plan(
     latest_by_key = runs.drop_duplicates("cell_key", keep="last").set_index("cell_key")
     latest_done = _by_identity(runs[runs["status"] == DONE])
     datasets = {request: _dataset_facts(request, on_scan) for request in dict.fromkeys(cell.dataset for cell in cells)}
-    planned = [_planned(cell, datasets[cell.dataset], latest_by_key, latest_done) for cell in cells]
+    warnings = {} if sweep.ablation else wrong_modes(cells)
+    planned = [
+        replace(_planned(cell, datasets[cell.dataset], latest_by_key, latest_done), warning=warnings.get(cell, ""))
+        for cell in cells
+    ]
     bad_files = {
         request.name: facts.bad_files
         for request, facts in datasets.items()

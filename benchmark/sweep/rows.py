@@ -22,6 +22,9 @@ from benchmark.sweep.cells import Cell
 
 MILLION = 1e6
 
+# `error_type` of a row that is done, whose numbers stand, and whose mode is wrong for its backbone.
+WRONG_MODE = "wrong_mode"
+
 Rows = list[dict[str, Any]]
 
 
@@ -42,6 +45,14 @@ def new_row(cell: Cell, key: str, recipe_sha256: str, started: datetime) -> dict
 def failure_columns(error: BaseException) -> dict[str, Any]:
     """Status, type and message of a run that failed."""
     return {"status": FAILED, "error_type": error_type(error), "error_message": str(error) or type(error).__name__}
+
+
+def warning_columns(status: str, warning: str) -> dict[str, Any]:
+    """Type and message of a finished run whose mode is wrong; nothing for others.
+
+    A failed run keeps the reason of its failure.
+    """
+    return {"error_type": WRONG_MODE, "error_message": warning} if warning and status == DONE else {}
 
 
 def error_type(error: BaseException) -> str:

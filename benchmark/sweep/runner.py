@@ -12,7 +12,7 @@ from benchmark.sweep.cells import Cell, group_into_jobs
 from benchmark.sweep.events import CellEnded, CellStarted, Progress
 from benchmark.sweep.executors import Execute
 from benchmark.sweep.planning import PlannedCell
-from benchmark.sweep.rows import failure_columns, new_row
+from benchmark.sweep.rows import failure_columns, new_row, warning_columns
 from benchmark.sweep.workshop import checkpoint_path
 
 WORKER_LOG = "worker.log"
@@ -72,16 +72,19 @@ def run_cells(
             yield RunEnded(number, planned.cell, _write_obstacle(planned, ledger, recipe_sha256))
     possible = [(planned.cell, planned.key) for planned in cells if planned.obstacle is None]
     jobs = group_into_jobs(possible, recipe_sha256)
+    warnings = {planned.cell: planned.warning for planned in cells}
     for told in execute(jobs):
         event, job = told.event, jobs[told.job]
         if isinstance(event, CellStarted):
             yield RunStarted(number + 1, job.cells[event.index])
         elif isinstance(event, CellEnded):
             number += 1
+            cell = job.cells[event.index]
+            event.row.update(warning_columns(event.row["status"], warnings[cell]))
             _write(event, ledger, again=again)
             if event.row["status"] == DONE:
                 checkpoint_path(event.row["cell_key"]).unlink(missing_ok=True)
-            yield RunEnded(number, job.cells[event.index], event.row)
+            yield RunEnded(number, cell, event.row)
         else:
             yield event
 
