@@ -199,8 +199,9 @@ def test_a_wrong_mode_stands_in_the_row_of_a_done_cell_and_not_in_that_of_a_fail
         for told in stand_in(jobs):
             if isinstance(told.event, CellEnded) and told.event.index == 1:
                 row = {**told.event.row, **failure_columns(WorkerCrashError("it died")), "accuracy": None}
-                told = JobEvent(told.job, CellEnded(1, row, [], [], []))
-            yield told
+                yield JobEvent(told.job, CellEnded(1, row, [], [], []))
+            else:
+                yield told
 
     cells = list(plan_of(registry, ledger, modes=("unit",), seeds=(0, 1)).cells)
 
