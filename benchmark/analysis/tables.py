@@ -11,11 +11,13 @@ import pandas as pd
 from benchmark.analysis.ablation import MARGIN
 from benchmark.analysis.comparison import MARKS, SAME
 from benchmark.analysis.significance import ALPHA
+from benchmark.analysis.verification import MARKS as RESULTS
+from benchmark.analysis.verification import TOLERANCE
 
 MISSING_VALUE = "–"
 TEXT_HEADINGS = (
     "Backbone", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Metric", "Note", "Verdict",
-    "Change", "Dataset",
+    "Change", "Result", "Dataset",
 )  # fmt: skip
 # Greater numbers are counts, not fractions.
 FIRST_COUNT = 1000
@@ -196,12 +198,7 @@ def changes_cells(table: pd.DataFrame) -> pd.DataFrame:
         {
             "": table["mark"],
             "Change": table["change"],
-            "Backbone": table["backbone"],
-            "Dataset": table["dataset"],
-            "Mode": table["mode"],
-            "Head": table["head"],
-            "Input px": table["input_size_px"].map(_number("{:.0f}")),
-            "Seed": table["seed"].map(_number("{:.0f}")),
+            **_cell_names(table),
             "Before": table["accuracy_before"].map(_number("{:.4f}")),
             "After": table["accuracy_after"].map(_number("{:.4f}")),
             "Difference": table["difference"].map(_number("{:+.4f}")),
@@ -213,6 +210,45 @@ def changes_cells(table: pd.DataFrame) -> pd.DataFrame:
     )
     _insert_unusual(readable, table)
     return readable
+
+
+def verification_sections(verification: pd.DataFrame) -> list[Section]:
+    """How many figures came out again, and every cell.
+
+    Args:
+        verification: What `verify_rows` gives.
+    """
+    counts = verification["result"].value_counts()
+    summary = ", ".join(f"{counts[result]} {result}" for result in RESULTS if result in counts) or "no cells"
+    note = (
+        "Reproduced: the same counts and predictions. Close: the same counts, the accuracy within "
+        f"{TOLERANCE:g}. Times are advisory."
+    )
+    cells = pd.DataFrame(
+        {
+            "": verification["mark"],
+            "Result": verification["result"],
+            **_cell_names(verification),
+            "Ledger": verification["accuracy_before"].map(_number("{:.4f}")),
+            "Now": verification["accuracy_after"].map(_number("{:.4f}")),
+            "Predictions changed": verification["n_predictions_changed"].map(_number("{:.0f}")),
+            "Wall ratio": verification["wall_ratio"].map(_number("{:.2f}")),
+            "Note": verification["note"],
+        }
+    )
+    return [Section(summary, cells, (note,))]
+
+
+def _cell_names(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """The columns by which people know a cell."""
+    return {
+        "Backbone": table["backbone"],
+        "Dataset": table["dataset"],
+        "Mode": table["mode"],
+        "Head": table["head"],
+        "Input px": table["input_size_px"].map(_number("{:.0f}")),
+        "Seed": table["seed"].map(_number("{:.0f}")),
+    }
 
 
 def to_markdown(sections: Sequence[Section]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from benchmark import __version__
-from benchmark.cli import caching, inspecting, listing, results, running
+from benchmark.cli import caching, inspecting, listing, results, running, verifying
 from benchmark.errors import BenchmarkError
 
 EXIT_DONE = 0
@@ -25,6 +25,7 @@ app.command("params")(running.params)
 app.command("leaderboard")(results.leaderboard)
 app.command("ablation")(results.ablation)
 app.command("compare")(results.compare)
+app.command("verify")(verifying.verify)
 app.command("plot")(results.plot)
 app.command("inspect")(inspecting.inspect)
 app.command("list")(listing.list_names)

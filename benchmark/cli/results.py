@@ -48,12 +48,12 @@ def show_board(paths: list[Path], *, by: str, format_name: str, out: Path | None
     from benchmark.analysis.published import compare_published, load_published
     from benchmark.analysis.tables import leaderboard_sections
 
-    _check_format(format_name, out)
+    check_format(format_name, out)
     runs = load_runs(paths)
     published = load_published(paths)
     board = make_leaderboard(runs, by=by, published=published, correctness=Correctness(runs))
     n_failed = count_failed(runs)
-    _publish(board, leaderboard_sections(board, compare_published(board, published), n_failed), format_name, out)
+    publish(board, leaderboard_sections(board, compare_published(board, published), n_failed), format_name, out)
     if n_failed and format_name in ("csv", "json"):
         typer.secho(f"{sum(n_failed.values())} failed cells are not ranked.", fg="yellow", err=True)
 
@@ -65,7 +65,7 @@ def ablation(paths: PathsArgument = None, format_name: FormatOption = "table", o
     from benchmark.analysis.loading import load_runs
     from benchmark.analysis.tables import ablation_sections
 
-    _check_format(format_name, out)
+    check_format(format_name, out)
     runs = load_runs(paths or [RESULTS])
     table = make_ablation(runs, Correctness(runs))
     if table.empty:
@@ -73,7 +73,7 @@ def ablation(paths: PathsArgument = None, format_name: FormatOption = "table", o
             "There is nothing to compare: no setting was done both in mode native and in another one with the same "
             "seed. Run a sweep with --modes native,unit or more."
         )
-    _publish(table, ablation_sections(table), format_name, out)
+    publish(table, ablation_sections(table), format_name, out)
 
 
 def compare(
@@ -91,10 +91,10 @@ def compare(
     from benchmark.analysis.revisions import ledgers_at
     from benchmark.analysis.tables import changes_sections
 
-    _check_format(format_name, out)
+    check_format(format_name, out)
     with ledgers_at(before) as folder_before, ledgers_at(after) as folder_after:
         table = compare_ledgers(load_runs([folder_before]), load_runs([folder_after]))
-    _publish(table, changes_sections(table), format_name, out)
+    publish(table, changes_sections(table), format_name, out)
     if not is_comparable(table):
         typer.secho(f"{before} and {after} have no finished cell in common.", fg="red", err=True)
         sys.exit(EXIT_NOTHING_TO_COMPARE)
@@ -102,7 +102,12 @@ def compare(
         sys.exit(EXIT_REGRESSION)
 
 
-def _check_format(format_name: str, out: Path | None) -> None:
+def check_format(format_name: str, out: Path | None) -> None:
+    """Refuse an unknown format before any work is done.
+
+    Raises:
+        UnknownNameError: There is no such format.
+    """
     from benchmark.analysis.tables import FORMATS
 
     known = tuple(FORMATS) if out else ("table", *FORMATS)
@@ -110,7 +115,15 @@ def _check_format(format_name: str, out: Path | None) -> None:
         raise UnknownNameError("format for a file" if out else "format", format_name, known)
 
 
-def _publish(table: "pd.DataFrame", sections: "list[Section]", format_name: str, out: Path | None) -> None:
+def publish(table: "pd.DataFrame", sections: "list[Section]", format_name: str, out: Path | None) -> None:
+    """Show a table, print it, or write it to a file.
+
+    Args:
+        table: For machines.
+        sections: For people.
+        format_name: table, md, csv or json.
+        out: The file; None for standard output.
+    """
     from benchmark import console
     from benchmark.analysis.tables import to_text
     from benchmark.storage import write_whole

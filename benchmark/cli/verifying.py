@@ -1,0 +1,113 @@
+"""`benchmark verify`: do the figures of a ledger come out again."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from benchmark.cli.options import (
+    RESULTS,
+    JobsOption,
+    PathsArgument,
+    RegistryOption,
+    TimeoutOption,
+    WhereOption,
+    parse_where,
+)
+from benchmark.cli.results import (
+    EXIT_NOTHING_TO_COMPARE,
+    EXIT_REGRESSION,
+    FormatOption,
+    OutOption,
+    check_format,
+    publish,
+)
+from benchmark.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALL_CELLS = "all"
+
+
+def verify(
+    paths: PathsArgument = None,
+    cells: Annotated[str, typer.Option(help="How many cells, the quickest of every backbone in turn, or all.")] = "3",
+    where: WhereOption = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="On the same machine and versions, any other prediction is a regression.")
+    ] = False,
+    registry: RegistryOption = None,
+    timeout: TimeoutOption = None,
+    jobs: JobsOption = 1,
+    format_name: FormatOption = "table",
+    out: OutOption = None,
+) -> None:
+    """Do cells of a ledger again, in a clean cache, and compare.
+
+    Counts must be the same. So must predictions, where machine and versions are; elsewhere the accuracy may differ by
+    one point. Times are advisory. Exit code 3: a figure did not come out. 4: nothing could be compared.
+    """
+    from benchmark.analysis.loading import finished, load_runs
+    from benchmark.analysis.tables import verification_sections
+    from benchmark.analysis.verification import has_regressed, is_comparable, verify_rows
+    from benchmark.sweep.repeating import choose_rows
+
+    check_format(format_name, out)
+    rows = _rows_where(finished(load_runs(paths or [RESULTS])), parse_where(where))
+    chosen = rows if cells == ALL_CELLS else choose_rows(rows, _number_of(cells))
+    if chosen.empty:
+        raise BenchmarkError("The ledger has no finished row to verify.")
+    with tempfile.TemporaryDirectory(prefix="benchmark-verify-") as folder:
+        again = _do_again(chosen, Path(folder), registry, n_jobs=jobs, timeout_s=timeout)
+        table = verify_rows(chosen, again, is_strict=strict)
+    publish(table, verification_sections(table), format_name, out)
+    if not is_comparable(table):
+        sys.exit(EXIT_NOTHING_TO_COMPARE)
+    if has_regressed(table):
+        sys.exit(EXIT_REGRESSION)
+
+
+def _number_of(cells: str) -> int:
+    if not cells.isdigit() or int(cells) == 0:
+        raise BenchmarkError(f"--cells takes a number of cells or {ALL_CELLS!r}, got {cells!r}.")
+    return int(cells)
+
+
+def _rows_where(runs: "pd.DataFrame", where: dict[str, str]) -> "pd.DataFrame":
+    from benchmark.errors import UnknownNameError
+    from benchmark.ledger import IDENTITY
+
+    for column, value in where.items():
+        if column not in IDENTITY:
+            raise UnknownNameError("column in --where", column, IDENTITY)
+        runs = runs[runs[column].astype(str) == value]
+    return runs
+
+
+def _do_again(
+    chosen: "pd.DataFrame", folder: Path, registry: list[Path] | None, *, n_jobs: int, timeout_s: float | None
+) -> "pd.DataFrame":
+    """The rows of these cells, done now, in a cache of their own."""
+    from benchmark import console
+    from benchmark.analysis.loading import load_runs
+    from benchmark.ledger import Ledger
+    from benchmark.registry import load_registry
+    from benchmark.sweep.estimate import expect_memory
+    from benchmark.sweep.executors import LocalExecutor
+    from benchmark.sweep.process import Isolation
+    from benchmark.sweep.repeating import clean_cache, plan_again
+    from benchmark.sweep.runner import WORKER_LOG, run_cells
+
+    backbones = load_registry(registry or ())
+    with clean_cache(folder / "cache"), console.SweepDisplay(len(chosen)) as display:
+        for number, (_, rows) in enumerate(chosen.groupby("folder", sort=False)):
+            ledger = Ledger(folder / "results" / str(number))
+            planned = plan_again(rows, backbones, ledger)
+            isolation = Isolation(ledger.folder / WORKER_LOG, timeout_s)
+            execute = LocalExecutor(isolation, n_jobs=n_jobs, memory_mib=expect_memory(rows))
+            for event in run_cells(planned, ledger, execute, recipe_sha256="", again=False):
+                display.show(event)
+    return load_runs([folder / "results"])

@@ -1,0 +1,72 @@
+"""Cells that a ledger has as done, to be done again elsewhere."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+
+from benchmark.errors import LedgerError
+from benchmark.ledger import IDENTITY, RECIPE_COPY, Ledger
+from benchmark.recipes import read_recipe
+from benchmark.registry import Registry
+from benchmark.storage import CACHE_VARIABLE, cache_root
+from benchmark.sweep.planning import PlannedCell, make_plan
+
+WEIGHTS_FOLDER = "weights"
+
+
+def plan_again(runs: pd.DataFrame, registry: Registry, empty: Ledger) -> list[PlannedCell]:
+    """The cells of these rows, as if none had been done.
+
+    Args:
+        runs: Rows of one ledger, as `load_runs` gives them.
+        registry: The backbones.
+        empty: A ledger without rows, where the new ones will go.
+
+    Raises:
+        LedgerError: The ledger holds no recipe, or its recipe no longer makes one of the cells.
+    """
+    folder = Path(runs["folder"].iloc[0])
+    recipe = folder / RECIPE_COPY
+    if not recipe.exists():
+        raise LedgerError(
+            f"{folder} has no {RECIPE_COPY}, so its cells cannot be done again by it: sweeps that were given by "
+            "options alone are repeated with the same options."
+        )
+    plan = make_plan(read_recipe(recipe), registry, empty)
+    by_identity = {tuple(planned.cell.columns[column] for column in IDENTITY): planned for planned in plan.cells}
+    wanted = list(runs[list(IDENTITY)].itertuples(index=False, name=None))
+    missing = [identity for identity in wanted if identity not in by_identity]
+    if missing:
+        raise LedgerError(f"{recipe} no longer makes the cell {dict(zip(IDENTITY, missing[0], strict=True))}.")
+    return [by_identity[identity] for identity in wanted]
+
+
+def choose_rows(runs: pd.DataFrame, n_rows: int) -> pd.DataFrame:
+    """So many finished rows: the quickest of every backbone in turn."""
+    quickest = runs.sort_values("wall_s", kind="stable")
+    turns = quickest.groupby(["folder", "backbone"]).cumcount()
+    return quickest.assign(turn=turns).sort_values(["turn", "wall_s"], kind="stable").drop(columns="turn").head(n_rows)
+
+
+@contextmanager
+def clean_cache(folder: Path) -> Iterator[None]:
+    """Inside, this process and its children have an empty cache in `folder`, save for the weights files at hand.
+
+    Those are checked against their checksums whenever they are used.
+    """
+    weights = cache_root() / WEIGHTS_FOLDER
+    weights.mkdir(parents=True, exist_ok=True)
+    previous = os.environ.get(CACHE_VARIABLE)
+    folder.mkdir(parents=True)
+    (folder / WEIGHTS_FOLDER).symlink_to(weights.resolve(), target_is_directory=True)
+    os.environ[CACHE_VARIABLE] = str(folder)
+    try:
+        yield
+    finally:
+        if previous is None:
+            del os.environ[CACHE_VARIABLE]
+        else:
+            os.environ[CACHE_VARIABLE] = previous
