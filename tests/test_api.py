@@ -1,6 +1,7 @@
 """What `from benchmark import …` gives."""
 
 import doctest
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +33,27 @@ def test_the_tables_are_those_of_the_committed_leaderboard(monkeypatch: pytest.M
     assert board[["rank_first", "rank_last"]].to_numpy().tolist() == (
         committed[["rank_first", "rank_last"]].astype(int).to_numpy().tolist()
     )
+
+
+def test_the_example_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    found: dict[str, object] = {}
+
+    exec(example, found)
+
+    assert found["best"]["backbone"] == "MobileNetV2-dogs"
+    assert found["harm"][["backbone", "mode", "verdict"]].tolist() == ["VGG16-hed", "unit", "harmful"]
+
+
+def test_the_tables_of_the_readme_are_those_of_the_results():
+    """A range of ranks and everything else in a row depend on its dataset alone, so excerpts are whole rows."""
+    committed = [(ROOT / "results" / name).read_text(encoding="utf-8") for name in ("leaderboard.md", "ablation.md")]
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("| ") and line.count("|") > 10 and line[2].isdigit()]
+
+    assert len(rows) > 10
+    assert [row for row in rows if not any(row in text for text in committed)] == []
 
 
 def test_some_rows_give_the_tables_of_those_rows():

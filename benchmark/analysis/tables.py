@@ -75,7 +75,7 @@ def _leaderboard_notes(rows: pd.DataFrame, n_failed: int) -> tuple[str, ...]:
         notes.append(
             "A range of ranks: McNemar's test on the saved predictions, Holm-corrected for all pairs at 5 %, does not "
             f"tell these settings apart. On these {rows['n_test'].max():,.0f} test images, differences from the best "
-            f"below about {least:.4f} (median) are within chance."
+            f"below about {least:.4f} (median, before that correction) are within chance."
         )
     n_untested = int(rows["p_best"].isna().sum()) - 1  # the best is not tested against itself
     if n_untested > 0:
