@@ -10,8 +10,9 @@ from toy_ledgers import add, add_predicted
 
 from benchmark.analysis.ablation import make_ablation
 from benchmark.analysis.correctness import Correctness
+from benchmark.analysis.formats import to_markdown
 from benchmark.analysis.loading import load_runs
-from benchmark.analysis.tables import ablation_cells, ablation_sections, to_markdown
+from benchmark.analysis.tables import ablation_cells, ablation_sections
 from benchmark.ledger import FAILED, Ledger
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from toy_ledgers import RESULT, SETTING, add, add_predicted
 
 from benchmark.analysis.correctness import Correctness
+from benchmark.analysis.formats import to_csv, to_json, to_markdown
 from benchmark.analysis.leaderboard import (
     HIGHER_IS_BETTER,
     LOWER_IS_BETTER,
@@ -21,7 +22,7 @@ from benchmark.analysis.leaderboard import (
 )
 from benchmark.analysis.loading import count_failed, find_ledgers, load_runs
 from benchmark.analysis.published import compare_published, load_published
-from benchmark.analysis.tables import leaderboard_sections, to_csv, to_json, to_markdown
+from benchmark.analysis.tables import leaderboard_sections
 from benchmark.errors import LedgerError, UnknownNameError
 from benchmark.ledger import DONE, FAILED, RECIPE_COPY, Ledger
 from benchmark.recipes import Published

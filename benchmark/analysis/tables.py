@@ -1,8 +1,6 @@
-"""Leaderboards and ablations as text: what people read, Markdown, CSV or JSON."""
+"""Leaderboards, ablations and comparisons as people read them."""
 
-import json
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -251,45 +249,6 @@ def _cell_names(table: pd.DataFrame) -> dict[str, pd.Series]:
     }
 
 
-def to_markdown(sections: Sequence[Section]) -> str:
-    """Headings, Markdown tables and notes."""
-    return "\n\n".join(_markdown_section(section) for section in sections) + "\n"
-
-
-def _markdown_section(section: Section) -> str:
-    cells = section.cells
-    lines = [" | ".join(cells.columns), " | ".join(_alignment(heading) for heading in cells.columns)]
-    lines += [" | ".join(_escaped(value) for value in row) for row in cells.itertuples(index=False)]
-    heading = f"{'#' * section.level} {_escaped(section.heading)}"
-    notes = [text for note in section.notes for text in ("", note)]
-    return "\n".join([heading, "", *(f"| {line} |" for line in lines), *notes])
-
-
-def to_csv(table: pd.DataFrame) -> str:
-    """Every column, fractions in 0..1, empty where not measured."""
-    text: str = table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
-    return text
-
-
-def to_json(table: pd.DataFrame) -> str:
-    """A list of records, null where not measured."""
-    records = [{key: _json_value(value) for key, value in row.items()} for row in table.to_dict("records")]
-    return json.dumps(records, indent=2, ensure_ascii=False) + "\n"
-
-
-def to_text(format_name: str, table: pd.DataFrame, sections: Sequence[Section]) -> str:
-    """The table in a format of `FORMATS`: the numbers for machines, the sections for people."""
-    return to_markdown(sections) if format_name == MARKDOWN else FORMATS[format_name](table)
-
-
-MARKDOWN = "md"
-FORMATS: dict[str, Callable[..., str]] = {MARKDOWN: to_markdown, "csv": to_csv, "json": to_json}
-
-
-def _json_value(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _number(pattern: str) -> Callable[[float | None], str]:
     return lambda value: MISSING_VALUE if value is None or pd.isna(value) else pattern.format(value)
 
@@ -301,11 +260,3 @@ def _rank_text(rank: int, first: int, last: int) -> str:
 def _with_spread(row: dict[Any, Any]) -> str:
     spread = "" if pd.isna(row["accuracy_std"]) else f" ± {row['accuracy_std']:.4f}"
     return f"{row['accuracy']:.4f}{spread}"
-
-
-def _alignment(heading: str) -> str:
-    return "---" if heading in TEXT_HEADINGS else "---:"
-
-
-def _escaped(value: str) -> str:
-    return value.replace("|", "\\|")

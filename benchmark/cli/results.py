@@ -108,7 +108,7 @@ def check_format(format_name: str, out: Path | None) -> None:
     Raises:
         UnknownNameError: There is no such format.
     """
-    from benchmark.analysis.tables import FORMATS
+    from benchmark.analysis.formats import FORMATS
 
     known = tuple(FORMATS) if out else ("table", *FORMATS)
     if format_name not in known:
@@ -125,7 +125,7 @@ def publish(table: "pd.DataFrame", sections: "list[Section]", format_name: str, 
         out: The file; None for standard output.
     """
     from benchmark import console
-    from benchmark.analysis.tables import to_text
+    from benchmark.analysis.formats import to_text
     from benchmark.storage import write_whole
 
     if format_name == "table":
