@@ -122,7 +122,7 @@ def test_a_done_cell_of_a_wrong_mode_is_ranked_and_has_not_failed(ledger: Ledger
 
     runs = load_runs([ledger.folder])
 
-    assert count_failed(runs) == 0
+    assert count_failed(runs) == {}
     assert make_leaderboard(runs)["rank"].tolist() == [1]
 
 
