@@ -410,7 +410,7 @@ def test_the_status_of_a_recipe_that_was_never_run(call: Call):
 
 @pytest.mark.parametrize(
     ("format_name", "first", "second"),
-    [("table", "NetB", "NetA"), ("md", "| 1 | NetB |", "| 2 | NetA |"), ("csv", "\n1,NetB,", "\n2,NetA,")],
+    [("table", "NetB", "NetA"), ("md", "| 1 | NetB |", "| 2 | NetA |"), ("csv", "\n1,1,1,NetB,", "\n2,2,2,NetA,")],
 )
 def test_a_leaderboard_is_printed_best_first(call: Call, tmp_path: Path, format_name: str, first: str, second: str):
     write_ledger(tmp_path / "toy")
@@ -431,12 +431,14 @@ def test_a_leaderboard_as_json_parses_and_ranks_by_the_column_asked_for(call: Ca
 
 def test_failed_cells_are_mentioned_beside_the_leaderboard(call: Call, tmp_path: Path):
     ledger = write_ledger(tmp_path / "toy")
-    ledger.append_run({"schema": SCHEMA, "run_id": "x", "cell_key": "x", "status": FAILED, "backbone": "NetC"})
+    ledger.append_run(
+        {"schema": SCHEMA, "run_id": "x", "cell_key": "x", "status": FAILED, "backbone": "NetC", "dataset": "digits"}
+    )
 
     answer = call("leaderboard", "toy")
 
     assert answer.code == 0
-    assert "1 failed cells are not ranked." in answer.err
+    assert "1 failed cell is not ranked." in answer.out
     assert "NetC" not in answer.out
 
 
