@@ -192,6 +192,14 @@ class Ledger:
             labels: NDArray[np.int16] = arrays["true"]
             return labels
 
+    def read_class_names(self, fingerprint: str) -> tuple[str, ...] | None:
+        """Names of a dataset's classes in the order of its labels; None where they were not kept."""
+        path = self.folder / PREDICTIONS / true_labels_name(fingerprint)
+        if not path.exists():
+            return None
+        with np.load(path, allow_pickle=False) as arrays:
+            return tuple(str(name) for name in arrays["class_names"])
+
     def _read_of_runs(self, name: str) -> pd.DataFrame:
         # A kill between two files can leave rows of a run that has no row of its own.
         table = self._read(name)

@@ -1,10 +1,14 @@
 """Dataset names and what they load."""
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from tensorflow_datasets.core.utils import file_utils
 
-from benchmark.datasets import list_datasets, load_dataset, partition
+from benchmark.datasets import keras_cache, list_datasets, load_dataset, load_local_dataset, partition, tfds
 from benchmark.datasets.catalog import check_dataset_name
 from benchmark.errors import BenchmarkError, DataError, UnknownNameError
 
@@ -89,3 +93,58 @@ def test_a_placeholder_of_the_list_is_a_folder_that_does_not_exist(name, tmp_pat
 
     with pytest.raises(DataError, match=name.partition(":")[2]):
         load_dataset(name)
+
+
+# --- what a ledger calls a dataset -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("label", "options"),
+    [
+        ("digits", {}),
+        ("digits@200", {"limit": 200}),
+        ("folder:{}", {}),
+        ("folder:{}[dog,cat]", {"classes": ["dog", "cat"]}),
+        ("folder:{}[cat,dog]@10", {"classes": ["cat", "dog"], "limit": 10}),
+    ],
+)
+def test_a_ledgers_name_of_a_dataset_loads_the_same_images(image_folder: Path, label: str, options: dict[str, Any]):
+    label = label.format(image_folder)
+    dataset = load_dataset(label.partition("[")[0].partition("@")[0], **options)
+
+    again = load_local_dataset(label)
+
+    assert again.fingerprint == dataset.fingerprint
+    assert again.class_names == dataset.class_names
+    assert len(again) == len(dataset)
+
+
+def test_files_that_were_left_out_before_are_left_out_again(image_folder: Path):
+    (image_folder / "cat" / "0.png").write_bytes(b"nothing")
+
+    dataset = load_local_dataset(f"folder:{image_folder}")
+
+    assert dataset.fingerprint == load_dataset(f"folder:{image_folder}", max_bad_images=1).fingerprint
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar100@500", "tfds:stanford_dogs"])
+def test_what_is_not_on_this_machine_is_not_downloaded(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    def refuse(*_: Any) -> None:
+        raise AssertionError("this would download")
+
+    for module in (keras_cache, tfds):
+        monkeypatch.setattr(module, "call_silently_in_child", refuse)
+    monkeypatch.setattr(file_utils, "list_data_dirs", lambda: [tmp_path])
+
+    with pytest.raises(DataError, match=r"is not on this machine: bring it with 'benchmark fetch --datasets"):
+        load_local_dataset(name)
+
+
+def test_a_folder_that_has_gone_is_said(tmp_path: Path):
+    with pytest.raises(DataError, match="gone is not a folder"):
+        load_local_dataset(f"folder:{tmp_path / 'gone'}[cat,dog]")
+
+
+def test_a_ledgers_name_that_no_dataset_has_is_refused():
+    with pytest.raises(UnknownNameError, match=r"'digit'\. Did you mean 'digits'\?"):
+        load_local_dataset("digit@100")

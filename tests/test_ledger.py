@@ -458,6 +458,7 @@ def test_true_labels_are_kept_once_a_dataset(ledger: Ledger):
 
     assert labels is not None
     assert labels.tolist() == [0, 1, 1]
+    assert ledger.read_class_names("f" * 64) == ("cat", "dog")
     assert path.stat().st_ino == inode, "the file was written again"
     with np.load(path) as arrays:
         assert arrays["class_names"].tolist() == ["cat", "dog"]
@@ -466,6 +467,7 @@ def test_true_labels_are_kept_once_a_dataset(ledger: Ledger):
 def test_predictions_that_were_not_kept_are_none(ledger: Ledger):
     assert ledger.read_predictions("a") is None
     assert ledger.read_true_labels("f" * 64) is None
+    assert ledger.read_class_names("f" * 64) is None
 
 
 def test_every_column_is_text_or_a_number(ledger: Ledger):

@@ -114,3 +114,29 @@ def test_a_host_that_does_not_answer_ends_the_download_at_once(tmp_path, monkeyp
 
     with pytest.raises(DownloadError, match=r"tfds:stanford_dogs is not on this machine .* host\.invalid does not"):
         tfds.prepare_tfds("tfds:stanford_dogs")
+
+
+def test_data_that_is_not_here_is_known_without_a_network(tmp_path, monkeypatch: pytest.MonkeyPatch):
+    from tensorflow_datasets.core.utils import file_utils
+
+    def refuse(_: str) -> None:
+        raise AssertionError("a builder asks a host")
+
+    monkeypatch.setattr(file_utils, "list_data_dirs", lambda: [tmp_path])
+    monkeypatch.setattr(tfds, "_builder", refuse)
+
+    assert not tfds.has_tfds("tfds:stanford_dogs/a:1.0.0")
+    (tmp_path / "stanford_dogs").mkdir()
+    with pytest.raises(AssertionError, match="a builder asks a host"):
+        tfds.has_tfds("tfds:stanford_dogs")
+
+
+def test_data_is_here_once_it_has_splits(tmp_path, mocked, monkeypatch: pytest.MonkeyPatch):
+    from tensorflow_datasets.core.utils import file_utils
+
+    monkeypatch.setattr(file_utils, "list_data_dirs", lambda: [tmp_path])
+    (tmp_path / "stanford_dogs").mkdir()
+
+    assert tfds.has_tfds("tfds:stanford_dogs")
+    monkeypatch.setattr(tfds, "split_names", lambda _: ())
+    assert not tfds.has_tfds("tfds:stanford_dogs")

@@ -1,5 +1,7 @@
 """The names that the command line takes, and what they load."""
 
+import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +11,12 @@ from benchmark.datasets.folder import TEST_FRACTION, Progress, load_folder
 from benchmark.datasets.idx import read_idx_folder
 from benchmark.datasets.keras_cache import DIGIT_NAMES, KERAS_DATASETS, read_keras_dataset
 from benchmark.datasets.records import ArrayImages, Dataset, fingerprint_of, set_test_aside, take_subset
-from benchmark.datasets.tfds import load_tfds
-from benchmark.errors import BenchmarkError, UnknownNameError
+from benchmark.datasets.tfds import has_tfds, load_tfds
+from benchmark.errors import BenchmarkError, DataError, UnknownNameError
 
 DIGITS_MAXIMUM = 16
+# As ledgers write it: folder:pets[cat,dog]@100 is 100 images of two of its classes.
+LABEL = re.compile(r"(?P<name>.*?)(\[(?P<classes>[^\[\]]*)\])?(@(?P<limit>\d+))?", re.DOTALL)
 
 DESCRIPTIONS = {
     "digits": "1,797 handwritten digits, 8x8 grey, 10 classes; part of scikit-learn",
@@ -104,6 +108,38 @@ def load_dataset(
     else:
         dataset = _load_keras(name)
     return dataset if limit is None else take_subset(dataset, limit)
+
+
+def load_local_dataset(label: str) -> Dataset:
+    """The dataset that a ledger calls so; what is not on this machine is not downloaded.
+
+    Args:
+        label: A name of `load_dataset`, then the chosen classes in brackets, then `@` and the limit, if there are any.
+
+    Raises:
+        UnknownNameError: There is no such dataset.
+        DataError: It is not on this machine, or cannot be used as it is.
+    """
+    parts = LABEL.fullmatch(label)
+    assert parts is not None, "every text has a name at least"
+    name = parts["name"]
+    check_dataset_name(name)
+    if not _is_local(name):
+        raise DataError(f"{name} is not on this machine: bring it with 'benchmark fetch --datasets {name}'.")
+    return load_dataset(
+        name,
+        limit=int(parts["limit"]) if parts["limit"] else None,
+        classes=parts["classes"].split(",") if parts["classes"] else None,
+        # How many were accepted is not in the label; the fingerprint says whether these are the same images.
+        max_bad_images=sys.maxsize,
+    )
+
+
+def _is_local(name: str) -> bool:
+    """Whether loading the dataset would download nothing."""
+    if name in KERAS_DATASETS:
+        return KERAS_DATASETS[name].find() is not None
+    return has_tfds(name) if name.startswith("tfds:") else True
 
 
 def _load_digits() -> Dataset:

@@ -1,8 +1,10 @@
 """`tfds:NAME`: datasets of TensorFlow Datasets, read record by record without importing TensorFlow."""
 
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -58,6 +60,17 @@ def load_tfds(name: str) -> Dataset:
     images = {split: SplitRecords(_records(builder, split, with_images=True)) for split in found}
     labels = {split: _labels(_records(builder, split, with_images=False)) for split in found}
     return _joined(name, str(builder.info.full_name), class_names, images, labels)
+
+
+def has_tfds(name: str) -> bool:
+    """Whether a dataset of TensorFlow Datasets is on this machine, prepared; asked without any network."""
+    try:
+        from tensorflow_datasets.core.utils.file_utils import list_data_dirs
+    except ImportError:
+        return False
+    # A name may go on with a configuration and a version; whoever makes a builder asks a host for what is not here.
+    folder = re.split("[/:]", name.partition(":")[2])[0]
+    return any(Path(root, folder).is_dir() for root in list_data_dirs()) and bool(split_names(_builder(name)))
 
 
 def prepare_tfds(name: str) -> None:
