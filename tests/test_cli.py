@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from benchmark import __version__
+from benchmark.analysis.plots import PLOTS
 from benchmark.cli import main
 from benchmark.ledger import DONE, FAILED, RUNS, SCHEMA, Ledger
 
@@ -143,7 +144,10 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path):
     assert ended.stderr == ""
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("leaderboard", "toy"), ("list", "backbones"), ("cache", "list")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("--help",), ("leaderboard", "toy"), ("plot", "toy", "--out", "x"), ("list", "backbones"), ("cache", "list")],
+)
 def test_what_needs_no_network_does_not_import_tensorflow(tmp_path: Path, arguments: tuple[str, ...]):
     write_ledger(tmp_path / "toy")
     ended = subprocess.run(
@@ -460,6 +464,52 @@ def test_plots_are_written_and_named(call: Call, tmp_path: Path):
 
     assert (answer.code, answer.out.split()) == (0, [str(Path("pictures", "pareto-digits.svg"))])
     assert (tmp_path / "pictures" / "pareto-digits.svg").stat().st_size > 1000
+
+
+def test_a_plot_that_does_not_apply_is_explained_where_it_was_asked_for(call: Call, tmp_path: Path):
+    write_ledger(tmp_path / "toy")
+
+    alone = call("plot", "toy", "--out", "pictures", "--only", "seeds")
+    other = call("plot", "toy", "--out", "pictures", "--only", "seeds,memory")
+
+    reason = "seeds of digits is left out: every setting was done with one seed only."
+    assert (alone.code, alone.out, alone.err) == (2, "", f"Error: There is nothing to draw.\n{reason}\n")
+    assert (other.code, other.out.split()) == (0, [str(Path("pictures", "memory-digits.png"))])
+
+
+def test_the_help_names_every_plot(call: Call):
+    text = re.sub(r"[\s│]+", "", call("plot", "--help").out)
+
+    assert ",".join(PLOTS) in text
+
+
+def test_a_run_to_look_at_must_be_there(call: Call, tmp_path: Path):
+    write_ledger(tmp_path / "toy")
+
+    answer = call("plot", "toy", "--run", "run7")
+
+    assert (answer.code, answer.out) == (2, "")
+    assert "There is no finished run 'run7' in these ledgers" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        ("--only accuracy,abl", {"accuracy,ablation", "accuracy,ablation-heatmap"}),
+        ("--formats svg,p", {"svg,png"}),
+    ],
+)
+def test_names_of_plots_and_formats_are_completed(tmp_path: Path, words: str, names: set[str]):
+    # Called by a file of its name, as the shell calls it.
+    program = tmp_path / "benchmark"
+    program.write_text("from benchmark.cli import main\nmain()\n")
+    asked = {"_BENCHMARK_COMPLETE": "complete_bash", "COMP_WORDS": f"benchmark plot {words}", "COMP_CWORD": "3"}
+
+    ended = subprocess.run(
+        [sys.executable, str(program)], env=os.environ | asked, capture_output=True, text=True, timeout=60, check=False
+    )
+
+    assert set(ended.stdout.split()) == names, ended.stderr
 
 
 # --- cache -----------------------------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "storage", "provenance", "memory", "isolation", "registry", "options", "recipes", "datasets",
         "preprocessing", "backbones", "features", "strategies", "metrics", "ledger",
     },
-    "analysis": {"errors", "storage", "provenance", "recipes", "preprocessing", "metrics", "ledger"},
+    "analysis": {"errors", "storage", "provenance", "recipes", "datasets", "preprocessing", "metrics", "ledger"},
     "doctor": {"storage", "provenance", "memory", "downloads"},
     "console": {"sweep", "analysis"},
     "cli": {

@@ -1,177 +1,438 @@
-"""Pictures of a leaderboard."""
+"""Plots by name: which are drawn, what is written, and that it can be read."""
 
+import itertools
+import logging
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
-import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as numpy_strategies
+from matplotlib import rcParams
+from matplotlib.collections import PathCollection
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
+from toys import class_rows, curve, four_settings, many_settings, number_runs, runs_table, write_ledger
 
-from benchmark.analysis import plots
-from benchmark.analysis.leaderboard import make_leaderboard
-from benchmark.analysis.plots import PLOTS, pareto_front, save_plots
+from benchmark.analysis.plots import FORMATS, PLOTS, Drawn, Evidence, Skipped, draw, draw_all, render, save_plots
+from benchmark.analysis.plots.drawing import DPI
+from benchmark.analysis.plots.style import WIDTH_IN
+from benchmark.datasets import load_dataset
 from benchmark.errors import BenchmarkError, UnknownNameError
-from benchmark.ledger import DONE, RUN_COLUMNS
+from benchmark.ledger import Ledger
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-ROW = {
-    "status": DONE, "dataset": "digits", "strategy": "probe", "network": "", "input_size_px": 64, "resize": "bilinear",
-    "crop": "squash", "augment": "", "precision": "float32", "seed": 0, "n_test": 100, "wall_s": 10.0,
-    "peak_rss_mib": 500.0,
-}  # fmt: skip
+LONG = "-pretrained-on-something-very-large-and-then-tuned-by-somebody-else"
+STRANGE = "folder:/my $pets$ & <b>cats</b> \"'日本'\" ä"
 
 
-def a_board(*rows: dict[str, Any]) -> pd.DataFrame:
-    return make_leaderboard(pd.DataFrame([{**ROW, **row} for row in rows]).reindex(columns=RUN_COLUMNS))
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger of digits from which every plot can be drawn."""
+    digits = load_dataset("digits")
+    true = digits.labels[digits.test]
+    facts = {"dataset": "digits", "dataset_fingerprint": digits.fingerprint}
+    rows = number_runs(
+        {"backbone": backbone, "mode": mode, "head": "dense", "seed": seed, "accuracy": accuracy, **facts}
+        for backbone, mode, accuracy in (("NetA", "native", 0.9), ("NetA", "unit", 0.4), ("NetB", "native", 0.8))
+        for seed in range(2)
+    )
+    history, per_class, confusion = [], [], []
+    predicted = np.where(np.arange(len(true)) % 10 == 3, (true + 1) % 10, true)
+    for row in rows:
+        values = {(split, metric): [0.3, 0.5, 0.6] for split in ("train", "val") for metric in ("loss", "accuracy")}
+        history += curve(row["run_id"], "head", values)
+        classes, pairs = class_rows(row["run_id"], true, predicted, digits.class_names)
+        per_class += classes
+        confusion += pairs
+    folder = tmp_path_factory.mktemp("ledgers") / "whole"
+    ledger = write_ledger(folder, rows, history=history, per_class=per_class, confusion=confusion)
+    ledger.save_true_labels(digits.fingerprint, true, digits.class_names)
+    ledger.save_predictions("run0", np.eye(10, dtype=np.float32)[predicted])
+    return folder
 
 
-def four_settings(dataset: str = "digits") -> list[dict[str, Any]]:
-    return [
-        {"backbone": backbone, "params_total": params, "mode": mode, "head": head, "accuracy": hits, "dataset": dataset}
-        for (backbone, params), modes in (
-            (("NetA", 1e6), (("native", "linear", 0.8), ("unit", "linear", 0.5))),
-            (("NetB", 24e6), (("native", "linear", 0.9), ("native", "dense", 0.6))),
-        )
-        for mode, head, hits in modes
-    ]
+@pytest.fixture(scope="module")
+def pictures(whole: Path) -> list[Drawn]:
+    """All plots of that ledger."""
+    drawn = [one for one in draw_all(Evidence.load([whole])) if isinstance(one, Drawn)]
+    assert [one.name for one in drawn] == list(PLOTS)
+    return drawn
 
 
 def png_size(path: Path) -> tuple[int, int]:
     content = path.read_bytes()
     assert content.startswith(PNG_SIGNATURE)
     assert content.rstrip(b"\0").endswith(b"IEND\xaeB`\x82"), "the file is cut short"
-    return struct.unpack(">II", content[16:24])
+    width, height = struct.unpack(">II", content[16:24])
+    return width, height
 
 
-def test_each_plot_and_dataset_gets_a_picture_of_a_readable_size(tmp_path: Path):
-    board = a_board(*four_settings(), *four_settings("folder:/my pets/ä"))
+# --- files -----------------------------------------------------------------------------------------------------------
 
-    paths = save_plots(board, tmp_path / "plots")
 
-    assert sorted(path.name for path in paths) == sorted(
-        f"{plot}-{dataset}.png" for plot in PLOTS for dataset in ("digits", "folder_my_pets_ä")
-    )
+def test_each_plot_gets_a_picture_as_wide_as_a_readme(whole: Path, tmp_path: Path):
+    paths = save_plots(Evidence.load([whole]), tmp_path / "plots")
+
+    assert [path.name for path in paths] == [f"{plot}-digits.png" for plot in PLOTS]
     assert sorted(paths) == sorted((tmp_path / "plots").iterdir()), "something else was left behind"
     for path in paths:
         width, height = png_size(path)
-        assert 600 <= width <= 2000, path
-        assert 200 <= height <= 2000, path
+        assert width == int(WIDTH_IN * DPI)
+        assert 150 < height < 1500, path
+
+
+def test_each_dataset_gets_pictures_of_its_own(tmp_path: Path):
+    rows = number_runs([*four_settings(), *four_settings(dataset="folder:/my pets/ä")])
+
+    paths = save_plots(Evidence(runs_table(rows)), tmp_path, only=["accuracy"])
+
+    assert sorted(path.name for path in paths) == ["accuracy-folder_my_pets_ä.png", "accuracy-toys.png"]
+
+
+def test_datasets_whose_names_differ_in_what_no_file_name_holds_have_files_of_their_own(tmp_path: Path):
+    rows = number_runs([{"dataset": name} for name in ("idx:a", "idx/a", "idx_a")])
+
+    paths = save_plots(Evidence(runs_table(rows)), tmp_path, only=["memory"])
+
+    assert sorted(path.name for path in paths) == ["memory-idx_a-2.png", "memory-idx_a-3.png", "memory-idx_a.png"]
 
 
 def test_the_formats_asked_for_are_written(tmp_path: Path):
-    paths = save_plots(a_board(*four_settings()), tmp_path, only=["pareto"], formats=["svg", "png"])
+    evidence = Evidence(runs_table(number_runs(four_settings())))
 
-    assert [path.name for path in paths] == ["pareto-digits.svg", "pareto-digits.png"]
+    paths = save_plots(evidence, tmp_path, only=["pareto"], formats=["svg", "png"])
+
+    assert [path.name for path in paths] == ["pareto-toys.svg", "pareto-toys.png"]
     assert ElementTree.parse(paths[0]).getroot().tag.endswith("svg")
     assert png_size(paths[1])
 
 
-def test_the_same_leaderboard_gives_the_same_picture(tmp_path: Path):
-    board = a_board(*four_settings())
+def test_the_same_ledger_gives_the_same_bytes_whatever_was_written_before(whole: Path, pictures: list[Drawn]):
+    evidence = Evidence.load([whole])
 
-    (first,) = save_plots(board, tmp_path / "a", only=["accuracy"])
-    (second,) = save_plots(board, tmp_path / "b", only=["accuracy"])
-
-    assert first.read_bytes() == second.read_bytes()
-
-
-@pytest.mark.parametrize("plot", PLOTS)
-def test_a_single_setting_can_be_drawn(tmp_path: Path, plot: str):
-    board = a_board(four_settings()[0])
-
-    (path,) = save_plots(board, tmp_path, only=[plot])
-
-    assert png_size(path)
+    for one in pictures:
+        png, svg = render(one, "png"), render(one, "svg")
+        other = draw(one.name, evidence, "digits")
+        assert isinstance(other, Drawn)
+        assert render(other, "svg") == svg, one.name
+        assert render(other, "png") == png, one.name
+        assert b"<dc:date>" not in svg
 
 
-@pytest.mark.parametrize("plot", PLOTS)
-def test_memory_and_time_that_were_not_measured_leave_gaps(tmp_path: Path, plot: str):
-    first, *rest = four_settings()
+def test_svg_pictures_in_one_page_do_not_mean_different_things_by_one_name(pictures: list[Drawn]):
+    meanings: dict[str, str] = {}
 
-    (path,) = save_plots(a_board({**first, "peak_rss_mib": None, "wall_s": None}, *rest), tmp_path, only=[plot])
+    for one in pictures:
+        root = ElementTree.fromstring(render(one, "svg"))
+        for defined in root.iter("{http://www.w3.org/2000/svg}defs"):
+            for part in defined:
+                name, content = part.get("id"), ElementTree.tostring(part, encoding="unicode").strip()
+                if name:
+                    assert meanings.setdefault(name, content) == content, (one.name, name)
+    assert len(meanings) > len(PLOTS)
 
-    assert png_size(path)
+
+def test_a_picture_carries_its_own_description(pictures: list[Drawn]):
+    drawn = pictures[0]
+
+    text = "".join(ElementTree.fromstring(render(drawn, "svg")).itertext())
+    assert drawn.alt in text
+    assert drawn.alt.encode() in render(drawn, "png")
 
 
-def test_the_bars_end_at_the_accuracies_and_the_lines_at_the_intervals():
-    import matplotlib as mpl
+def test_every_plot_is_described_in_a_line_that_names_the_dataset(pictures: list[Drawn]):
+    for one in pictures:
+        assert "digits" in one.alt
+        assert "\n" not in one.alt
+        assert 40 < len(one.alt) < 400, one.alt
+        assert one.alt.endswith(".")
+
+
+def test_drawing_leaves_matplotlib_as_it_was(whole: Path):
     import matplotlib.pyplot as plt
 
-    mpl.use("agg")
-    board = a_board(*four_settings())
-    table = plots._with_labels(board)
+    before = dict(rcParams)
 
-    figure = plots.plot_accuracy(table)
+    for plot in ("pareto", "ablation-heatmap", "gallery"):
+        drawn = draw(plot, Evidence.load([whole]), "digits")
+        assert isinstance(drawn, Drawn)
+        render(drawn, "svg")
 
-    axes = figure.axes[0]
-    widths = sorted(round(bar.get_width(), 6) for bar in axes.patches if bar.get_width())
-    ends = sorted(tuple(segment[:, 0]) for lines in axes.collections for segment in lines.get_segments())
-    intervals = sorted(zip(board["accuracy_low"], board["accuracy_high"], strict=True))
-    plt.close(figure)
-    assert widths == [0.5, 0.6, 0.8, 0.9]
-    np.testing.assert_allclose(ends, intervals)
+    assert dict(rcParams) == before
+    assert plt.get_fignums() == []
 
 
-def test_the_axis_of_parameters_is_logarithmic_in_millions():
-    import matplotlib as mpl
-    import matplotlib.pyplot as plt
+@pytest.mark.parametrize("format_name", FORMATS)
+def test_names_that_mean_something_elsewhere_are_drawn_as_they_are(format_name: str):
+    rows = number_runs(four_settings(dataset=STRANGE))
+    rows[0]["backbone"] = "$x^{$ <script>alert(1)</script> &amp; 日本"
 
-    mpl.use("agg")
-    figure = plots.plot_pareto(plots._with_labels(a_board(*four_settings())))
+    for one in draw_all(Evidence(runs_table(rows)), ["accuracy", "pareto", "ablation-heatmap"]):
+        if isinstance(one, Drawn):
+            content = render(one, format_name)
+            if format_name == "svg":
+                assert not list(ElementTree.fromstring(content).iter("script"))
 
-    axes = figure.axes[0]
-    scale, points = axes.get_xscale(), axes.collections[0].get_offsets()
-    (front,) = (line.get_xydata() for line in axes.lines if line.get_label() == "Pareto front")
-    plt.close(figure)
-    assert scale == "log"
-    assert sorted(set(points[:, 0])) == [1.0, 24.0]
-    np.testing.assert_allclose(front, [[1.0, 0.8], [24.0, 0.9]])
+
+# --- which plots apply -----------------------------------------------------------------------------------------------
+
+
+def test_what_does_not_apply_is_left_out_without_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    write_ledger(tmp_path / "one", number_runs(four_settings()[:1]))
+
+    paths = save_plots(Evidence.load([tmp_path / "one"]), tmp_path / "plots", only=None)
+
+    assert [path.name for path in paths] == [
+        f"{plot}-toys.png" for plot in ("accuracy", "pareto", "efficiency", "time", "memory")
+    ]
+    assert caplog.records == []
+
+
+@pytest.mark.parametrize(
+    ("plot", "reason"),
+    [
+        ("ablation", "no setting was done both in mode native and in another one with the same seed"),
+        ("ablation-heatmap", "no setting was done both in mode native"),
+        ("curves", "no finished run has learning curves: a dense head, finetune and scratch have them"),
+        ("seeds", "every setting was done with one seed only"),
+        ("confusion", "the ledger has no confusion counts"),
+        ("per-class", "the ledger has no metrics a class"),
+        ("gallery", "the predictions of the best setting were not kept"),
+    ],
+)
+def test_what_was_asked_for_by_name_and_does_not_apply_is_explained(tmp_path: Path, plot: str, reason: str):
+    write_ledger(tmp_path / "one", number_runs(four_settings()[:1]))
+
+    with pytest.raises(BenchmarkError, match=rf"(?s)nothing to draw.*{plot} of toys is left out: {reason}") as raised:
+        save_plots(Evidence.load([tmp_path / "one"]), tmp_path / "plots", only=[plot])
+
+    assert not (tmp_path / "plots").exists()
+    assert "\n" in str(raised.value)
+
+
+def test_of_several_asked_for_those_that_apply_are_drawn(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    write_ledger(tmp_path / "one", number_runs(four_settings()[:1]))
+
+    with caplog.at_level(logging.WARNING):
+        paths = save_plots(Evidence.load([tmp_path / "one"]), tmp_path, only=["seeds", "accuracy"])
+
+    assert [path.name for path in paths] == ["accuracy-toys.png"]
+    assert [record.message for record in caplog.records] == [
+        "seeds of toys is left out: every setting was done with one seed only."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("plot", "columns"),
+    [
+        ("efficiency", ("efficiency",)),
+        ("pareto", ("params_total",)),
+        ("memory", ("peak_rss_mib", "peak_device_mib")),
+        ("time", ("load_s", "build_s", "extract_s", "train_s", "eval_s")),
+    ],
+)
+def test_what_was_not_measured_leaves_a_gap_or_no_plot(plot: str, columns: tuple[str, ...]):
+    some, none = runs_table(number_runs(four_settings())), runs_table(number_runs(four_settings()))
+    some.loc[0, list(columns)] = np.nan
+    none[list(columns)] = np.nan
+
+    drawn, skipped = draw(plot, Evidence(some), "toys"), draw(plot, Evidence(none), "toys")
+
+    assert isinstance(drawn, Drawn)
+    assert render(drawn, "png")
+    assert isinstance(skipped, Skipped)
+    assert skipped.reason.startswith("no finished run has")
+
+
+def test_runs_without_an_accuracy_are_not_drawn():
+    rows = number_runs(four_settings())
+    runs = runs_table(rows)
+    runs.loc[0, "accuracy"] = np.nan
+
+    drawn = draw("accuracy", Evidence(runs), "toys")
+
+    assert isinstance(drawn, Drawn)
+    assert "3 settings" in drawn.alt
+
+
+def test_only_what_a_plot_needs_is_read(whole: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*_: Any) -> None:
+        raise AssertionError("this was not needed")
+
+    evidence = Evidence.load([whole])
+    for reader in ("read_history", "read_per_class", "read_confusion", "read_predictions", "read_true_labels"):
+        monkeypatch.setattr(Ledger, reader, refuse)
+
+    for plot in ("accuracy", "pareto", "efficiency", "time", "memory", "seeds"):
+        assert isinstance(draw(plot, evidence, "digits"), Drawn)
+    with pytest.raises(AssertionError, match="this was not needed"):
+        draw("curves", evidence, "digits")
 
 
 def test_an_unknown_plot_is_refused_with_what_may_be_meant(tmp_path: Path):
     with pytest.raises(UnknownNameError, match=r"Unknown plot 'acuracy'\. Did you mean 'accuracy'\?"):
-        save_plots(a_board(*four_settings()), tmp_path, only=["acuracy"])
+        save_plots(Evidence(runs_table(number_runs(four_settings()))), tmp_path, only=["acuracy"])
 
     assert not list(tmp_path.iterdir())
 
 
 def test_an_unknown_format_is_refused(tmp_path: Path):
     with pytest.raises(UnknownNameError, match=r"Unknown format 'jpg'.*png, svg"):
-        save_plots(a_board(*four_settings()), tmp_path, formats=["jpg"])
+        save_plots(Evidence(runs_table(number_runs(four_settings()))), tmp_path, formats=["jpg"])
 
 
-def test_nothing_to_draw_is_said(tmp_path: Path):
+def test_an_unknown_dataset_is_refused():
+    with pytest.raises(UnknownNameError, match=r"'toy'\. Did you mean 'toys'\?"):
+        draw("accuracy", Evidence(runs_table(number_runs(four_settings()))), "toy")
+
+
+def test_a_ledger_without_finished_runs_is_refused(tmp_path: Path):
+    rows = [{**row, "status": "failed", "accuracy": np.nan} for row in number_runs(four_settings())]
+
     with pytest.raises(BenchmarkError, match="no finished run to draw"):
-        save_plots(a_board({"status": "failed"}), tmp_path)
+        save_plots(Evidence(runs_table(rows)), tmp_path)
 
 
-# --- the front -------------------------------------------------------------------------------------------------------
+def test_a_run_that_is_not_there_is_refused():
+    with pytest.raises(BenchmarkError, match=r"no finished run 'run9'.*run_id"):
+        Evidence(runs_table(number_runs(four_settings())), run_id="run9")
 
 
-def test_the_front_of_a_known_cloud():
-    costs = np.array([1.0, 2.0, 2.0, 3.0, 4.0])
-    gains = np.array([0.5, 0.7, 0.6, 0.7, 0.9])
-
-    assert pareto_front(costs, gains) == [0, 1, 4]
+# --- what can be read ------------------------------------------------------------------------------------------------
 
 
-def test_equal_points_are_all_on_the_front():
-    assert pareto_front(np.ones(3), np.ones(3)) == [0, 1, 2]
+def texts_drawn(figure: Any) -> Iterator[Text]:
+    """Every text that is seen; not the labels of ticks beyond the ends of an axis."""
+    unseen = set()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            slack = 1e-6 * (high - low)
+            if not axes.axison:
+                unseen |= set(axis.get_ticklabels())
+            for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+                if not low - slack <= tick.get_loc() <= high + slack:
+                    unseen |= {tick.label1, tick.label2}
+    for text in figure.findobj(Text):
+        if text.get_visible() and text.get_text().strip() and text not in unseen:
+            yield text
 
 
-@given(points=numpy_strategies.arrays(np.int64, st.tuples(st.integers(1, 12), st.just(2)), elements=st.integers(0, 5)))
-def test_the_front_is_what_brute_force_finds(points: np.ndarray):
-    def beats(one: np.ndarray, other: np.ndarray) -> bool:
-        no_worse = one[0] <= other[0] and one[1] >= other[1]
-        return bool(no_worse and (one[0] < other[0] or one[1] > other[1]))
+def overlap(one: Bbox, other: Bbox) -> bool:
+    """Whether two boxes share more than the blank rims of their letters."""
+    shared = Bbox.intersection(one, other)
+    return shared is not None and shared.width > 1.5 and shared.height > 2.5
 
-    expected = [index for index, point in enumerate(points) if not any(beats(other, point) for other in points)]
 
-    assert pareto_front(points[:, 0], points[:, 1]) == expected
-    assert expected, "a front is never empty"
+def check_readable(drawn: Drawn) -> None:
+    """No text is cut by the edge of the picture, no label of an axis lies on another, names lie on nothing."""
+    figure = drawn.figure
+    figure.draw_without_rendering()
+    for text in texts_drawn(figure):
+        box = text.get_window_extent()
+        inside = figure.bbox.padded(1.0)
+        assert inside.x0 <= box.x0, (drawn.name, text)
+        assert box.x1 <= inside.x1, (drawn.name, text)
+        assert inside.y0 <= box.y0, (drawn.name, text)
+        assert box.y1 <= inside.y1, (drawn.name, text)
+    seen = set(texts_drawn(figure))
+    for axes in figure.axes:
+        for labels in (axes.get_xticklabels(), axes.get_yticklabels(), axes.texts):
+            if any(label.get_rotation() % 90 for label in labels):
+                continue  # the box around a slanted label is larger than the label
+            boxes = [(label.get_text(), label.get_window_extent()) for label in labels if label in seen]
+            for (one, box), (other, other_box) in itertools.combinations(boxes, 2):
+                assert not overlap(box, other_box), (drawn.name, one, other)
+
+
+LEDGERS: dict[str, list[dict[str, Any]]] = {
+    "one setting": four_settings()[:1],
+    "four settings": four_settings(),
+    "long names": [
+        {**row, "backbone": row["backbone"] + LONG, "seed": seed} for row in four_settings() for seed in (0, 1)
+    ],
+    "42 backbones in 8 modes": many_settings(42),
+    "10 long backbones, 3 heads, 2 seeds": [
+        row
+        for head in ("linear", "dense(units=512,dropout=0.0)", "knn")
+        for row in many_settings(10, tail=LONG, n_seeds=2, head=head)
+    ],
+    "a long dataset": four_settings(dataset=f"folder:/data/{'very/long/' * 20}[cat,dog]@1000"),
+}
+
+
+@pytest.mark.parametrize("kind", LEDGERS)
+def test_texts_are_neither_cut_nor_upon_each_other(kind: str):
+    evidence = Evidence(runs_table(number_runs(LEDGERS[kind])))
+    (dataset,) = evidence.datasets
+    plots = ("accuracy", "pareto", "efficiency", "time", "memory", "ablation", "ablation-heatmap", "seeds")
+
+    drawn = [one for one in (draw(plot, evidence, dataset) for plot in plots) if isinstance(one, Drawn)]
+
+    assert len(drawn) >= 5
+    for one in drawn:
+        check_readable(one)
+
+
+def test_every_plot_can_be_read(pictures: list[Drawn]):
+    for one in pictures:
+        check_readable(one)
+
+
+@pytest.mark.parametrize("n_classes", [2, 20, 21, 120])
+def test_classes_can_be_read_however_many_and_long(tmp_path: Path, n_classes: int):
+    names = [f"n{number:08d}-a-rather-long-name-of-a-class" for number in range(n_classes)]
+    true = np.repeat(np.arange(n_classes), 10)
+    predicted = np.where(np.arange(len(true)) % 10 < 3, (true + 1) % n_classes, true)
+    per_class, confusion = class_rows("run0", true, predicted, names)
+    setting = {"backbone": f"NetA{LONG}{LONG}"}
+    write_ledger(tmp_path / "many", number_runs([setting]), per_class=per_class, confusion=confusion)
+    evidence = Evidence.load([tmp_path / "many"])
+
+    for plot in ("confusion", "per-class"):
+        drawn = draw(plot, evidence, "toys")
+        assert isinstance(drawn, Drawn)
+        check_readable(drawn)
+
+
+def test_names_for_which_there_is_no_room_are_left_out_and_counted():
+    rows = [
+        {"backbone": f"{number}{LONG}", "params_total": 1e6 + number, "accuracy": 0.9 + 1e-6 * number}
+        for number in range(45)
+    ]
+
+    drawn = draw("pareto", Evidence(runs_table(number_runs(rows))), "toys")
+
+    assert isinstance(drawn, Drawn)
+    check_readable(drawn)
+    (axes,) = drawn.figure.axes
+    n_left_out = 45 - len([text for text in axes.texts if text.get_text()])
+    assert n_left_out > 0
+    assert axes.get_xlabel().endswith(f"; {n_left_out} names left out")
+
+
+@pytest.mark.parametrize("n_backbones", [3, 20, 42])
+def test_names_in_the_scatter_plot_lie_on_no_point(n_backbones: int):
+    rows = [row for row in many_settings(n_backbones) if row["mode"] == "native"]
+
+    drawn = draw("pareto", Evidence(runs_table(number_runs(rows))), "toys")
+
+    assert isinstance(drawn, Drawn)
+    (axes,) = drawn.figure.axes
+    drawn.figure.draw_without_rendering()
+    points = np.concatenate(
+        [
+            axes.transData.transform(group.get_offsets())
+            for group in axes.collections
+            if isinstance(group, PathCollection)
+        ]
+    )
+    names = [text for text in axes.texts if text.get_text()]
+    assert len(points) == n_backbones
+    assert len(names) >= 0.8 * n_backbones
+    for name in names:
+        box = name.get_window_extent()
+        assert not any(box.contains(*point) for point in points), name.get_text()

@@ -1,1 +1,1 @@
-"""Analysis: ledgers turned into tables and pictures; no TensorFlow, no images."""
+"""Analysis: ledgers turned into tables and pictures; no TensorFlow, and no images but for the gallery."""

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from benchmark import __version__
-from benchmark.cli import caching, inspecting, listing, results, running, verifying
+from benchmark.cli import caching, inspecting, listing, plotting, results, running, verifying
 from benchmark.errors import BenchmarkError
 
 EXIT_DONE = 0
@@ -26,7 +26,7 @@ app.command("leaderboard")(results.leaderboard)
 app.command("ablation")(results.ablation)
 app.command("compare")(results.compare)
 app.command("verify")(verifying.verify)
-app.command("plot")(results.plot)
+app.command("plot")(plotting.plot)
 app.command("inspect")(inspecting.inspect)
 app.command("list")(listing.list_names)
 app.command("doctor")(listing.doctor)

@@ -30,14 +30,14 @@ def split_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
         ) from error
 
 
-def _complete(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+def complete(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
     """Shell completion of the last name in a comma separated list."""
 
-    def complete(incomplete: str) -> list[str]:
+    def complete_last(incomplete: str) -> list[str]:
         done, comma, last = incomplete.rpartition(",")
         return [f"{done}{comma}{name}" for name in names() if name.startswith(last)]
 
-    return complete
+    return complete_last
 
 
 def _backbone_names() -> Iterable[str]:
@@ -99,7 +99,7 @@ RecipeArgument = Annotated[
     typer.Argument(
         help="A recipe file, or the name of a shipped recipe.",
         show_default=False,
-        autocompletion=_complete(_recipe_names),
+        autocompletion=complete(_recipe_names),
     ),
 ]
 InspectedArgument = Annotated[
@@ -108,12 +108,12 @@ InspectedArgument = Annotated[
         metavar="BACKBONE|FILE.keras",
         help="A registered backbone, or a saved model of your own.",
         show_default=False,
-        autocompletion=_complete(_names_to_inspect),
+        autocompletion=complete(_names_to_inspect),
     ),
 ]
 FedModeOption = Annotated[
     str | None,
-    typer.Option("--mode", help="The mode you feed.", show_default=False, autocompletion=_complete(_mode_names)),
+    typer.Option("--mode", help="The mode you feed.", show_default=False, autocompletion=complete(_mode_names)),
 ]
 ResultsOption = Annotated[Path, typer.Option("--results", help="The folder of all sweeps' results.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
@@ -121,24 +121,24 @@ PathsArgument = Annotated[
     list[Path] | None, typer.Argument(help="Folders of results; ./results without any.", show_default=False)
 ]
 BackbonesOption = Annotated[
-    str | None, typer.Option(help="Names or patterns, comma separated.", autocompletion=_complete(_backbone_names))
+    str | None, typer.Option(help="Names or patterns, comma separated.", autocompletion=complete(_backbone_names))
 ]
-DatasetsOption = Annotated[str | None, typer.Option(help="Comma separated.", autocompletion=_complete(_dataset_names))]
+DatasetsOption = Annotated[str | None, typer.Option(help="Comma separated.", autocompletion=complete(_dataset_names))]
 ModesOption = Annotated[
     str | None,
-    typer.Option(help="Preprocessing modes or patterns, comma separated.", autocompletion=_complete(_mode_names)),
+    typer.Option(help="Preprocessing modes or patterns, comma separated.", autocompletion=complete(_mode_names)),
 ]
 HeadsOption = Annotated[
-    str | None, typer.Option(help="Heads or patterns, comma separated.", autocompletion=_complete(_head_names))
+    str | None, typer.Option(help="Heads or patterns, comma separated.", autocompletion=complete(_head_names))
 ]
 StrategiesOption = Annotated[
     str | None,
-    typer.Option(help="probe, finetune or scratch, comma separated.", autocompletion=_complete(_strategy_names)),
+    typer.Option(help="probe, finetune or scratch, comma separated.", autocompletion=complete(_strategy_names)),
 ]
 NetworksOption = Annotated[
     str | None,
     typer.Option(
-        help="Small networks to train from scratch, comma separated.", autocompletion=_complete(_network_names)
+        help="Small networks to train from scratch, comma separated.", autocompletion=complete(_network_names)
     ),
 ]
 FoldsOption = Annotated[int | None, typer.Option(help="Cross-validate in so many stratified folds instead of seeds.")]

@@ -1,4 +1,4 @@
-"""`benchmark leaderboard`, `ablation`, `compare` and `plot`: what ledgers say."""
+"""`benchmark leaderboard`, `ablation` and `compare`: what ledgers say."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import RESULTS, PathsArgument, split_names
+from benchmark.cli.options import RESULTS, PathsArgument
 from benchmark.errors import BenchmarkError, UnknownNameError
 
 if TYPE_CHECKING:
@@ -135,19 +135,3 @@ def publish(table: "pd.DataFrame", sections: "list[Section]", format_name: str, 
     else:
         with write_whole(out) as file:
             file.write(to_text(format_name, table, sections).encode())
-
-
-def plot(
-    paths: PathsArgument = None,
-    out: Annotated[Path, typer.Option(help="Where the pictures go.")] = Path("plots"),
-    only: Annotated[str | None, typer.Option(help="Names of plots, comma separated: accuracy, pareto, cost.")] = None,
-    formats: Annotated[str, typer.Option(help="png, svg or both, comma separated.")] = "png",
-) -> None:
-    """Draw the plots of one or many ledgers, one file a plot and dataset."""
-    from benchmark.analysis.leaderboard import make_leaderboard
-    from benchmark.analysis.loading import load_runs
-    from benchmark.analysis.plots import save_plots
-
-    board = make_leaderboard(load_runs(paths or [RESULTS]))
-    for path in save_plots(board, out, only=split_names(only), formats=split_names(formats) or ()):
-        typer.echo(path)

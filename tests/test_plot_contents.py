@@ -1,0 +1,526 @@
+"""What the pictures show: the numbers behind bars, points, lines and cells."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as numpy_strategies
+from matplotlib.collections import LineCollection, PathCollection, PolyCollection, QuadMesh
+from matplotlib.colors import to_hex, to_rgb
+from matplotlib.figure import Figure
+from scipy import stats
+from sklearn.metrics import confusion_matrix
+from toys import a_run, class_rows, curve, four_settings, many_settings, number_runs, runs_table, write_ledger
+
+from benchmark.analysis.plots import Drawn, Evidence, Skipped, draw
+from benchmark.analysis.plots.bars import as_duration
+from benchmark.analysis.plots.scatter import pareto_front, round_ticks
+from benchmark.analysis.plots.style import MODE_COLOURS, mode_colour
+from benchmark.preprocessing import MODES
+
+
+def figure_of(plot: str, evidence: Evidence, dataset: str = "toys") -> Figure:
+    drawn = draw(plot, evidence, dataset)
+    assert isinstance(drawn, Drawn), drawn
+    return drawn.figure
+
+
+def evidence_of(*settings: dict[str, Any]) -> Evidence:
+    return Evidence(runs_table(number_runs(settings)))
+
+
+def bars(axes: Any) -> list[tuple[float, float, str]]:
+    """Start, length and colour of each bar, from the top down."""
+    drawn = [patch for patch in axes.patches if np.isfinite(patch.get_width())]
+    ordered = sorted(drawn, key=lambda patch: (round(patch.get_y(), 6), patch.get_x()))
+    return [(patch.get_x(), patch.get_width(), to_hex(patch.get_facecolor()).upper()) for patch in ordered]
+
+
+def row_names(axes: Any) -> list[str]:
+    """The labels of the rows, from the top down."""
+    labels = sorted(axes.get_yticklabels(), key=lambda label: label.get_position()[1])
+    names = [label.get_text() for label in labels]
+    return names if axes.yaxis_inverted() else names[::-1]
+
+
+def legend_names(figure: Figure) -> list[str]:
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+# --- accuracy --------------------------------------------------------------------------------------------------------
+
+
+def test_accuracy_bars_end_at_the_accuracies_and_their_lines_at_the_intervals():
+    evidence = evidence_of(*four_settings())
+
+    figure = figure_of("accuracy", evidence)
+
+    (axes,) = figure.axes
+    assert row_names(axes) == ["NetB, linear", "NetA, linear", "NetB, dense"]
+    assert [(length, colour) for _, length, colour in bars(axes)] == [
+        (0.9, MODE_COLOURS["native"]), (0.8, MODE_COLOURS["native"]), (0.5, MODE_COLOURS["unit"]),
+        (0.6, MODE_COLOURS["native"]),
+    ]  # fmt: skip
+    (lines,) = (group for group in axes.collections if isinstance(group, LineCollection))
+    ends = sorted(tuple(segment[:, 0]) for segment in lines.get_segments())
+    board = evidence.leaderboard.sort_values("accuracy")
+    np.testing.assert_allclose(ends, board[["accuracy_low", "accuracy_high"]])
+    assert legend_names(figure) == ["native", "unit"]
+
+
+def test_of_many_settings_the_accuracies_are_points():
+    evidence = evidence_of(*many_settings(12))
+
+    (axes,) = figure_of("accuracy", evidence).axes
+
+    points = np.concatenate([group.get_offsets() for group in axes.collections if isinstance(group, PathCollection)])
+    assert not axes.patches
+    np.testing.assert_allclose(np.sort(points[:, 0]), np.sort(evidence.done["accuracy"]))
+    assert len(row_names(axes)) == 12
+
+
+def test_of_very_many_settings_the_best_are_shown_and_it_is_said():
+    figure = figure_of("accuracy", evidence_of(*many_settings(60)))
+
+    assert len(row_names(figure.axes[0])) == 48
+    assert figure.legends[0].get_title().get_text() == "toys: accuracy, the best 48 of 60"
+
+
+def test_plots_of_one_mode_each_say_which():
+    native, mixed = four_settings(), [*four_settings(), {"backbone": "NetC", "mode": "raw"}]
+
+    for settings, words in ((native, "mode native"), (mixed, "each in mode native or its best")):
+        for plot in ("efficiency", "time", "memory"):
+            figure = figure_of(plot, evidence_of(*settings))
+            title = figure.legends[0].get_title().get_text() if figure.legends else figure.get_suptitle()
+            assert title.endswith(f", {words}")
+
+
+def test_without_native_the_best_mode_stands_for_a_backbone():
+    settings = [{"mode": mode, "accuracy": accuracy} for mode, accuracy in (("unit", 0.4), ("tf", 0.6), ("raw", 0.5))]
+
+    (axes,) = figure_of("efficiency", evidence_of(*settings)).axes
+
+    assert {colour for _, _, colour in bars(axes)} == {MODE_COLOURS["tf"]}
+
+
+# --- a mode's colour -------------------------------------------------------------------------------------------------
+
+
+# Machado, Oliveira and Fernandes (2009), "A physiologically-based model for simulation of color vision deficiency",
+# at full strength, on linear RGB.
+COLOUR_VISION = {
+    "normal": np.eye(3),
+    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+XYZ = np.array(
+    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
+)
+WHITE = np.array([0.95047, 1.0, 1.08883])
+
+
+def as_seen(colour: str, vision: str) -> np.ndarray:
+    """The colour in CIELAB, as eyes of this kind see it."""
+    rgb = np.array(to_rgb(colour))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    xyz = XYZ @ np.clip(np.array(COLOUR_VISION[vision]) @ linear, 0, 1) / WHITE
+    f = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("vision", COLOUR_VISION)
+def test_the_colours_of_modes_are_told_apart_by_all_eyes(vision: str):
+    seen = {mode: as_seen(mode_colour(mode), vision) for mode in MODES}
+
+    nearest = min(np.linalg.norm(seen[one] - seen[other]) for one, other in itertools.combinations(MODES, 2))
+
+    # 2.3 is a just noticeable difference; patches side by side are told apart with ease from 10.
+    assert nearest > 15
+
+
+@pytest.mark.parametrize("plot", ["accuracy", "ablation"])
+def test_a_mode_has_its_colour_whichever_others_stand_beside_it(plot: str):
+    some = four_settings()[:2]
+    more = [*some, *({**some[1], "mode": mode} for mode in ("raw", "tf", "bgr"))]
+
+    for settings in (some, more):
+        (axes,) = figure_of(plot, evidence_of(*settings)).axes
+        assert (0.5, MODE_COLOURS["unit"]) in [(length, colour) for _, length, colour in bars(axes)]
+
+
+def test_a_mode_of_another_version_is_drawn_in_grey_after_the_known_ones():
+    settings = [{"mode": mode, "accuracy": 0.5} for mode in ("zebra", "bgr", "native")]
+
+    figure = figure_of("accuracy", evidence_of(*settings))
+
+    assert legend_names(figure) == ["native", "bgr", "zebra"]
+    assert [colour for _, _, colour in bars(figure.axes[0])][-1] == "#7F7F7F"
+
+
+# --- size, time, memory ----------------------------------------------------------------------------------------------
+
+
+def test_the_axis_of_parameters_is_logarithmic_in_millions_and_the_front_joins_the_best():
+    figure = figure_of("pareto", evidence_of(*four_settings()))
+
+    (axes,) = figure.axes
+    points = np.concatenate([group.get_offsets() for group in axes.collections if isinstance(group, PathCollection)])
+    (front,) = (line.get_xydata() for line in axes.lines if line.get_label() == "Pareto front")
+    assert axes.get_xscale() == "log"
+    assert sorted(map(tuple, points)) == [(1.0, 0.5), (1.0, 0.8), (24.0, 0.6), (24.0, 0.9)]
+    np.testing.assert_allclose(front, [[1.0, 0.8], [24.0, 0.9]])
+    assert legend_names(figure) == ["native", "unit", "probe dense", "probe linear", "Pareto front"]
+    assert sorted(text.get_text() for text in axes.texts) == ["NetA", "NetB"]
+
+
+def test_efficiency_bars_show_what_is_above_chance_within_the_whole():
+    (axes,) = figure_of("efficiency", evidence_of(*four_settings())).axes
+
+    assert row_names(axes) == ["NetA, linear", "NetB, linear", "NetB, dense"]
+    lengths = [length for _, length, _ in bars(axes)]
+    np.testing.assert_allclose(lengths, [0.8, 0.7, 0.9 / 24, 0.8 / 24, 0.6 / 24, 0.5 / 24])
+
+
+def test_wall_time_is_stacked_by_phase_and_ordered_by_the_whole():
+    slow = {"load_s": 10.0, "build_s": 20.0, "extract_s": 300.0, "train_s": 240.0, "eval_s": 30.0}
+    quick = {"load_s": 6.0, "build_s": None, "extract_s": None, "train_s": 48.0, "eval_s": 6.0}
+
+    figure = figure_of("time", evidence_of({"backbone": "Slow", **slow}, {"backbone": "Quick", **quick}))
+
+    (axes,) = figure.axes
+    assert row_names(axes) == ["Quick", "Slow"]
+    assert legend_names(figure) == ["load", "build", "extract", "train", "evaluate"]
+    starts, lengths = zip(*[(start, length) for start, length, _ in bars(axes)][5:], strict=True)
+    np.testing.assert_allclose(np.array(lengths) * 60, list(slow.values()))
+    np.testing.assert_allclose(np.array(starts) * 60, np.cumsum([0, *slow.values()])[:-1])
+    assert "minutes" in axes.get_xlabel()
+    assert [text.get_text() for text in axes.texts] == ["60 s", "10.0 min"]
+
+
+def test_times_and_memory_are_means_over_seeds():
+    runs = [{"seed": seed, "extract_s": 10.0 + seed, "peak_rss_mib": 100.0 + 10 * seed} for seed in range(3)]
+    evidence = evidence_of(*runs)
+
+    (time_axes,), (memory_axes,) = figure_of("time", evidence).axes, figure_of("memory", evidence).axes
+
+    assert 11.0 in [round(length, 6) for _, length, _ in bars(time_axes)]
+    assert [round(length, 6) for _, length, _ in bars(memory_axes)] == [110.0]
+
+
+def test_jobs_that_ran_beside_others_do_not_count_for_the_time():
+    alone, shared = {"seed": 0, "extract_s": 10.0}, {"seed": 1, "extract_s": 90.0, "cpu": "AMD EPYC (2 jobs at once)"}
+
+    (axes,) = figure_of("time", evidence_of(alone, shared)).axes
+    skipped = draw("time", evidence_of(shared), "toys")
+
+    assert 10.0 in [round(length, 6) for _, length, _ in bars(axes)]
+    assert isinstance(skipped, Skipped)
+
+
+def test_memory_of_the_gpu_stands_beside_that_of_the_process_where_it_was_measured():
+    settings = [{"backbone": "A", "peak_device_mib": 4096.0, "peak_rss_mib": 1024.0}, {"backbone": "B"}]
+
+    figure = figure_of("memory", evidence_of(*settings))
+
+    (axes,) = figure.axes
+    assert legend_names(figure) == ["process", "GPU"]
+    assert [text.get_text() for text in axes.texts] == ["0.49", "1.00", "not measured", "4.00"]
+    np.testing.assert_allclose([length for _, length, _ in bars(axes)], [500 / 1024, 1.0, 4.0])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4213, "0.421 s"), (41.27, "41.3 s"), (99.4, "99.4 s"), (750, "12.5 min"), (11160, "3.1 h")]
+)
+def test_a_duration_is_written_in_a_unit_that_fits(seconds: float, text: str):
+    assert as_duration(seconds) == text
+
+
+@given(st.floats(1e-3, 1e3), st.floats(1.5, 1e4))
+def test_ticks_are_round_numbers_inside_the_axis(low: float, factor: float):
+    ticks = round_ticks(low, low * factor)
+
+    assert 1 <= len(ticks) <= 12
+    assert ticks == sorted(ticks)
+    assert all(low <= tick <= low * factor for tick in ticks)
+
+
+# --- the ablation ----------------------------------------------------------------------------------------------------
+
+
+def three_seeds() -> list[dict[str, Any]]:
+    return [
+        {"backbone": backbone, "mode": mode, "seed": seed, "accuracy": accuracy}
+        for backbone, mode, accuracies in (
+            ("NetA", "native", (0.80, 0.82, 0.84)),
+            ("NetA", "unit", (0.40, 0.43, 0.42)),
+            ("NetA", "tf", (0.81, 0.82, 0.85)),
+            ("NetB", "native", (0.70, 0.71, 0.75)),
+            ("NetB", "unit", (0.60, 0.63, 0.66)),
+        )
+        for seed, accuracy in enumerate(accuracies)
+    ]
+
+
+def test_ablation_bars_set_a_wrong_mode_against_native_with_students_interval_of_the_difference():
+    (axes,) = figure_of("ablation", evidence_of(*three_seeds())).axes
+
+    lost = np.array([0.40, 0.39, 0.42])
+    interval = stats.t.interval(0.95, 2, lost.mean(), stats.sem(lost))
+    assert row_names(axes) == ["NetA: unit", "NetB: unit", "NetA: tf"]
+    np.testing.assert_allclose([length for _, length, _ in bars(axes)][:2], [1.25 / 3, 0.82])
+    assert [colour for _, _, colour in bars(axes)][:2] == [MODE_COLOURS["unit"], MODE_COLOURS["native"]]
+    (lines,) = (group for group in axes.collections if isinstance(group, LineCollection))
+    np.testing.assert_allclose(lines.get_segments()[0][:, 0], [0.82 - interval[1], 0.82 - interval[0]])
+    assert axes.texts[0].get_text() == "−40.3 points, native +97 %"
+
+
+def test_the_ablation_map_has_points_lost_around_a_white_zero():
+    axes, scale = figure_of("ablation-heatmap", evidence_of(*three_seeds())).axes
+
+    (cells,) = (group for group in axes.collections if isinstance(group, QuadMesh))
+    values = cells.get_array().reshape(2, 2)
+    low, high = cells.get_clim()
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["unit", "tf"]
+    assert row_names(axes) == ["NetA", "NetB"]
+    np.testing.assert_allclose(values.filled(np.nan), [[40.3, -0.7], [9.0, np.nan]])
+    assert low == -high
+    assert high == pytest.approx(100 * (0.40 + 0.39 + 0.42) / 3)
+    assert [text.get_text() for text in axes.texts] == ["40.3", "-0.7", "9.0"]
+    assert "grey: not done" in axes.get_xlabel()
+    assert scale.get_ylabel() == "points lost"
+
+
+def test_losses_that_the_seeds_make_sure_are_bold():
+    axes, _ = figure_of("ablation-heatmap", evidence_of(*three_seeds())).axes
+
+    bold = {text.get_text() for text in axes.texts if text.get_fontweight() == "bold"}
+    intervals = {
+        "40.3": stats.ttest_1samp([0.40, 0.39, 0.42], 0).pvalue,
+        "-0.7": stats.ttest_1samp([-0.01, 0.0, -0.01], 0).pvalue,
+        "9.0": stats.ttest_1samp([0.10, 0.08, 0.09], 0).pvalue,
+    }
+    assert bold == {text for text, p in intervals.items() if p < 0.05} == {"40.3", "9.0"}
+
+
+# --- learning curves -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stages(tmp_path: Path) -> Evidence:
+    """Two seeds of a finetuning in two stages; the first seed stops earlier in the first one."""
+    rows = number_runs({"strategy": "finetune", "head": "dense", "seed": seed} for seed in range(2))
+    history = [
+        *curve("run0", "stage 1", {("val", "loss"): [1.0, 0.8], ("train", "loss"): [0.9, 0.7]}),
+        *curve("run1", "stage 1", {("val", "loss"): [1.2, 1.0, 0.6]}),
+        *curve("run0", "stage 2", {("val", "loss"): [0.5, 0.4], ("val", "learning_rate"): [1e-3, 1e-4]}),
+        *curve("run1", "stage 2", {("val", "loss"): [0.7, 0.2]}),
+        {"run_id": "run1", "stage": "extract", "epoch": 0, "split": "", "metric": "batch_size", "value": 16},
+    ]
+    write_ledger(tmp_path / "stages", rows, history=history)
+    return Evidence.load([tmp_path / "stages"])
+
+
+def test_a_curve_is_the_mean_of_the_seeds_that_still_train_and_begins_anew_with_each_stage(stages: Evidence):
+    loss, _ = figure_of("curves", stages).axes
+
+    lines = [
+        line.get_xydata().tolist() for line in loss.lines if line.get_linestyle() == "-" and len(line.get_xdata()) > 1
+    ]
+    boundaries = sorted(line.get_xdata()[0] for line in loss.lines if len(set(line.get_xdata())) == 1)
+    np.testing.assert_allclose(lines[0], [[1, 1.1], [2, 0.9], [3, 0.6]])
+    np.testing.assert_allclose(lines[1], [[4, 0.6], [5, 0.3]])
+    assert boundaries == [0.5, 3.5]
+    assert [text.get_text() for text in loss.texts] == ["stage 1", "stage 2"]
+
+
+def test_the_band_goes_from_the_lowest_seed_to_the_highest(stages: Evidence):
+    loss, _ = figure_of("curves", stages).axes
+
+    bands = [group.get_paths()[0].vertices for group in loss.collections if isinstance(group, PolyCollection)]
+
+    at_four = [y for x, y in bands[1] if x == 4]
+    assert (min(at_four), max(at_four)) == (0.5, 0.7)
+
+
+def test_training_is_dashed_and_validation_is_not(stages: Evidence):
+    loss, _ = figure_of("curves", stages).axes
+
+    dashed = [line.get_xydata().tolist() for line in loss.lines if line.get_linestyle() == "--"]
+    np.testing.assert_allclose(dashed, [[[1, 0.9], [2, 0.7]]])
+
+
+def test_stages_follow_each_other_as_they_were_done(tmp_path: Path):
+    names = ["stage 9", "stage 10", "stage 1 again"]
+    history = [row for name in names for row in curve("run0", name, {("val", "loss"): [0.5, 0.4]})]
+    write_ledger(tmp_path / "many", number_runs([{"strategy": "scratch", "head": ""}]), history=history)
+
+    loss, _ = figure_of("curves", Evidence.load([tmp_path / "many"])).axes
+
+    assert [(text.get_text(), text.xy[0]) for text in loss.texts] == list(zip(names, (0.5, 2.5, 4.5), strict=True))
+
+
+def test_each_way_of_training_has_panels_of_its_own_the_best_first(tmp_path: Path):
+    rows = number_runs(
+        {"backbone": backbone, "strategy": "scratch", "head": "", "accuracy": accuracy}
+        for backbone, accuracy in (("lenet5", 0.7), ("simple_cnn", 0.9))
+    )
+    history = [row for number in (0, 1) for row in curve(f"run{number}", "stage 1", {("val", "accuracy"): [0.5, 0.6]})]
+    write_ledger(tmp_path / "nets", rows, history=history)
+
+    figure = figure_of("curves", Evidence.load([tmp_path / "nets"]))
+
+    assert [axes.get_title(loc="left") for axes in figure.axes] == ["simple_cnn", "", "lenet5", ""]
+
+
+# --- seeds -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_seed_is_a_point_and_the_median_a_line_in_its_box():
+    settings = [*three_seeds(), {"backbone": "Once", "accuracy": 0.9}]
+
+    (axes,) = figure_of("seeds", evidence_of(*settings)).axes
+
+    (points,) = (group.get_offsets() for group in axes.collections if isinstance(group, PathCollection))
+    assert row_names(axes) == ["NetA", "NetB"]
+    np.testing.assert_allclose(np.sort(points[:, 0]), np.sort([row["accuracy"] for row in three_seeds()]))
+    medians = {round(line.get_xdata()[0], 6) for line in axes.lines if len(set(line.get_xdata())) == 1}
+    assert medians == {0.82, 0.42, 0.71, 0.63}
+
+
+# --- classes ---------------------------------------------------------------------------------------------------------
+
+
+NAMES = ("cat", "dog", "owl")
+
+
+@pytest.fixture
+def classified(tmp_path: Path, rng: np.random.Generator) -> tuple[Evidence, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Two seeds of a good backbone and one of a bad one, and their true and predicted classes."""
+    true = np.repeat([0, 1, 2], [30, 20, 50])
+    answers, per_class, confusion = {}, [], []
+    rows = number_runs(
+        [{"accuracy": 0.8, "seed": 0}, {"accuracy": 0.8, "seed": 1}, {"backbone": "NetB", "accuracy": 0.3}]
+    )
+    for row, share in zip(rows, (0.9, 0.7, 0.3), strict=True):
+        predicted = np.where(rng.random(len(true)) < share, true, rng.integers(0, 3, len(true)))
+        answers[row["run_id"]] = (true, predicted)
+        classes, pairs = class_rows(row["run_id"], true, predicted, NAMES)
+        per_class += classes
+        confusion += pairs
+    write_ledger(tmp_path / "classes", rows, per_class=per_class, confusion=confusion)
+    return Evidence.load([tmp_path / "classes"]), answers
+
+
+def test_the_confusion_matrix_is_scikit_learns_of_all_seeds_of_the_best_setting(classified: Any):
+    evidence, answers = classified
+
+    axes, _ = figure_of("confusion", evidence).axes
+
+    true, predicted = (np.concatenate([answers[run][side] for run in ("run0", "run1")]) for side in (0, 1))
+    (cells,) = (group for group in axes.collections if isinstance(group, QuadMesh))
+    np.testing.assert_allclose(
+        np.ma.filled(cells.get_array(), 0).reshape(3, 3), 100 * confusion_matrix(true, predicted, normalize="true")
+    )
+    assert row_names(axes) == list(NAMES)
+    assert [label.get_text() for label in axes.get_xticklabels()] == list(NAMES)
+
+
+def test_the_run_asked_for_is_the_one_that_is_looked_at(classified: Any):
+    evidence, answers = classified
+
+    chosen = Evidence(evidence.runs, run_id="run2")
+    axes, _ = figure_of("confusion", chosen).axes
+    columns, _ = figure_of("per-class", chosen).axes
+
+    (cells,) = (group for group in axes.collections if isinstance(group, QuadMesh))
+    np.testing.assert_allclose(
+        np.ma.filled(cells.get_array(), 0).reshape(3, 3), 100 * confusion_matrix(*answers["run2"], normalize="true")
+    )
+    assert [label.get_text() for label in columns.get_xticklabels()] == ["NetB, mode native"]
+
+
+def test_a_run_of_one_dataset_is_not_looked_at_in_another(classified: Any, tmp_path: Path):
+    evidence, _ = classified
+    other = runs_table([a_run(9, dataset="others")], tmp_path)
+
+    answer = draw("confusion", Evidence(pd.concat([evidence.runs, other]), run_id="run0"), "others")
+
+    assert isinstance(answer, Skipped)
+    assert answer.reason == "the run run0 is of another dataset"
+
+
+def test_classes_are_ordered_from_the_hardest_and_settings_from_the_best(classified: Any):
+    evidence, answers = classified
+
+    axes, _ = figure_of("per-class", evidence).axes
+
+    (cells,) = (group for group in axes.collections if isinstance(group, QuadMesh))
+    shares = np.array([np.diag(confusion_matrix(*answers[run], normalize="true")) for run in ("run0", "run1", "run2")])
+    by_setting = np.stack([shares[:2].mean(axis=0), shares[2]], axis=1)
+    order = by_setting.mean(axis=1).argsort()
+    np.testing.assert_allclose(cells.get_array().reshape(3, 2), 100 * by_setting[order])
+    assert row_names(axes) == [NAMES[index] for index in order]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["NetA, mode native", "NetB, mode native"]
+
+
+def test_a_class_without_test_images_has_an_empty_row(tmp_path: Path):
+    per_class, confusion = class_rows("run0", np.array([0, 0, 1]), np.array([0, 1, 1]), NAMES)
+    write_ledger(tmp_path / "gap", number_runs([{}]), per_class=per_class, confusion=confusion)
+    evidence = Evidence.load([tmp_path / "gap"])
+
+    axes, _ = figure_of("confusion", evidence).axes
+    recalls, _ = figure_of("per-class", evidence).axes
+
+    (cells,) = (group for group in axes.collections if isinstance(group, QuadMesh))
+    assert np.ma.getmaskarray(cells.get_array()).reshape(3, 3).tolist() == [[False] * 3, [False] * 3, [True] * 3]
+    assert row_names(recalls) == ["cat", "dog"]
+
+
+def test_of_many_classes_the_most_frequent_mistakes_are_listed(tmp_path: Path):
+    names = [f"class {number}" for number in range(30)]
+    true = np.repeat(np.arange(30), 10)
+    predicted = true.copy()
+    predicted[:4], predicted[250:253] = 7, 3
+    per_class, confusion = class_rows("run0", true, predicted, names)
+    write_ledger(tmp_path / "many", number_runs([{}]), per_class=per_class, confusion=confusion)
+
+    drawn = draw("confusion", Evidence.load([tmp_path / "many"]), "toys")
+
+    assert isinstance(drawn, Drawn)
+    below = next(axes for axes in drawn.figure.axes if axes.get_xlabel().startswith("most frequent mistakes"))
+    assert row_names(below) == ["class 0 → class 7", "class 25 → class 3"]
+    np.testing.assert_allclose([length for _, length, _ in bars(below)], [40, 30])
+    assert "Hardest class: class 0, 60 % right. Most frequent mistake: class 0 called class 7, 40 %." in drawn.alt
+
+
+# --- the front -------------------------------------------------------------------------------------------------------
+
+
+def test_the_front_of_a_known_cloud():
+    costs = np.array([1.0, 2.0, 2.0, 3.0, 4.0])
+    gains = np.array([0.5, 0.7, 0.6, 0.7, 0.9])
+
+    assert pareto_front(costs, gains) == [0, 1, 4]
+
+
+def test_equal_points_are_all_on_the_front():
+    assert pareto_front(np.ones(3), np.ones(3)) == [0, 1, 2]
+
+
+@given(points=numpy_strategies.arrays(np.int64, st.tuples(st.integers(1, 12), st.just(2)), elements=st.integers(0, 5)))
+def test_the_front_is_what_brute_force_finds(points: np.ndarray):
+    def beats(one: np.ndarray, other: np.ndarray) -> bool:
+        no_worse = one[0] <= other[0] and one[1] >= other[1]
+        return bool(no_worse and (one[0] < other[0] or one[1] > other[1]))
+
+    expected = [index for index, point in enumerate(points) if not any(beats(other, point) for other in points)]
+
+    assert pareto_front(points[:, 0], points[:, 1]) == expected
+    assert expected, "a front is never empty"

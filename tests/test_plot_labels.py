@@ -1,0 +1,120 @@
+"""What settings are called in pictures, and texts made to fit."""
+
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import RUN
+
+from benchmark.analysis.loading import SETTING
+from benchmark.analysis.plots.labels import count_of, fit, name_settings, shorten, wrap
+
+
+def names(*settings: dict[str, Any]) -> list[str]:
+    return name_settings(pd.DataFrame([{**RUN, **setting} for setting in settings])[list(SETTING)]).tolist()
+
+
+def test_a_backbone_is_its_own_name_where_nothing_else_differs():
+    assert names({"backbone": "A", "mode": "unit"}, {"backbone": "B", "input_size_px": 96}) == ["A", "B"]
+
+
+def test_heads_are_named_where_there_are_several():
+    assert names({"head": "linear"}, {"head": "dense(units=0)"}) == ["NetA, linear", "NetA, dense(units=0)"]
+
+
+def test_of_several_strategies_a_probe_is_named_by_its_head():
+    assert names(
+        {"head": "linear"},
+        {"strategy": "finetune(0+20)", "head": "dense"},
+        {"backbone": "lenet5", "strategy": "scratch", "head": ""},
+    ) == ["NetA, linear", "NetA, finetune(0+20), dense", "lenet5, scratch"]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "parts"),
+    [
+        ("input_size_px", (64, 96), ("64 px", "96 px")),
+        ("precision", ("float32", "bfloat16"), ("float32", "bfloat16")),
+        ("resize", ("bilinear", "nearest"), ("bilinear", "nearest")),
+        ("crop", ("squash", "crop"), ("squash", "crop")),
+    ],
+)
+def test_what_differs_within_a_backbone_is_named(column: str, values: tuple[Any, Any], parts: tuple[str, str]):
+    one, other = ({column: value} for value in values)
+
+    assert names(one, other) == [f"NetA, {part}" for part in parts]
+
+
+def test_no_augmentation_needs_no_name():
+    assert names({"augment": ""}, {"augment": "flip=horizontal"}) == ["NetA", "NetA, flip=horizontal"]
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {
+                "backbone": st.sampled_from(["A", "A, dense", "B"]),
+                "mode": st.sampled_from(["native", "unit"]),
+                "strategy": st.sampled_from(["probe", "finetune", "dense"]),
+                "head": st.sampled_from(["", "dense", "linear"]),
+                "augment": st.sampled_from(["", "flip"]),
+                "input_size_px": st.sampled_from([64, 96]),
+            }
+        ),
+        min_size=1,
+        max_size=20,
+        unique_by=lambda setting: tuple(setting.values()),
+    )
+)
+def test_no_two_settings_have_name_and_mode_in_common(settings: list[dict[str, Any]]):
+    found = list(zip(names(*settings), (setting["mode"] for setting in settings), strict=True))
+
+    assert len(set(found)) == len(settings)
+    assert all(name.startswith(setting["backbone"]) for (name, _), setting in zip(found, settings, strict=True))
+
+
+# --- texts that fit --------------------------------------------------------------------------------------------------
+
+WORDS = st.text(st.sampled_from("abc-_ ,.(é日"), max_size=120)
+
+
+@given(WORDS, st.integers(3, 40))
+def test_a_shortened_text_keeps_its_ends(text: str, width: int):
+    short = shorten(text, width)
+
+    assert len(short) <= width
+    assert short == text or (len(text) > width and "…" in short)
+    start, _, end = short.partition("…")
+    assert text.startswith(start)
+    assert text.endswith(end)
+
+
+@given(WORDS, st.integers(3, 40), st.integers(1, 4))
+def test_a_wrapped_text_stays_within_its_lines(text: str, width: int, n_lines: int):
+    lines = wrap(text, width, n_lines=n_lines).split("\n")
+
+    assert len(lines) <= n_lines
+    assert all(len(line) <= width for line in lines)
+
+
+@given(WORDS, st.integers(8, 40))
+def test_a_name_has_at_most_two_lines(label: str, width: int):
+    lines = fit(label, width).split("\n")
+
+    assert len(lines) <= 2
+    assert all(len(line) <= width + 1 for line in lines)  # a comma
+
+
+def test_of_a_long_name_the_backbone_is_shortened_first():
+    label = "MobileNetV2-tuned-by-somebody-for-a-long-time, finetune(0+20)"
+
+    assert fit(label, 30) == "MobileNetV2-tun…or-a-long-time,\nfinetune(0+20)"
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"), [(1, "seed", "1 seed"), (3, "seed", "3 seeds"), (1200, "class", "1,200 classes")]
+)
+def test_a_count_agrees_with_its_noun(number: int, noun: str, text: str):
+    assert count_of(number, noun) == text
