@@ -74,6 +74,7 @@ def test_with_one_seed_the_interval_is_over_the_test_images(ledger: Ledger):
         ([0.001, 0.0, -0.001], "harmless"),
         ([0.0, 0.0, 0.0], "harmless"),
         ([0.004, 0.005, 0.006], "harmless"),
+        ([0.1, 0.1 + 1e-15, 0.1], "harmful"),
         ([0.3, -0.3, 0.1], "unclear"),
         ([0.4], "unclear"),
     ],

@@ -15,6 +15,7 @@ SUBJECT = tuple(column for column in SETTING if column != "mode")
 CONFIDENCE = 0.95
 # A mode whose whole interval lies within so much of native is as good as native.
 MARGIN = 0.01
+ROUNDING = 1e-12
 
 HARMFUL = "harmful"
 HARMLESS = "harmless"
@@ -102,7 +103,8 @@ def _interval(differences: NDArray[np.float64]) -> tuple[float, float]:
     """Student's interval of their mean."""
     from scipy import stats
 
-    if np.ptp(differences) == 0:  # SciPy warns of what it calls a loss of precision
+    # SciPy warns of a loss of precision where they are equal but for rounding.
+    if np.ptp(differences) < ROUNDING:
         return float(differences[0]), float(differences[0])
     interval = stats.ttest_1samp(differences, 0.0).confidence_interval(CONFIDENCE)
     return float(interval.low), float(interval.high)
