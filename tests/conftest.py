@@ -12,6 +12,10 @@ from PIL import Image
 os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="benchmark-tests-keras-")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--kills", type=int, default=5, help="how often tests/faults/test_kills.py kills a sweep")
+
+
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each test has its own feature cache and its own Keras folder."""

@@ -112,15 +112,10 @@ def make_plan(
         BenchmarkError: A name is unknown, a dataset is unusable, or the ledger cannot be read.
     """
     cells = expand(sweep, registry, where)
-    runs = ledger.read_runs()
-    latest_by_key = runs.drop_duplicates("cell_key", keep="last").set_index("cell_key")
-    latest_done = _by_identity(runs[runs["status"] == DONE])
+    past = _Past.of_runs(ledger.read_runs())
     datasets = {request: _dataset_facts(request, on_scan) for request in dict.fromkeys(cell.dataset for cell in cells)}
     warnings = {} if sweep.ablation else wrong_modes(cells)
-    planned = [
-        replace(_planned(cell, datasets[cell.dataset], latest_by_key, latest_done), warning=warnings.get(cell, ""))
-        for cell in cells
-    ]
+    planned = [replace(_planned(cell, datasets[cell.dataset], past), warning=warnings.get(cell, "")) for cell in cells]
     bad_files = {
         request.name: facts.bad_files
         for request, facts in datasets.items()
@@ -141,34 +136,44 @@ def _dataset_facts(request: DatasetRequest, on_scan: ScanProgress | None) -> _Da
     return _DatasetFacts(dataset.fingerprint, len(dataset), len(dataset.class_names), dataset.bad_files)
 
 
-def _by_identity(runs: pd.DataFrame) -> dict[tuple[Any, ...], Mapping[str, Any]]:
-    """The last row of each cell, by the columns that name it."""
-    records: list[dict[Any, Any]] = runs.to_dict("records")
-    return {tuple(record[column] for column in IDENTITY): record for record in records}
+@dataclass(frozen=True)
+class _Past:
+    """What a ledger holds: few columns of it, since it may have many thousands of rows.
+
+    Attributes:
+        by_key: The last row of each key.
+        by_identity: The last finished row of each cell, by the columns that name it.
+    """
+
+    by_key: Mapping[str, Mapping[Any, Any]]
+    by_identity: Mapping[tuple[Any, ...], Mapping[Any, Any]]
+
+    @classmethod
+    def of_runs(cls, runs: pd.DataFrame) -> "_Past":
+        states = runs[["cell_key", "status", "error_type", "error_message"]].to_dict("records")
+        done = runs[runs["status"] == DONE]
+        identities = done[list(IDENTITY)].itertuples(index=False, name=None)
+        facts = done[["dataset_fingerprint", "weights", *framework_versions()]].to_dict("records")
+        return cls({row["cell_key"]: row for row in states}, dict(zip(identities, facts, strict=True)))
 
 
-def _planned(
-    cell: Cell,
-    dataset: _DatasetFacts | DownloadError,
-    latest_by_key: pd.DataFrame,
-    latest_done: Mapping[tuple[Any, ...], Mapping[str, Any]],
-) -> PlannedCell:
+def _planned(cell: Cell, dataset: _DatasetFacts | DownloadError, past: _Past) -> PlannedCell:
     if isinstance(dataset, DownloadError):
         return PlannedCell(cell, "", MISSING, str(dataset), obstacle=dataset)
     key = cell_key(cell, dataset.fingerprint)
     state, reason = MISSING, ""
-    if key in latest_by_key.index:
-        row = latest_by_key.loc[key]
+    if (row := past.by_key.get(key)) is not None:
         state = str(row["status"])
         reason = f"{row['error_type']}: {row['error_message']}" if state == FAILED else ""
     else:
-        earlier = latest_done.get(tuple(cell.columns[column] for column in IDENTITY))
+        columns = cell.columns
+        earlier = past.by_identity.get(tuple(columns[column] for column in IDENTITY))
         if earlier is not None:
             state, reason = STALE, _staleness(cell, dataset, earlier)
     return PlannedCell(cell, key, state, reason, dataset.fingerprint, dataset.n_images, dataset.n_classes)
 
 
-def _staleness(cell: Cell, dataset: _DatasetFacts, row: Mapping[str, Any]) -> str:
+def _staleness(cell: Cell, dataset: _DatasetFacts, row: Mapping[Any, Any]) -> str:
     """What changed since a row was made."""
     reasons = []
     if row["dataset_fingerprint"] != dataset.fingerprint:
