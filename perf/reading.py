@@ -1,4 +1,4 @@
-"""Seconds and memory of the commands that read ledgers, on one of many rows with predictions."""
+"""Seconds and memory of the commands that read ledgers: of many rows with predictions, and of very many done cells."""
 
 import argparse
 import os
@@ -14,6 +14,9 @@ import numpy as np
 from measuring import Figures, Target, markdown_table, run_script, say, script_options
 
 from benchmark.ledger import COLUMNS, DONE, RUNS, SCHEMA, Ledger
+from benchmark.recipes import read_recipe
+from benchmark.registry import load_registry
+from benchmark.sweep.planning import make_plan
 from benchmark.tidycsv import append_rows
 
 MODES = ("native", "unit", "raw", "tf")
@@ -22,6 +25,15 @@ N_CLASSES = 10
 FINGERPRINT = "f" * 64
 MOST_S = 5.0
 KIB_A_MIB = 1024
+MOST_MIB = 500.0
+MANY = """
+name = "many"
+datasets = ["digits"]
+backbones = ["ResNet*", "EfficientNet*", "VGG*", "MobileNet*"]
+modes = ["*"]
+heads = ["*"]
+seeds = {seeds}
+"""
 COMMANDS = (
     ("leaderboard", "--format", "csv"),
     ("ablation", "--format", "csv"),
@@ -71,6 +83,31 @@ def write_ledger(folder: Path, n_rows: int, n_test: int) -> None:
     append_rows(folder / RUNS, COLUMNS[RUNS], rows)
 
 
+def write_done_sweep(folder: Path, n_cells: int) -> int:
+    """The recipe `many.toml` and a ledger in which all its cells are done; the number of cells, at least `n_cells`."""
+    recipe = folder / "many.toml"
+    ledger = Ledger(folder / "results" / "many")
+    n_of_a_seed = _write_recipe(recipe, ledger, 1)
+    n_seeds = -(-n_cells // n_of_a_seed)
+    _write_recipe(recipe, ledger, n_seeds)
+    plan = make_plan(read_recipe(recipe), load_registry(), ledger)
+    rows = [
+        {
+            "schema": SCHEMA, "run_id": f"many{number}", "cell_key": planned.key, "status": DONE,
+            **planned.cell.columns, "n_test": 359, "accuracy": 0.9, "params_total": 1e6, "wall_s": 1.0,
+            "dataset_fingerprint": planned.dataset_fingerprint,
+        }
+        for number, planned in enumerate(plan.cells)
+    ]  # fmt: skip
+    append_rows(ledger.folder / RUNS, COLUMNS[RUNS], rows)
+    return len(rows)
+
+
+def _write_recipe(path: Path, ledger: Ledger, n_seeds: int) -> int:
+    path.write_text(MANY.format(seeds=list(range(n_seeds))))
+    return len(make_plan(read_recipe(path), load_registry(), ledger).cells)
+
+
 def read(command: tuple[str, ...], folder: Path) -> Reading:
     """What a command takes in this folder."""
     started = time.perf_counter()
@@ -92,19 +129,28 @@ def measure(options: argparse.Namespace) -> Figures:
         readings = []
         for command in COMMANDS:
             say(f"benchmark {command[0]}")
+            readings.append(read(command, folder / "results" / "drawn"))
+        n_cells = write_done_sweep(folder, options.cells)
+        for command in (("status", "many.toml", "--json"), ("run", "many.toml", "--json")):
+            say(f"benchmark {command[0]}, {n_cells:,} cells done")
             readings.append(read(command, folder))
     targets = tuple(
         Target(f"seconds of benchmark {reading.command}", reading.seconds, at_most=MOST_S) for reading in readings
+    ) + tuple(
+        Target(f"MiB of benchmark {reading.command}", reading.peak_rss_mib, at_most=MOST_MIB)
+        for reading in readings[len(COMMANDS) :]
     )
     numbers: dict[str, Any] = {
         "n_rows": options.rows,
         "n_test": options.test_images,
+        "n_cells": n_cells,
         "readings": [asdict(reading) for reading in readings],
     }
     rows = [[reading.command, f"{reading.seconds:.2f}", f"{reading.peak_rss_mib:,.0f}"] for reading in readings]
     text = (
         f"{markdown_table(['command', 's', 'peak, MiB'], rows)}\n\n"
-        f"A ledger of {options.rows:,} rows with the predictions of {options.test_images:,} test images each."
+        f"The first three on a ledger of {options.rows:,} rows with the predictions of {options.test_images:,} test "
+        f"images each; `status` and `run`, which finds nothing to do, on a sweep of {n_cells:,} cells that are all done."
     )
     return Figures("reading", "Reading a ledger", text, numbers, targets)
 
@@ -112,9 +158,11 @@ def measure(options: argparse.Namespace) -> Figures:
 def main() -> int:
     parser = script_options(__doc__)
     parser.add_argument("--rows", type=int, help="of the ledger; 1000 if absent")
+    parser.add_argument("--cells", type=int, help="of the sweep that is done; 20000 if absent")
     parser.add_argument("--test-images", type=int, help="of its dataset; 10000 if absent")
     options = parser.parse_args()
     options.rows = options.rows or (40 if options.quick else 1000)
+    options.cells = options.cells or (500 if options.quick else 20_000)
     options.test_images = options.test_images or (500 if options.quick else 10_000)
     return run_script(measure, options)
 
