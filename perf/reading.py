@@ -150,7 +150,7 @@ def measure(options: argparse.Namespace) -> Figures:
     text = (
         f"{markdown_table(['command', 's', 'peak, MiB'], rows)}\n\n"
         f"The first three on a ledger of {options.rows:,} rows with the predictions of {options.test_images:,} test "
-        f"images each; `status` and `run`, which finds nothing to do, on a sweep of {n_cells:,} cells that are all done."
+        f"images each; `status` and `run`, which finds nothing to do, on a sweep of {n_cells:,} done cells."
     )
     return Figures("reading", "Reading a ledger", text, numbers, targets)
 
