@@ -18,7 +18,7 @@ from benchmark.analysis.plots import PLOTS
 from benchmark.cli import main
 from benchmark.ledger import DONE, FAILED, RUNS, SCHEMA, Ledger
 
-COMMANDS = ("run", "status", "leaderboard", "plot", "inspect", "list", "fetch", "cache")
+COMMANDS = ("run", "status", "leaderboard", "plot", "report", "inspect", "list", "fetch", "cache")
 
 # Dense(256) on nine frozen backbones and ten classes: the published parameter counts of experiment E1.
 E1_PARAMS = {
@@ -146,8 +146,11 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--help",), ("leaderboard", "toy"), ("plot", "toy", "--out", "x"), ("list", "backbones"), ("cache", "list")],
-)
+    [
+        ("--help",), ("leaderboard", "toy"), ("plot", "toy", "--out", "x"), ("report", "toy", "--out", "x.html"),
+        ("list", "backbones"), ("cache", "list"),
+    ],
+)  # fmt: skip
 def test_what_needs_no_network_does_not_import_tensorflow(tmp_path: Path, arguments: tuple[str, ...]):
     write_ledger(tmp_path / "toy")
     ended = subprocess.run(

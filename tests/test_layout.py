@@ -32,7 +32,10 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "storage", "provenance", "memory", "isolation", "registry", "options", "recipes", "datasets",
         "preprocessing", "backbones", "features", "strategies", "metrics", "ledger",
     },
-    "analysis": {"errors", "storage", "provenance", "recipes", "datasets", "preprocessing", "metrics", "ledger"},
+    "analysis": {
+        "errors", "storage", "provenance", "registry", "recipes", "datasets", "preprocessing", "metrics", "ledger",
+        "sweep",
+    },
     "doctor": {"storage", "provenance", "memory", "downloads"},
     "console": {"sweep", "analysis"},
     "cli": {
@@ -46,9 +49,11 @@ MAY_IMPORT_TENSORFLOW = (
     "sweep/workshop.py", "sweep/learners.py",
 )  # fmt: skip
 MAY_IMPORT_MATPLOTLIB = ("analysis/plots",)
+MAY_IMPORT_REPORT_LIBRARIES = ("analysis/report/",)
 MAY_PRINT = ("cli/", "cli.py")
 TENSORFLOW = {"tensorflow", "keras"}
 MATPLOTLIB = {"matplotlib", "seaborn"}
+REPORT_LIBRARIES = {"plotly", "itables"}  # of an extra, so they may be absent
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -137,6 +142,16 @@ def test_matplotlib_is_imported_inside_the_functions_of_plots_only(path: Path):
 
     assert not on_import, f"{name_of(path)} imports {on_import} when it is imported"
     assert not anywhere or name_of(path).startswith(MAY_IMPORT_MATPLOTLIB), f"{name_of(path)} imports {anywhere}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_the_libraries_of_the_report_are_imported_inside_its_functions_only(path: Path):
+    tree = ast.parse(path.read_text())
+    anywhere = libraries(tree) & REPORT_LIBRARIES
+    on_import = libraries(outside_functions(tree)) & REPORT_LIBRARIES
+
+    assert not on_import, f"{name_of(path)} imports {on_import} when it is imported"
+    assert not anywhere or name_of(path).startswith(MAY_IMPORT_REPORT_LIBRARIES), f"{name_of(path)} imports {anywhere}"
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

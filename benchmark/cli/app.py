@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from benchmark import __version__
-from benchmark.cli import caching, inspecting, listing, plotting, results, running, verifying
+from benchmark.cli import caching, inspecting, listing, plotting, reporting, results, running, verifying
 from benchmark.errors import BenchmarkError
 
 EXIT_DONE = 0
@@ -27,6 +27,7 @@ app.command("ablation")(results.ablation)
 app.command("compare")(results.compare)
 app.command("verify")(verifying.verify)
 app.command("plot")(plotting.plot)
+app.command("report")(reporting.report)
 app.command("inspect")(inspecting.inspect)
 app.command("list")(listing.list_names)
 app.command("doctor")(listing.doctor)

@@ -1,0 +1,452 @@
+"""The report's page: its structure, its numbers, and what odd ledgers make of it."""
+
+import itertools
+import json
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from report_pages import Element, a_large_ledger, a_report_ledger, figure_of, read_page, rows_of_table
+from toy_ledgers import add, add_predicted
+
+from benchmark.analysis.correctness import Correctness
+from benchmark.analysis.leaderboard import make_leaderboard
+from benchmark.analysis.loading import load_runs
+from benchmark.analysis.report import make_report, page
+from benchmark.cli import main
+from benchmark.errors import BenchmarkError, LedgerError
+from benchmark.ledger import FAILED, RECIPE_COPY, RUNS, Ledger
+
+MIB = 2**20
+STYLE = (Path(page.__file__).parent / "style.css").read_text()
+NASTY = (
+    "<script>alert(1)</script>",
+    "\"><img src=x onerror='alert(1)'>",
+    "</script><script>alert(1)</script>",
+    "größe 中 & <b>bold</b>",
+    "{{ 7 * 7 }}",
+)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, rng: np.random.Generator) -> Ledger:
+    return a_report_ledger(tmp_path / "results" / "toy", rng)
+
+
+@pytest.fixture
+def report(ledger: Ledger) -> Element:
+    return report_of(ledger)
+
+
+def report_of(*ledgers: Ledger) -> Element:
+    return read_page(make_report([ledger.folder for ledger in ledgers]))
+
+
+# --- what the page is made of ----------------------------------------------------------------------------------------
+
+
+def test_headings_begin_with_one_h1_and_leave_out_no_level(report: Element):
+    levels = [int(heading.tag[1]) for heading in report.all("h1", "h2", "h3", "h4")]
+
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(deeper - level <= 1 for level, deeper in itertools.pairwise(levels)), levels
+
+
+def test_the_page_has_its_landmarks_language_and_title(report: Element):
+    body = report.one("body")
+
+    assert [part.tag for part in body.inside if isinstance(part, Element) and part.tag not in ("div", "script")] == [
+        "a", "header", "nav", "main", "footer",
+    ]  # fmt: skip
+    assert report.one("html").attributes["lang"] == "en"
+    assert report.one("title").text == report.one("h1").text == "Benchmark on digits"
+    assert report.one("meta", name="viewport").attributes["content"] == "width=device-width, initial-scale=1"
+
+
+def test_the_first_thing_to_tab_to_skips_to_the_results(report: Element):
+    first = report.one("body").all("a", "button", "input", "select")[0]
+
+    assert first.attributes["href"] == "#main"
+    assert report.one("main").attributes == {"id": "main", "tabindex": "-1"}
+
+
+def test_ids_are_unique_and_every_link_and_label_finds_its_own(report: Element):
+    ids = [element.attributes["id"] for element in report.below() if "id" in element.attributes]
+    wanted = [link.attributes["href"].removeprefix("#") for link in report.all("a")]
+    wanted += [
+        element.attributes["aria-labelledby"] for element in report.below() if "aria-labelledby" in element.attributes
+    ]
+
+    assert len(ids) == len(set(ids))
+    assert set(wanted) <= set(ids)
+
+
+def test_tables_have_captions_and_their_headings_say_what_they_head(report: Element):
+    for table in report.all("table"):
+        assert table.one("caption").text
+        assert all(cell.attributes["scope"] == "col" for cell in table.one("thead").all("th"))
+        assert all(row.one("th").attributes["scope"] == "row" for row in table.one("tbody").all("tr"))
+        frame = table.parent
+        assert frame is not None
+        assert (frame.attributes["role"], frame.attributes["tabindex"]) == ("region", "0"), "scrolls, but not by keys"
+
+
+def test_pictures_and_charts_have_texts_in_their_place(report: Element):
+    for picture in report.all("img"):
+        assert len(picture.attributes["alt"]) > 20
+    charts = report.all("div", class_="chart")
+    for chart in charts:
+        assert chart.attributes["role"] == "img"
+        assert chart.attributes["aria-label"].startswith("Chart: ")
+        assert chart.attributes["aria-describedby"] == chart.parent.one("figcaption").attributes["id"]
+        assert any(element.tag == "section" and element.all("details") for element in chart.above())
+    assert len(charts) == 3
+
+
+def test_nothing_is_loaded_from_elsewhere(report: Element):
+    addresses = [
+        value
+        for element in report.below()
+        for name, value in element.attributes.items()
+        if name in ("src", "href", "srcset", "data", "action", "poster")
+    ]
+    policy = report.one("meta", http_equiv="Content-Security-Policy").attributes["content"]
+
+    assert {re.match(r"#|data:", address)[0] for address in addresses} == {"#", "data:"}
+    assert not report.all("link", "iframe", "object", "embed", "base")
+    assert "url(" not in STYLE
+    assert "@import" not in STYLE
+    assert policy.startswith("default-src 'none'; script-src 'sha256-")
+    assert "http" not in policy
+
+
+def test_the_same_ledger_gives_the_same_page(ledger: Ledger):
+    assert make_report([ledger.folder]) == make_report([ledger.folder])
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of WCAG 2."""
+    channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return float(np.dot(linear, [0.2126, 0.7152, 0.0722]))
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    ("ink", "ground"),
+    [(ink, ground) for ink in ("ink", "muted", "accent") for ground in ("ground", "surface", "raised")],
+)
+def test_texts_stand_out_from_their_ground_by_the_ratio_that_wcag_aa_asks_for(theme: int, ink: str, ground: str):
+    colours = dict(re.findall(r"--([\w-]+): light-dark\((#\w+, #\w+)\)", STYLE))
+    light, dark = sorted((luminance(colours[name].split(", ")[theme]) for name in (ink, ground)), reverse=True)
+
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
+
+
+# --- what it says ----------------------------------------------------------------------------------------------------
+
+
+def test_the_leaderboard_shows_and_sorts_by_what_the_command_gives(ledger: Ledger, report: Element):
+    runs = load_runs([ledger.folder])
+    board = make_leaderboard(runs[runs["status"] != FAILED], correctness=Correctness(runs))
+    table = report.one("table", id="dataset-1-board")
+    sorted_by = [float(row.all("th", "td")[5].attributes["data-order"]) for row in table.one("tbody").all("tr")]
+
+    rows = rows_of_table(table)
+
+    assert [(row["Backbone"], row["Mode"]) for row in rows] == list(zip(board["backbone"], board["mode"], strict=True))
+    assert [row["Rank"] for row in rows] == ["1", "2–3", "2–3", "4"]
+    assert list(rows[0])[5] == "Accuracy"
+    assert sorted_by == board["accuracy"].tolist()
+
+
+def test_the_summary_names_the_best_the_worst_damage_and_the_smallest_that_is_as_good(report: Element):
+    facts = {fact.one("dt").text: fact.one("dd").text for fact in report.one("article").all("div")}
+
+    assert facts["Best"].startswith("NetA, native 90.0\u00a0% (95 %: 85.1 to 93.4\u00a0%)")
+    assert facts["Biggest preprocessing damage"] == (
+        "40.0\u00a0points NetA in mode unit: 90.0\u00a0% in native, 50.0\u00a0% in unit"
+    )
+    assert facts["Smallest within 1 point of the best"] == "NetA, native 90.0\u00a0% with 2.00\u00a0M parameters"
+
+
+def test_ties_are_told_in_the_summary(tmp_path: Path, rng: np.random.Generator):
+    ledger = Ledger(tmp_path / "toy")
+    right = rng.random(100) < 0.8
+    add_predicted(ledger, right)
+    add_predicted(ledger, np.roll(right, 1), backbone="NetB")
+
+    assert "not told apart from 1 more" in report_of(ledger).one("article").text
+
+
+def test_failed_cells_are_listed_with_their_reason(report: Element):
+    (row,) = rows_of_table(report.one("table", id="failures-table"))
+
+    assert (row["Backbone"], row["Mode"], row["Kind"], row["Message"]) == ("NetA", "raw", "oom", "no room")
+    assert "1 failed cell is not ranked." in report.one("main").text
+
+
+def test_every_row_has_the_command_that_makes_it_again(report: Element):
+    details = report.one("details", id="dataset-1-commands")
+
+    commands = {row.one("th").text: row.one("code").text for row in details.one("tbody").all("tr")}
+
+    assert list(commands) == ["NetA, native", "NetB, native", "NetB, unit", "NetA, unit"]
+    # NetA is in no registry, which is said below it.
+    assert commands["NetA, unit"] == (
+        "benchmark run --name toy --backbones NetA --modes unit --seeds 0,1 --registry YOUR_REGISTRY.toml "
+        "--results mine"
+    )
+
+
+def test_published_figures_stand_beside_the_measured_ones(ledger: Ledger):
+    (ledger.folder / RECIPE_COPY).write_text(
+        'name = "toy"\n[[published]]\ndataset = "digits"\nbackbone = "NetA"\nvalue = 0.95\nnote = "theirs"\n'
+    )
+
+    (row,) = rows_of_table(report_of(ledger).one("table", id="dataset-1-published"))
+
+    assert (row["Published"], row["Measured"], row["Difference"]) == ("0.9500", "0.9000", "-0.0500")
+    assert row["Note"] == "theirs"
+
+
+def test_the_environment_is_told_once_for_rows_that_share_it(report: Element):
+    first, second = rows_of_table(report.one("table", id="environment-table"))
+
+    assert (first["Rows"], first["Keras"], first["Commit"], first["Made"]) == (
+        "8", "3.15.1", "c" * 12, "2026-01-01 to 2026-01-02",
+    )  # fmt: skip
+    assert second["Rows"] == "1", "the failed row says nothing of where it ran"
+
+
+def test_datasets_have_sections_of_their_own(tmp_path: Path, rng: np.random.Generator):
+    one = a_report_ledger(tmp_path / "one", rng)
+    two = a_report_ledger(tmp_path / "two", rng, dataset="folder:/my pets@50")
+
+    report = report_of(one, two)
+
+    assert [section.one("h2").text for section in report.all("section", class_="dataset")] == [
+        "digits", "folder:/my pets@50",
+    ]  # fmt: skip
+    for section in report.all("section", class_="dataset"):
+        assert len(rows_of_table(section.all("table")[0])) == 4
+
+
+# --- charts ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_chart_of_parameters_has_every_setting_and_the_front(report: Element):
+    figure = figure_of(report, "dataset-1-pareto")
+    front, *traces = figure["data"]
+    points = {
+        (trace["name"], x, round(y, 6))
+        for trace in traces
+        for x, y in zip(trace["x"], trace["y"], strict=True)
+        if x is not None
+    }
+
+    assert points == {("native", 2.0, 90.0), ("unit", 2.0, 50.0), ("native", 8.0, 70.0), ("unit", 8.0, 70.0)}
+    assert (front["x"], front["y"]) == ([2.0], [90.0])
+    assert figure["layout"]["xaxis"]["type"] == "log"
+    assert (
+        "Of 4 settings, 1 is beaten by nothing smaller or equal: NetA, native"
+        in report.one("figcaption", id="dataset-1-pareto-finding").text
+    )
+
+
+def test_the_chart_of_modes_joins_each_mode_to_native_the_most_harmful_on_top(report: Element):
+    figure = figure_of(report, "dataset-1-ablation")
+    lines, unit, native = figure["data"]
+
+    assert figure["layout"]["yaxis"]["ticktext"] == ["NetA · unit", "NetB · unit"]
+    assert figure["layout"]["yaxis"]["range"][0] > figure["layout"]["yaxis"]["range"][1], "counts downwards"
+    np.testing.assert_allclose([unit["x"], native["x"]], [[50, 70], [90, 70]])
+    assert lines["y"] == [0, 0, None, 1, 1, None]
+    assert "lost: 40.0\u00a0points" in unit["hovertext"][0]
+
+
+def test_the_chart_of_costs_stacks_the_phases_to_the_wall_time(report: Element):
+    figure = figure_of(report, "dataset-1-cost")
+
+    totals = np.sum([trace["x"] for trace in figure["data"]], axis=0)
+
+    np.testing.assert_allclose(totals, [80.0, 80.0, 20.0, 20.0])
+    assert [trace["name"] for trace in figure["data"]] == ["loading", "building", "extracting", "training", "scoring"]
+    assert figure["layout"]["barmode"] == "stack"
+
+
+def test_charts_of_many_rows_draw_some_and_the_table_has_all(tmp_path: Path, rng: np.random.Generator):
+    report = report_of(a_large_ledger(tmp_path / "large", 200, rng))
+
+    drawn = figure_of(report, "dataset-1-ablation")["layout"]["yaxis"]["ticktext"]
+    tabled = rows_of_table(report.one("table", id="dataset-1-ablation-table"))
+
+    assert (len(drawn), len(tabled)) == (40, 80)
+    assert "The 40 most harmful are drawn" in report.one("figcaption", id="dataset-1-ablation-finding").text
+
+
+# --- odd ledgers -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nasty", NASTY)
+def test_names_of_any_kind_are_shown_and_never_run(tmp_path: Path, rng: np.random.Generator, nasty: str):
+    plain = report_of(a_report_ledger(tmp_path / "plain", rng))
+    ledger = a_report_ledger(
+        tmp_path / "nasty", rng, dataset=f"folder:{nasty}", head=nasty, strategy=nasty, error_message=nasty
+    )
+
+    report = report_of(ledger)
+
+    for tag in ("script", "img", "b"):
+        assert len(report.all(tag)) == len(plain.all(tag)), tag
+    assert not [name for element in report.below() for name in element.attributes if name.startswith("on")]
+    assert report.one("section", class_="dataset").one("h2").text == f"folder:{nasty}"
+    assert rows_of_table(report.one("table", id="failures-table"))[0]["Message"] == nasty
+    hover = figure_of(report, "dataset-1-pareto")["data"][1]["hovertext"][0]
+    assert set(re.findall(r"<\W*(\w+)", hover)) <= {"b", "br"}, "plotly reads HTML in its texts"
+    assert not re.search(r"<b>(?!Net)", hover)
+
+
+def test_an_empty_ledger_is_refused_with_what_to_do(tmp_path: Path):
+    folder = tmp_path / "empty"
+    folder.mkdir()
+    (folder / RUNS).touch()
+    ledger = Ledger(folder)
+    add(ledger)
+    lines = (folder / RUNS).read_text().splitlines(keepends=True)
+    (folder / RUNS).write_text(lines[0])
+
+    with pytest.raises(BenchmarkError, match="have no row to report: run a sweep"):
+        make_report([folder])
+
+
+def test_a_folder_without_a_ledger_is_refused(tmp_path: Path):
+    with pytest.raises(LedgerError, match=r"no runs\.csv"):
+        make_report([tmp_path])
+
+
+def test_a_ledger_of_failures_only_is_a_report_of_failures(tmp_path: Path):
+    ledger = Ledger(tmp_path / "failed")
+    add(ledger, status=FAILED, error_type="oom", error_message="no room")
+
+    report = report_of(ledger)
+
+    assert "No run of these ledgers has finished" in report.one("main").text
+    assert len(rows_of_table(report.one("table", id="failures-table"))) == 1
+    assert not report.all("section", class_="dataset")
+
+
+def test_one_seed_without_predictions_modes_times_or_parameters_is_still_a_report(tmp_path: Path):
+    ledger = Ledger(tmp_path / "bare")
+    add(ledger, params_total=None, efficiency=None, wall_s=None)
+
+    report = report_of(ledger)
+
+    assert not report.all("div", class_="chart")
+    assert "not measured" in report.one("article").text
+    (row,) = rows_of_table(report.one("table", id="dataset-1-board"))
+    assert row["Accuracy"] == "0.5000"
+    assert "Wall, s" not in row, "a column without a number"
+
+
+def test_a_finished_run_without_an_accuracy_is_listed_as_failed(ledger: Ledger):
+    add(ledger, backbone="NetC", accuracy=None)
+
+    report = report_of(ledger)
+
+    failures = rows_of_table(report.one("table", id="failures-table"))
+    assert [(row["Backbone"], row["Message"]) for row in failures] == [
+        ("NetA", "no room"),
+        ("NetC", "It has no accuracy."),
+    ]
+    assert "NetC" not in report.one("table", id="dataset-1-board").text
+
+
+def test_different_contents_of_a_dataset_are_never_ranked_together(ledger: Ledger):
+    add(ledger, backbone="VGG16-hed", dataset_fingerprint="0" * 64)
+
+    one, other = report_of(ledger).all("section", class_="dataset")
+
+    assert (one.one("h2").text, other.one("h2").text) == ("digits #00000000", "digits #ffffffff")
+    assert [len(rows_of_table(section.all("table")[0])) for section in (one, other)] == [1, 4]
+
+
+def test_a_thousand_rows_stay_under_eight_megabytes(tmp_path: Path, rng: np.random.Generator):
+    text = make_report([a_large_ledger(tmp_path / "large", 1000, rng).folder])
+
+    assert len(text.encode()) < 8 * MIB
+    assert len(rows_of_table(read_page(text).one("table", id="dataset-1-board"))) == 500
+
+
+def test_without_the_extra_it_is_said_how_to_get_it(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(page, "find_spec", lambda name: None if name == "itables" else name)
+
+    with pytest.raises(
+        BenchmarkError, match=re.escape("itables, which is not installed: pip install 'backbone-benchmark[report]'")
+    ):
+        make_report([ledger.folder])
+
+
+def test_the_bundles_are_those_of_the_libraries(report: Element):
+    import base64
+    import gzip
+
+    from plotly.offline import get_plotlyjs
+
+    packed = report.one("script", id="charts-js").text
+
+    assert gzip.decompress(base64.b64decode(packed)).decode() == get_plotlyjs()
+    assert report.all("script", id="charts-js")[0].attributes["type"] == "text/plain"
+    assert json.loads(report.one("script", id="dark-colours").text)
+
+
+# --- the command -----------------------------------------------------------------------------------------------------
+
+
+def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["benchmark", "report", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_the_command_writes_the_file_and_prints_its_name(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    out = tmp_path / "new folder" / "page.html"
+
+    code = call(monkeypatch, str(ledger.folder), "--out", str(out))
+
+    assert (code, capsys.readouterr().out) == (0, f"{out}\n")
+    assert out.read_text(encoding="utf-8") == make_report([ledger.folder])
+
+
+def test_the_command_takes_all_results_of_the_folder_it_is_called_in(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+
+    assert call(monkeypatch) == 0
+    assert (
+        "benchmark report results"
+        in read_page((tmp_path / "report.html").read_text(encoding="utf-8")).one("footer").text
+    )
+
+
+def test_the_command_without_the_extra_ends_with_2_and_leaves_no_file(
+    ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(page, "find_spec", {}.get)
+    out = tmp_path / "page.html"
+
+    code = call(monkeypatch, str(ledger.folder), "--out", str(out))
+
+    assert code == 2
+    assert (
+        "plotly and itables, which are not installed: pip install 'backbone-benchmark[report]'"
+        in capsys.readouterr().err
+    )
+    assert not out.exists()
