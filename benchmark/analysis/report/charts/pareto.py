@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from benchmark.analysis.plots.labels import count_of, name_settings
+from benchmark.analysis.plots.labels import count_of, shorten
 from benchmark.analysis.plots.scatter import pareto_front, round_ticks
 from benchmark.analysis.report.charts.style import INK, MUTED, Chart, escaped, mode_colour, style_figure
+from benchmark.analysis.report.naming import name_shortly, name_ways
 from benchmark.analysis.report.tables import Table, make_table
 from benchmark.analysis.report.wording import between, millions, percent
 
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 # Beyond so many points their intervals hide one another.
 MAX_INTERVALS = 30
 MAX_NAMES = 12
+NAME_CHARACTERS = 24
+# About the room that a name takes, as shares of the axes.
+NAME_WIDTH = 0.12
+NAME_HEIGHT = 0.04
 MAX_TOLD = 5
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "star", "hexagon", "triangle-down")
 
@@ -35,8 +40,8 @@ def pareto_chart(rows: pd.DataFrame, dataset: str) -> Chart | None:
     if settings.empty:
         return None
     settings = settings.assign(
-        name=name_settings(settings),
-        way=_ways(settings),
+        name=name_shortly(settings),
+        way=name_ways(settings),
         millions=settings["params_total"] / 1e6,
     )
     is_front = settings.index.isin(pareto_front(settings["millions"].to_numpy(), settings["accuracy"].to_numpy()))
@@ -94,13 +99,6 @@ def _table(settings: pd.DataFrame, is_front: Sequence[bool], dataset: str) -> Ta
     )
 
 
-def _ways(settings: pd.DataFrame) -> pd.Series:
-    """How each was trained: the head, after the strategy where there are several."""
-    if settings["strategy"].nunique() == 1:
-        return settings["head"].where(settings["head"] != "", settings["strategy"])
-    return (settings["strategy"] + ", " + settings["head"]).str.removesuffix(", ")
-
-
 def _points(some: pd.DataFrame, mode: str, symbols: dict[str, str], *, with_intervals: bool) -> dict[str, Any]:
     accuracy = 100 * some["accuracy"]
     trace = {
@@ -135,12 +133,20 @@ def _setting_hover(row: dict[Any, Any]) -> str:
 
 
 def _name_points(figure: "Figure", settings: pd.DataFrame) -> None:
-    """Each backbone's name at its best point."""
-    best = settings.sort_values("accuracy").drop_duplicates("backbone", keep="last").nlargest(MAX_NAMES, "accuracy")
-    for row in best.to_dict("records"):
+    """The names of backbones at their best points, of points that lie together the best one's only."""
+    places: list[tuple[float, float]] = []
+    span = math.log10(settings["millions"].max() / settings["millions"].min()) or 1.0, settings["accuracy"].max() or 1.0
+    for row in settings.sort_values("accuracy", ascending=False).drop_duplicates("backbone").to_dict("records"):
+        x, y = math.log10(row["millions"]), row["accuracy"]
+        is_covered = any(
+            abs(x - left) < NAME_WIDTH * span[0] and abs(y - low) < NAME_HEIGHT * span[1] for left, low in places
+        )
+        if is_covered or len(places) == MAX_NAMES:
+            continue
+        places.append((x, y))
         figure.add_annotation(
-            x=math.log10(row["millions"]), y=100 * row["accuracy"], text=escaped(row["backbone"]), showarrow=False,
-            yshift=16, font={"color": INK, "size": 12},
+            x=x, y=100 * y, text=escaped(shorten(row["backbone"], NAME_CHARACTERS)), showarrow=False, yshift=16,
+            font={"color": INK, "size": 12},
         )  # fmt: skip
 
 
@@ -158,5 +164,5 @@ def _finding(settings: pd.DataFrame, front: pd.DataFrame) -> str:
 
 def _key(symbols: dict[str, str]) -> str:
     """What the symbols mean, where there are several."""
-    named = ", ".join(f"{symbol.replace('-', ' ')} {way}" for way, symbol in symbols.items())
-    return f" Symbols: {named}." if len(symbols) > 1 else ""
+    named = "; ".join(f"{symbol.replace('-', ' ')}: {way}" for way, symbol in symbols.items())
+    return f" Symbols are heads or strategies: {named}." if len(symbols) > 1 else ""

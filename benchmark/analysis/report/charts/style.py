@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from benchmark.analysis.plots.labels import shorten
 from benchmark.analysis.report.tables import Table
 from benchmark.preprocessing import MODES
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 # More rows than this no chart of bars can show; the table below it has them all.
 MAX_ROWS = 40
 ROW_PX = 26
+LABEL_CHARACTERS = 40
 
 INK, MUTED, GRID, SURFACE = "#1d2530", "#667085", "#e4e7ec", "#ffffff"
 # Told apart with any kind of colour vision: M. Okabe and K. Ito, "Color Universal Design" (2008).
@@ -54,8 +56,9 @@ def mode_colour(mode: object) -> str:
 
 def name_rows(figure: "Figure", names: Sequence[str]) -> None:
     """Write the names of a chart's rows beside them, the first on top."""
+    texts = [escaped(shorten(name, LABEL_CHARACTERS)) for name in names]
     figure.update_yaxes(
-        tickmode="array", tickvals=list(range(len(names))), ticktext=[escaped(name) for name in names],
+        tickmode="array", tickvals=list(range(len(names))), ticktext=texts,
         range=[len(names) - 0.4, -0.6], showgrid=False, automargin=True,
     )  # fmt: skip
 
