@@ -7,14 +7,16 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from report_pages import Element, a_large_ledger, a_report_ledger, figure_of, read_page, rows_of_table
-from toy_ledgers import add, add_predicted
+from toy_ledgers import SETTING, add, add_predicted
 
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.leaderboard import make_leaderboard
 from benchmark.analysis.loading import load_runs
 from benchmark.analysis.report import make_report, page
+from benchmark.analysis.report.naming import name_shortly
 from benchmark.cli import main
 from benchmark.errors import BenchmarkError, LedgerError
 from benchmark.ledger import FAILED, RECIPE_COPY, RUNS, Ledger
@@ -91,7 +93,7 @@ def test_tables_have_captions_and_their_headings_say_what_they_head(report: Elem
         assert all(row.one("th").attributes["scope"] == "row" for row in table.one("tbody").all("tr"))
         frame = table.parent
         assert frame is not None
-        assert (frame.attributes["role"], frame.attributes["tabindex"]) == ("region", "0"), "scrolls, but not by keys"
+        assert (frame.attributes["role"], frame.attributes["tabindex"]) == ("group", "0"), "scrolls, but not by keys"
 
 
 def test_pictures_and_charts_have_texts_in_their_place(report: Element):
@@ -102,7 +104,7 @@ def test_pictures_and_charts_have_texts_in_their_place(report: Element):
         assert chart.attributes["role"] == "img"
         assert chart.attributes["aria-label"].startswith("Chart: ")
         assert chart.attributes["aria-describedby"] == chart.parent.one("figcaption").attributes["id"]
-        assert any(element.tag == "section" and element.all("details") for element in chart.above())
+        assert next(chart.above()).parent.one("details").one("table"), "the same as a table"
     assert len(charts) == 3
 
 
@@ -233,6 +235,16 @@ def test_datasets_have_sections_of_their_own(tmp_path: Path, rng: np.random.Gene
     ]  # fmt: skip
     for section in report.all("section", class_="dataset"):
         assert len(rows_of_table(section.all("table")[0])) == 4
+
+
+def test_options_are_left_out_of_names_unless_they_alone_tell_settings_apart():
+    columns = {**SETTING, "strategy": "finetune(all,epochs=3)", "head": "dense(units=8)"}
+    other = {**columns, "backbone": "NetB"}
+    settings = pd.DataFrame([columns, {**columns, "head": "dense(units=9)"}, other])
+
+    assert name_shortly(settings).tolist() == [
+        "NetA, dense(units=8)", "NetA, dense(units=9)", "NetB",
+    ]  # fmt: skip
 
 
 # --- charts ----------------------------------------------------------------------------------------------------------

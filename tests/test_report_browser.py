@@ -361,3 +361,13 @@ def test_without_javascript_every_number_is_there(browser: Browser, pages: Calla
     assert "0.9000" in board
     assert not has_chart
     assert not has_button
+
+
+def test_the_pages_of_each_table_have_a_name_of_their_own(browser: Browser, pages: Callable[[str], Path]):
+    browser.open(pages("large"))
+
+    browser.click(f"{BOARD}_wrapper .dt-paging-button.next")
+
+    names = browser.run("return [...document.querySelectorAll('nav')].map(e => e.getAttribute('aria-label'))")
+    assert len(names) == len(set(names)) == 3, names
+    assert "26 to 50 of 500 rows" in browser.find("#dataset-1 .dt-info").text

@@ -56,6 +56,7 @@
   // --- tables ---
 
   const PAGE = 25;
+  const FEW = 8; // rows that nobody searches
   const tables = [];
 
   const enhance = (table, ITable) => {
@@ -63,6 +64,8 @@
     const headings = all("thead th", table);
     const nRows = table.tBodies[0].rows.length;
     const isLong = nRows > PAGE;
+    const filters = document.querySelector(`[data-filters="${table.id}"]`);
+    const isSearchable = nRows >= FEW || filters !== null;
     const region = table.parentElement;
     const { dt } = new ITable(table, {
       classes: ["display"],
@@ -72,9 +75,9 @@
       lengthMenu: [PAGE, 100, { label: "all", value: -1 }],
       paging: isLong,
       layout: {
-        topStart: "search",
+        topStart: isSearchable ? "search" : null,
         topEnd: isLong ? "pageLength" : null,
-        bottomStart: "info",
+        bottomStart: isSearchable ? "info" : null,
         bottomEnd: isLong ? "paging" : null,
       },
       language: {
@@ -97,8 +100,13 @@
       region.removeAttribute(name);
     }
     region.classList.remove("scroll");
+    const namePages = () => {
+      const pages = dt.table().container().querySelector(".dt-paging nav");
+      pages?.setAttribute("aria-label", `Pages: ${frame.getAttribute("aria-label")}`);
+    };
+    dt.on("draw", namePages);
+    namePages();
     tables.push(dt);
-    const filters = document.querySelector(`[data-filters="${table.id}"]`);
     if (filters) connect(filters, dt, headings.map((heading) => heading.textContent));
   };
 
