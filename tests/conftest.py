@@ -13,7 +13,7 @@ os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="benchmark-tests-keras-")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=5, help="how often tests/faults/test_kills.py kills a sweep")
+    parser.addoption("--kills", type=int, default=3, help="how often tests/faults/test_kills.py kills a sweep")
 
 
 @pytest.fixture(autouse=True)
