@@ -33,7 +33,7 @@
     root.dataset.theme = theme;
     root.classList.toggle("dark", isDark()); // for DataTables
     toggle.setAttribute("aria-pressed", String(isDark()));
-    charts.forEach((chart) => chart.draw());
+    charts.filter((chart) => chart.isDrawn).forEach((chart) => chart.draw());
   };
 
   const remember = (theme) => {
@@ -140,6 +140,8 @@
   // On paper: as wide as the page, and low enough for several a page.
   const PAPER_PX = 680;
   const PAPER_HEIGHT = 0.75;
+  // On the screen: drawn so long before they are scrolled into it.
+  const AHEAD_PX = 900;
 
   const darkColours = JSON.parse(byId("dark-colours").textContent);
 
@@ -147,9 +149,13 @@
     constructor(element) {
       this.element = element;
       this.text = byId(element.dataset.figure).textContent;
+      this.isDrawn = false;
+      // Its room is kept until it is drawn, so that nothing moves then.
+      element.style.setProperty("--height", `${JSON.parse(this.text).layout.height}px`);
     }
 
     draw(width) {
+      this.isDrawn = true;
       const figure = JSON.parse(this.text, (key, value) =>
         isDark() && /color$/i.test(key) ? (darkColours[value] ?? value) : value,
       );
@@ -170,12 +176,23 @@
     const address = URL.createObjectURL(await unpack("charts-js", "text/javascript"));
     await loadScript(address);
     URL.revokeObjectURL(address);
-    for (const element of elements) {
-      const chart = new Chart(element);
-      charts.push(chart);
+    charts.push(...elements.map((element) => new Chart(element)));
+    const near = charts.filter(({ element }) => element.getBoundingClientRect().top < innerHeight + AHEAD_PX);
+    for (const chart of near) {
       await chart.draw();
       await pause();
     }
+    // The others when they come near.
+    const observer = new IntersectionObserver(
+      (entries) => {
+        for (const { isIntersecting, target } of entries) {
+          const chart = charts.find(({ element }) => element === target);
+          if (isIntersecting && !chart.isDrawn) chart.draw();
+        }
+      },
+      { rootMargin: `${AHEAD_PX}px` },
+    );
+    elements.forEach((element) => observer.observe(element));
   };
 
   // --- copying ---
