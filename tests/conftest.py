@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-# Keras reads this once, when it is first imported, so a test's own folder could come too late.
-os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="benchmark-tests-keras-")
+# Keras and TensorFlow Datasets read these once, when first imported, so a test's own folders could come too late.
+_OF_PROCESS = tempfile.TemporaryDirectory(prefix="benchmark-tests-")
+os.environ["KERAS_HOME"] = str(Path(_OF_PROCESS.name, "keras"))
+os.environ["TFDS_DATA_DIR"] = str(Path(_OF_PROCESS.name, "tensorflow_datasets"))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

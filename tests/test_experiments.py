@@ -4,9 +4,10 @@ import gzip
 import json
 import os
 import pickle
+import shutil
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,13 @@ def test_every_exact_count_comes_out_without_weights_and_data(experiment: str):
 
 
 # --- stand-in data ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _own_records() -> Iterator[None]:
+    """TensorFlow Datasets keeps one folder for the whole process: leave it as it was found."""
+    yield
+    shutil.rmtree(os.environ["TFDS_DATA_DIR"], ignore_errors=True)
 
 
 def write_cifar10(rng: np.random.Generator) -> None:
@@ -178,7 +186,6 @@ def test_every_recipe_runs_on_stand_in_data_in_the_true_format(
     experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.syspath_prepend(tmp_path)  # child processes get the parent's search path
     (tmp_path / "deep_backbone.py").write_text(BUILDER)
     names = {cell.backbone.name: cell.backbone.mode for cell in cells_of(experiment) if not cell.network}
