@@ -174,6 +174,13 @@ TimeoutOption = Annotated[
     float | None,
     typer.Option(min=0.001, help="Seconds that a cell may take, its extraction included.", show_default="no limit"),
 ]
+ExecutorOption = Annotated[str, typer.Option(help="Where jobs run: local, or ray for a cluster.")]
+RayAddressOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Of a running Ray cluster, such as auto or head-node:6379.", show_default="a new one of this machine"
+    ),
+]
 DryRunOption = Annotated[
     bool, typer.Option("--dry-run", help="Only say what would be done and how long it would take.")
 ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from benchmark.cli.executing import LOCAL, Execution
 from benchmark.cli.listing import cell_text
 from benchmark.cli.options import (
     RESULTS,
@@ -16,6 +17,7 @@ from benchmark.cli.options import (
     CropOption,
     DatasetsOption,
     DryRunOption,
+    ExecutorOption,
     FoldsOption,
     HeadsOption,
     InputSizeOption,
@@ -26,6 +28,7 @@ from benchmark.cli.options import (
     NameOption,
     NetworksOption,
     PrecisionOption,
+    RayAddressOption,
     RecipeArgument,
     RegistryOption,
     ResizeOption,
@@ -77,6 +80,8 @@ def run(
     when: WhenOption = "missing",
     jobs: JobsOption = 1,
     timeout: TimeoutOption = None,
+    executor: ExecutorOption = LOCAL,
+    ray_address: RayAddressOption = None,
     dry_run: DryRunOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -90,6 +95,7 @@ def run(
     from benchmark.sweep.planning import check_when
 
     check_when(when)
+    execution = Execution(n_jobs=jobs, timeout_s=timeout, executor=executor, ray_address=ray_address)
     sweep, path = _find_sweep(recipe, grid_options(context.params), name)
     plan = _plan(sweep, load_registry(registry or ()), results, parse_where(where))
     chosen = plan.to_run(when)
@@ -97,7 +103,7 @@ def run(
     if dry_run:
         _show_dry_run(chosen, as_json=as_json)
         return
-    _run(plan, chosen, path, results, again=when == "always", n_jobs=jobs, timeout_s=timeout, as_json=as_json)
+    _run(plan, chosen, path, results, execution, again=when == "always", as_json=as_json)
 
 
 def _find_sweep(recipe: str | None, options: dict[str, Any], name: str) -> "tuple[Sweep, Path | None]":
@@ -181,22 +187,17 @@ def _run(
     chosen: "list[PlannedCell]",
     recipe: Path | None,
     results: Path,
+    execution: Execution,
     *,
     again: bool,
-    n_jobs: int,
-    timeout_s: float | None,
     as_json: bool,
 ) -> None:
     from benchmark import console
     from benchmark.ledger import FAILED, Ledger
-    from benchmark.sweep.estimate import expect_memory
-    from benchmark.sweep.executors import LocalExecutor
-    from benchmark.sweep.process import Isolation
-    from benchmark.sweep.runner import WORKER_LOG, RunEnded, copy_recipe, run_cells
+    from benchmark.sweep.runner import RunEnded, copy_recipe, run_cells
 
     ledger = Ledger(results / plan.sweep.name)
-    isolation = Isolation(ledger.folder / WORKER_LOG, timeout_s)
-    execute = LocalExecutor(isolation, n_jobs=n_jobs, memory_mib=expect_memory(ledger.read_runs()))
+    execute = execution.start(ledger, ledger.read_runs())
     n_failed = 0
     if chosen:
         if recipe is not None:

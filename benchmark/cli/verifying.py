@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmark.cli.executing import Execution
 from benchmark.cli.options import (
     RESULTS,
     JobsOption,
@@ -61,7 +62,7 @@ def verify(
     if chosen.empty:
         raise BenchmarkError("The ledger has no finished row to verify.")
     with tempfile.TemporaryDirectory(prefix="benchmark-verify-") as folder:
-        again = _do_again(chosen, Path(folder), registry, n_jobs=jobs, timeout_s=timeout)
+        again = _do_again(chosen, Path(folder), registry, Execution(n_jobs=jobs, timeout_s=timeout))
         table = verify_rows(chosen, again, is_strict=strict)
     publish(table, verification_sections(table), format_name, out)
     if not is_comparable(table):
@@ -88,26 +89,21 @@ def _rows_where(runs: "pd.DataFrame", where: dict[str, str]) -> "pd.DataFrame":
 
 
 def _do_again(
-    chosen: "pd.DataFrame", folder: Path, registry: list[Path] | None, *, n_jobs: int, timeout_s: float | None
+    chosen: "pd.DataFrame", folder: Path, registry: list[Path] | None, execution: Execution
 ) -> "pd.DataFrame":
     """The rows of these cells, done now, in a cache of their own."""
     from benchmark import console
     from benchmark.analysis.loading import load_runs
     from benchmark.ledger import Ledger
     from benchmark.registry import load_registry
-    from benchmark.sweep.estimate import expect_memory
-    from benchmark.sweep.executors import LocalExecutor
-    from benchmark.sweep.process import Isolation
     from benchmark.sweep.repeating import clean_cache, plan_again
-    from benchmark.sweep.runner import WORKER_LOG, run_cells
+    from benchmark.sweep.runner import run_cells
 
     backbones = load_registry(registry or ())
     with clean_cache(folder / "cache"), console.SweepDisplay(len(chosen)) as display:
         for number, (_, rows) in enumerate(chosen.groupby("folder", sort=False)):
             ledger = Ledger(folder / "results" / str(number))
             planned = plan_again(rows, backbones, ledger)
-            isolation = Isolation(ledger.folder / WORKER_LOG, timeout_s)
-            execute = LocalExecutor(isolation, n_jobs=n_jobs, memory_mib=expect_memory(rows))
-            for event in run_cells(planned, ledger, execute, recipe_sha256="", again=False):
+            for event in run_cells(planned, ledger, execution.start(ledger, rows), recipe_sha256="", again=False):
                 display.show(event)
     return load_runs([folder / "results"])

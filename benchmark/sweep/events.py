@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.sweep.rows import Rows
+from benchmark.sweep.cells import Job
+from benchmark.sweep.rows import Rows, failure_columns, new_row
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,17 @@ class CellEnded:
     scores: NDArray[np.float32] | None = None
     labels: NDArray[np.int64] | None = None
     class_names: tuple[str, ...] = ()
+
+    @classmethod
+    def in_failure(cls, index: int, row: dict[str, Any], error: BaseException) -> "CellEnded":
+        """The end of a cell that failed; `row` is what was known of it."""
+        return cls(index, {**row, **failure_columns(error)}, [], [], [])
+
+
+def cell_lost(job: Job, index: int, error: BaseException) -> CellEnded:
+    """The end of a cell whose process cannot tell of it any more."""
+    row = new_row(job.cells[index], job.keys[index], job.recipe_sha256, datetime.now().astimezone())
+    return CellEnded.in_failure(index, row, error)
 
 
 Event = CellStarted | Progress | CellEnded

@@ -47,20 +47,29 @@ class LocalExecutor:
 
     Args:
         isolation: Log and time limit.
-        n_jobs: How many at a time; the cores are divided among them.
         memory_mib: What a job is expected to need. It is not started beside others if so much is not free.
+        n_jobs: How many at a time; the cores are divided among them.
+        placement: The cores of a job that has no neighbours.
     """
 
-    def __init__(self, isolation: Isolation, *, n_jobs: int = 1, memory_mib: Callable[[Job], float]) -> None:
+    def __init__(
+        self,
+        isolation: Isolation,
+        *,
+        memory_mib: Callable[[Job], float],
+        n_jobs: int = 1,
+        placement: Placement = ALL_CORES,
+    ) -> None:
         self._isolation = isolation
         self._n_jobs = n_jobs
         self._memory_mib = memory_mib
+        self._placement = placement
 
     def __call__(self, jobs: Sequence[Job]) -> Iterator[JobEvent]:
         """The events of all jobs; every cell ends."""
         waiting = deque(_Remaining(number, job) for number, job in enumerate(jobs))
         n_jobs = min(self._n_jobs, len(jobs))
-        free = divide_cores(n_jobs) if n_jobs > 1 else [ALL_CORES]
+        free = divide_cores(n_jobs) if n_jobs > 1 else [self._placement]
         running: list[_Running] = []
         try:
             while waiting or running:

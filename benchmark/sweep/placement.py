@@ -1,9 +1,14 @@
 """Which cores the process of a job uses."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
+from filelock import FileLock, Timeout
+
 from benchmark.ledger import BESIDE_OTHERS
+from benchmark.storage import cache_root
 
 
 @dataclass(frozen=True)
@@ -37,3 +42,28 @@ def divide_cores(n_jobs: int) -> list[Placement]:
     return [
         Placement(tuple(cores[number::n_jobs]) or (cores[number % len(cores)],), n_jobs) for number in range(n_jobs)
     ]
+
+
+@contextmanager
+def claim_cores(n_jobs: int) -> Iterator[Placement]:
+    """One of so many placements, which no other process of this machine can claim meanwhile.
+
+    For jobs that do not know of each other. The claim ends with the process, however that ends. Where more jobs claim
+    than there are placements, the last ones get all cores.
+    """
+    if n_jobs == 1:
+        yield ALL_CORES
+        return
+    folder = cache_root() / "cores"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, placement in enumerate(divide_cores(n_jobs)):
+        lock = FileLock(folder / f"{number + 1}-of-{n_jobs}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            continue
+        with lock:
+            lock.release()  # the first of two
+            yield placement
+        return
+    yield Placement(None, n_jobs)

@@ -6,16 +6,14 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from benchmark.errors import BenchmarkError
 from benchmark.sweep.cells import Job
 from benchmark.sweep.death import CellTimeoutError, cause_of_death, count_oom_kills, log_end
-from benchmark.sweep.events import CellEnded, Event, Progress
+from benchmark.sweep.events import CellEnded, Event, Progress, cell_lost
 from benchmark.sweep.placement import Placement
-from benchmark.sweep.rows import failure_columns, new_row
 from benchmark.sweep.worker import work
 
 # A worker that was asked to end has so long before it is killed.
@@ -127,8 +125,7 @@ class JobProcess:
         if index == len(job.cells):
             return None
         self._current += 1
-        row = new_row(job.cells[index], job.keys[index], job.recipe_sha256, datetime.now().astimezone())
-        return CellEnded(index, {**row, **failure_columns(error)}, [], [], [])
+        return cell_lost(job, index, error)
 
     def end(self) -> None:
         """End the process, whatever it does."""

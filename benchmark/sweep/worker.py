@@ -16,7 +16,7 @@ from benchmark.isolation import choose_backend
 from benchmark.sweep.cells import Cell, Job
 from benchmark.sweep.events import CellEnded, CellStarted, Report
 from benchmark.sweep.placement import ALL_CORES, Placement
-from benchmark.sweep.rows import class_rows, failure_columns, history_rows, new_row, result_columns
+from benchmark.sweep.rows import class_rows, history_rows, new_row, result_columns
 from benchmark.sweep.workshop import Workshop
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def run_job(job: Job, report: Report, placement: Placement = ALL_CORES) -> None:
         # Whatever goes wrong becomes the cell's row, and the sweep goes on.
         except Exception as error:
             log.exception("%s failed", cell)
-            ended = CellEnded(index, {**row, **failure_columns(error)}, [], [], [])
+            ended = CellEnded.in_failure(index, row, error)
         report(ended)
 
 

@@ -1,0 +1,58 @@
+"""What the options of `run` and `verify` say about where and how jobs are done."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmark.errors import BenchmarkError, UnknownNameError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchmark.ledger import Ledger
+    from benchmark.sweep.executors import Execute
+
+LOCAL, RAY = "local", "ray"
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where and how jobs are done.
+
+    Attributes:
+        n_jobs: How many at a time on a machine.
+        timeout_s: Seconds that a cell may take; None for ever.
+        executor: `local` or `ray`.
+        ray_address: Of a running Ray cluster; None for a new one of this machine.
+
+    Raises:
+        BenchmarkError: There is no such executor, or the address is of no use to it.
+    """
+
+    n_jobs: int = 1
+    timeout_s: float | None = None
+    executor: str = LOCAL
+    ray_address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.executor not in (LOCAL, RAY):
+            raise UnknownNameError("executor", self.executor, (LOCAL, RAY))
+        if self.ray_address is not None and self.executor != RAY:
+            raise BenchmarkError("--ray-address needs --executor ray.")
+
+    def start(self, ledger: "Ledger", runs: "pd.DataFrame") -> "Execute":
+        """The executor.
+
+        Args:
+            ledger: Where the rows go, and the log of the workers.
+            runs: Rows that say what memory a backbone took.
+        """
+        from benchmark.sweep.estimate import expect_memory
+        from benchmark.sweep.executors import LocalExecutor
+        from benchmark.sweep.process import Isolation
+        from benchmark.sweep.ray_tasks import RayExecutor
+        from benchmark.sweep.runner import WORKER_LOG
+
+        isolation, memory_mib = Isolation(ledger.folder / WORKER_LOG, self.timeout_s), expect_memory(runs)
+        if self.executor == RAY:
+            return RayExecutor(isolation, memory_mib=memory_mib, n_jobs=self.n_jobs, address=self.ray_address)
+        return LocalExecutor(isolation, memory_mib=memory_mib, n_jobs=self.n_jobs)

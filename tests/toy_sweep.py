@@ -1,0 +1,76 @@
+"""A sweep of a few seconds, of two tiny backbones and a network, run by the program in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from benchmark.ledger import IDENTITY, Ledger
+
+BUILDERS = """
+def tiny(input_shape):
+    import keras
+
+    images = keras.Input(input_shape)
+    return keras.Model(images, keras.layers.Conv2D(8, 3, strides=2, activation="relu")(images))
+"""
+REGISTRY = """
+[{name}]
+builder = "toy_backbones:tiny"
+mode = "tf"
+input_size_px = 16
+feature_dim = 8
+weights = "random"
+"""
+RECIPE = """
+name = "toy"
+datasets = ["digits"]
+limit = 300
+modes = ["native", "unit"]
+heads = ["ridge", "dense"]
+seeds = [0, 1, 2]
+[[grid]]
+backbones = ["One", "Two"]
+[[grid]]
+networks = ["lenet5"]
+modes = ["native"]
+stages = [{ epochs = 8, batch_size = 32 }]
+"""
+# The columns that depend on the clock, on what else the machine does, or on chance.
+INCIDENTAL = {
+    "run_id", "load_s", "build_s", "extract_s", "train_s", "eval_s", "wall_s", "elapsed_s", "features_cached",
+    "images_per_s", "peak_rss_mib", "started_utc",
+}  # fmt: skip
+
+
+def write_sweep(folder: Path) -> None:
+    """The registry, the recipe `toy` and the module with the backbones."""
+    (folder / "toy_backbones.py").write_text(BUILDERS)
+    (folder / "toy.toml").write_text(RECIPE)
+    (folder / "both.toml").write_text(REGISTRY.format(name="One") + REGISTRY.format(name="Two"))
+
+
+def start_sweep(folder: Path, results: str, *options: str) -> subprocess.Popen[bytes]:
+    """The sweep, begun or gone on with, with a cache for each folder of results."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]),
+        "BENCHMARK_CACHE": str(folder / f"cache-{results}"),
+    }
+    arguments = ("run", "toy.toml", "--registry", "both.toml", "--results", results, *options)
+    return subprocess.Popen(
+        [sys.executable, "-m", "benchmark", *arguments], cwd=folder, env=environment, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def assert_same_rows(one: Ledger, other: Ledger) -> None:
+    """Times aside, two ledgers hold the same, whatever the order."""
+    pd.testing.assert_frame_equal(_comparable(one), _comparable(other))
+
+
+def _comparable(ledger: Ledger) -> pd.DataFrame:
+    runs = ledger.read_runs().sort_values(list(IDENTITY), ignore_index=True)
+    return runs.drop(columns=list(INCIDENTAL))
