@@ -9,6 +9,12 @@ from pathlib import Path
 
 import benchmark
 
+# How the column `platform` ends in rows of workers that had to give the same result every time.
+DETERMINISTIC = " (deterministic operations)"
+
+# How the column `git_commit` ends where the harness's own code was changed.
+CHANGED = "+dirty"
+
 
 def installed_version(distribution: str) -> str:
     """The version of an installed distribution, or an empty text where it is not installed."""
@@ -31,6 +37,11 @@ def minor_version(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
+def platform_label(*, is_deterministic: bool = False) -> str:
+    """System and kind of machine, marked where TensorFlow had to be deterministic."""
+    return f"{platform.system()}-{platform.machine()}" + (DETERMINISTIC if is_deterministic else "")
+
+
 @functools.cache
 def environment() -> dict[str, str | int]:
     """The columns of a row that depend only on where it runs."""
@@ -39,7 +50,7 @@ def environment() -> dict[str, str | int]:
         "git_commit": git_commit(),
         **framework_versions(),
         "python_version": platform.python_version(),
-        "platform": f"{platform.system()}-{platform.machine()}",
+        "platform": platform_label(),
         "cpu": cpu_name(),
         "cpu_count": usable_cpus(),
         "gpu": gpu_name(),
@@ -53,7 +64,7 @@ def git_commit() -> str:
         return ""
     commit = _git(root, "rev-parse", "HEAD")
     changed = _git(root, "status", "--porcelain", "--", "benchmark", "backbones.toml", "recipes")
-    return f"{commit}+dirty" if commit and changed else commit
+    return commit + CHANGED if commit and changed else commit
 
 
 def _git(root: Path, *arguments: str) -> str:

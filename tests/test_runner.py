@@ -21,11 +21,11 @@ from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Registry, load_registry
 from benchmark.sweep import runner
 from benchmark.sweep.cells import Job
+from benchmark.sweep.conditions import Conditions
 from benchmark.sweep.death import WorkerCrashError
 from benchmark.sweep.events import CellEnded, CellStarted, Progress
 from benchmark.sweep.executors import Execute, JobEvent, LocalExecutor
 from benchmark.sweep.planning import MISSING, Plan, PlannedCell, make_plan
-from benchmark.sweep.process import Isolation
 from benchmark.sweep.rows import failure_columns, new_row
 from benchmark.sweep.runner import RunEnded, RunStarted, copy_recipe, run_cells
 
@@ -86,7 +86,7 @@ def plan_of(registry: Registry, ledger: Ledger, **lists: Any) -> Plan:
 def run_all(
     cells: list[PlannedCell], ledger: Ledger, execute: Execute | None = None, *, again: bool = False
 ) -> list[Any]:
-    execute = execute or LocalExecutor(Isolation(ledger.folder / runner.WORKER_LOG), memory_mib=lambda _: 0.0)
+    execute = execute or LocalExecutor(Conditions(ledger.folder / runner.WORKER_LOG), memory_mib=lambda _: 0.0)
     return list(run_cells(cells, ledger, execute, recipe_sha256="sha", again=again))
 
 

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from documented_modes import EXPECTED
 
+from benchmark.ledger import Ledger
 from benchmark.preprocessing import MODES
 from benchmark.recipes import Grid, Sweep, find_recipe, read_recipe, recipe_paths
 from benchmark.registry import Backbone, read_registry, shipped_path
 from benchmark.sweep.cells import Cell
 from benchmark.sweep.grid import expand
+from benchmark.sweep.planning import make_plan
 from benchmark.sweep.wrong_modes import wrong_modes
 
 REGISTRY = read_registry(shipped_path("backbones.toml"))
@@ -121,3 +123,11 @@ def test_no_shipped_recipe_has_a_wrong_mode_without_meaning_it(name):
     sweep = read_recipe(find_recipe(name))
 
     assert sweep.ablation or wrong_modes(expand(sweep, REGISTRY)) == {}
+
+
+def test_cells_chosen_by_where_are_compared_with_all_of_their_sweep(tmp_path):
+    sweep = Sweep(name="toy", grid=(Grid(backbones=("ResNet50",), datasets=("digits",), modes=("native", "unit")),))
+
+    plan = make_plan(sweep, REGISTRY, Ledger(tmp_path), where={"mode": "unit"})
+
+    assert [(planned.cell.mode, planned.warning) for planned in plan.cells] == [("unit", "")]

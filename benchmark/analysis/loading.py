@@ -42,12 +42,16 @@ def load_runs(paths: Sequence[Path]) -> pd.DataFrame:
     Raises:
         LedgerError: There is no ledger, or one cannot be read.
     """
+    last = load_all_runs(paths).drop_duplicates(["folder", *IDENTITY], keep="last", ignore_index=True)
+    return last.assign(dataset=_telling_apart(last))
+
+
+def load_all_runs(paths: Sequence[Path]) -> pd.DataFrame:
+    """As `load_runs`, but with the rows that later ones of the same cell have replaced, and datasets not told apart."""
     tables = [
         Ledger(folder).read_runs().assign(sweep=folder.name, folder=str(folder)) for folder in find_ledgers(paths)
     ]
-    runs = pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
-    last = runs.drop_duplicates(["folder", *IDENTITY], keep="last", ignore_index=True)
-    return last.assign(dataset=_telling_apart(last))
+    return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
 def _telling_apart(runs: pd.DataFrame) -> pd.Series:

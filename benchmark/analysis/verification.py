@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.ledger import DONE, IDENTITY, Ledger
-from benchmark.provenance import minor_version
+from benchmark.provenance import DETERMINISTIC, minor_version
 
 REPRODUCED = "reproduced"
 CLOSE = "close"
@@ -113,12 +113,21 @@ def _are_same(before: Any, after: Any) -> bool:
 
 def _environment_changes(before: Row, after: Row) -> str:
     """What may move a figure by itself: another machine, other minor versions."""
-    changes = [f"{column} {before[column]!r} then {after[column]!r}" for column in MACHINE
-               if not _are_same(before[column], after[column])]  # fmt: skip
+    changes = [
+        f"{column} {_machine(before, column)!r} then {_machine(after, column)!r}"
+        for column in MACHINE
+        if not _are_same(_machine(before, column), _machine(after, column))
+    ]
     for column in ("keras_version", "tensorflow_version", "python_version"):
         if minor_version(str(before[column])) != minor_version(str(after[column])):
             changes.append(f"{column.removesuffix('_version')} {before[column]} then {after[column]}")
     return "; ".join(changes)
+
+
+def _machine(row: Row, column: str) -> Any:
+    """What a row says of its machine; determinism is no other machine, and predictions show whether it matters."""
+    value = row[column]
+    return value.removesuffix(DETERMINISTIC) if isinstance(value, str) else value
 
 
 def _n_predictions_changed(before: Row, after: Row) -> float:

@@ -7,7 +7,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from benchmark import __version__
-from benchmark.cli import caching, inspecting, listing, plotting, reporting, results, running, verifying
+from benchmark.cli import caching, inspecting, listing, plotting, reporting, rerunning, results, running, verifying
 from benchmark.errors import BenchmarkError
 
 EXIT_DONE = 0
@@ -26,6 +26,7 @@ app.command("leaderboard")(results.leaderboard)
 app.command("ablation")(results.ablation)
 app.command("compare")(results.compare)
 app.command("verify")(verifying.verify)
+app.command("rerun")(rerunning.rerun)
 app.command("plot")(plotting.plot)
 app.command("report")(reporting.report)
 app.command("inspect")(inspecting.inspect)

@@ -21,6 +21,7 @@ class Execution:
     Attributes:
         n_jobs: How many at a time on a machine.
         timeout_s: Seconds that a cell may take; None for ever.
+        is_deterministic: Whether TensorFlow has to be; None where that costs nothing.
         executor: `local` or `ray`.
         ray_address: Of a running Ray cluster; None for a new one of this machine.
 
@@ -30,6 +31,7 @@ class Execution:
 
     n_jobs: int = 1
     timeout_s: float | None = None
+    is_deterministic: bool | None = None
     executor: str = LOCAL
     ray_address: str | None = None
 
@@ -46,13 +48,14 @@ class Execution:
             ledger: Where the rows go, and the log of the workers.
             runs: Rows that say what memory a backbone took.
         """
+        from benchmark.sweep.conditions import Conditions
         from benchmark.sweep.estimate import expect_memory
         from benchmark.sweep.executors import LocalExecutor
-        from benchmark.sweep.process import Isolation
         from benchmark.sweep.ray_tasks import RayExecutor
         from benchmark.sweep.runner import WORKER_LOG
 
-        isolation, memory_mib = Isolation(ledger.folder / WORKER_LOG, self.timeout_s), expect_memory(runs)
+        conditions = Conditions(ledger.folder / WORKER_LOG, self.timeout_s, self.is_deterministic)
+        memory_mib = expect_memory(runs)
         if self.executor == RAY:
-            return RayExecutor(isolation, memory_mib=memory_mib, n_jobs=self.n_jobs, address=self.ray_address)
-        return LocalExecutor(isolation, memory_mib=memory_mib, n_jobs=self.n_jobs)
+            return RayExecutor(conditions, memory_mib=memory_mib, n_jobs=self.n_jobs, address=self.ray_address)
+        return LocalExecutor(conditions, memory_mib=memory_mib, n_jobs=self.n_jobs)

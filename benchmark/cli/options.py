@@ -174,6 +174,14 @@ TimeoutOption = Annotated[
     float | None,
     typer.Option(min=0.001, help="Seconds that a cell may take, its extraction included.", show_default="no limit"),
 ]
+DeterministicOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--deterministic/--no-deterministic",
+        help="Make TensorFlow give the same result every time.",
+        show_default="on a machine without a GPU, where it costs nothing",
+    ),
+]
 ExecutorOption = Annotated[str, typer.Option(help="Where jobs run: local, or ray for a cluster.")]
 RayAddressOption = Annotated[
     str | None,

@@ -16,6 +16,7 @@ from benchmark.cli.options import (
     ClassesOption,
     CropOption,
     DatasetsOption,
+    DeterministicOption,
     DryRunOption,
     ExecutorOption,
     FoldsOption,
@@ -80,6 +81,7 @@ def run(
     when: WhenOption = "missing",
     jobs: JobsOption = 1,
     timeout: TimeoutOption = None,
+    deterministic: DeterministicOption = None,
     executor: ExecutorOption = LOCAL,
     ray_address: RayAddressOption = None,
     dry_run: DryRunOption = False,
@@ -95,7 +97,7 @@ def run(
     from benchmark.sweep.planning import check_when
 
     check_when(when)
-    execution = Execution(n_jobs=jobs, timeout_s=timeout, executor=executor, ray_address=ray_address)
+    execution = Execution(jobs, timeout, deterministic, executor, ray_address)
     sweep, path = _find_sweep(recipe, grid_options(context.params), name)
     plan = _plan(sweep, load_registry(registry or ()), results, parse_where(where))
     chosen = plan.to_run(when)

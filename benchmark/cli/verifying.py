@@ -62,7 +62,7 @@ def verify(
     if chosen.empty:
         raise BenchmarkError("The ledger has no finished row to verify.")
     with tempfile.TemporaryDirectory(prefix="benchmark-verify-") as folder:
-        again = _do_again(chosen, Path(folder), registry, Execution(n_jobs=jobs, timeout_s=timeout))
+        again = _do_again(chosen, Path(folder), registry, Execution(jobs, timeout))
         table = verify_rows(chosen, again, is_strict=strict)
     publish(table, verification_sections(table), format_name, out)
     if not is_comparable(table):

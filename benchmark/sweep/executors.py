@@ -8,9 +8,10 @@ import psutil
 
 from benchmark.memory import MIB
 from benchmark.sweep.cells import Job
+from benchmark.sweep.conditions import Conditions
 from benchmark.sweep.events import Event
 from benchmark.sweep.placement import ALL_CORES, Placement, divide_cores
-from benchmark.sweep.process import Isolation, JobProcess, wait_for_any
+from benchmark.sweep.process import JobProcess, wait_for_any
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class LocalExecutor:
     The parent sleeps while nothing happens. Leaving the generator early ends all children.
 
     Args:
-        isolation: Log and time limit.
+        conditions: Log and time limit.
         memory_mib: What a job is expected to need. It is not started beside others if so much is not free.
         n_jobs: How many at a time; the cores are divided among them.
         placement: The cores of a job that has no neighbours.
@@ -54,13 +55,13 @@ class LocalExecutor:
 
     def __init__(
         self,
-        isolation: Isolation,
+        conditions: Conditions,
         *,
         memory_mib: Callable[[Job], float],
         n_jobs: int = 1,
         placement: Placement = ALL_CORES,
     ) -> None:
-        self._isolation = isolation
+        self._conditions = conditions
         self._n_jobs = n_jobs
         self._memory_mib = memory_mib
         self._placement = placement
@@ -90,7 +91,7 @@ class LocalExecutor:
                 one.process.end()
 
     def _start(self, remaining: _Remaining, placement: Placement) -> _Running:
-        process = JobProcess(remaining.job, remaining.first, self._isolation, placement)
+        process = JobProcess(remaining.job, remaining.first, self._conditions, placement)
         return _Running(remaining, placement, process)
 
     def _fits(self, job: Job) -> bool:

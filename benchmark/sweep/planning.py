@@ -114,7 +114,8 @@ def make_plan(
     cells = expand(sweep, registry, where)
     past = _Past.of_runs(ledger.read_runs())
     datasets = {request: _dataset_facts(request, on_scan) for request in dict.fromkeys(cell.dataset for cell in cells)}
-    warnings = {} if sweep.ablation else wrong_modes(cells)
+    # A cell is compared with all others of its sweep, chosen or not.
+    warnings = {} if sweep.ablation else wrong_modes(expand(sweep, registry) if where else cells)
     planned = [replace(_planned(cell, datasets[cell.dataset], past), warning=warnings.get(cell, "")) for cell in cells]
     bad_files = {
         request.name: facts.bad_files

@@ -5,12 +5,13 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.connection import wait
 from pathlib import Path
 
 from benchmark.errors import BenchmarkError
 from benchmark.sweep.cells import Job
+from benchmark.sweep.conditions import Conditions
 from benchmark.sweep.death import CellTimeoutError, cause_of_death, count_oom_kills, log_end
 from benchmark.sweep.events import CellEnded, Event, Progress, cell_lost
 from benchmark.sweep.placement import Placement
@@ -20,26 +21,13 @@ from benchmark.sweep.worker import work
 GRACE_S = 5.0
 
 
-@dataclass(frozen=True)
-class Isolation:
-    """How jobs are kept apart.
-
-    Attributes:
-        log_path: Where everything goes that workers and their libraries print.
-        timeout_s: Seconds that a cell may take, with the work that it is the first to need; None for ever.
-    """
-
-    log_path: Path
-    timeout_s: float | None = None
-
-
 class JobProcess:
     """The cells of a job from `first` on, in a process of their own.
 
     Args:
         job: What to do.
         first: The cells before it are done.
-        isolation: How.
+        conditions: How.
         placement: Which cores.
 
     Attributes:
@@ -47,19 +35,19 @@ class JobProcess:
         is_over: The process has said its last word.
     """
 
-    def __init__(self, job: Job, first: int, isolation: Isolation, placement: Placement) -> None:
+    def __init__(self, job: Job, first: int, conditions: Conditions, placement: Placement) -> None:
         self.is_over = False
         self._job = job
-        self._isolation = isolation
+        self._conditions = conditions
         self._first = first
         self._current = first  # the cell at hand, or the one to come
         self._n_oom_kills = count_oom_kills()
-        self._log_start = _size(isolation.log_path)
+        self._log_start = _size(conditions.log_path)
         self._cell_started = time.monotonic()
         context = multiprocessing.get_context("spawn")
         self.receiver, sender = context.Pipe(duplex=False)
         part = replace(job, cells=job.cells[first:], keys=job.keys[first:])
-        arguments = (part, sender, isolation.log_path, placement)
+        arguments = (part, sender, conditions, placement)
         self._child = context.Process(target=work, args=arguments, daemon=True)
         with _deaf_to_ctrl_c():
             self._child.start()
@@ -78,9 +66,9 @@ class JobProcess:
     @property
     def left_s(self) -> float | None:
         """Seconds that the cell at hand has left; None for ever."""
-        if self._isolation.timeout_s is None:
+        if self._conditions.timeout_s is None:
             return None
-        return self._cell_started + self._isolation.timeout_s - time.monotonic()
+        return self._cell_started + self._conditions.timeout_s - time.monotonic()
 
     def next_event(self) -> Event | None:
         """What the process says, or what becomes of the cell at hand if it is dead or late; indices are the job's.
@@ -98,8 +86,8 @@ class JobProcess:
         self._child.kill()
         return self._failed(
             CellTimeoutError(
-                f"The cell took longer than {self._isolation.timeout_s:g} s: give it more with --timeout, or look into "
-                f"{self._isolation.log_path}."
+                f"The cell took longer than {self._conditions.timeout_s:g} s: give it more with --timeout, or look "
+                f"into {self._conditions.log_path}."
             )
         )
 
@@ -111,7 +99,7 @@ class JobProcess:
         return replace(event, index=event.index + self._first)
 
     def _cause_of_death(self) -> BenchmarkError:
-        log_path = self._isolation.log_path
+        log_path = self._conditions.log_path
         return cause_of_death(
             self._child.exitcode,
             log_end(log_path, self._log_start),

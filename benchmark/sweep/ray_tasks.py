@@ -15,11 +15,11 @@ from benchmark.memory import MIB
 from benchmark.provenance import usable_cpus
 from benchmark.storage import CACHE_VARIABLE
 from benchmark.sweep.cells import Job
+from benchmark.sweep.conditions import Conditions
 from benchmark.sweep.death import WorkerCrashError, WorkerMemoryError
 from benchmark.sweep.events import CellEnded, CellStarted, Event, cell_lost
 from benchmark.sweep.executors import JobEvent, LocalExecutor
 from benchmark.sweep.placement import claim_cores
-from benchmark.sweep.process import Isolation
 
 # Where data, weights and features are. A node uses the driver's folders where they are named, its own otherwise.
 FOLDER_VARIABLES = (CACHE_VARIABLE, "KERAS_HOME", "TFDS_DATA_DIR")
@@ -139,16 +139,16 @@ class RayExecutor:
     `BENCHMARK_CACHE` names a folder that all nodes share.
 
     Args:
-        isolation: Log and time limit. Where a node has no such folder, the log goes to its folder for temporary files.
+        conditions: Log and time limit. Where a node has no such folder, the log goes to its folder for temporary files.
         memory_mib: What a job is expected to need.
         n_jobs: How many at a time on a node; its cores and GPUs are divided among them.
         address: Of a running cluster, as `ray.init` takes it; None starts one of this machine for as long as it takes.
     """
 
     def __init__(
-        self, isolation: Isolation, *, memory_mib: Callable[[Job], float], n_jobs: int = 1, address: str | None = None
+        self, conditions: Conditions, *, memory_mib: Callable[[Job], float], n_jobs: int = 1, address: str | None = None
     ) -> None:
-        self._isolation = replace(isolation, log_path=isolation.log_path.resolve())
+        self._conditions = replace(conditions, log_path=conditions.log_path.resolve())
         self._memory_mib = memory_mib
         self._n_jobs = n_jobs
         self._address = address
@@ -167,7 +167,7 @@ class RayExecutor:
 
             def start(task: _Task) -> Any:
                 options = share.demand(self._memory_mib(task.job))
-                return remote.options(**options).remote(task.rest, self._isolation, workplace, share.cpus)
+                return remote.options(**options).remote(task.rest, self._conditions, workplace, share.cpus)
 
             running = {start(task): (task, 0) for task in (_Task(number, job) for number, job in enumerate(jobs))}
             try:
@@ -216,13 +216,13 @@ def _next_event(ray: Any, events: Any, task: _Task, first: int) -> tuple[JobEven
         return task.failed(WorkerCrashError(f"{MOST_NODES_LOST} nodes of the Ray cluster were lost: {error}")), True
 
 
-def _do(job: Job, isolation: Isolation, workplace: _Workplace, cpus: int) -> Iterator[Event]:
+def _do(job: Job, conditions: Conditions, workplace: _Workplace, cpus: int) -> Iterator[Event]:
     """The events of a job; the body of a task."""
     workplace.enter()
-    if not isolation.log_path.parent.is_dir():
-        isolation = replace(isolation, log_path=Path(tempfile.gettempdir(), isolation.log_path.name))
+    if not conditions.log_path.parent.is_dir():
+        conditions = replace(conditions, log_path=Path(tempfile.gettempdir(), conditions.log_path.name))
     with claim_cores(max(1, usable_cpus() // cpus)) as placement:
-        execute = LocalExecutor(isolation, memory_mib=lambda _: 0.0, placement=placement)
+        execute = LocalExecutor(conditions, memory_mib=lambda _: 0.0, placement=placement)
         for told in execute([job]):
             yield told.event
 

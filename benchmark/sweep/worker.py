@@ -7,35 +7,40 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from datetime import datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from benchmark.isolation import choose_backend
+from benchmark.provenance import cpu_name, platform_label
 from benchmark.sweep.cells import Cell, Job
+from benchmark.sweep.conditions import Conditions
 from benchmark.sweep.events import CellEnded, CellStarted, Report
-from benchmark.sweep.placement import ALL_CORES, Placement
+from benchmark.sweep.placement import Placement
 from benchmark.sweep.rows import class_rows, history_rows, new_row, result_columns
 from benchmark.sweep.workshop import Workshop
 
 log = logging.getLogger(__name__)
 
 
-def work(job: Job, sender: Connection, log_path: Path, placement: Placement) -> None:
+def work(job: Job, sender: Connection, conditions: Conditions, placement: Placement) -> None:
     """Do the cells of a job and send what happens; the entry point of the child process.
 
     Args:
         job: What to do.
         sender: Takes `Event` records.
-        log_path: Where everything goes that libraries print.
+        conditions: How to work.
         placement: The cores to use.
     """
     _die_with_parent()
-    _send_output_to(log_path)
+    _send_output_to(conditions.log_path)
     placement.take()
     choose_backend()
-    run_job(job, sender.send, placement)
+    is_deterministic = conditions.choose_determinism()
+    how = {"cpu": placement.label(cpu_name()), "platform": platform_label(is_deterministic=is_deterministic)}
+    run_job(job, sender.send, how)
     sender.close()
 
 
@@ -60,14 +65,19 @@ def _send_output_to(log_path: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr, force=True)
 
 
-def run_job(job: Job, report: Report, placement: Placement = ALL_CORES) -> None:
-    """Do the cells of a job in this process; a failure ends its cell, or those that share what failed."""
+def run_job(job: Job, report: Report, how: Mapping[str, str]) -> None:
+    """Do the cells of a job in this process; a failure ends its cell, or those that share what failed.
+
+    Args:
+        job: What to do.
+        report: Told what happens.
+        how: Columns of every row that say how this process works.
+    """
     workshop = Workshop(job.cells[0], report)
     for index, (cell, key) in enumerate(zip(job.cells, job.keys, strict=True)):
         report(CellStarted(index))
         started = datetime.now().astimezone()
-        row = new_row(cell, key, job.recipe_sha256, started)
-        row["cpu"] = placement.label(row["cpu"])
+        row = {**new_row(cell, key, job.recipe_sha256, started), **how}
         try:
             ended = _run_cell(workshop, cell, key, index, row)
         # Whatever goes wrong becomes the cell's row, and the sweep goes on.

@@ -17,9 +17,9 @@ import pytest
 from benchmark.ledger import DONE, FAILED, Ledger
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Registry, load_registry
+from benchmark.sweep.conditions import Conditions
 from benchmark.sweep.executors import LocalExecutor
 from benchmark.sweep.planning import Plan, make_plan
-from benchmark.sweep.process import Isolation
 from benchmark.sweep.runner import WORKER_LOG, run_cells
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="needs signals and limits of POSIX")]
@@ -155,7 +155,7 @@ class Sick:
         return make_plan(self.sweep, self.registry, self.ledger)
 
     def run(self, when: str, timeout_s: float | None = None) -> None:
-        execute = LocalExecutor(Isolation(self.ledger.folder / WORKER_LOG, timeout_s), memory_mib=lambda _: 0.0)
+        execute = LocalExecutor(Conditions(self.ledger.folder / WORKER_LOG, timeout_s), memory_mib=lambda _: 0.0)
         list(run_cells(self.plan.to_run(when), self.ledger, execute, recipe_sha256="", again=False))
 
 

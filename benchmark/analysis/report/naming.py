@@ -2,9 +2,9 @@
 
 import pandas as pd
 
+from benchmark.analysis.asking import base_name
 from benchmark.analysis.loading import SETTING
 from benchmark.analysis.plots.labels import PLAIN, name_settings
-from benchmark.analysis.report.asking import base_name
 
 
 def name_shortly(settings: pd.DataFrame) -> pd.Series:

@@ -12,9 +12,9 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from benchmark.analysis.commands import Commands
 from benchmark.analysis.plots.labels import count_of
 from benchmark.analysis.report.charts import DARK_COLOURS
-from benchmark.analysis.report.commands import Commands
 from benchmark.analysis.report.material import Material
 from benchmark.analysis.report.sections import dataset_section, environment_table, failures_table, weights_table
 from benchmark.errors import BenchmarkError

@@ -7,10 +7,10 @@ from typing import Any
 import pandas as pd
 
 from benchmark.analysis.ablation import HARMFUL, MARGIN
+from benchmark.analysis.commands import Command, Commands
 from benchmark.analysis.loading import SETTING
 from benchmark.analysis.plots.labels import count_of
 from benchmark.analysis.report.charts import Chart, ablation_chart, cost_chart, pareto_chart
-from benchmark.analysis.report.commands import Command, Commands
 from benchmark.analysis.report.material import Material
 from benchmark.analysis.report.naming import name_shortly
 from benchmark.analysis.report.pictures import Picture, draw_pictures

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmark.analysis.asking import Labels, Options, base_name, label_of, options_of
 from benchmark.analysis.loading import FINGERPRINT_SHOWN, SETTING
-from benchmark.analysis.report.asking import Labels, Options, base_name, label_of, options_of
 from benchmark.errors import BenchmarkError
 from benchmark.ledger import RECIPE_COPY
 from benchmark.recipes import read_recipe, recipe_paths, sweep_of_options
@@ -111,12 +111,14 @@ class Commands:
     Args:
         runs: What `load_runs` gives: the rows that may be asked for.
         registry: The backbones; those of `load_registry` where it is None.
+        results: Where the commands put what they make.
     """
 
-    def __init__(self, runs: pd.DataFrame, registry: Registry | None = None) -> None:
+    def __init__(self, runs: pd.DataFrame, registry: Registry | None = None, results: str = RESULTS) -> None:
         known = load_registry() if registry is None else registry
         self._strangers = _unregistered(runs, known)
         self._registry = {**known, **self._strangers}
+        self._results = results
         self._shipped = {
             digest_of_text(path.read_text(encoding="utf-8")): _Recipe(name, path)
             for name, path in recipe_paths().items()
@@ -164,7 +166,7 @@ class Commands:
         name = None if recipe else str(first["sweep"])
         arguments = _arguments(recipe, name, choice.options, is_stranger=setting["backbone"] in self._strangers)
         return [
-            Command((*arguments, *_where_arguments(where), "--results", RESULTS), " ".join(remarks))
+            Command((*arguments, *_where_arguments(where), "--results", self._results), " ".join(remarks))
             for where in _for_each_seed(choice, seeds)
         ]
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 import typer
 
+from benchmark.analysis.commands import OWN_REGISTRY, RESULTS, Command, Commands
 from benchmark.analysis.loading import SETTING
-from benchmark.analysis.report.commands import OWN_REGISTRY, RESULTS, Command, Commands
 from benchmark.cli.app import app
 from benchmark.cli.options import grid_options, parse_where
 from benchmark.cli.running import _find_sweep
