@@ -16,6 +16,7 @@ DETERMINISTIC = " (deterministic operations)"
 CHANGED = "+dirty"
 
 
+@functools.cache
 def installed_version(distribution: str) -> str:
     """The version of an installed distribution, or an empty text where it is not installed."""
     try:

@@ -35,8 +35,8 @@ heads = ["*"]
 seeds = {seeds}
 """
 COMMANDS = (
-    ("leaderboard", "--format", "csv"),
-    ("ablation", "--format", "csv"),
+    ("leaderboard", ".", "--format", "csv"),
+    ("ablation", ".", "--format", "csv"),
     ("compare", ".", ".", "--format", "csv"),
 )
 
@@ -99,7 +99,8 @@ def write_done_sweep(folder: Path, n_cells: int) -> int:
         }
         for number, planned in enumerate(plan.cells)
     ]  # fmt: skip
-    append_rows(ledger.folder / RUNS, COLUMNS[RUNS], rows)
+    with ledger.writing():  # makes the folder
+        append_rows(ledger.folder / RUNS, COLUMNS[RUNS], rows)
     return len(rows)
 
 

@@ -93,7 +93,7 @@ def test_a_row_comes_out_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.syspath_prepend(tmp_path)
     row = Ledger(tmp_path / "results" / "toy").read_runs().iloc[-1]
 
-    assert call(monkeypatch, row["run_id"], "--registry", "both.toml") == 0
+    assert call(monkeypatch, row["run_id"], "--registry", "one.toml") == 0
 
     again = Ledger(tmp_path / "mine" / "toy").read_runs()
     compared = [*IDENTITY, "accuracy", "log_loss", "params_total", "dataset_fingerprint", "recipe_sha256"]

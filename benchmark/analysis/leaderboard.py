@@ -8,7 +8,7 @@ import pandas as pd
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.loading import SETTING, finished
 from benchmark.analysis.published import published_accuracy
-from benchmark.analysis.significance import SeedRuns, Standing, rank_with_ties
+from benchmark.analysis.significance import SeedRun, SeedRuns, Standing, rank_with_ties
 from benchmark.errors import UnknownNameError
 from benchmark.ledger import BESIDE_OTHERS
 from benchmark.metrics import wilson_interval
@@ -93,7 +93,12 @@ def _standings(done: pd.DataFrame, table: pd.DataFrame, correctness: Correctness
     standings: list[Standing | None] = [None] * len(table)
     if correctness is None:
         return standings
-    settings = [SeedRuns(runs, correctness) for _, runs in done.groupby(list(SETTING), sort=False, dropna=False)]
+    # Plain records: of the thousands of settings of a large ledger, a DataFrame each takes seconds.
+    runs: list[list[SeedRun]] = [[] for _ in table.index]
+    places = done.groupby(list(SETTING), sort=False, dropna=False).ngroup()
+    for place, run in zip(places, done[list(SeedRun._fields)].itertuples(index=False, name=None), strict=True):
+        runs[place].append(SeedRun(*run))
+    settings = [SeedRuns(some, correctness) for some in runs]
     for _, rows in table.sort_values("accuracy", ascending=False, kind="stable").groupby("dataset"):
         for position, standing in zip(rows.index, rank_with_ties([settings[row] for row in rows.index]), strict=True):
             standings[position] = standing

@@ -14,10 +14,9 @@ models on other images like these; how much further seeds would scatter is what 
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.analysis.correctness import Correctness
@@ -90,19 +89,27 @@ class Standing:
     smallest_difference: float = np.nan
 
 
+class SeedRun(NamedTuple):
+    """What names a run and its test images, as in the columns of `load_runs`."""
+
+    seed: int
+    folder: str
+    run_id: str
+    dataset_fingerprint: str
+
+
 class SeedRuns:
     """The runs of one setting, a seed each, and what they got right.
 
     Args:
-        runs: Their rows, finished ones.
+        runs: Finished ones, in the order of the ledger: the last of a seed counts.
         correctness: Of these runs.
     """
 
-    def __init__(self, runs: pd.DataFrame, correctness: Correctness) -> None:
-        self.fingerprint = runs["dataset_fingerprint"].iloc[-1]
-        same = runs.loc[runs["dataset_fingerprint"] == self.fingerprint, ["seed", "folder", "run_id"]]
-        last = same.drop_duplicates("seed", keep="last").sort_values("seed")
-        correct = {seed: correctness.of_run(folder, run_id) for seed, folder, run_id in last.itertuples(index=False)}
+    def __init__(self, runs: Sequence[SeedRun], correctness: Correctness) -> None:
+        self.fingerprint = runs[-1].dataset_fingerprint
+        last = {run.seed: run for run in runs if run.dataset_fingerprint == self.fingerprint}
+        correct = {seed: correctness.of_run(last[seed].folder, last[seed].run_id) for seed in sorted(last)}
         self._correct = {seed: images for seed, images in correct.items() if images is not None}
         self.seeds = tuple(self._correct)
         self.n_right = functools.cache(self._count_right)

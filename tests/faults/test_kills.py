@@ -2,14 +2,13 @@
 
 import os
 import random
-import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 import psutil
 import pytest
-from toy_sweep import assert_same_rows, start_sweep, write_sweep
+from toy_sweep import N_MODES, N_SEEDS, assert_same_rows, start_sweep, write_sweep
 
 from benchmark.features.cache import list_cache
 from benchmark.ledger import DONE, IDENTITY, Ledger
@@ -18,13 +17,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="n
 
 SEED = 0
 # An undisturbed run takes about this long; a kill comes at a random moment of it.
-LONGEST_LIFE_S = 12.0
+LONGEST_LIFE_S = 10.0
 
 
-@pytest.fixture
-def workplace(tmp_path: Path) -> Path:
-    write_sweep(tmp_path)
-    return tmp_path
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sweep, done once undisturbed into `calm`."""
+    folder = tmp_path_factory.mktemp("kills")
+    write_sweep(folder)
+    assert start_sweep(folder, "calm").wait(300) == 0
+    return folder
 
 
 def kill_after(process: subprocess.Popen[bytes], seconds: float) -> list[psutil.Process]:
@@ -43,7 +45,6 @@ def test_a_sweep_killed_at_random_moments_ends_as_an_undisturbed_one(
     workplace: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ):
     draw = random.Random(SEED)
-    assert start_sweep(workplace, "calm").wait(300) == 0
     workers = []
 
     for _ in range(request.config.getoption("--kills")):
@@ -57,7 +58,7 @@ def test_a_sweep_killed_at_random_moments_ends_as_an_undisturbed_one(
     assert_same_rows(killed, calm)
     assert_files_are_whole(killed)
     monkeypatch.setenv("BENCHMARK_CACHE", str(workplace / "cache-killed"))
-    assert len(list_cache()) == 2 * 2
+    assert len(list_cache()) == N_MODES
     _, alive = psutil.wait_procs(workers, timeout=30)
     assert alive == []
 
@@ -66,19 +67,16 @@ def assert_files_are_whole(ledger: Ledger) -> None:
     runs, history = ledger.read_runs(), ledger.read_history()
     of_network = history[history["run_id"].isin(runs.loc[runs["network"] == "lenet5", "run_id"])]
     losses = of_network[(of_network["metric"] == "loss") & (of_network["split"] == "val")]
-    assert losses.groupby("run_id")["epoch"].apply(list).tolist() == [list(range(1, 9))] * 3
+    assert losses.groupby("run_id")["epoch"].apply(list).tolist() == [list(range(1, 9))] * N_SEEDS
     for run_id in runs["run_id"]:
         assert ledger.read_predictions(run_id) is not None
     assert (ledger.read_confusion().groupby("run_id")["count"].sum() == runs["n_test"].iloc[0]).all()
 
 
 def test_two_sweeps_at_once_end_as_one_after_the_other(workplace: Path):
-    assert start_sweep(workplace, "alone").wait(300) == 0
-    shutil.rmtree(workplace / "cache-alone")
-
     pair = [start_sweep(workplace, "shared") for _ in range(2)]
 
     assert [process.wait(300) for process in pair] == [0, 0]
-    alone, shared = Ledger(workplace / "alone" / "toy"), Ledger(workplace / "shared" / "toy")
-    assert_same_rows(shared, alone)
+    calm, shared = Ledger(workplace / "calm" / "toy"), Ledger(workplace / "shared" / "toy")
+    assert_same_rows(shared, calm)
     assert_files_are_whole(shared)

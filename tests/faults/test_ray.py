@@ -6,15 +6,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from toy_sweep import assert_same_rows, start_sweep, write_sweep
+from toy_sweep import N_ROWS, assert_same_rows, start_sweep, write_sweep
 
 from benchmark.ledger import DONE, Ledger
 
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray warns of much that is its own affair
-
-N_ROWS = 2 * 2 * 2 * 3 + 3
 
 
 @pytest.fixture(scope="module")
