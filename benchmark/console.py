@@ -4,6 +4,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import (
@@ -24,6 +25,9 @@ from benchmark.analysis.tables import TEXT_HEADINGS, Section
 from benchmark.sweep.events import Progress as StageProgress
 from benchmark.sweep.runner import RunEnded, RunStarted, SweepEvent
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 # Piped output is for files and other programs, where a narrow table would only lose text.
 PIPED_WIDTH = 160
 stdout = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
@@ -31,6 +35,13 @@ stderr = Console(stderr=True)
 
 # Columns that a title can say for the whole table.
 SAYABLE_ONCE = ("Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Input px", "Seeds")
+# Columns that a narrow table breaks into lines, so that the others, and all numbers, stay whole.
+LABELS = {"Strategy", "Head"}
+LONG = {*LABELS, "Note"}
+# What they should have, for which other columns are left out, and what they must have.
+LONG_ENOUGH, LONG_AT_LEAST = 24, 12
+# A cell's margins and its share of the frame.
+CELL_FRAME = 3
 
 SECONDS_A_MINUTE = 60
 MINUTES_AN_HOUR = 60
@@ -53,21 +64,51 @@ def show_sections(sections: Iterable[Section]) -> None:
             continue
         same = [name for name in SAYABLE_ONCE if name in cells and len(cells) > 1 and cells[name].nunique() == 1]
         facts = [f"{name} {cells[name].iloc[0]}" for name in same if cells[name].iloc[0]]
+        # Labels such as `finetune(0,epochs=5)` have no space to be broken at.
+        breakable = {name: cells[name].str.replace(",", ", ") for name in LABELS & set(cells)}
+        shown = cells.assign(**breakable).drop(columns=same)
+        left_out = _without_room(shown, section.least_telling)
+        shown = shown.drop(columns=left_out)
+        notes = list(section.notes)
+        if left_out:
+            notes.append(f"No room for {', '.join(left_out)}: widen the window, or ask for --format md.")
         table = Table(
             title=Text(", ".join([section.heading, *facts])), title_justify="left", header_style="bold",
-            caption=Text("\n".join(section.notes)) if section.notes else None, caption_justify="left",
+            caption=Text("\n".join(notes)) if notes else None, caption_justify="left",
         )  # fmt: skip
-        shown = cells.drop(columns=same)
         for heading in shown.columns:
-            is_text = heading in TEXT_HEADINGS
-            widest = max((len(text) for text in (*shown[heading], *heading.split())), default=1)
             table.add_column(
-                textwrap.fill(heading, widest), justify="left" if is_text else "right", no_wrap=heading != "Note"
+                textwrap.fill(heading, _widest(shown[heading])),
+                justify="left" if heading in TEXT_HEADINGS else "right",
+                no_wrap=heading not in LONG,
+                min_width=_least_width(shown[heading], LONG_AT_LEAST),
+                overflow="fold",
             )
         for row in shown.itertuples(index=False):
             is_best = row[0] == "1" or str(row[0]).startswith("1–")
             table.add_row(*(Text(value) for value in row), style="bold" if is_best else None)
         stdout.print(table)
+
+
+def _without_room(cells: "pd.DataFrame", least_telling: Sequence[str]) -> list[str]:
+    """The first of these columns, as many as the screen is too narrow for."""
+    needs = {name: CELL_FRAME + _least_width(cells[name], LONG_ENOUGH) for name in cells}
+    left_out: list[str] = []
+    for heading in least_telling:
+        if sum(needs.values()) < stdout.width:
+            break
+        if needs.pop(heading, None):
+            left_out.append(heading)
+    return left_out
+
+
+def _least_width(column: "pd.Series", long: int) -> int:
+    return min(_widest(column), long) if column.name in LONG else _widest(column)
+
+
+def _widest(column: "pd.Series") -> int:
+    """Of its texts, and of the words of its heading."""
+    return max((len(text) for text in (*column, *str(column.name).split())), default=1)
 
 
 def duration_text(seconds: float) -> str:

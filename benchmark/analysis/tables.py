@@ -28,6 +28,22 @@ USUAL = (
     ("Crop", "crop", "squash"),
 )
 
+# What a leaderboard can do without where there is no room, least telling first.
+LEAST_TELLING = {
+    "efficiency_above_chance": "Above chance / M",
+    "images_per_s": "Images/s",
+    "peak_rss_mib": "Peak MiB",
+    "difference": "Difference",
+    "efficiency": "Accuracy / M",
+    "wall_s": "Wall, s",
+    "n_seeds": "Seeds",
+    "accuracy_low": "95 % interval",
+    "params_total": "Params, M",
+    "published": "Published",
+    "input_size_px": "Input px",
+}
+ABLATION_LEAST_TELLING = ("Over", "Native gains", "Input px", "95 % interval")
+
 
 @dataclass(frozen=True)
 class Section:
@@ -38,16 +54,18 @@ class Section:
         cells: Text, one column a heading.
         notes: Sentences below it.
         level: Of the heading: 2, or 3 for a part of the section before.
+        least_telling: Columns that a narrow screen leaves out, these first.
     """
 
     heading: str
     cells: pd.DataFrame
     notes: tuple[str, ...] = ()
     level: int = 2
+    least_telling: tuple[str, ...] = ()
 
 
 def leaderboard_sections(
-    board: pd.DataFrame, comparison: pd.DataFrame, n_failed: dict[str, int] | None = None
+    board: pd.DataFrame, comparison: pd.DataFrame, n_failed: dict[str, int] | None = None, *, by: str = "accuracy"
 ) -> list[Section]:
     """A table a dataset, and one of published figures where there are any.
 
@@ -55,12 +73,15 @@ def leaderboard_sections(
         board: What `make_leaderboard` gives.
         comparison: What `compare_published` gives.
         n_failed: Number of failed cells by dataset.
+        by: The column that the board is ranked by, which every screen shows.
     """
     n_failed = n_failed or {}
+    least_telling = tuple(heading for column, heading in LEAST_TELLING.items() if column != by)
     sections = []
     for dataset in sorted({*board["dataset"], *n_failed}):
         rows, figures = board[board["dataset"] == dataset], comparison[comparison["dataset"] == dataset]
-        sections.append(Section(dataset, leaderboard_cells(rows), _leaderboard_notes(rows, n_failed.get(dataset, 0))))
+        notes = _leaderboard_notes(rows, n_failed.get(dataset, 0))
+        sections.append(Section(dataset, leaderboard_cells(rows), notes, least_telling=least_telling))
         if len(figures):
             sections.append(Section(f"{dataset}: published and measured", comparison_cells(figures), level=3))
     return sections
@@ -131,7 +152,8 @@ def ablation_sections(ablation: pd.DataFrame) -> list[Section]:
         f"Harmless: all of it within {100 * MARGIN:.0f} point of zero."
     )
     return [
-        Section(str(dataset), ablation_cells(rows), (note,)) for dataset, rows in ablation.groupby("dataset", sort=True)
+        Section(str(dataset), ablation_cells(rows), (note,), least_telling=ABLATION_LEAST_TELLING)
+        for dataset, rows in ablation.groupby("dataset", sort=True)
     ]
 
 

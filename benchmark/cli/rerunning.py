@@ -30,6 +30,7 @@ def rerun(
     from benchmark.analysis.commands import Commands
     from benchmark.analysis.loading import load_all_runs
     from benchmark.registry import load_registry
+    from benchmark.sweep.repeating import differences_from_here
 
     runs = load_all_runs(paths or [RESULTS])
     row = _find_row(runs, run_id)
@@ -38,7 +39,7 @@ def rerun(
         raise BenchmarkError(f"Run {row['run_id']} cannot be made again. {command.remark}")
     again = _finished(command, registry or [])
     typer.echo(again.text)
-    for remark in [again.remark, *_differences(row)]:
+    for remark in [again.remark, *differences_from_here(row)]:
         if remark:
             typer.secho(f"Note: {remark}", fg="yellow", err=True)
     if not dry_run:
@@ -68,22 +69,3 @@ def _finished(command: "Command", registry: list[Path]) -> "Command":
         raise BenchmarkError(f"{command.text}\n{command.remark} Give it with --registry.")
     files = [argument for path in registry for argument in ("--registry", str(path))]
     return Command((*command.arguments, *files, "--when", "always"), command.remark)
-
-
-def _differences(row: dict[Any, Any]) -> list[str]:
-    """What made the row that is not here now."""
-    from benchmark.provenance import CHANGED, environment
-
-    commit = str(row["git_commit"])
-    here = environment()
-    notes = []
-    if commit.endswith(CHANGED):
-        notes.append(f"the row was made by commit {commit.removesuffix(CHANGED)} with changes that no commit holds.")
-    elif commit and here["git_commit"] != commit:
-        notes.append(f"the row was made by commit {commit}; this is {here['git_commit'] or 'no checkout'}.")
-    notes += [
-        f"{column} was {row[column]}, is {here[column]}."
-        for column in ("harness_version", "keras_version", "tensorflow_version", "python_version", "cpu", "gpu")
-        if row[column] != here[column]
-    ]
-    return notes

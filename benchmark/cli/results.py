@@ -53,7 +53,8 @@ def show_board(paths: list[Path], *, by: str, format_name: str, out: Path | None
     published = load_published(paths)
     board = make_leaderboard(runs, by=by, published=published, correctness=Correctness(runs))
     n_failed = count_failed(runs)
-    publish(board, leaderboard_sections(board, compare_published(board, published), n_failed), format_name, out)
+    comparison = compare_published(board, published)
+    publish(board, leaderboard_sections(board, comparison, n_failed, by=by), format_name, out)
     if n_failed and format_name in ("csv", "json"):
         typer.secho(f"{sum(n_failed.values())} failed cells are not ranked.", fg="yellow", err=True)
 

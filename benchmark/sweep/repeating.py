@@ -1,20 +1,24 @@
 """Cells that a ledger has as done, to be done again elsewhere."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from benchmark.errors import LedgerError
 from benchmark.ledger import IDENTITY, RECIPE_COPY, Ledger
+from benchmark.provenance import CHANGED, environment
 from benchmark.recipes import read_recipe
 from benchmark.registry import Registry
 from benchmark.storage import CACHE_VARIABLE, cache_root
 from benchmark.sweep.planning import PlannedCell, make_plan
 
 WEIGHTS_FOLDER = "weights"
+# Columns of a row that can be other ones here and may change its numbers.
+CHANGEABLE = ("harness_version", "keras_version", "tensorflow_version", "python_version", "cpu", "gpu")
 
 
 def plan_again(runs: pd.DataFrame, registry: Registry, empty: Ledger) -> list[PlannedCell]:
@@ -70,3 +74,16 @@ def clean_cache(folder: Path) -> Iterator[None]:
             del os.environ[CACHE_VARIABLE]
         else:
             os.environ[CACHE_VARIABLE] = previous
+
+
+def differences_from_here(row: Mapping[Any, Any]) -> list[str]:
+    """What made a row of `runs.csv` and is not here now, a sentence each."""
+    commit = str(row["git_commit"])
+    here = environment()
+    notes = []
+    if commit.endswith(CHANGED):
+        notes.append(f"the row was made by commit {commit.removesuffix(CHANGED)} with changes that no commit holds.")
+    elif commit and here["git_commit"] != commit:
+        notes.append(f"the row was made by commit {commit}; this is {here['git_commit'] or 'no checkout'}.")
+    notes += [f"{column} was {row[column]}, is {here[column]}." for column in CHANGEABLE if row[column] != here[column]]
+    return notes
