@@ -9,6 +9,7 @@ from benchmark.registry import Registry, load_registry
 from benchmark.sweep.conditions import Conditions
 from benchmark.sweep.executors import LocalExecutor
 from benchmark.sweep.planning import Plan, make_plan
+from benchmark.sweep.ray_tasks import RayExecutor
 from benchmark.sweep.runner import WORKER_LOG, run_cells
 
 # Networks that misbehave once, when they are first built. Child processes can import the module, too.
@@ -134,8 +135,13 @@ class Sick:
     def plan(self) -> Plan:
         return make_plan(self.sweep, self.registry, self.ledger)
 
-    def run(self, when: str, timeout_s: float | None = None) -> None:
-        execute = LocalExecutor(Conditions(self.ledger.folder / WORKER_LOG, timeout_s), memory_mib=lambda _: 0.0)
+    def run(
+        self,
+        when: str,
+        timeout_s: float | None = None,
+        executor: type[LocalExecutor] | type[RayExecutor] = LocalExecutor,
+    ) -> None:
+        execute = executor(Conditions(self.ledger.folder / WORKER_LOG, timeout_s), memory_mib=lambda _: 0.0)
         list(run_cells(self.plan.to_run(when), self.ledger, execute, recipe_sha256="", again=when == "always"))
 
 

@@ -2,11 +2,13 @@
 
 import logging
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from socket import create_connection
 from typing import Any
 
 import benchmark
@@ -25,6 +27,7 @@ from benchmark.sweep.placement import claim_cores
 FOLDER_VARIABLES = (CACHE_VARIABLE, "KERAS_HOME", "TFDS_DATA_DIR")
 # A job whose nodes were lost so often takes them with it.
 MOST_NODES_LOST = 3
+CONNECT_TIMEOUT_S = 6.0
 
 
 class NodeError(BenchmarkError):
@@ -37,18 +40,23 @@ class _Workplace:
 
     Attributes:
         folder: The current one.
+        search_path: Where Python looks for modules, its own places left out: the user's builders may be there.
         variables: Of the environment.
         version: Of the harness.
     """
 
     folder: str
+    search_path: tuple[str, ...]
     variables: Mapping[str, str]
     version: str = benchmark.__version__
 
     @classmethod
     def of_driver(cls) -> "_Workplace":
         """That of this process."""
-        return cls(str(Path.cwd()), {name: os.environ[name] for name in FOLDER_VARIABLES if name in os.environ})
+        own = [str(Path(name).resolve()) for name in sys.path if not name.startswith((sys.prefix, sys.base_prefix))]
+        return cls(
+            str(Path.cwd()), tuple(own), {name: os.environ[name] for name in FOLDER_VARIABLES if name in os.environ}
+        )
 
     def enter(self) -> None:
         """Make this process work there.
@@ -62,6 +70,7 @@ class _Workplace:
                 f"{self.version}: install the same version on all nodes."
             )
         os.environ.update(self.variables)
+        sys.path += [name for name in self.search_path if name not in sys.path and Path(name).is_dir()]
         if Path(self.folder).is_dir():  # paths of data and weights may be relative to it
             os.chdir(self.folder)
 
@@ -159,6 +168,7 @@ class RayExecutor:
         Raises:
             BenchmarkError: Ray is not installed, there is no cluster at the address, or a node cannot do any job.
         """
+        self._conditions.log_path.parent.mkdir(parents=True, exist_ok=True)  # by which a node knows a shared folder
         with _connection(self._address) as ray:
             share = _Share.of_nodes(_resources(ray), self._n_jobs)
             # A task's process ends with it, so that what it held of memory and of a GPU is free again.
@@ -240,6 +250,7 @@ def _connection(address: str | None) -> Iterator[Any]:
         yield ray
         return
     try:
+        _reach(address)
         # A dashboard, which would want more packages, only where the cluster has one.
         ray.init(
             address=address or "local",
@@ -247,12 +258,23 @@ def _connection(address: str | None) -> Iterator[Any]:
             log_to_driver=False,
             logging_level=logging.ERROR,
         )
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         raise BenchmarkError(
-            f"No Ray cluster answers at {address!r}: {error}. Start one with 'ray start --head', or leave "
+            f"No Ray cluster answers at {address!r}: {str(error).rstrip('.')}. Start one with 'ray start --head', or leave "
             "--ray-address out."
         ) from error
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _reach(address: str | None) -> None:
+    """Knock where Ray itself would go on trying for minutes.
+
+    Raises:
+        OSError: Nobody answers.
+    """
+    host, colon, port = (address or "").rpartition(":")
+    if colon and port.isdigit() and "/" not in host:
+        create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()

@@ -1,9 +1,11 @@
 """A sweep whose process is killed again and again, at any moment, ends as one that was left alone."""
 
+import itertools
 import os
 import random
 import signal
 import subprocess
+import time
 from pathlib import Path
 
 import psutil
@@ -16,51 +18,67 @@ from benchmark.ledger import DONE, IDENTITY, Ledger
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")]
 
 SEED = 0
-# An undisturbed run takes about this long; a kill comes at a random moment of it.
-LONGEST_LIFE_S = 10.0
 
 
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The sweep, done once undisturbed into `calm`."""
+    """Where the sweep is."""
     folder = tmp_path_factory.mktemp("kills")
     write_sweep(folder)
-    assert start_sweep(folder, "calm").wait(300) == 0
     return folder
 
 
-def kill_after(process: subprocess.Popen[bytes], seconds: float) -> list[psutil.Process]:
-    """Kill a process after some seconds, if it still runs then; the processes it had started."""
+@pytest.fixture(scope="module")
+def calm_s(workplace: Path) -> float:
+    """Seconds that the sweep takes undisturbed; it is done into `calm`."""
+    started = time.monotonic()
+    assert start_sweep(workplace, "calm").wait(300) == 0
+    return time.monotonic() - started
+
+
+def kill_after(process: subprocess.Popen[bytes], seconds: float) -> list[psutil.Process] | None:
+    """Kill a process after some seconds: the processes it had started; None if it had ended by then."""
     try:
-        process.wait(seconds)
+        assert process.wait(seconds) == 0
     except subprocess.TimeoutExpired:
         workers = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGKILL)
         process.wait()
         return workers
-    return []
+    return None
 
 
 def test_a_sweep_killed_at_random_moments_ends_as_an_undisturbed_one(
-    workplace: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+    workplace: Path, calm_s: float, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ):
     draw = random.Random(SEED)
-    workers = []
+    n_left = request.config.getoption("--kills")
+    workers: list[psutil.Process] = []
 
-    for _ in range(request.config.getoption("--kills")):
-        workers += kill_after(start_sweep(workplace, "killed"), draw.uniform(0, LONGEST_LIFE_S))
-    assert start_sweep(workplace, "killed").wait(300) == 0
+    for number in itertools.count():  # a sweep that comes to its end is followed by another one
+        results = f"killed-{number}"
+        while n_left and (started := kill_after(start_sweep(workplace, results), draw.uniform(0, calm_s))) is not None:
+            workers += started
+            n_left -= 1
+        assert start_sweep(workplace, results).wait(300) == 0
+        assert_as_undisturbed(workplace, results, monkeypatch)
+        if not n_left:
+            break
 
-    calm, killed = Ledger(workplace / "calm" / "toy"), Ledger(workplace / "killed" / "toy")
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert alive == []
+
+
+def assert_as_undisturbed(workplace: Path, results: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calm, killed = Ledger(workplace / "calm" / "toy"), Ledger(workplace / results / "toy")
     runs = killed.read_runs()
     assert set(runs["status"]) == {DONE}
     assert not runs.duplicated(list(IDENTITY)).any()
     assert_same_rows(killed, calm)
     assert_files_are_whole(killed)
-    monkeypatch.setenv("BENCHMARK_CACHE", str(workplace / "cache-killed"))
-    assert len(list_cache()) == N_MODES
-    _, alive = psutil.wait_procs(workers, timeout=30)
-    assert alive == []
+    with monkeypatch.context() as context:
+        context.setenv("BENCHMARK_CACHE", str(workplace / f"cache-{results}"))
+        assert len(list_cache()) == N_MODES
 
 
 def assert_files_are_whole(ledger: Ledger) -> None:
@@ -73,6 +91,7 @@ def assert_files_are_whole(ledger: Ledger) -> None:
     assert (ledger.read_confusion().groupby("run_id")["count"].sum() == runs["n_test"].iloc[0]).all()
 
 
+@pytest.mark.usefixtures("calm_s")
 def test_two_sweeps_at_once_end_as_one_after_the_other(workplace: Path):
     pair = [start_sweep(workplace, "shared") for _ in range(2)]
 

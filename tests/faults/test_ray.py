@@ -1,14 +1,20 @@
 """The sweep on a Ray cluster: the same ledger as on one machine, even if a node is lost."""
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from faulty_sweep import faulty_sweep, write_backbones
 from toy_sweep import N_ROWS, assert_same_rows, start_sweep, write_sweep
 
+from benchmark.cli import main
+from benchmark.errors import BenchmarkError
 from benchmark.ledger import DONE, Ledger
+from benchmark.sweep.ray_tasks import RayExecutor, _Share
 
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
@@ -69,3 +75,70 @@ def test_the_jobs_of_a_lost_node_are_done_elsewhere(workplace: Path, cluster: cl
     runs = ledger.read_runs()
     assert (len(runs), set(runs["status"])) == (N_ROWS, {DONE})
     assert_same_rows(ledger, Ledger(workplace / "local" / "toy"))
+
+
+def test_a_fault_ends_its_cell_with_its_type_as_on_one_machine(tmp_path: Path):
+    write_backbones(tmp_path, "killed")
+    arguments = ("--backbones", "killed", "--registry", "faulty.toml", "--limit", "200", "--seeds", "0,1")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "RAY_AUTH_MODE": "disabled"}
+
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmark", "run", *arguments, "--executor", "ray"], cwd=tmp_path, env=environment,
+        capture_output=True, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 1
+    runs = Ledger(tmp_path / "results" / "custom").read_runs()
+    assert runs["error_type"].tolist() == ["crashed", ""]
+    assert "killed by SIGKILL" in runs["error_message"][0]
+
+
+def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    sick = faulty_sweep(tmp_path, "tiny")
+
+    with pytest.raises(BenchmarkError, match=r"pip install 'backbone-benchmark\[ray\]'"):
+        sick.run("missing", executor=RayExecutor)
+
+
+def test_an_address_without_a_cluster_is_the_users_mistake(tmp_path: Path):
+    write_sweep(tmp_path)
+
+    sweep = start_sweep(tmp_path, "none", "--executor", "ray", "--ray-address", "127.0.0.1:1")
+
+    assert sweep.wait(120) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--executor", "slurm"), "Unknown executor 'slurm'"),
+        (("--ray-address", "auto"), "--ray-address needs --executor ray"),
+    ],
+)
+def test_an_executor_that_does_not_fit_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], message: str
+):
+    monkeypatch.setattr(sys, "argv", ["benchmark", "run", "demo", *arguments])
+
+    with pytest.raises(SystemExit) as ended:
+        main()
+
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("resources", "n_jobs", "cpus", "gpus"),
+    [
+        ([{"CPU": 8.0, "memory": 8e9}], 1, 8, 0.0),
+        ([{"CPU": 8.0, "memory": 8e9}, {"CPU": 4.0, "memory": 4e9}], 2, 2, 0.0),
+        ([{"CPU": 8.0, "GPU": 2.0, "memory": 8e9}, {"CPU": 8.0, "memory": 8e9}], 4, 2, 0.5),
+        ([{"CPU": 1.0, "memory": 8e9}], 3, 1, 0.0),
+    ],
+)
+def test_a_share_is_what_the_smallest_node_has_so_often(resources: list[dict[str, float]], n_jobs, cpus, gpus):
+    share = _Share.of_nodes(resources, n_jobs)
+
+    assert (share.cpus, share.gpus) == (cpus, gpus)
+    assert share.demand(1e9)["memory"] == min(node["memory"] for node in resources)
