@@ -260,8 +260,8 @@ def _connection(address: str | None) -> Iterator[Any]:
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise BenchmarkError(
-            f"No Ray cluster answers at {address!r}: {str(error).rstrip('.')}. Start one with 'ray start --head', or leave "
-            "--ray-address out."
+            f"No Ray cluster answers at {address!r}: {str(error).rstrip('.')}. Start one with 'ray start --head', or "
+            "leave --ray-address out."
         ) from error
     try:
         yield ray
