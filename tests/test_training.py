@@ -14,6 +14,7 @@ from benchmark.strategies.checkpoint import values_of
 from benchmark.strategies.classifier import Classifier, Cut
 from benchmark.strategies.dense import dense_layers
 from benchmark.strategies.finetune import Pixels, run_training
+from benchmark.strategies.records import Outcome
 from benchmark.strategies.stage import DivergedError, Task
 
 SIZE_PX = 8
@@ -40,13 +41,14 @@ def make_classifier(*, dropout: float = 0.3, is_pretrained: bool = True) -> Clas
     return Classifier(body, dense_layers(DenseOptions(units=6, dropout=dropout), 3), is_pretrained=is_pretrained)
 
 
-@pytest.fixture
-def images(rng) -> ArrayImages:
+@pytest.fixture(scope="module")
+def images() -> ArrayImages:
+    rng = np.random.default_rng(7)
     level = np.repeat([30, 120, 210], N // 3)[:, np.newaxis, np.newaxis, np.newaxis]
     return ArrayImages((level + rng.integers(-30, 30, (N, SIZE_PX, SIZE_PX, 3))).astype(np.uint8))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def task() -> Task:
     order = np.random.default_rng(0).permutation(N)
     split = Partition(np.sort(order[:60]), np.sort(order[60:75]), np.sort(order[75:]))
@@ -134,11 +136,18 @@ def test_stages_change_the_layers_they_unfreeze_and_no_others(images, task, tmp_
     assert changed == {"high"}
 
 
-@pytest.mark.parametrize("is_cached", [False, True])
-@pytest.mark.parametrize(("stage", "epoch"), [(0, 1), (0, 2), (1, 0), (1, 2)])
-def test_an_interrupted_training_ends_like_an_uninterrupted_one(images, task, tmp_path, is_cached, stage, epoch):
-    calm, harassed = make_classifier(), make_classifier()
-    expected = train(calm, images, task, TWO_STAGES, tmp_path / "calm.npz", is_cached=is_cached)
+@pytest.fixture(scope="module", params=[False, True], ids=["whole", "cached"])
+def calm(request, images, task, tmp_path_factory) -> tuple[bool, Classifier, Outcome]:
+    """A training that nobody interrupted, with or without cached activations."""
+    classifier = make_classifier()
+    path = tmp_path_factory.mktemp("calm") / "calm.npz"
+    return request.param, classifier, train(classifier, images, task, TWO_STAGES, path, is_cached=request.param)
+
+
+@pytest.mark.parametrize(("stage", "epoch"), [(0, 2), (1, 0), (1, 2)])
+def test_an_interrupted_training_ends_like_an_uninterrupted_one(images, task, tmp_path, calm, stage, epoch):
+    is_cached, undisturbed, expected = calm
+    harassed = make_classifier()
     checkpoint = tmp_path / "harassed.npz"
     with pytest.raises(KilledError):
         train(harassed, images, task, TWO_STAGES, checkpoint, is_cached=is_cached,
@@ -148,7 +157,7 @@ def test_an_interrupted_training_ends_like_an_uninterrupted_one(images, task, tm
     outcome = train(again, images, task, TWO_STAGES, checkpoint, is_cached=is_cached)
 
     np.testing.assert_array_equal(outcome.scores, expected.scores)
-    for one, other in zip(weights_of(again), weights_of(calm), strict=True):
+    for one, other in zip(weights_of(again), weights_of(undisturbed), strict=True):
         np.testing.assert_array_equal(one, other)
     assert curves_of(outcome) == curves_of(expected)
     assert outcome.epochs == expected.epochs == 6
@@ -285,7 +294,7 @@ def test_balanced_class_weights_of_equal_classes_change_nothing(images, tmp_path
 
 def test_label_smoothing_keeps_probabilities_from_the_extremes(images, task, tmp_path):
     def confidence(smoothing):
-        stages = (Stage(unfreeze="all", epochs=40, batch_size=8, learning_rate=0.01, label_smoothing=smoothing),)
+        stages = (Stage(unfreeze="all", epochs=15, batch_size=8, learning_rate=0.01, label_smoothing=smoothing),)
         outcome = train(make_classifier(dropout=0.0), images, task, stages, tmp_path / f"{smoothing}.npz")
         return outcome.scores.max(axis=1).mean()
 
