@@ -23,6 +23,7 @@ from benchmark.ledger import FAILED, RECIPE_COPY, RUNS, Ledger
 
 MIB = 2**20
 STYLE = (Path(page.__file__).parent / "style.css").read_text()
+SEED = 7
 NASTY = (
     "<script>alert(1)</script>",
     "\"><img src=x onerror='alert(1)'>",
@@ -33,13 +34,14 @@ NASTY = (
 
 
 @pytest.fixture
-def ledger(tmp_path: Path, rng: np.random.Generator) -> Ledger:
-    return a_report_ledger(tmp_path / "results" / "toy", rng)
+def ledger(tmp_path: Path) -> Ledger:
+    return a_report_ledger(tmp_path / "results" / "toy", np.random.default_rng(SEED))
 
 
-@pytest.fixture
-def report(ledger: Ledger) -> Element:
-    return report_of(ledger)
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Element:
+    """Of a ledger like `ledger`; nobody changes it."""
+    return report_of(a_report_ledger(tmp_path_factory.mktemp("report") / "toy", np.random.default_rng(SEED)))
 
 
 def report_of(*ledgers: Ledger) -> Element:
@@ -304,20 +306,21 @@ def test_charts_of_many_rows_draw_some_and_the_table_has_all(tmp_path: Path, rng
 
 
 @pytest.mark.parametrize("nasty", NASTY)
-def test_names_of_any_kind_are_shown_and_never_run(tmp_path: Path, rng: np.random.Generator, nasty: str):
-    plain = report_of(a_report_ledger(tmp_path / "plain", rng))
+def test_names_of_any_kind_are_shown_and_never_run(
+    tmp_path: Path, rng: np.random.Generator, report: Element, nasty: str
+):
     ledger = a_report_ledger(
         tmp_path / "nasty", rng, dataset=f"folder:{nasty}", head=nasty, strategy=nasty, error_message=nasty
     )
 
-    report = report_of(ledger)
+    found = report_of(ledger)
 
     for tag in ("script", "img", "b"):
-        assert len(report.all(tag)) == len(plain.all(tag)), tag
-    assert not [name for element in report.below() for name in element.attributes if name.startswith("on")]
-    assert report.one("section", class_="dataset").one("h2").text == f"folder:{nasty}"
-    assert rows_of_table(report.one("table", id="failures-table"))[0]["Message"] == nasty
-    hover = figure_of(report, "dataset-1-pareto")["data"][1]["hovertext"][0]
+        assert len(found.all(tag)) == len(report.all(tag)), tag
+    assert not [name for element in found.below() for name in element.attributes if name.startswith("on")]
+    assert found.one("section", class_="dataset").one("h2").text == f"folder:{nasty}"
+    assert rows_of_table(found.one("table", id="failures-table"))[0]["Message"] == nasty
+    hover = figure_of(found, "dataset-1-pareto")["data"][1]["hovertext"][0]
     assert set(re.findall(r"<\W*(\w+)", hover)) <= {"b", "br"}, "plotly reads HTML in its texts"
     assert not re.search(r"<b>(?!Net)", hover)
 
