@@ -72,9 +72,8 @@ def test_with_one_seed_the_interval_is_over_the_test_images(ledger: Ledger):
         ([0.10, 0.11, 0.12], "harmful"),
         ([-0.10, -0.11, -0.12], "helpful"),
         ([0.001, 0.0, -0.001], "harmless"),
-        ([0.0, 0.0, 0.0], "harmless"),
         ([0.004, 0.005, 0.006], "harmless"),
-        ([0.1, 0.1 + 1e-15, 0.1], "harmful"),
+        ([0.1, 0.1 + 1e-15, 0.1], "unclear"),
         ([0.3, -0.3, 0.1], "unclear"),
         ([0.4], "unclear"),
     ],
@@ -85,6 +84,35 @@ def test_the_verdict_follows_the_interval(ledger: Ledger, losses: list[float], v
         add(ledger, mode="unit", seed=seed, accuracy=0.5 - loss)
 
     assert ablation_of(ledger)["verdict"].tolist() == [verdict]
+
+
+def test_where_all_seeds_lose_the_same_the_interval_is_over_the_test_images(ledger: Ledger):
+    """Equal differences of few seeds are chance, not certainty."""
+    rng = np.random.default_rng(0)
+    differences = []
+    for seed in range(2):
+        native, unit = rng.permutation(np.arange(1000) < 900), rng.permutation(np.arange(1000) < 880)
+        add_predicted(ledger, native, mode="native", seed=seed)
+        add_predicted(ledger, unit, mode="unit", seed=seed)
+        differences.append(native.astype(float) - unit)
+
+    (row,) = ablation_of(ledger).to_dict("records")
+
+    interval = stats.ttest_1samp(np.mean(differences, axis=0), 0).confidence_interval(0.95)
+    assert row["interval_over"] == "images"
+    assert (row["lost_low"], row["lost_high"]) == pytest.approx((interval.low, interval.high))
+    assert row["lost_low"] < row["accuracy_lost"] < row["lost_high"]
+
+
+def test_a_mode_that_is_the_native_one_by_another_name_is_said_so(ledger: Ledger):
+    for seed, accuracy in enumerate((0.8, 0.9)):
+        for mode in ("native", "tf"):
+            add(ledger, mode=mode, seed=seed, accuracy=accuracy, log_loss=0.3 + seed, macro_f1=accuracy - 0.01)
+        add(ledger, mode="bgr", seed=seed, accuracy=accuracy, log_loss=0.31 + seed, macro_f1=accuracy - 0.01)
+
+    table = ablation_of(ledger).set_index("mode")
+
+    assert table["verdict"].to_dict() == {"tf": "same as native", "bgr": "unclear"}
 
 
 def test_the_most_harmful_mode_of_a_dataset_is_first(ledger: Ledger):

@@ -65,14 +65,17 @@ def test_without_predictions_fishers_test_decides(before: Ledger, after: Ledger)
     assert row["p_value"] == pytest.approx(stats.fisher_exact([[50, 60], [50, 40]]).pvalue)
 
 
-def test_on_other_images_nothing_is_paired(before: Ledger, after: Ledger):
+def test_other_images_are_refused(before: Ledger, after: Ledger):
     add_predicted(before, IMAGES < 900)
-    add_predicted(after, IMAGES < 890, dataset_fingerprint="0" * 64)
+    add_predicted(after, IMAGES < 450, dataset_fingerprint="0" * 64)
 
-    (row,) = compare(before, after).to_dict("records")
+    table = compare(before, after)
 
-    assert row["change"] == "within noise"
-    assert row["note"] == "other data"
+    (row,) = table.to_dict("records")
+    assert (row["mark"], row["change"], row["note"]) == ("?", "not comparable", "other data")
+    assert np.isnan(row["p_value"])
+    assert not has_regressed(table)
+    assert not is_comparable(table)
 
 
 def test_many_cells_are_corrected_for(before: Ledger, after: Ledger):

@@ -1,6 +1,7 @@
 """Which settings a test set can tell apart."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from benchmark.analysis.significance import (
     Differences,
     SeedRuns,
     adjust_by_holm,
+    compare_settings,
     paired_p_value,
     rank_with_ties,
 )
@@ -223,9 +225,43 @@ def test_equally_good_settings_are_told_apart_in_at_most_one_of_twenty_test_sets
         hardness = rng.beta(2, 1, 200)
         drawn = [Drawn(rng.random((n_seeds, 200)) < hardness) for _ in range(n_settings)]
         drawn.sort(key=lambda setting: -setting.right.mean())
-        n_false += rank_with_ties(drawn)[0].last < n_settings
+        n_false += any(standing != (1, n_settings) for standing in ranges_of(drawn))
 
     assert n_false / n_sets <= 0.05
+
+
+@pytest.mark.parametrize("n_seeds", [1, 3])
+def test_ranges_are_those_of_all_pairs_tested_exactly(n_seeds: int):
+    """With SciPy's McNemar or sign-flip test of every pair, and the Holm correction of statsmodels."""
+    rng = np.random.default_rng(1)
+    hardness = rng.random(400)
+    drawn = [Drawn(hardness + 0.3 * rng.random((n_seeds, 400)) < level) for level in np.linspace(0.9, 1.0, 9)[::-1]]
+    drawn.sort(key=lambda setting: -setting.right.mean())
+    pairs = list(itertools.combinations(range(9), 2))
+    p_values = [paired_p_value(compare_settings(drawn[a], drawn[b])) for a, b in pairs]
+    is_apart = multipletests(p_values, method="holm")[0]
+    apart = [pair for pair, is_so in zip(pairs, is_apart, strict=True) if is_so]
+    n_better = [sum(worse == number for _, worse in apart) for number in range(9)]
+    n_worse = [sum(better == number for better, _ in apart) for number in range(9)]
+
+    found = ranges_of(drawn)
+
+    assert found == [(1 + better, 9 - worse) for better, worse in zip(n_better, n_worse, strict=True)]
+    assert 0 < len(apart) < len(pairs)
+
+
+def test_far_settings_are_told_apart_though_each_is_close_to_one_between(ledger: Ledger):
+    """Which a single list of disjoint ties could not say."""
+    for shift, name in enumerate(("NetA", "NetB", "NetC")):
+        add_predicted(ledger, np.arange(1000) < 900 - 5 * shift, backbone=name)
+
+    board = board_of(ledger)
+
+    assert board[["rank_first", "rank_last"]].to_numpy().tolist() == [[1, 2], [1, 3], [2, 3]]
+
+
+def ranges_of(settings: Sequence[SeedRuns]) -> list[tuple[int, int]]:
+    return [(standing.first, standing.last) for standing in rank_with_ties(settings)]
 
 
 class Drawn(SeedRuns):

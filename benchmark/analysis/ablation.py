@@ -21,6 +21,9 @@ HARMFUL = "harmful"
 HARMLESS = "harmless"
 HELPFUL = "helpful"
 UNCLEAR = "unclear"
+SAME_AS_NATIVE = "same as native"
+# Equal in all of them, two runs have given the same scores.
+SCORES = ("accuracy", "log_loss", "macro_f1")
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,12 @@ def make_ablation(runs: pd.DataFrame, correctness: Correctness) -> pd.DataFrame:
 
         - `harmless`: the interval lies within one point of zero;
         - `harmful`, `helpful`: it lies above, or below, zero;
+        - `same as native`: accuracy, log loss and F1 are the same in every seed, as where `tf` is the native mode;
         - `unclear`: none of these, or no interval.
 
-        The interval is Student's for the mean of paired differences: over seeds where there are several, else over
-        the test images where the predictions were kept, which `interval_over` says (`seeds`, `images` or nothing).
+        The interval is Student's for the mean of paired differences: over seeds where there are several, else, or
+        where all seeds lose the same by chance, over the test images where the predictions were kept, which
+        `interval_over` says (`seeds`, `images` or nothing). It is not corrected for the number of comparisons.
     """
     done = finished(runs).drop_duplicates([*SETTING, "seed"], keep="last")
     native = done[done["mode"] == NATIVE]
@@ -83,29 +88,44 @@ def _compare(pair: pd.DataFrame, correctness: Correctness) -> dict[str, object]:
         "lost_high": loss.high,
         "interval_over": loss.over,
         "relative_gain": native / accuracy - 1 if accuracy else np.nan,
-        "verdict": _verdict(loss),
+        "verdict": SAME_AS_NATIVE if _is_same(pair) else _verdict(loss),
     }
+
+
+def _is_same(pair: pd.DataFrame) -> bool:
+    here, native = pair[list(SCORES)], pair[[f"{column}_native" for column in SCORES]]
+    are_known = bool(pair["macro_f1"].notna().all())  # not every head gives a log loss
+    return are_known and np.array_equal(here.to_numpy(float), native.to_numpy(float), equal_nan=True)
 
 
 def _accuracy_lost(pair: pd.DataFrame, correctness: Correctness) -> _Loss:
     by_seed = (pair["accuracy_native"] - pair["accuracy"]).to_numpy(float)
-    if len(by_seed) > 1:
-        return _Loss(float(by_seed.mean()), *_interval(by_seed), "seeds")
-    run = pair.iloc[0]
-    here = correctness.of_run(run["folder"], run["run_id"])
-    native = correctness.of_run(run["folder_native"], run["run_id_native"])
-    if here is None or native is None or run["dataset_fingerprint"] != run["dataset_fingerprint_native"]:
-        return _Loss(float(by_seed[0]))
-    return _Loss(float(by_seed[0]), *_interval(native.astype(float) - here), "images")
+    mean = float(by_seed.mean())
+    if np.ptp(by_seed) > ROUNDING:
+        return _Loss(mean, *_interval(by_seed), "seeds")
+    by_image = _lost_by_image(pair, correctness)
+    if by_image is None or np.ptp(by_image) < ROUNDING:
+        return _Loss(mean)
+    return _Loss(mean, *_interval(by_image), "images")
+
+
+def _lost_by_image(pair: pd.DataFrame, correctness: Correctness) -> NDArray[np.float64] | None:
+    """`(n,)`: how many more of the seeds name each image correctly in native, as a share; None if that is unknown."""
+    differences = []
+    for run in pair.to_dict("records"):
+        here = correctness.of_run(run["folder"], run["run_id"])
+        native = correctness.of_run(run["folder_native"], run["run_id_native"])
+        if here is None or native is None or run["dataset_fingerprint"] != run["dataset_fingerprint_native"]:
+            return None
+        differences.append(native.astype(float) - here)
+    mean: NDArray[np.float64] = np.mean(differences, axis=0)
+    return mean
 
 
 def _interval(differences: NDArray[np.float64]) -> tuple[float, float]:
-    """Student's interval of their mean."""
+    """Student's interval of their mean; they must not all be equal."""
     from scipy import stats
 
-    # SciPy warns of a loss of precision where they are equal but for rounding.
-    if np.ptp(differences) < ROUNDING:
-        return float(differences[0]), float(differences[0])
     interval = stats.ttest_1samp(differences, 0.0).confidence_interval(CONFIDENCE)
     return float(interval.low), float(interval.high)
 

@@ -18,16 +18,17 @@ MENDED = "mended"
 WITHIN_NOISE = "within noise"
 SAME = "same"
 FAILED_TWICE = "failed"
+INCOMPARABLE = "not comparable"
 NEW = "new"
 GONE = "gone"
 
 # In the order of a table: what wants looking at first.
 MARKS = {
-    BROKEN: "!", WORSE: "-", BETTER: "+", MENDED: "+", WITHIN_NOISE: "~", SAME: "=", FAILED_TWICE: "x", NEW: ">",
-    GONE: "<",
+    BROKEN: "!", WORSE: "-", BETTER: "+", MENDED: "+", WITHIN_NOISE: "~", SAME: "=", INCOMPARABLE: "?",
+    FAILED_TWICE: "x", NEW: ">", GONE: "<",
 }  # fmt: skip
 REGRESSIONS = frozenset({WORSE, BROKEN})
-_ONE_SIDED = frozenset({NEW, GONE, FAILED_TWICE})
+_UNPAIRED = frozenset({NEW, GONE, FAILED_TWICE, INCOMPARABLE})
 
 
 Run = Mapping[Any, Any]
@@ -47,6 +48,11 @@ class _Pair:
             return self.before, self.after
         return None
 
+    @property
+    def is_comparable(self) -> bool:
+        """Whether both were finished, and tested on the same images."""
+        return self.done is not None and len({run["dataset_fingerprint"] for run in self.done}) == 1
+
 
 def compare_ledgers(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Every cell of either ledger, the ones that got worse first.
@@ -57,9 +63,10 @@ def compare_ledgers(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 
     Returns:
         A row a cell: `mark` and `change` (a pair of `MARKS`), the columns of `IDENTITY`, `accuracy_before`,
-        `accuracy_after`, `difference`, `p_value` (Holm-adjusted over the cells; McNemar's exact test where both were
-        tested on the same images and predictions were kept, else Fisher's exact test), `wall_ratio` (seconds after
-        over seconds before; advisory, machines differ) and `note`: what besides the accuracy is not the same.
+        `accuracy_after`, `difference`, `p_value` (Holm-adjusted over the cells; McNemar's exact test where the
+        predictions were kept, else Fisher's exact test), `wall_ratio` (seconds after over seconds before; advisory,
+        machines differ) and `note`: what besides the accuracy is not the same. Runs on different images are not
+        compared.
     """
     rows_before, rows_after = _by_identity(before), _by_identity(after)
     pairs = {
@@ -85,8 +92,8 @@ def has_regressed(comparison: pd.DataFrame) -> bool:
 
 
 def is_comparable(comparison: pd.DataFrame) -> bool:
-    """Whether any cell was finished in at least one ledger and known to the other."""
-    return bool((~comparison["change"].isin(_ONE_SIDED)).any())
+    """Whether any cell was finished in at least one ledger and known, on the same images, to the other."""
+    return bool((~comparison["change"].isin(_UNPAIRED)).any())
 
 
 @dataclass(frozen=True)
@@ -104,14 +111,13 @@ def _by_identity(runs: pd.DataFrame) -> dict[tuple[Any, ...], Run]:
 def _p_value(pair: _Pair, correctness: _Correctness) -> float:
     from scipy import stats
 
-    if pair.done is None:
+    if pair.done is None or not pair.is_comparable:
         return np.nan
     before, after = pair.done
-    if before["dataset_fingerprint"] == after["dataset_fingerprint"]:
-        right_before = correctness.before.of_run(before["folder"], before["run_id"])
-        right_after = correctness.after.of_run(after["folder"], after["run_id"])
-        if right_before is not None and right_after is not None:
-            return paired_p_value(Differences.between(right_after.astype(np.int8), right_before.astype(np.int8), 1))
+    right_before = correctness.before.of_run(before["folder"], before["run_id"])
+    right_after = correctness.after.of_run(after["folder"], after["run_id"])
+    if right_before is not None and right_after is not None:
+        return paired_p_value(Differences.between(right_after.astype(np.int8), right_before.astype(np.int8), 1))
     n_right = [round(run["accuracy"] * run["n_test"]) for run in pair.done]
     n_wrong = [run["n_test"] - right for run, right in zip(pair.done, n_right, strict=True)]
     return float(stats.fisher_exact([n_right, n_wrong]).pvalue)
@@ -141,6 +147,8 @@ def _change(pair: _Pair, difference: float, p_value: float) -> str:
         return GONE
     if pair.done is None:
         return BROKEN if pair.before["status"] == DONE else MENDED if pair.after["status"] == DONE else FAILED_TWICE
+    if not pair.is_comparable:
+        return INCOMPARABLE
     if p_value < ALPHA:
         return BETTER if difference > 0 else WORSE
     return SAME if difference == 0 else WITHIN_NOISE

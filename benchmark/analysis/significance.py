@@ -14,7 +14,7 @@ models on other images like these; how much further seeds would scatter is what 
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,8 @@ from benchmark.analysis.correctness import Correctness
 ALPHA = 0.05
 # Up to so many images that differ, all signs are gone through; beyond, the normal limit is as good.
 MAX_EXACT = 1000
+# P-values by the normal limit that are so many times below or above the level are not looked at again.
+CLOSE = 100.0
 
 # What is right on each image.
 Counts = NDArray[np.int8]
@@ -75,12 +77,12 @@ class Standing:
     """A setting's place among those that the test set can tell apart.
 
     Attributes:
-        first: The best rank it may have.
-        last: The worst.
+        first: The best rank it may have: one more than there are settings significantly better.
+        last: The worst: the number of settings that are not significantly worse.
         p_best: Holm-adjusted p-value of being no worse than the best setting; NaN for the best itself and without
             predictions to compare.
-        smallest_difference: The least difference in accuracy to the best setting that would be significant, before
-            Holm's correction, at the number of images on which the two differ; NaN likewise.
+        smallest_difference: The least difference in accuracy to the best setting that would be significant at the
+            number of images on which the two differ; NaN likewise.
     """
 
     first: int
@@ -163,75 +165,113 @@ def _positive_sums(differences: Differences) -> list[NDArray[np.float64]]:
     return distributions
 
 
-def smallest_difference(differences: Differences) -> float:
-    """The least difference in accuracy that would be significant at the number of images that differ."""
+def smallest_difference(differences: Differences, n_pairs: int) -> float:
+    """The least difference in accuracy that would tell two settings apart.
+
+    Args:
+        differences: Of the two: on how many images they differ.
+        n_pairs: Of settings; the level is that of the first step of Holm's method.
+    """
     from scipy import stats
 
-    quantile = stats.norm.isf(ALPHA / 2)
+    quantile = stats.norm.isf(ALPHA / n_pairs / 2)
     n_outcomes = differences.n_seeds * differences.n_images.sum()
     return float(quantile * np.sqrt(differences.total_square) / n_outcomes)
 
 
 def rank_with_ties(settings: Sequence[SeedRuns]) -> list[Standing]:
-    """The range of ranks of each setting.
+    """The range of ranks of each setting: from one more than are significantly better to all but the worse ones.
 
-    The best is tested against all others, their p-values corrected by Holm's method. Those that follow it without a
-    significant difference share its range; the next one leads the next range, and so on. A setting without
-    predictions has a rank of its own.
-
-    Which setting is the best is seen in the same test images, and the best of many equal ones is partly lucky. So the
-    correction is for all pairs of settings, not only for those tested: the chance of any false difference stays
-    below `ALPHA`.
+    All pairs are tested and corrected for by Holm's method, so the chance of any false difference stays below
+    `ALPHA`; testing against the best alone would forget that the best of many equal ones is partly lucky. Settings
+    whose ranges overlap may still be told apart, if both are close to others but not to each other. A setting
+    without predictions keeps its place among the others.
 
     Args:
         settings: The most accurate first.
     """
-    n_pairs = len(settings) * (len(settings) - 1) // 2
-    standings: list[Standing] = []
-    to_best: list[dict[str, float]] = []
-    while len(standings) < len(settings):
-        start = len(standings)
-        facts = _against_leader(settings[start:], n_pairs)
-        if not start:
-            to_best = facts
-        n_tied = next((n for n, fact in enumerate(facts, 1) if not fact["p_value"] >= ALPHA), len(facts) + 1)
-        standings += [
-            Standing(start + 1, start + n_tied, **_to_best(to_best, rank)) for rank in range(start, start + n_tied)
-        ]
-    return standings
-
-
-def _to_best(facts: Sequence[dict[str, float]], position: int) -> dict[str, float]:
-    if position == 0:
-        return {}
-    fact = facts[position - 1]
-    return {"p_best": fact["p_value"], "smallest_difference": fact["smallest_difference"]}
-
-
-def _against_leader(settings: Sequence[SeedRuns], n_pairs: int) -> list[dict[str, float]]:
-    """Of every setting but the first: its Holm-adjusted p-value against the first, and the smallest difference."""
-    found = [compare_settings(settings[0], setting) for setting in settings[1:]]
-    p_values = adjust_by_holm(np.array([paired_p_value(pair) if pair else np.nan for pair in found]), n_pairs)
-    least: list[Any] = [smallest_difference(pair) if pair else np.nan for pair in found]
+    n = len(settings)
+    p_values = _all_p_values(settings)
+    better, worse = np.triu_indices(n, 1)
+    n_pairs = int(np.count_nonzero(~np.isnan(p_values)))
+    adjusted = adjust_by_holm(p_values)
+    are_tied = np.zeros((n, n), bool)
+    are_tied[better, worse] = adjusted >= ALPHA
+    firsts = np.arange(n) - are_tied.sum(axis=0)  # of those before it, the ones that are better
+    lasts = np.arange(n) + are_tied.sum(axis=1)
     return [
-        {"p_value": float(p_value), "smallest_difference": float(difference)}
-        for p_value, difference in zip(p_values, least, strict=True)
+        Standing(int(first) + 1, int(last) + 1, *_against_best(settings, place, adjusted, n_pairs))
+        for place, (first, last) in enumerate(zip(firsts, lasts, strict=True))
     ]
 
 
-def adjust_by_holm(p_values: NDArray[np.float64], n_hypotheses: int | None = None) -> NDArray[np.float64]:
+def _against_best(
+    settings: Sequence[SeedRuns], place: int, adjusted: NDArray[np.float64], n_pairs: int
+) -> tuple[float, float]:
+    """Adjusted p-value and smallest difference of one setting and the first."""
+    pair = compare_settings(settings[0], settings[place]) if place else None
+    if pair is None:
+        return np.nan, np.nan
+    return float(adjusted[place - 1]), smallest_difference(pair, n_pairs)  # the first row of the pairs
+
+
+def _all_p_values(settings: Sequence[SeedRuns]) -> NDArray[np.float64]:
+    """`(n (n - 1) / 2,)`: of all pairs, row by row; NaN where two cannot be compared.
+
+    Most pairs are so clear that the normal limit decides them, which is one product of matrices for all; the others,
+    and those with the first setting, are tested one by one.
+    """
+    better, worse = np.triu_indices(len(settings), 1)
+    p_values = _normal_p_values(settings)[better, worse]
+    threshold = _threshold_of_holm(p_values)
+    is_close = (p_values > threshold / CLOSE) & (p_values < threshold * CLOSE)
+    have_predictions = np.array([bool(setting.seeds) for setting in settings], bool)
+    is_possible = have_predictions[better] & have_predictions[worse]
+    for number in np.flatnonzero(is_possible & (is_close | np.isnan(p_values) | (better == 0))):
+        pair = compare_settings(settings[better[number]], settings[worse[number]])
+        p_values[number] = paired_p_value(pair) if pair else np.nan
+    return p_values
+
+
+def _normal_p_values(settings: Sequence[SeedRuns]) -> NDArray[np.float64]:
+    """`(n, n)`: by the normal limit, of settings with the same seeds on the same images; NaN for other pairs."""
+    from scipy import stats
+
+    found = np.full((len(settings), len(settings)), np.nan)
+    groups: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+    for place, setting in enumerate(settings):
+        if setting.seeds:
+            groups.setdefault((setting.fingerprint, setting.seeds), []).append(place)
+    for (_, seeds), places in groups.items():
+        right = np.stack([settings[place].n_right(seeds) for place in places]).astype(np.float32)
+        products = (right @ right.T).astype(np.float64)
+        squares, totals = np.diag(products), right.sum(axis=1, dtype=np.float64)
+        total_square = squares[:, np.newaxis] + squares - 2 * products
+        total = totals[:, np.newaxis] - totals
+        with np.errstate(divide="ignore", invalid="ignore"):
+            p_values = stats.chi2.sf(np.where(total_square > 0, total**2 / total_square, 0.0), df=1)
+        found[np.ix_(places, places)] = p_values
+    return found
+
+
+def _threshold_of_holm(p_values: NDArray[np.float64]) -> float:
+    """The level at which Holm's method stops to reject."""
+    tested = np.sort(p_values[~np.isnan(p_values)])
+    levels = ALPHA / np.arange(len(tested), 0, -1)
+    kept = np.flatnonzero(tested >= levels)
+    return float(levels[kept[0]]) if len(kept) else ALPHA
+
+
+def adjust_by_holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
     """P-values adjusted for their number by Holm's step-down method (Scandinavian Journal of Statistics 6, 1979).
 
-    The same as statsmodels' `multipletests`, which collects garbage on every call: 0.1 s each, for each range of ranks.
+    The same as statsmodels' `multipletests`, which collects garbage on every call: 0.1 s each.
 
     Args:
         p_values: NaN is no test and stays.
-        n_hypotheses: How many there are, tested or not; as many as p-values where it is None. Those not tested are
-            taken to have larger p-values, which errs on the safe side.
     """
     order = np.argsort(p_values)[: np.count_nonzero(~np.isnan(p_values))]  # NaN sorts last
-    n_hypotheses = n_hypotheses or len(order)
     adjusted = p_values.copy()
-    stepped = np.maximum.accumulate(p_values[order] * np.arange(n_hypotheses, n_hypotheses - len(order), -1))
+    stepped = np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1))
     adjusted[order] = np.minimum(stepped, 1.0)
     return adjusted

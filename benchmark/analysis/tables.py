@@ -148,7 +148,8 @@ def ablation_sections(ablation: pd.DataFrame) -> list[Section]:
         ablation: What `make_ablation` gives.
     """
     note = (
-        "Points lost: native less this mode, the interval is 95 %. "
+        "Points lost: native less this mode, with its 95 % interval over seeds, or over test images where they do not "
+        "differ; it is not corrected for the number of comparisons. "
         f"Harmless: all of it within {100 * MARGIN:.0f} point of zero."
     )
     return [

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis.ablation import HARMFUL, HARMLESS, HELPFUL, NATIVE
+from benchmark.analysis.ablation import HARMFUL, HARMLESS, HELPFUL, NATIVE, SAME_AS_NATIVE
 from benchmark.analysis.loading import SETTING
 from benchmark.analysis.plots.evidence import Evidence, NothingToDrawError
 from benchmark.analysis.plots.labels import count_of, fit
@@ -49,6 +49,9 @@ def draw_ablation(evidence: Evidence, dataset: str) -> Picture:
     The line on a wrong mode's bar is the 95 % interval of the paired difference, drawn from the end of native's.
     """
     losses = _losses(evidence, dataset)
+    losses = losses[losses["verdict"] != SAME_AS_NATIVE]
+    if losses.empty:
+        raise NothingToDrawError("every mode that was tried does the same as native")
     shown = losses.head(MAX_PAIRS)
     names = [f"{row.label}: {row.mode}" for row in shown.itertuples()]
     rows = Rows.grouped([name for name in names for _ in range(2)])

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.analysis.ablation import HARMFUL, HARMLESS, HELPFUL, UNCLEAR
+from benchmark.analysis.ablation import HARMFUL, HARMLESS, HELPFUL, SAME_AS_NATIVE, UNCLEAR
 from benchmark.analysis.plots.labels import count_of
 from benchmark.analysis.report.charts.style import (
     INK,
@@ -35,9 +35,10 @@ def ablation_chart(rows: pd.DataFrame, dataset: str) -> Chart | None:
     """
     from plotly import graph_objects as go
 
-    if rows.empty:
+    wrong_modes = rows[rows["verdict"] != SAME_AS_NATIVE]
+    if wrong_modes.empty:
         return None
-    named = rows.assign(name=name_shortly(rows))
+    named = wrong_modes.assign(name=name_shortly(wrong_modes))
     shown = named.sort_values("accuracy_lost", ascending=False, kind="stable").head(MAX_ROWS).reset_index(drop=True)
     places = list(range(len(shown)))
     wrong, native = (100 * shown["accuracy"]).tolist(), (100 * shown["accuracy_native"]).tolist()
@@ -90,4 +91,4 @@ def _finding(named: pd.DataFrame, n_shown: int) -> str:
         else "No mode is worse than native here."
     )
     rest = f" The {n_shown} most harmful are drawn; the table has all." if n_shown < len(named) else ""
-    return f"{cost} Of {count_of(len(named), 'comparison')}: {verdicts}.{rest}"
+    return f"{cost} Of {count_of(len(named), 'wrong mode')}: {verdicts}.{rest}"
