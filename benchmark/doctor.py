@@ -73,6 +73,7 @@ def _versions() -> Sequence[Finding]:
 EXTRAS = (
     ("tfds", "tensorflow-datasets", "datasets called tfds:NAME"),
     ("report", "plotly", "benchmark report"),
+    ("ray", "ray", "--executor ray"),
 )
 
 
@@ -106,6 +107,14 @@ def _has_bfloat16() -> bool:
     return cpuinfo.exists() and bool(BFLOAT16_FLAGS & set(cpuinfo.read_text().split()))
 
 
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 of what is none, or gone since it was listed."""
+    try:
+        return path.stat().st_size if path.is_file() else 0
+    except OSError:
+        return 0
+
+
 def _memory_and_disk() -> Sequence[Finding]:
     memory = psutil.virtual_memory()
     free_mib = memory.available / MIB
@@ -113,7 +122,7 @@ def _memory_and_disk() -> Sequence[Finding]:
     there = next(folder for folder in (root, *root.parents) if folder.exists())
     disk_mib = shutil.disk_usage(there).free / MIB
     is_writable = os.access(there, os.W_OK)
-    used_mib = sum(file.stat().st_size for file in root.rglob("*") if file.is_file()) / MIB if root.exists() else 0.0
+    used_mib = sum(map(_size, root.rglob("*"))) / MIB if root.exists() else 0.0
     return [
         Finding(
             "memory",

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -126,7 +128,9 @@ class Ledger:
             whole = added[: added.rfind(b"\n") + 1]
             self._n_bytes_seen += len(whole)
             rows = csv.reader(io.StringIO(whole.decode()))
-            self._done_keys |= {row[_KEY_POSITION] for row in rows if row[_STATUS_POSITION] == DONE}
+            self._done_keys |= {
+                row[_KEY_POSITION] for row in rows if len(row) == len(RUN_COLUMNS) and row[_STATUS_POSITION] == DONE
+            }
         return cell_key in self._done_keys
 
     def save_predictions(self, run_id: str, scores: NDArray[np.float32]) -> None:
@@ -177,28 +181,18 @@ class Ledger:
 
     def read_predictions(self, run_id: str) -> tuple[NDArray[np.int16], NDArray[np.float16]] | None:
         """Predicted classes and their scores of the test images; None where they were not kept."""
-        path = self.folder / PREDICTIONS / f"{run_id}.npz"
-        if not path.exists():
-            return None
-        with np.load(path, allow_pickle=False) as arrays:
-            return arrays["predicted"], arrays["confidence"]
+        arrays = self._load_arrays(f"{run_id}.npz")
+        return (arrays["predicted"], arrays["confidence"]) if arrays else None
 
     def read_true_labels(self, fingerprint: str) -> NDArray[np.int16] | None:
         """True classes of a dataset's test images; None where they were not kept."""
-        path = self.folder / PREDICTIONS / true_labels_name(fingerprint)
-        if not path.exists():
-            return None
-        with np.load(path, allow_pickle=False) as arrays:
-            labels: NDArray[np.int16] = arrays["true"]
-            return labels
+        arrays = self._load_arrays(true_labels_name(fingerprint))
+        return arrays["true"] if arrays else None
 
     def read_class_names(self, fingerprint: str) -> tuple[str, ...] | None:
         """Names of a dataset's classes in the order of its labels; None where they were not kept."""
-        path = self.folder / PREDICTIONS / true_labels_name(fingerprint)
-        if not path.exists():
-            return None
-        with np.load(path, allow_pickle=False) as arrays:
-            return tuple(str(name) for name in arrays["class_names"])
+        arrays = self._load_arrays(true_labels_name(fingerprint))
+        return tuple(str(name) for name in arrays["class_names"]) if arrays else None
 
     def _read_of_runs(self, name: str) -> pd.DataFrame:
         # A kill between two files can leave rows of a run that has no row of its own.
@@ -224,6 +218,24 @@ class Ledger:
     def _append(self, name: str, rows: Sequence[Row]) -> None:
         if rows or not (self.folder / name).exists():
             append_rows(self.folder / name, COLUMNS[name], rows)
+
+    def _load_arrays(self, name: str) -> dict[str, NDArray[Any]] | None:
+        """The arrays of a file below `predictions`; None where it is not there.
+
+        Raises:
+            LedgerError: It is damaged, as an incomplete copy is.
+        """
+        path = self.folder / PREDICTIONS / name
+        if not path.exists():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                return dict(arrays)
+        except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+            raise LedgerError(
+                f"{path} is damaged: {error}. Copy it again from where it was whole, or delete it: then what needs "
+                "predictions is left out for its run."
+            ) from error
 
     def _save_arrays(self, name: str, **arrays: NDArray[Any]) -> None:
         with write_whole(self.folder / PREDICTIONS / name) as file:

@@ -10,6 +10,20 @@ MIB = 2**20
 SAMPLE_INTERVAL_S = 0.05
 
 
+# The limit of a container and what it holds, by version 2 of Linux's control groups.
+CGROUP = Path("/sys/fs/cgroup")
+
+
+def available_mib() -> float:
+    """Memory that can still be had, in MiB: of the machine, or of the container if that has less."""
+    free = psutil.virtual_memory().available / MIB
+    try:
+        limit, held = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # no container, or one without a limit, which says "max"
+        return free
+    return min(free, (limit - held) / MIB)
+
+
 class PeakMemory:
     """Measures the highest resident memory of this process between entering and leaving.
 

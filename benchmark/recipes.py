@@ -77,7 +77,7 @@ class Published(Record):
     Attributes:
         dataset: As the ledger names it, without the classes chosen of it.
         backbone: Or network.
-        strategy: Without its options.
+        strategy: Without its options, unless the recipe has several of one name: then as the ledger names it.
         mode: The one the report used.
         head: With its options; None for any.
         metric: A column of `runs.csv`.

@@ -230,3 +230,16 @@ def test_a_done_row_of_a_wrong_mode_counts_as_done(ledger: Ledger):
 
     assert (plan.counts, plan.cells[0].reason) == ({DONE: 1}, "")
     assert plan.to_run("missing") == plan.to_run("failed") == []
+
+
+def test_a_dataset_that_could_not_be_had_is_retried_with_what_failed(ledger: Ledger):
+    """Such a row has no key: that depends on the images."""
+    planned = plan_of(ledger).cells[0]
+    write_row(ledger, replace(planned, key=""), FAILED, error_type="download", error_message="no network")
+
+    plan = plan_of(ledger)
+
+    assert plan.counts[FAILED] == 1
+    assert plan.cells[0].reason == "download: no network"
+    assert [again.key for again in plan.to_run("failed")] == [planned.key]
+    assert planned.key not in {again.key for again in plan.to_run("missing")}

@@ -21,7 +21,7 @@ def test_a_backbone_is_its_own_name_where_nothing_else_differs():
 
 
 def test_heads_are_named_where_there_are_several():
-    assert names({"head": "linear"}, {"head": "dense(units=0)"}) == ["NetA, linear", "NetA, dense(units=0)"]
+    assert names({"head": "linear"}, {"head": "dense(units=0)"}) == ["NetA, linear", "NetA, dense"]
 
 
 def test_of_several_strategies_a_probe_is_named_by_its_head():
@@ -29,7 +29,16 @@ def test_of_several_strategies_a_probe_is_named_by_its_head():
         {"head": "linear"},
         {"strategy": "finetune(0+20)", "head": "dense"},
         {"backbone": "lenet5", "strategy": "scratch", "head": ""},
-    ) == ["NetA, linear", "NetA, finetune(0+20), dense", "lenet5, scratch"]
+    ) == ["NetA, linear", "NetA, finetune, dense", "lenet5, scratch"]
+
+
+def test_options_are_named_only_where_they_alone_differ_and_only_those():
+    longer = "finetune(0,epochs=5,patience=3 + 20,learning_rate=0.0001,patience=3)"
+    published = "finetune(0,epochs=5,patience=3 + 20,epochs=4,learning_rate=1e-05,patience=3)"
+
+    assert names({"strategy": longer}, {"strategy": published}, {"backbone": "B", "strategy": published}) == [
+        "NetA, finetune(learning_rate=0.0001)", "NetA, finetune(epochs=4, learning_rate=1e-05)", "B",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from toy_ledgers import SETTING, add, add_predicted
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.leaderboard import make_leaderboard
 from benchmark.analysis.loading import load_runs
+from benchmark.analysis.plots.labels import name_settings
 from benchmark.analysis.report import make_report, page
-from benchmark.analysis.report.naming import name_shortly
 from benchmark.cli import main
 from benchmark.errors import BenchmarkError, LedgerError
 from benchmark.ledger import FAILED, RECIPE_COPY, RUNS, Ledger
@@ -244,7 +244,7 @@ def test_options_are_left_out_of_names_unless_they_alone_tell_settings_apart():
     other = {**columns, "backbone": "NetB"}
     settings = pd.DataFrame([columns, {**columns, "head": "dense(units=9)"}, other])
 
-    assert name_shortly(settings).tolist() == [
+    assert name_settings(settings).tolist() == [
         "NetA, dense(units=8)", "NetA, dense(units=9)", "NetB",
     ]  # fmt: skip
 

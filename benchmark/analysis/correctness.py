@@ -28,10 +28,10 @@ class Correctness:
         self._true_labels = functools.cache(self._read_true_labels)
 
     def _of_run(self, folder: str, run_id: str) -> Correct | None:
-        """`(n_test,)`, in the order of the dataset's test images; None where predictions were not kept."""
+        """`(n_test,)`, in the order of the dataset's test images; None where predictions of all were not kept."""
         predictions = Ledger(Path(folder)).read_predictions(run_id)
         true = self._true_labels(folder, self._fingerprints[folder, run_id])
-        if predictions is None or true is None:
+        if predictions is None or true is None or len(predictions[0]) != len(true):
             return None
         correct: Correct = predictions[0] == true
         return correct

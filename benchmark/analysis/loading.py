@@ -29,7 +29,9 @@ def find_ledgers(paths: Iterable[Path]) -> list[Path]:
 
 
 def load_runs(paths: Sequence[Path]) -> pd.DataFrame:
-    """The last row of every cell of these ledgers, failures too.
+    """The last row of every cell of these ledgers, failures too; of a cell in several ledgers, that of the last one.
+
+    A cell that failed in one ledger and was finished in another one was finished.
 
     Args:
         paths: Ledger folders, or folders of them.
@@ -43,7 +45,9 @@ def load_runs(paths: Sequence[Path]) -> pd.DataFrame:
         LedgerError: There is no ledger, or one cannot be read.
     """
     last = load_all_runs(paths).drop_duplicates(["folder", *IDENTITY], keep="last", ignore_index=True)
-    return last.assign(dataset=_telling_apart(last))
+    named = last.assign(dataset=_telling_apart(last))
+    done_last = named.sort_values("status", key=lambda status: status == DONE, kind="stable")
+    return done_last.drop_duplicates(list(IDENTITY), keep="last").sort_index(ignore_index=True)
 
 
 def load_all_runs(paths: Sequence[Path]) -> pd.DataFrame:
@@ -64,7 +68,7 @@ def _telling_apart(runs: pd.DataFrame) -> pd.Series:
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
     """The rows that can be ranked and compared."""
-    return runs[(runs["status"] == DONE) & runs["accuracy"].notna()]
+    return runs[(runs["status"] == DONE) & runs["accuracy"].between(0, 1) & (runs["n_test"] > 0)]
 
 
 def count_failed(runs: pd.DataFrame) -> dict[str, int]:

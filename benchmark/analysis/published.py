@@ -8,13 +8,22 @@ import pandas as pd
 
 from benchmark.analysis.loading import find_ledgers
 from benchmark.ledger import RECIPE_COPY
-from benchmark.recipes import Published, read_recipe
+from benchmark.recipes import Published, read_recipe, recipe_paths
 
 
 def load_published(paths: Sequence[Path]) -> list[Published]:
-    """The published figures of the recipes that lie beside these ledgers."""
-    recipes = [folder / RECIPE_COPY for folder in find_ledgers(paths)]
-    return [figure for recipe in recipes if recipe.exists() for figure in read_recipe(recipe).published]
+    """The published figures of the recipes that lie beside these ledgers, each once.
+
+    Of a shipped recipe, those that it has now count, which may have been corrected since.
+    """
+    shipped = recipe_paths()
+    figures: dict[Published, None] = {}
+    for folder in find_ledgers(paths):
+        if (folder / RECIPE_COPY).exists():
+            recipe = read_recipe(folder / RECIPE_COPY)
+            now = read_recipe(shipped[recipe.name]) if recipe.name in shipped else recipe
+            figures.update(dict.fromkeys(now.published))
+    return list(figures)
 
 
 def published_accuracy(setting: Mapping[Any, Any], published: Sequence[Published]) -> float | None:
@@ -27,10 +36,11 @@ def published_accuracy(setting: Mapping[Any, Any], published: Sequence[Published
 
 def is_about(figure: Published, setting: Mapping[Any, Any]) -> bool:
     """Whether a published figure is about this setting."""
+    names_options = "(" in figure.strategy
     found = {
         "dataset": _without_options(setting["dataset"], "["),
         "backbone": setting["backbone"],
-        "strategy": _without_options(setting["strategy"], "("),
+        "strategy": setting["strategy"] if names_options else _without_options(setting["strategy"], "("),
         "mode": setting["mode"],
         "head": setting["head"],
     }

@@ -80,24 +80,24 @@ def leaderboard_sections(
     sections = []
     for dataset in sorted({*board["dataset"], *n_failed}):
         rows, figures = board[board["dataset"] == dataset], comparison[comparison["dataset"] == dataset]
-        notes = _leaderboard_notes(rows, n_failed.get(dataset, 0))
+        notes = _leaderboard_notes(rows, n_failed.get(dataset, 0), by)
         sections.append(Section(dataset, leaderboard_cells(rows), notes, least_telling=least_telling))
         if len(figures):
             sections.append(Section(f"{dataset}: published and measured", comparison_cells(figures), level=3))
     return sections
 
 
-def _leaderboard_notes(rows: pd.DataFrame, n_failed: int) -> tuple[str, ...]:
+def _leaderboard_notes(rows: pd.DataFrame, n_failed: int, by: str) -> tuple[str, ...]:
     notes = []
     least = rows["smallest_difference"].median()
-    if not pd.isna(least):
+    if by == "accuracy" and not pd.isna(least):
         notes.append(
-            "A range of ranks: McNemar's test on the saved predictions, Holm-corrected for all pairs at 5 %, does not "
-            f"tell these settings apart. On these {rows['n_test'].max():,.0f} test images, differences from the best "
-            f"below about {least:.4f} (median, before that correction) are within chance."
+            "A range of ranks: all but those that McNemar's test on the saved predictions, Holm-corrected for all "
+            f"pairs at 5 %, shows to be better or worse. On these {rows['n_test'].max():,.0f} test images, differences "
+            f"from the best below about {least:.4f} (median) are within chance."
         )
     n_untested = int(rows["p_best"].isna().sum()) - 1  # the best is not tested against itself
-    if n_untested > 0:
+    if by == "accuracy" and n_untested > 0:
         notes.append(f"{n_untested} of {len(rows) - 1} settings could not be tested against the best: no predictions.")
     if n_failed:
         notes.append(f"{n_failed} failed {'cell is' if n_failed == 1 else 'cells are'} not ranked.")

@@ -200,7 +200,8 @@ def _run(
 
     ledger = Ledger(results / plan.sweep.name)
     execute = execution.start(ledger, ledger.read_runs())
-    n_failed = 0
+    keys = {id(planned) for planned in chosen}
+    n_failed = sum(planned.state == FAILED and id(planned) not in keys for planned in plan.cells)
     if chosen:
         if recipe is not None:
             copy_recipe(recipe, ledger)
@@ -218,7 +219,6 @@ def _run(
             sys.exit(EXIT_INTERRUPTED)
     else:
         typer.secho(f"Nothing to do in {ledger.folder}: {console.counts_text(plan.counts)}.", fg="green", err=True)
-        n_failed = plan.counts.get(FAILED, 0)
     show_board([ledger.folder], by="accuracy", format_name="json" if as_json else "table")
     if n_failed:
         typer.secho(f"{n_failed} cells failed; see 'benchmark status', retry with --when failed.", fg="red", err=True)

@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,7 +85,9 @@ def _rows_where(runs: "pd.DataFrame", where: dict[str, str]) -> "pd.DataFrame":
     for column, value in where.items():
         if column not in IDENTITY:
             raise UnknownNameError("column in --where", column, IDENTITY)
-        runs = runs[runs[column].astype(str) == value]
+        found = runs[column].astype(str)
+        exact = found == value
+        runs = runs[exact if exact.any() else found.map(lambda text, value=value: fnmatchcase(text, value))]
     return runs
 
 

@@ -179,25 +179,28 @@ class Job:
         cells: What to do, cells of one view next to each other.
         keys: The key of each cell.
         recipe_sha256: For the rows.
+        again: Whether trainings begin anew, whatever is left of earlier ones.
     """
 
     cells: tuple[Cell, ...]
     keys: tuple[str, ...]
     recipe_sha256: str
+    again: bool = False
 
 
-def group_into_jobs(cells: Iterable[tuple[Cell, str]], recipe_sha256: str) -> list[Job]:
+def group_into_jobs(cells: Iterable[tuple[Cell, str]], recipe_sha256: str, *, again: bool = False) -> list[Job]:
     """Jobs in the order of their first cells.
 
     Args:
         cells: Each with its key.
         recipe_sha256: For the rows.
+        again: Whether trainings begin anew.
     """
     jobs: dict[Any, dict[Any, list[tuple[Cell, str]]]] = {}
     for cell, key in cells:
         jobs.setdefault(job_key(cell), {}).setdefault(view_key(cell), []).append((cell, key))
     ordered = (list(itertools.chain.from_iterable(views.values())) for views in jobs.values())
-    return [Job(tuple(cell for cell, _ in job), tuple(key for _, key in job), recipe_sha256) for job in ordered]
+    return [Job(tuple(cell for cell, _ in job), tuple(key for _, key in job), recipe_sha256, again) for job in ordered]
 
 
 def job_key(cell: Cell) -> tuple[Any, ...]:

@@ -62,7 +62,9 @@ def cause_of_death(exit_code: int | None, log_text: str, *, was_oom_kill: bool, 
         log_path: Where the user can read more.
     """
     how = _how(exit_code)
-    is_short_of_memory = any(words in log_text.lower() for words in OUT_OF_MEMORY_WORDS)
+    # Of the ends that a library chooses; a segmentation fault is one, whatever was written before.
+    gave_up = exit_code is not None and (exit_code > 0 or exit_code == -signal.SIGABRT)
+    is_short_of_memory = gave_up and any(words in log_text.lower() for words in OUT_OF_MEMORY_WORDS)
     if is_short_of_memory or (was_oom_kill and exit_code == -signal.SIGKILL):
         return WorkerMemoryError(
             f"The worker process {how} for want of memory: run fewer jobs at once, a smaller input size, or this cell "
@@ -75,5 +77,12 @@ def _how(exit_code: int | None) -> str:
     if exit_code is None:
         return "ended"
     if exit_code < 0:
-        return f"was killed by {signal.Signals(-exit_code).name}"
+        return f"was killed by {_signal_name(-exit_code)}"
     return f"ended with exit code {exit_code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # real-time signals have no names
+        return f"signal {number}"

@@ -4,9 +4,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-import psutil
-
-from benchmark.memory import MIB
+from benchmark.memory import available_mib
 from benchmark.sweep.cells import Job
 from benchmark.sweep.conditions import Conditions
 from benchmark.sweep.events import Event
@@ -74,7 +72,7 @@ class LocalExecutor:
         running: list[_Running] = []
         try:
             while waiting or running:
-                while waiting and free and (not running or self._fits(waiting[0].job)):
+                while waiting and free and (not running or self._fits(waiting[0].job, running)):
                     running.append(self._start(waiting.popleft(), free.pop()))
                 awaited = wait_for_any([one.process for one in running])
                 for one in [one for one in running if one.process in awaited]:
@@ -94,8 +92,10 @@ class LocalExecutor:
         process = JobProcess(remaining.job, remaining.first, self._conditions, placement)
         return _Running(remaining, placement, process)
 
-    def _fits(self, job: Job) -> bool:
-        return self._memory_mib(job) <= psutil.virtual_memory().available / MIB
+    def _fits(self, job: Job, running: Sequence[_Running]) -> bool:
+        """Whether a job finds its memory when those that run have taken all that they are expected to need."""
+        yet_to_come = sum(max(0.0, self._memory_mib(one.remaining.job) - one.process.rss_mib) for one in running)
+        return self._memory_mib(job) + yet_to_come <= available_mib()
 
     def _rest(self, one: _Running) -> list[_Remaining]:
         """What a process left undone, to be done before other jobs: its features are in the cache."""

@@ -1,14 +1,16 @@
 """Which cores the process of a job uses."""
 
+import getpass
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from benchmark.ledger import BESIDE_OTHERS
-from benchmark.storage import cache_root
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,9 @@ def claim_cores(n_jobs: int) -> Iterator[Placement]:
     if n_jobs == 1:
         yield ALL_CORES
         return
-    folder = cache_root() / "cores"
-    folder.mkdir(parents=True, exist_ok=True)
+    # Not in the cache, which several machines may share.
+    folder = Path(tempfile.gettempdir(), f"backbone-benchmark-cores-{getpass.getuser()}")
+    folder.mkdir(exist_ok=True)
     for number, placement in enumerate(divide_cores(n_jobs)):
         lock = FileLock(folder / f"{number + 1}-of-{n_jobs}.lock")
         try:

@@ -144,10 +144,12 @@ class _Past:
     Attributes:
         by_key: The last row of each key.
         by_identity: The last finished row of each cell, by the columns that name it.
+        without_key: The reason of each cell whose last row has no key, since its dataset could not be had.
     """
 
     by_key: Mapping[str, Mapping[Any, Any]]
     by_identity: Mapping[tuple[Any, ...], Mapping[Any, Any]]
+    without_key: Mapping[tuple[Any, ...], str]
 
     @classmethod
     def of_runs(cls, runs: pd.DataFrame) -> "_Past":
@@ -155,22 +157,32 @@ class _Past:
         done = runs[runs["status"] == DONE]
         identities = done[list(IDENTITY)].itertuples(index=False, name=None)
         facts = done[["dataset_fingerprint", "weights", *framework_versions()]].to_dict("records")
-        return cls({row["cell_key"]: row for row in states}, dict(zip(identities, facts, strict=True)))
+        last = runs.drop_duplicates(list(IDENTITY), keep="last")
+        unkeyed = last[(last["cell_key"] == "") & (last["status"] == FAILED)]
+        names = unkeyed[list(IDENTITY)].itertuples(index=False, name=None)
+        reasons = unkeyed["error_type"] + ": " + unkeyed["error_message"]
+        return cls(
+            {row["cell_key"]: row for row in states},
+            dict(zip(identities, facts, strict=True)),
+            dict(zip(names, reasons, strict=True)),
+        )
 
 
 def _planned(cell: Cell, dataset: _DatasetFacts | DownloadError, past: _Past) -> PlannedCell:
+    columns = cell.columns
+    identity = tuple(columns[column] for column in IDENTITY)
+    failed = past.without_key.get(identity)
     if isinstance(dataset, DownloadError):
-        return PlannedCell(cell, "", MISSING, str(dataset), obstacle=dataset)
+        return PlannedCell(cell, "", MISSING if failed is None else FAILED, str(dataset), obstacle=dataset)
     key = cell_key(cell, dataset.fingerprint)
     state, reason = MISSING, ""
     if (row := past.by_key.get(key)) is not None:
         state = str(row["status"])
         reason = f"{row['error_type']}: {row['error_message']}" if state == FAILED else ""
-    else:
-        columns = cell.columns
-        earlier = past.by_identity.get(tuple(columns[column] for column in IDENTITY))
-        if earlier is not None:
-            state, reason = STALE, _staleness(cell, dataset, earlier)
+    elif failed is not None:
+        state, reason = FAILED, failed
+    elif (earlier := past.by_identity.get(identity)) is not None:
+        state, reason = STALE, _staleness(cell, dataset, earlier)
     return PlannedCell(cell, key, state, reason, dataset.fingerprint, dataset.n_images, dataset.n_classes)
 
 

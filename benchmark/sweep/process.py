@@ -2,17 +2,21 @@
 
 import multiprocessing
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
-from multiprocessing.connection import wait
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
+import psutil
+
 from benchmark.errors import BenchmarkError
+from benchmark.memory import MIB
 from benchmark.sweep.cells import Job
 from benchmark.sweep.conditions import Conditions
-from benchmark.sweep.death import CellTimeoutError, cause_of_death, count_oom_kills, log_end
+from benchmark.sweep.death import CellTimeoutError, WorkerMemoryError, cause_of_death, count_oom_kills, log_end
 from benchmark.sweep.events import CellEnded, Event, Progress, cell_lost
 from benchmark.sweep.placement import Placement
 from benchmark.sweep.worker import work
@@ -45,18 +49,33 @@ class JobProcess:
         self._log_start = _size(conditions.log_path)
         self._cell_started = time.monotonic()
         context = multiprocessing.get_context("spawn")
-        self.receiver, sender = context.Pipe(duplex=False)
-        part = replace(job, cells=job.cells[first:], keys=job.keys[first:])
-        arguments = (part, sender, conditions, placement)
-        self._child = context.Process(target=work, args=arguments, daemon=True)
+        self.receiver, channel = context.Pipe()
+        is_safe = threading.current_thread() is threading.main_thread()
+        self._child = context.Process(target=work, args=(channel, conditions, placement, is_safe), daemon=True)
+        self._start_failure: OSError | None = None
         with _deaf_to_ctrl_c():
-            self._child.start()
-        sender.close()
+            try:
+                self._child.start()
+            except OSError as error:  # no memory for one more process, or no room for it
+                self._start_failure = error
+        channel.close()
+        # Not an argument of the process: the write of one that is larger than a pipe never ends if the child dies
+        # before it reads it. By a thread, since this one has to see that the cell is late.
+        part = replace(job, cells=job.cells[first:], keys=job.keys[first:])
+        threading.Thread(target=_send, args=(self.receiver, part), daemon=True).start()
 
     @property
     def n_ended(self) -> int:
         """Cells of the job that have ended."""
         return self._current
+
+    @property
+    def rss_mib(self) -> float:
+        """What the process holds of the memory now."""
+        try:
+            return psutil.Process(self._child.pid).memory_info().rss / MIB
+        except psutil.Error:
+            return 0.0
 
     @property
     def is_late(self) -> bool:
@@ -80,7 +99,6 @@ class JobProcess:
                 return self._noted(self.receiver.recv())
             except (EOFError, OSError):  # closed, or killed in the middle of a message
                 self.is_over = True
-                self._child.join(GRACE_S)
                 return self._failed(self._cause_of_death())
         self.is_over = True
         self._child.kill()
@@ -95,10 +113,15 @@ class JobProcess:
         if isinstance(event, Progress):
             return event
         self._cell_started = time.monotonic()
-        self._current += isinstance(event, CellEnded)
+        if isinstance(event, CellEnded):
+            self._current += 1
+            self._log_start = _size(self._conditions.log_path)  # what was written before is of other cells
         return replace(event, index=event.index + self._first)
 
     def _cause_of_death(self) -> BenchmarkError:
+        if self._start_failure is not None:
+            return WorkerMemoryError(f"No worker process could be started: {self._start_failure}. Run fewer at once.")
+        self._child.join(GRACE_S)
         log_path = self._conditions.log_path
         return cause_of_death(
             self._child.exitcode,
@@ -117,6 +140,9 @@ class JobProcess:
 
     def end(self) -> None:
         """End the process, whatever it does."""
+        if self._start_failure is not None:
+            self.receiver.close()
+            return
         self._child.terminate()
         self._child.join(GRACE_S)
         if self._child.is_alive():
@@ -130,6 +156,12 @@ def wait_for_any(processes: Sequence[JobProcess]) -> list[JobProcess]:
     left_s = [process.left_s for process in processes if process.left_s is not None]
     ready = wait([process.receiver for process in processes], max(0.0, min(left_s)) if left_s else None)
     return [process for process in processes if process.receiver in ready or process.is_late]
+
+
+def _send(receiver: Connection, job: Job) -> None:
+    """Give a child its job, if it lives; if not, the end of the connection says so to whoever listens."""
+    with suppress(OSError):
+        receiver.send(job)
 
 
 @contextmanager

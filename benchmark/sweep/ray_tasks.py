@@ -1,6 +1,7 @@
 """Jobs as Ray tasks, on this machine or on a cluster; each is done there by the node's own `LocalExecutor`."""
 
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -23,10 +24,14 @@ from benchmark.sweep.events import CellEnded, CellStarted, Event, cell_lost
 from benchmark.sweep.executors import JobEvent, LocalExecutor
 from benchmark.sweep.placement import claim_cores
 
+log = logging.getLogger(__name__)
+
 # Where data, weights and features are. A node uses the driver's folders where they are named, its own otherwise.
 FOLDER_VARIABLES = (CACHE_VARIABLE, "KERAS_HOME", "TFDS_DATA_DIR")
 # A job whose nodes were lost so often takes them with it.
 MOST_NODES_LOST = 3
+# After so long without any news the nodes are looked at.
+PATIENCE_S = 30.0
 CONNECT_TIMEOUT_S = 6.0
 
 
@@ -82,7 +87,7 @@ class _Share:
     Attributes:
         cpus: Cores.
         gpus: Devices; less than one where jobs share one.
-        most_memory_mib: What the smallest node has; a demand of more would wait for ever.
+        most_memory_mib: What the largest node has; a demand of more would wait for ever.
     """
 
     cpus: int
@@ -91,7 +96,7 @@ class _Share:
 
     @classmethod
     def of_nodes(cls, resources: Sequence[Mapping[str, float]], n_jobs: int) -> "_Share":
-        """A share that the smallest node has `n_jobs` times.
+        """A share of which the smallest node has no more than `n_jobs`.
 
         Args:
             resources: Of every node, as Ray gives them: memory in bytes.
@@ -99,9 +104,9 @@ class _Share:
         """
         gpus = [node["GPU"] for node in resources if node.get("GPU")]
         return cls(
-            cpus=max(1, int(min(node["CPU"] for node in resources)) // n_jobs),
-            gpus=min(1.0, min(gpus) / n_jobs) if gpus else 0.0,
-            most_memory_mib=min(node.get("memory", 0) for node in resources) / MIB,
+            cpus=math.ceil(min(node["CPU"] for node in resources) / n_jobs),
+            gpus=1 / math.ceil(n_jobs / min(gpus)) if gpus else 0.0,
+            most_memory_mib=max(node.get("memory", 0) for node in resources) / MIB,
         )
 
     def demand(self, memory_mib: float) -> dict[str, float]:
@@ -132,7 +137,9 @@ class _Task:
         """An event of a part of the job that began at the cell `first`, as one of the whole job."""
         if isinstance(event, CellStarted | CellEnded):
             event = replace(event, index=event.index + first)
-        self.n_ended += isinstance(event, CellEnded)
+        if isinstance(event, CellEnded):
+            self.n_ended += 1
+            self.n_nodes_lost = 0
         return JobEvent(self.number, event)
 
     def failed(self, error: BenchmarkError) -> JobEvent:
@@ -182,7 +189,11 @@ class RayExecutor:
             running = {start(task): (task, 0) for task in (_Task(number, job) for number, job in enumerate(jobs))}
             try:
                 while running:
-                    (events, *_), _ = ray.wait(list(running), num_returns=1)
+                    ready, _ = ray.wait(list(running), num_returns=1, timeout=PATIENCE_S)
+                    if not ready:
+                        _warn_if_nowhere(ray, share)
+                        continue
+                    (events,) = ready
                     task, first = running[events]
                     told, has_ended = _next_event(ray, events, task, first)
                     if told is not None:
@@ -194,6 +205,12 @@ class RayExecutor:
             finally:
                 for events in running:
                     ray.cancel(events, force=True)
+
+
+def _warn_if_nowhere(ray: Any, share: _Share) -> None:
+    """Say that jobs wait for a node, where no living one is large enough."""
+    if not any(node["Alive"] and node["Resources"].get("CPU", 0) >= share.cpus for node in ray.nodes()):
+        log.warning("No node of the Ray cluster has %d CPUs any more; waiting for one.", share.cpus)
 
 
 def _resources(ray: Any) -> list[dict[str, float]]:
@@ -216,13 +233,12 @@ def _next_event(ray: Any, events: Any, task: _Task, first: int) -> tuple[JobEven
         return None, True
     except ray.exceptions.OutOfMemoryError as error:
         return task.failed(WorkerMemoryError(f"Ray ended the job for want of memory on its node: {error}")), True
-    except ray.exceptions.RayTaskError as error:
-        raise NodeError(f"A node of the Ray cluster cannot do jobs: {error.cause}") from error
     except ray.exceptions.RayError as error:
+        if isinstance(error, ray.exceptions.RayTaskError) and isinstance(error.cause, NodeError | ImportError):
+            raise NodeError(f"A node of the Ray cluster cannot do jobs: {error.cause}") from error
         task.n_nodes_lost += 1
         if task.n_nodes_lost < MOST_NODES_LOST:
             return None, True
-        task.n_nodes_lost = 0
         return task.failed(WorkerCrashError(f"{MOST_NODES_LOST} nodes of the Ray cluster were lost: {error}")), True
 
 

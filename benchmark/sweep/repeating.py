@@ -41,7 +41,9 @@ def plan_again(runs: pd.DataFrame, registry: Registry, empty: Ledger) -> list[Pl
         )
     plan = make_plan(read_recipe(recipe), registry, empty)
     by_identity = {tuple(planned.cell.columns[column] for column in IDENTITY): planned for planned in plan.cells}
-    wanted = list(runs[list(IDENTITY)].itertuples(index=False, name=None))
+    # `load_runs` may have told contents of one dataset apart by a suffix, which the recipe does not know.
+    datasets = runs["dataset"].str.partition(" #")[0]
+    wanted = list(runs.assign(dataset=datasets)[list(IDENTITY)].itertuples(index=False, name=None))
     missing = [identity for identity in wanted if identity not in by_identity]
     if missing:
         raise LedgerError(f"{recipe} no longer makes the cell {dict(zip(IDENTITY, missing[0], strict=True))}.")

@@ -60,7 +60,7 @@ def run_cells(
         ledger: Where the rows go.
         execute: Does the jobs that the cells make.
         recipe_sha256: For the rows.
-        again: Write a row even for a cell that the ledger has as done.
+        again: Begin every cell anew, and write a row even for one that the ledger has as done.
 
     Raises:
         LedgerError: The ledger cannot be written.
@@ -71,7 +71,7 @@ def run_cells(
             number += 1
             yield RunEnded(number, planned.cell, _write_obstacle(planned, ledger, recipe_sha256))
     possible = [(planned.cell, planned.key) for planned in cells if planned.obstacle is None]
-    jobs = group_into_jobs(possible, recipe_sha256)
+    jobs = group_into_jobs(possible, recipe_sha256, again=again)
     warnings = {planned.cell: planned.warning for planned in cells}
     for told in execute(jobs):
         event, job = told.event, jobs[told.job]

@@ -1,5 +1,6 @@
 """One job in a process of its own: TensorFlow is imported here and nowhere upstream."""
 
+import ctypes
 import logging
 import multiprocessing
 import os
@@ -20,34 +21,41 @@ from benchmark.sweep.conditions import Conditions
 from benchmark.sweep.events import CellEnded, CellStarted, Report
 from benchmark.sweep.placement import Placement
 from benchmark.sweep.rows import class_rows, history_rows, new_row, result_columns
-from benchmark.sweep.workshop import Workshop
+from benchmark.sweep.workshop import Workshop, checkpoint_path
 
 log = logging.getLogger(__name__)
 
+# Of <sys/prctl.h>.
+PR_SET_PDEATHSIG = 1
 
-def work(job: Job, sender: Connection, conditions: Conditions, placement: Placement) -> None:
+
+def work(channel: Connection, conditions: Conditions, placement: Placement, is_child_of_main: bool) -> None:
     """Do the cells of a job and send what happens; the entry point of the child process.
 
     Args:
-        job: What to do.
-        sender: Takes `Event` records.
+        channel: Gives the `Job`, takes `Event` records.
         conditions: How to work.
         placement: The cores to use.
+        is_child_of_main: Whether the main thread of the parent started this process.
     """
-    _die_with_parent()
+    _die_with_parent(is_child_of_main=is_child_of_main)
     _send_output_to(conditions.log_path)
     placement.take()
     choose_backend()
     is_deterministic = conditions.choose_determinism()
     how = {"cpu": placement.label(cpu_name()), "platform": platform_label(is_deterministic=is_deterministic)}
-    run_job(job, sender.send, how)
-    sender.close()
+    job: Job = channel.recv()
+    run_job(job, channel.send, how)
+    channel.close()
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(*, is_child_of_main: bool) -> None:
     """End this process when its parent is gone, even if the parent was killed and could not ask for it."""
     parent = multiprocessing.parent_process()
     assert parent is not None
+    if sys.platform == "linux" and is_child_of_main:
+        # The kernel does it whatever this process is stuck in, but at the end of the thread that started it.
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def wait() -> None:
         parent.join()
@@ -73,6 +81,9 @@ def run_job(job: Job, report: Report, how: Mapping[str, str]) -> None:
         report: Told what happens.
         how: Columns of every row that say how this process works.
     """
+    if job.again:
+        for key in job.keys:
+            checkpoint_path(key).unlink(missing_ok=True)
     workshop = Workshop(job.cells[0], report)
     for index, (cell, key) in enumerate(zip(job.cells, job.keys, strict=True)):
         report(CellStarted(index))

@@ -1,6 +1,7 @@
 """What kills, hangs or poisons a worker: each ends its own cell with a typed row, never the sweep."""
 
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import psutil
@@ -16,6 +18,13 @@ import pytest
 from faulty_sweep import Sick, faulty_sweep, write_backbones
 
 from benchmark.ledger import DONE, FAILED, Ledger
+from benchmark.sweep import executors, worker
+from benchmark.sweep.cells import group_into_jobs
+from benchmark.sweep.conditions import Conditions
+from benchmark.sweep.executors import LocalExecutor
+from benchmark.sweep.placement import ALL_CORES
+from benchmark.sweep.process import JobProcess, wait_for_any
+from benchmark.sweep.workshop import checkpoint_path
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="needs signals and limits of POSIX")]
 
@@ -29,6 +38,8 @@ DEATHS = {
     "full": ("disk_full", "No space left on device"),
     "poisoned": ("nan_features", "are not finite: the weights are damaged"),
 }
+# What Linux keeps of what was written into a pipe and not read yet.
+PIPE_BYTES = 65_536
 HANGS = ("sleeping", "hung")
 # Longer than TensorFlow takes to start on a busy machine.
 TIMEOUT_S = 30.0
@@ -86,16 +97,66 @@ def test_a_cell_that_hangs_is_ended_and_the_others_of_its_job_go_on(
     assert "--timeout" in runs["error_message"][0]
 
 
+def test_a_worker_that_dies_while_it_starts_ends_its_cell_however_large_its_job_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A large job does not fit into the pipe of a process that never reads it."""
+    (tmp_path / "sitecustomize.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    sick = faulty_sweep(tmp_path, "tiny", seeds=tuple(range(1500)))
+    (job,) = group_into_jobs([(planned.cell, planned.key) for planned in sick.plan.cells], "")
+    assert len(pickle.dumps(job)) > 2 * PIPE_BYTES
+
+    process = JobProcess(job, 0, Conditions(tmp_path / "log"), ALL_CORES)
+
+    assert wait_for_any([process]) == [process]
+    ended = process.next_event()
+    process.end()
+    assert (ended.index, ended.row["error_type"]) == (0, "crashed")
+
+
+def test_a_job_waits_for_the_memory_that_those_before_it_have_not_taken_yet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(executors, "available_mib", lambda: 4000.0)
+    (job,) = group_into_jobs([(planned.cell, planned.key) for planned in faulty_sweep(tmp_path, "tiny").plan.cells], "")
+    execute = LocalExecutor(Conditions(tmp_path / "log"), memory_mib=lambda _: 3000.0, n_jobs=4)
+
+    def running(rss_mib: float) -> SimpleNamespace:
+        return SimpleNamespace(remaining=SimpleNamespace(job=job), process=SimpleNamespace(rss_mib=rss_mib))
+
+    assert execute._fits(job, [])
+    assert not execute._fits(job, [running(0.0)])
+    assert execute._fits(job, [running(2500.0)])
+    assert not execute._fits(job, [running(2500.0), running(2000.0)])
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_is_left_of_a_training_is_used_unless_it_is_to_begin_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
+):
+    (planned,) = faulty_sweep(tmp_path, "tiny").plan.cells
+    (job,) = group_into_jobs([(planned.cell, planned.key)], "", again=again)
+    left = checkpoint_path(planned.key)
+    left.parent.mkdir(parents=True)
+    left.touch()
+    monkeypatch.setattr(worker, "Workshop", lambda *_: SimpleNamespace(do=lambda *_: 1 / 0))
+
+    worker.run_job(job, lambda _: None, {})
+
+    assert left.exists() != again
+
+
 # --- who is left when the parent is gone -----------------------------------------------------------------------------
 
 
-def start_a_sleeper(folder: Path) -> subprocess.Popen[bytes]:
-    """The program in its own process, its worker asleep in a cell that never ends."""
-    write_backbones(folder, "sleeping")
+def start_a_sleeper(folder: Path, fault: str = "sleeping") -> subprocess.Popen[bytes]:
+    """The program in its own process, its worker in a cell that never ends."""
+    write_backbones(folder, fault)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
-    arguments = ("run", "--backbones", "sleeping", "--registry", "faulty.toml", "--limit", "200")
+    arguments = ("run", "--backbones", fault, "--registry", "faulty.toml", "--limit", "200")
     parent = subprocess.Popen([sys.executable, "-m", "benchmark", *arguments], cwd=folder, env=environment)
-    wait_until((folder / "sleep_for_ever").exists)
+    wait_until(lambda: any((folder / scar).exists() for scar in ("sleep_for_ever", "spin_with_the_interpreter_locked")))
     return parent
 
 
@@ -110,9 +171,15 @@ def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=["SIGKILL", "SIGTERM"])
-def test_no_worker_outlives_its_parent(tmp_path: Path, how: signal.Signals):
-    parent = start_a_sleeper(tmp_path)
+@pytest.mark.parametrize(
+    ("how", "fault"),
+    [(signal.SIGKILL, "sleeping"), (signal.SIGTERM, "sleeping"), (signal.SIGKILL, "hung")],
+    ids=["SIGKILL", "SIGTERM", "SIGKILL of one that hangs"],
+)
+def test_no_worker_outlives_its_parent(tmp_path: Path, how: signal.Signals, fault: str):
+    if fault == "hung" and sys.platform != "linux":
+        pytest.skip("needs prctl")
+    parent = start_a_sleeper(tmp_path, fault)
     workers = children_of(parent)
     assert workers
 

@@ -133,6 +133,8 @@ def test_an_executor_that_does_not_fit_is_refused(
     [
         ([{"CPU": 8.0, "memory": 8e9}], 1, 8, 0.0),
         ([{"CPU": 8.0, "memory": 8e9}, {"CPU": 4.0, "memory": 4e9}], 2, 2, 0.0),
+        ([{"CPU": 8.0, "memory": 8e9}], 3, 3, 0.0),
+        ([{"CPU": 8.0, "GPU": 2.0, "memory": 8e9}], 3, 3, 0.5),
         ([{"CPU": 8.0, "GPU": 2.0, "memory": 8e9}, {"CPU": 8.0, "memory": 8e9}], 4, 2, 0.5),
         ([{"CPU": 1.0, "memory": 8e9}], 3, 1, 0.0),
     ],
@@ -141,4 +143,5 @@ def test_a_share_is_what_the_smallest_node_has_so_often(resources: list[dict[str
     share = _Share.of_nodes(resources, n_jobs)
 
     assert (share.cpus, share.gpus) == (cpus, gpus)
-    assert share.demand(1e9)["memory"] == min(node["memory"] for node in resources)
+    assert share.demand(1e9)["memory"] == max(node["memory"] for node in resources)
+    assert min(node["CPU"] for node in resources) // share.cpus <= n_jobs

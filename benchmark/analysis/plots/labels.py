@@ -4,6 +4,10 @@ import textwrap
 
 import pandas as pd
 
+from benchmark.analysis.asking import base_name
+from benchmark.analysis.loading import SETTING
+
+WITH_OPTIONS = ("strategy", "head")
 PLAIN = "probe"
 # Settings that few sweeps change: named only where one backbone has several.
 DETAILS = {
@@ -18,15 +22,22 @@ DETAILS = {
 def name_settings(settings: pd.DataFrame) -> pd.Series:
     """A short name for each setting of one dataset, its mode left out: the backbone, and what else sets it apart.
 
+    Strategies and heads are named without their options, unless these alone tell settings apart: then by the options
+    in which they differ.
+
     Args:
         settings: The columns of a setting, a row a setting.
 
     Returns:
         Names aligned with `settings`; no two settings have both name and mode in common.
     """
+    settings = _with_telling_options(settings)
+    plain = settings.assign(**{column: settings[column].map(base_name) for column in WITH_OPTIONS})
+    has_options = {column: settings[column] != plain[column] for column in WITH_OPTIONS}
     names = settings["backbone"].astype(str)
-    strategies = settings["strategy"].where((settings["strategy"] != PLAIN) & _varies(settings, "strategy"), "")
-    is_head_telling = _varies(settings, "strategy") | _varies(settings, "head", within="strategy")
+    several = _varies(plain, "strategy")
+    strategies = settings["strategy"].where((settings["strategy"] != PLAIN) & (several | has_options["strategy"]), "")
+    is_head_telling = several | _varies(plain, "head", within="strategy") | has_options["head"]
     for part in (strategies, settings["head"].where(is_head_telling, "")):
         names += _after_comma(part)
     for column, pattern in DETAILS.items():
@@ -34,6 +45,30 @@ def name_settings(settings: pd.DataFrame) -> pd.Series:
         names += _after_comma(part.where(_varies(settings, column, within="backbone"), ""))
     repeats = settings.assign(name=names).groupby(["name", "mode"]).cumcount()
     return names + repeats.map(lambda number: f" ({number + 1})" if number else "")
+
+
+def _with_telling_options(settings: pd.DataFrame) -> pd.DataFrame:
+    plain = settings.assign(**{column: settings[column].map(base_name) for column in WITH_OPTIONS})
+    alike = plain.groupby(list(SETTING), sort=False, dropna=False).groups.values()
+    for column in WITH_OPTIONS:
+        for rows in alike:
+            plain.loc[rows, column] = _tell_apart(settings.loc[rows, column])
+    return plain
+
+
+def _tell_apart(labels: pd.Series) -> list[str]:
+    """Labels such as `finetune(0,epochs=5 + 20,epochs=4)` with those options alone that not all of them have."""
+    options = [_options(label) for label in labels]
+    common = set.intersection(*map(set, options))
+    own = [", ".join(text for stage, text in some if (stage, text) not in common) for some in options]
+    short = [base_name(label) + (f"({text})" if text else "") for label, text in zip(labels, own, strict=True)]
+    return short if len(set(short)) == labels.nunique() else list(labels)
+
+
+def _options(label: str) -> list[tuple[int, str]]:
+    """Each with the number of its stage."""
+    stages = label.partition("(")[2].removesuffix(")").split(" + ")
+    return [(number, option) for number, stage in enumerate(stages) for option in stage.split(",") if option]
 
 
 def _varies(settings: pd.DataFrame, column: str, *, within: str | None = None) -> pd.Series:

@@ -25,9 +25,13 @@ MAX_NAMED = 3
 FOLDER = Path(__file__).parent
 
 GLOSSARY = {
-    "Rank": "A range such as 2–4 joins settings that McNemar's test on the saved predictions does not tell apart.",
+    "Rank": "A range such as 2–4 is all that the test images say: McNemar's test on the saved predictions, corrected "
+    "for all pairs, shows one setting to be better and all but four to be worse.",
     "Mode": "What is done to the pixels first; native is what the backbone was trained with.",
-    "Head": "What is trained on the features of the frozen backbone.",
+    "Strategy": "How the backbone is used: probe, where it is frozen and is the plain case; finetune, where its last "
+    "layers are trained too; scratch, where all of it is, from random weights.",
+    "Head": "What is trained on top of the backbone.",
+    "Published": "The figure of a report that the recipe repeats; Difference is what was measured less that.",
     "Accuracy": "Share of test images named correctly, mean of the seeds ± their standard deviation.",
     "95 % interval": "Wilson's, of that mean at the size of the test set.",
     "Params, M": "Millions of parameters, head included.",

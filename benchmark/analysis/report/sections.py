@@ -9,10 +9,9 @@ import pandas as pd
 from benchmark.analysis.ablation import HARMFUL, MARGIN
 from benchmark.analysis.commands import Command, Commands
 from benchmark.analysis.loading import SETTING
-from benchmark.analysis.plots.labels import count_of
+from benchmark.analysis.plots.labels import count_of, name_settings
 from benchmark.analysis.report.charts import Chart, ablation_chart, cost_chart, pareto_chart
 from benchmark.analysis.report.material import Material
-from benchmark.analysis.report.naming import name_shortly
 from benchmark.analysis.report.pictures import Picture, draw_pictures
 from benchmark.analysis.report.tables import Table, comparison_table, leaderboard_table, records_table
 from benchmark.analysis.report.wording import between, millions, percent, points
@@ -117,7 +116,7 @@ def _subtitle(board: pd.DataFrame, done: pd.DataFrame) -> str:
 
 
 def _facts(board: pd.DataFrame, ablation: pd.DataFrame) -> list[Fact]:
-    settings = board.assign(name=name_shortly(board)).sort_values("accuracy", ascending=False, kind="stable")
+    settings = board.assign(name=name_settings(board)).sort_values("accuracy", ascending=False, kind="stable")
     best = settings.iloc[0]
     n_tied = int(best["rank_last"] - best["rank_first"])
     tied = f"; not told apart from {n_tied} more" if n_tied else ""
@@ -148,7 +147,7 @@ def _damage(ablation: pd.DataFrame) -> Fact:
     question = "Biggest preprocessing damage"
     if ablation.empty:
         return Fact(question, "not measured", "No setting was done both in mode native and in another one.")
-    named = ablation.assign(name=name_shortly(ablation))
+    named = ablation.assign(name=name_settings(ablation))
     worst = named.nlargest(1, "accuracy_lost").iloc[0]
     if worst["accuracy_lost"] <= 0:
         return Fact(question, "none", f"No mode is worse than native in {count_of(len(named), 'comparison')}.")
@@ -165,7 +164,7 @@ def _row_commands(board: pd.DataFrame, done: pd.DataFrame, commands: Commands) -
     by_setting: dict[tuple[Any, ...], list[dict[Any, Any]]] = {}
     for row in done.to_dict("records"):
         by_setting.setdefault(tuple(row[column] for column in SETTING), []).append(row)
-    names = name_shortly(board) + ", " + board["mode"]
+    names = name_settings(board) + ", " + board["mode"]
     keys = board[list(SETTING)].itertuples(index=False, name=None)
     return [RowCommand(name, commands.of_setting(by_setting[key])) for name, key in zip(names, keys, strict=True)]
 

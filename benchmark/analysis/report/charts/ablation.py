@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.analysis.ablation import HARMFUL, HARMLESS, HELPFUL, SAME_AS_NATIVE, UNCLEAR
-from benchmark.analysis.plots.labels import count_of
+from benchmark.analysis.plots.labels import count_of, name_settings
 from benchmark.analysis.report.charts.style import (
     INK,
     MAX_ROWS,
@@ -19,7 +19,6 @@ from benchmark.analysis.report.charts.style import (
     name_rows,
     style_figure,
 )
-from benchmark.analysis.report.naming import name_shortly
 from benchmark.analysis.report.tables import ablation_table
 from benchmark.analysis.report.wording import percent, points
 
@@ -38,7 +37,7 @@ def ablation_chart(rows: pd.DataFrame, dataset: str) -> Chart | None:
     wrong_modes = rows[rows["verdict"] != SAME_AS_NATIVE]
     if wrong_modes.empty:
         return None
-    named = wrong_modes.assign(name=name_shortly(wrong_modes))
+    named = wrong_modes.assign(name=name_settings(wrong_modes))
     shown = named.sort_values("accuracy_lost", ascending=False, kind="stable").head(MAX_ROWS).reset_index(drop=True)
     places = list(range(len(shown)))
     wrong, native = (100 * shown["accuracy"]).tolist(), (100 * shown["accuracy_native"]).tolist()

@@ -5,6 +5,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.analysis.loading import SETTING
+from benchmark.analysis.plots.labels import name_settings
 from benchmark.analysis.report.charts.style import (
     MAX_ROWS,
     PALETTE,
@@ -15,7 +16,6 @@ from benchmark.analysis.report.charts.style import (
     name_rows,
     style_figure,
 )
-from benchmark.analysis.report.naming import name_shortly
 from benchmark.analysis.report.tables import Table, make_table
 from benchmark.analysis.report.wording import MISSING_VALUE, duration
 from benchmark.ledger import BESIDE_OTHERS
@@ -38,7 +38,7 @@ def cost_chart(rows: pd.DataFrame, done: pd.DataFrame, dataset: str) -> Chart | 
     # Jobs that shared the machine took longer than alone.
     done = done[~done["cpu"].astype(str).str.endswith(BESIDE_OTHERS)]
     # The leaderboard's means of some phases make room for the means of all.
-    settings = rows.drop(columns=[*PHASES, "wall_s"], errors="ignore").assign(name=name_shortly(rows))
+    settings = rows.drop(columns=[*PHASES, "wall_s"], errors="ignore").assign(name=name_settings(rows))
     means = done.groupby(list(SETTING), dropna=False)[[*PHASES, "wall_s"]].mean().reset_index()
     timed = settings.merge(means, on=list(SETTING)).dropna(subset="wall_s")
     timed = timed.sort_values("wall_s", ascending=False, kind="stable").reset_index(drop=True)

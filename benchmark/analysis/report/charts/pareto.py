@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from benchmark.analysis.plots.labels import count_of, shorten
+from benchmark.analysis.plots.labels import count_of, name_settings, shorten
 from benchmark.analysis.plots.scatter import pareto_front, round_ticks
 from benchmark.analysis.report.charts.style import INK, MUTED, Chart, escaped, mode_colour, style_figure
-from benchmark.analysis.report.naming import name_shortly, name_ways
+from benchmark.analysis.report.naming import name_ways
 from benchmark.analysis.report.tables import Table, make_table
 from benchmark.analysis.report.wording import between, millions, percent
 
@@ -40,7 +40,7 @@ def pareto_chart(rows: pd.DataFrame, dataset: str) -> Chart | None:
     if settings.empty:
         return None
     settings = settings.assign(
-        name=name_shortly(settings),
+        name=name_settings(settings),
         way=name_ways(settings),
         millions=settings["params_total"] / 1e6,
     )
