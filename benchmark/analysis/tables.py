@@ -177,7 +177,7 @@ def ablation_cells(table: pd.DataFrame) -> pd.DataFrame:
                 for low, high in zip(table["lost_low"], table["lost_high"], strict=True)
             ],
             "Over": table["interval_over"].replace("", MISSING_VALUE),
-            "Native gains": (100 * table["relative_gain"]).map(_number("{:+.0f} %")),
+            "Native gains": (100 * table["relative_gain"]).map(_number("{:+z.0f} %")),
             "Verdict": table["verdict"],
             "Seeds": table["n_seeds"].map(str),
         },

@@ -207,9 +207,12 @@ def environment_table(material: Material) -> Table:
 def weights_table(material: Material) -> Table | None:
     """Where the weights of each backbone come from; None where the rows do not say."""
     columns = ["backbone", "weights", "weights_sha256"]
+    runs = material.runs[columns]
+    # Random weights are other ones with every seed.
+    sources = runs.assign(weights_sha256=runs["weights_sha256"].where(runs["weights"] != "random", "one a seed"))
     records = [
         {"Backbone": backbone, "Weights": weights, "SHA-256": str(sha256)[:SHORT_HASH]}
-        for backbone, weights, sha256 in material.runs[columns].drop_duplicates().itertuples(index=False)
+        for backbone, weights, sha256 in sources.drop_duplicates().itertuples(index=False)
         if weights
     ]
     return records_table(records, "Where the weights come from", row_header="Backbone") if records else None
