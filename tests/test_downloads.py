@@ -58,6 +58,23 @@ def test_only_the_member_is_kept_and_its_bytes_are_those_of_the_wheel(wheel):
     assert kept_files() == [f"{SHA[:16]}-net.weights.h5"]
 
 
+def test_a_wheel_with_damaged_bytes_is_a_failed_download(wheel):
+    content = bytearray(wheel.read_bytes())
+    content[len(content) // 4] ^= 0xFF  # among the member's, which come first
+    wheel.write_bytes(content)
+
+    with pytest.raises(DownloadError, match="came damaged"):
+        fetch_wheel_member(SOURCE, SHA)
+    assert kept_files() == []
+
+
+def test_a_damaged_file_of_the_cache_is_brought_anew(wheel):
+    path = fetch_wheel_member(SOURCE, SHA)
+    path.write_bytes(b"damaged")
+
+    assert fetch_wheel_member(SOURCE, SHA).read_bytes() == CONTENT
+
+
 def test_a_member_is_brought_once(wheel):
     first = fetch_wheel_member(SOURCE, SHA)
     wheel.unlink()

@@ -57,7 +57,7 @@ def claim_cores(n_jobs: int) -> Iterator[Placement]:
         yield ALL_CORES
         return
     # Not in the cache, which several machines may share.
-    folder = Path(tempfile.gettempdir(), f"backbone-benchmark-cores-{getpass.getuser()}")
+    folder = Path(tempfile.gettempdir(), f"backbone-benchmark-cores-{_user()}")
     folder.mkdir(exist_ok=True)
     for number, placement in enumerate(divide_cores(n_jobs)):
         lock = FileLock(folder / f"{number + 1}-of-{n_jobs}.lock")
@@ -70,3 +70,8 @@ def claim_cores(n_jobs: int) -> Iterator[Placement]:
             yield placement
         return
     yield Placement(None, n_jobs)
+
+
+def _user() -> str:
+    """A container may run as a number that has no name."""
+    return str(os.getuid()) if hasattr(os, "getuid") else getpass.getuser()

