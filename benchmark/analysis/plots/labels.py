@@ -31,7 +31,7 @@ def name_settings(settings: pd.DataFrame) -> pd.Series:
     Returns:
         Names aligned with `settings`; no two settings have both name and mode in common.
     """
-    settings = _with_telling_options(settings)
+    settings = with_telling_options(settings)
     plain = settings.assign(**{column: settings[column].map(base_name) for column in WITH_OPTIONS})
     has_options = {column: settings[column] != plain[column] for column in WITH_OPTIONS}
     names = settings["backbone"].astype(str)
@@ -47,7 +47,8 @@ def name_settings(settings: pd.DataFrame) -> pd.Series:
     return names + repeats.map(lambda number: f" ({number + 1})" if number else "")
 
 
-def _with_telling_options(settings: pd.DataFrame) -> pd.DataFrame:
+def with_telling_options(settings: pd.DataFrame) -> pd.DataFrame:
+    """Settings with strategies and heads as `name_settings` names them: without options that tell nothing apart."""
     plain = settings.assign(**{column: settings[column].map(base_name) for column in WITH_OPTIONS})
     alike = plain.groupby(list(SETTING), sort=False, dropna=False).groups.values()
     for column in WITH_OPTIONS:

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.analysis.plots.evidence import Evidence, NothingToDrawError, in_one_mode
-from benchmark.analysis.plots.labels import count_of, described, shorten
+from benchmark.analysis.plots.labels import count_of, described, shorten, with_telling_options
 from benchmark.analysis.plots.records import Picture
 from benchmark.analysis.plots.rows import modes_shown
 from benchmark.analysis.plots.style import (
@@ -51,9 +51,8 @@ def draw_pareto(evidence: Evidence, dataset: str) -> Picture:
     points = settings[settings["params_total"] > 0]
     if points.empty:
         raise NothingToDrawError("no finished run has its parameters counted")
-    points = points.assign(
-        millions=points["params_total"] / 1e6, way=points[["strategy", "head"]].fillna("").agg(" ".join, axis=1)
-    ).reset_index(drop=True)
+    ways = with_telling_options(points)[["strategy", "head"]].fillna("").agg(" ".join, axis=1)
+    points = points.assign(millions=points["params_total"] / 1e6, way=ways).reset_index(drop=True)
     figure, ((axes,),) = new_figure(5.6 if len(points) <= 24 else 7.6)
     handles = _draw_points(axes, points)
     front = points.iloc[pareto_front(points["millions"].to_numpy(), points["accuracy"].to_numpy())]
