@@ -15,6 +15,11 @@ DETERMINISTIC = " (deterministic operations)"
 # How the column `git_commit` ends where the harness's own code was changed.
 CHANGED = "+dirty"
 
+# Where Linux describes its processors.
+CPUINFO = Path("/proc/cpuinfo")
+# Vector instructions by their flags there, the widest first.
+VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX"}
+
 
 @functools.cache
 def installed_version(distribution: str) -> str:
@@ -82,13 +87,20 @@ def _output(*command: str) -> str:
 
 
 def cpu_name() -> str:
-    """The processor's name as the system gives it."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    """The processor's name as the system gives it, and what it may hide from its name: `AMD EPYC, AVX-512`.
+
+    A virtual machine's name may leave out the model. The widest vectors decide which kernels TensorFlow takes, and so
+    the last digits of a number.
+    """
+    try:
+        first = CPUINFO.read_text().split("\n\n", 1)[0]
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
+    flags = facts.get("flags", "").split()
+    widest = next((name for flag, name in VECTORS.items() if flag in flags), None)
+    name = facts.get("model name") or platform.processor() or platform.machine()
+    return ", ".join(filter(None, (name, widest)))
 
 
 def gpu_name() -> str:
