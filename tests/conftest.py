@@ -1,6 +1,7 @@
 """Fixtures that keep every test away from the user's own caches and give it small, known data."""
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -20,10 +21,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test has its own feature cache and its own Keras folder."""
-    base = tmp_path_factory.mktemp("own")
-    monkeypatch.setenv("BENCHMARK_CACHE", str(base / "cache"))
-    monkeypatch.setenv("KERAS_HOME", str(base / "keras"))
+    """Each test has its own feature cache, and finds the Keras folder of the process empty."""
+    shutil.rmtree(os.environ["KERAS_HOME"], ignore_errors=True)
+    monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path_factory.mktemp("own") / "cache"))
 
 
 @pytest.fixture

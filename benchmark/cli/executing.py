@@ -42,7 +42,7 @@ class Execution:
             raise BenchmarkError("--ray-address needs --executor ray.")
 
     def start(self, ledger: "Ledger", runs: "pd.DataFrame") -> "Execute":
-        """The executor.
+        """The executor; what takes long to start begins to start.
 
         Args:
             ledger: Where the rows go, and the log of the workers.
@@ -53,9 +53,11 @@ class Execution:
         from benchmark.sweep.executors import LocalExecutor
         from benchmark.sweep.ray_tasks import RayExecutor
         from benchmark.sweep.runner import WORKER_LOG
+        from benchmark.sweep.starting import start_server
 
         conditions = Conditions(ledger.folder / WORKER_LOG, self.timeout_s, self.is_deterministic)
         memory_mib = expect_memory(runs)
         if self.executor == RAY:
             return RayExecutor(conditions, memory_mib=memory_mib, n_jobs=self.n_jobs, address=self.ray_address)
+        start_server(conditions.log_path)
         return LocalExecutor(conditions, memory_mib=memory_mib, n_jobs=self.n_jobs)

@@ -179,7 +179,7 @@ DeterministicOption = Annotated[
     typer.Option(
         "--deterministic/--no-deterministic",
         help="Make TensorFlow give the same result every time.",
-        show_default="on a machine without a GPU, where it costs nothing",
+        show_default="where it costs nothing: jobs that TensorFlow trains nothing in, without a GPU",
     ),
 ]
 ExecutorOption = Annotated[str, typer.Option(help="Where jobs run: local, or ray for a cluster.")]

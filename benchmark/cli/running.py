@@ -199,12 +199,12 @@ def _run(
     from benchmark.sweep.runner import RunEnded, copy_recipe, run_cells
 
     ledger = Ledger(results / plan.sweep.name)
-    execute = execution.start(ledger, ledger.read_runs())
     keys = {id(planned) for planned in chosen}
     n_failed = sum(planned.state == FAILED and id(planned) not in keys for planned in plan.cells)
     if chosen:
         if recipe is not None:
             copy_recipe(recipe, ledger)
+        execute = execution.start(ledger, ledger.read_runs())
         try:
             with console.SweepDisplay(len(chosen)) as display:
                 for event in run_cells(chosen, ledger, execute, recipe_sha256=plan.sweep.sha256, again=again):

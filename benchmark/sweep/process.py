@@ -1,13 +1,13 @@
 """One job in a child process, watched from outside."""
 
 import multiprocessing
-import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import psutil
@@ -16,9 +16,17 @@ from benchmark.errors import BenchmarkError
 from benchmark.memory import MIB
 from benchmark.sweep.cells import Job
 from benchmark.sweep.conditions import Conditions
-from benchmark.sweep.death import CellTimeoutError, WorkerMemoryError, cause_of_death, count_oom_kills, log_end
+from benchmark.sweep.death import (
+    CellTimeoutError,
+    WorkerCrashError,
+    WorkerMemoryError,
+    cause_of_death,
+    count_oom_kills,
+    log_end,
+)
 from benchmark.sweep.events import CellEnded, Event, Progress, cell_lost
 from benchmark.sweep.placement import Placement
+from benchmark.sweep.starting import ServerError, start_worker
 from benchmark.sweep.worker import work
 
 # A worker that was asked to end has so long before it is killed.
@@ -48,16 +56,15 @@ class JobProcess:
         self._n_oom_kills = count_oom_kills()
         self._log_start = _size(conditions.log_path)
         self._cell_started = time.monotonic()
-        context = multiprocessing.get_context("spawn")
-        self.receiver, channel = context.Pipe()
-        is_safe = threading.current_thread() is threading.main_thread()
-        self._child = context.Process(target=work, args=(channel, conditions, placement, is_safe), daemon=True)
-        self._start_failure: OSError | None = None
-        with _deaf_to_ctrl_c():
-            try:
-                self._child.start()
-            except OSError as error:  # no memory for one more process, or no room for it
-                self._start_failure = error
+        self.receiver, channel = multiprocessing.Pipe()
+        self._child: BaseProcess | None = None
+        self._start_failure: BenchmarkError | None = None
+        try:
+            self._child = start_worker(work, (channel, conditions, placement), conditions.log_path)
+        except ServerError as error:
+            self._start_failure = WorkerCrashError(str(error))
+        except OSError as error:
+            self._start_failure = WorkerMemoryError(f"No worker process could be started: {error}. Run fewer at once.")
         channel.close()
         # Not an argument of the process: the write of one that is larger than a pipe never ends if the child dies
         # before it reads it. By a thread, since this one has to see that the cell is late.
@@ -72,6 +79,8 @@ class JobProcess:
     @property
     def rss_mib(self) -> float:
         """What the process holds of the memory now."""
+        if self._child is None:
+            return 0.0
         try:
             return psutil.Process(self._child.pid).memory_info().rss / MIB
         except psutil.Error:
@@ -101,7 +110,8 @@ class JobProcess:
                 self.is_over = True
                 return self._failed(self._cause_of_death())
         self.is_over = True
-        self._child.kill()
+        if self._child is not None:
+            self._child.kill()
         return self._failed(
             CellTimeoutError(
                 f"The cell took longer than {self._conditions.timeout_s:g} s: give it more with --timeout, or look "
@@ -119,8 +129,9 @@ class JobProcess:
         return replace(event, index=event.index + self._first)
 
     def _cause_of_death(self) -> BenchmarkError:
-        if self._start_failure is not None:
-            return WorkerMemoryError(f"No worker process could be started: {self._start_failure}. Run fewer at once.")
+        if self._child is None:
+            assert self._start_failure is not None
+            return self._start_failure
         self._child.join(GRACE_S)
         log_path = self._conditions.log_path
         return cause_of_death(
@@ -140,14 +151,12 @@ class JobProcess:
 
     def end(self) -> None:
         """End the process, whatever it does."""
-        if self._start_failure is not None:
-            self.receiver.close()
-            return
-        self._child.terminate()
-        self._child.join(GRACE_S)
-        if self._child.is_alive():
-            self._child.kill()
-            self._child.join()
+        if self._child is not None:
+            self._child.terminate()
+            self._child.join(GRACE_S)
+            if self._child.is_alive():
+                self._child.kill()
+                self._child.join()
         self.receiver.close()
 
 
@@ -162,16 +171,6 @@ def _send(receiver: Connection, job: Job) -> None:
     """Give a child its job, if it lives; if not, the end of the connection says so to whoever listens."""
     with suppress(OSError):
         receiver.send(job)
-
-
-@contextmanager
-def _deaf_to_ctrl_c() -> Iterator[None]:
-    """A process started inside ignores Ctrl-C from its first moment: the parent decides what becomes of it."""
-    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _size(path: Path) -> int:

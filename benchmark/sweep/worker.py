@@ -1,6 +1,5 @@
 """One job in a process of its own: TensorFlow is imported here and nowhere upstream."""
 
-import ctypes
 import logging
 import multiprocessing
 import os
@@ -25,37 +24,41 @@ from benchmark.sweep.workshop import Workshop, checkpoint_path
 
 log = logging.getLogger(__name__)
 
-# Of <sys/prctl.h>.
-PR_SET_PDEATHSIG = 1
+# Of <fcntl.h>: the signal that says that a file has something to read, or no writer any more.
+F_SETSIG = 10
 
 
-def work(channel: Connection, conditions: Conditions, placement: Placement, is_child_of_main: bool) -> None:
+def work(channel: Connection, conditions: Conditions, placement: Placement) -> None:
     """Do the cells of a job and send what happens; the entry point of the child process.
 
     Args:
         channel: Gives the `Job`, takes `Event` records.
         conditions: How to work.
         placement: The cores to use.
-        is_child_of_main: Whether the main thread of the parent started this process.
     """
-    _die_with_parent(is_child_of_main=is_child_of_main)
+    _die_with_parent()
     _send_output_to(conditions.log_path)
     placement.take()
     choose_backend()
-    is_deterministic = conditions.choose_determinism()
-    how = {"cpu": placement.label(cpu_name()), "platform": platform_label(is_deterministic=is_deterministic)}
     job: Job = channel.recv()
+    is_deterministic = conditions.choose_determinism(job)
+    how = {"cpu": placement.label(cpu_name()), "platform": platform_label(is_deterministic=is_deterministic)}
     run_job(job, channel.send, how)
     channel.close()
 
 
-def _die_with_parent(*, is_child_of_main: bool) -> None:
+def _die_with_parent() -> None:
     """End this process when its parent is gone, even if the parent was killed and could not ask for it."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    if sys.platform == "linux" and is_child_of_main:
-        # The kernel does it whatever this process is stuck in, but at the end of the thread that started it.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux":
+        import fcntl
+
+        # The pipe whose other end the parent holds to its end. The kernel ends this process with it, whatever this
+        # process is stuck in.
+        fcntl.fcntl(parent.sentinel, F_SETSIG, signal.SIGKILL)
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
+        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
 
     def wait() -> None:
         parent.join()

@@ -1,0 +1,39 @@
+"""How workers are told to work."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from faulty_sweep import faulty_sweep
+
+from benchmark.sweep import conditions
+from benchmark.sweep.cells import FINETUNE, PROBE, SCRATCH, group_into_jobs
+from benchmark.sweep.conditions import DETERMINISM_VARIABLE, Conditions
+
+
+@pytest.mark.parametrize(
+    ("asked", "strategies", "heads", "gpu", "chosen"),
+    [
+        (None, (PROBE,), ("linear", "ridge", "knn"), "", True),
+        (None, (PROBE,), ("linear", "dense"), "", False),
+        (None, (FINETUNE,), ("knn",), "", False),
+        (None, (PROBE, SCRATCH), ("knn",), "", False),
+        (None, (PROBE,), ("linear",), "A GPU", False),
+        (True, (SCRATCH,), ("dense",), "A GPU", True),
+        (False, (PROBE,), ("knn",), "", False),
+    ],
+)
+def test_tensorflow_is_deterministic_where_it_is_asked_or_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked, strategies, heads, gpu, chosen
+):
+    monkeypatch.setenv(DETERMINISM_VARIABLE, "as the user had it")
+    monkeypatch.setattr(conditions, "gpu_name", lambda: gpu)
+    (planned,) = faulty_sweep(tmp_path, "tiny").plan.cells
+    cells = [replace(planned.cell, strategy=strategy, head=head) for strategy in strategies for head in heads]
+    (job,) = group_into_jobs([(cell, "") for cell in cells], "")
+
+    is_deterministic = Conditions(tmp_path / "log", is_deterministic=asked).choose_determinism(job)
+
+    assert is_deterministic == chosen
+    assert os.environ[DETERMINISM_VARIABLE] == str(int(chosen))
