@@ -242,8 +242,9 @@ def verification_sections(verification: pd.DataFrame) -> list[Section]:
     counts = verification["result"].value_counts()
     summary = ", ".join(f"{counts[result]} {result}" for result in RESULTS if result in counts) or "no cells"
     note = (
-        "Reproduced: the same counts and predictions. Close: the same counts, the accuracy within "
-        f"{TOLERANCE:g}. Times are advisory."
+        "Reproduced: the same counts and predictions. Close: the same counts on another type of machine or other "
+        f"versions, the accuracy within {TOLERANCE:g} or no further away than chance explains (McNemar's test, "
+        "Holm-corrected). Times are advisory."
     )
     cells = pd.DataFrame(
         {

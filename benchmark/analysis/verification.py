@@ -1,11 +1,16 @@
 """Rows of a ledger beside the same cells done again: which figures came out again."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from benchmark.analysis.correctness import Correct, Correctness
+from benchmark.analysis.significance import ALPHA, Differences, adjust_by_holm, paired_p_value
+from benchmark.analysis.soundness import Soundness
 from benchmark.ledger import DONE, IDENTITY, Ledger
 from benchmark.provenance import DETERMINISTIC, minor_version
 
@@ -40,25 +45,61 @@ MACHINE = ("platform", "cpu", "cpu_count", "gpu")
 Row = Mapping[Any, Any]
 
 
-def verify_rows(before: pd.DataFrame, after: pd.DataFrame, *, is_strict: bool = False) -> pd.DataFrame:
+@dataclass(frozen=True)
+class _Pair:
+    """A row and the same cell done again.
+
+    Attributes:
+        before: The row.
+        after: The one of the cell done again.
+        contradiction: What is wrong with the first in itself.
+        n_changed: How many predictions are other ones; NaN where they were not kept.
+        p_value: Of McNemar's test between the two; NaN likewise.
+    """
+
+    before: Row
+    after: Row
+    contradiction: str
+    n_changed: float
+    p_value: float
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it came out again to the last prediction."""
+        if np.isnan(self.n_changed):
+            return bool(self.before["accuracy"] == self.after["accuracy"])
+        return self.n_changed == 0
+
+
+def verify_rows(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Every row of `after` beside the row of the same cell in `before`.
 
     Args:
         before: What `load_runs` gives of the ledger.
         after: Of the same cells, done again.
-        is_strict: On the same machine and versions, count predictions that are not the same as changed.
 
     Returns:
         A row a cell: `mark` and `result` (a pair of `MARKS`), the columns of `IDENTITY`, `accuracy_before`,
         `accuracy_after`, `n_predictions_changed` (empty where predictions were not kept), `wall_ratio` (seconds now
-        over seconds then; advisory) and `note`. `reproduced`: all counts and predictions are the same. `close`: the
-        accuracy is within `TOLERANCE`. `changed`: it is not, or a count of parameters or images is another one.
+        over seconds then; advisory) and `note`. `reproduced`: all counts and predictions are the same. `close`: other
+        predictions, but on another type of machine or other versions, and the accuracy is within `TOLERANCE` or
+        McNemar's exact test, Holm-corrected for these cells, finds no difference. `changed`: neither; or a count of
+        parameters or images is another one; or the row contradicts its own predictions.
     """
     known = {tuple(row[column] for column in IDENTITY): row for row in before.to_dict("records")}
-    rows = []
-    for row in after.to_dict("records"):
-        identity = {column: row[column] for column in IDENTITY}
-        rows.append({**identity, **_verify(known[tuple(identity.values())], row, is_strict=is_strict)})
+    soundness, correct_before, correct_after = Soundness(), Correctness(before), Correctness(after)
+
+    def pair(row: Row) -> _Pair:
+        old = known[tuple(row[column] for column in IDENTITY)]
+        were, are = (
+            correctness.of_run(one["folder"], one["run_id"])
+            for correctness, one in ((correct_before, old), (correct_after, row))
+        )
+        return _Pair(old, row, soundness.contradiction(old), _n_predictions_changed(old, row), _p_value(were, are))
+
+    pairs = [pair(row) for row in after.to_dict("records")]
+    p_values = adjust_by_holm(np.array([pair.p_value for pair in pairs]))
+    rows = [_verified(pair, p_value) for pair, p_value in zip(pairs, p_values, strict=True)]
     columns = [
         "mark", "result", *IDENTITY, "accuracy_before", "accuracy_after", "n_predictions_changed", "wall_ratio", "note",
     ]  # fmt: skip
@@ -75,36 +116,44 @@ def is_comparable(verification: pd.DataFrame) -> bool:
     return bool((verification["result"] != INCOMPARABLE).any())
 
 
-def _verify(before: Row, after: Row, *, is_strict: bool) -> dict[str, Any]:
-    n_changed = _n_predictions_changed(before, after)
-    result, note = _judge(before, after, n_changed, is_strict=is_strict)
+def _verified(pair: _Pair, p_value: float) -> dict[str, Any]:
+    result, note = _judge(pair, p_value)
     return {
         "mark": MARKS[result],
         "result": result,
-        "accuracy_before": before["accuracy"],
-        "accuracy_after": after["accuracy"],
-        "n_predictions_changed": n_changed,
-        "wall_ratio": after["wall_s"] / before["wall_s"],
+        **{column: pair.after[column] for column in IDENTITY},
+        "accuracy_before": pair.before["accuracy"],
+        "accuracy_after": pair.after["accuracy"],
+        "n_predictions_changed": pair.n_changed,
+        "wall_ratio": pair.after["wall_s"] / pair.before["wall_s"],
         "note": note,
     }
 
 
-def _judge(before: Row, after: Row, n_changed: float, *, is_strict: bool) -> tuple[str, str]:
+def _judge(pair: _Pair, p_value: float) -> tuple[str, str]:
     """The result and what explains it."""
-    if after["status"] != DONE:
-        return BROKEN, f"{after['error_type']}: {after['error_message']}"
-    for column, text in PREMISES.items():
-        if before[column] != after[column]:
-            return INCOMPARABLE, text
-    wrong = [column for column in EXACT if not _are_same(before[column], after[column])]
-    if wrong:
+    before, after = pair.before, pair.after
+    if obstacle := _obstacle(pair):
+        return obstacle
+    if wrong := [column for column in EXACT if not _are_same(before[column], after[column])]:
         return CHANGED, ", ".join(f"{column} {before[column]:.0f} then {after[column]:.0f}" for column in wrong)
     environment = _environment_changes(before, after)
-    difference = abs(after["accuracy"] - before["accuracy"])
-    is_exact = n_changed == 0 or (np.isnan(n_changed) and difference == 0)
-    if difference > TOLERANCE or (is_strict and not is_exact and not environment):
-        return CHANGED, environment or "on the same machine type and versions"
-    return REPRODUCED if is_exact else CLOSE, environment
+    if pair.is_exact:
+        return REPRODUCED, environment
+    if not environment:
+        return CHANGED, "on the same machine type and versions"
+    is_close = abs(after["accuracy"] - before["accuracy"]) <= TOLERANCE or p_value >= ALPHA
+    return CLOSE if is_close else CHANGED, environment
+
+
+def _obstacle(pair: _Pair) -> tuple[str, str] | None:
+    """The result and its reason where there are no two figures to compare."""
+    if pair.contradiction:
+        return CHANGED, f"the ledger contradicts itself: {pair.contradiction}"
+    if pair.after["status"] != DONE:
+        return BROKEN, f"{pair.after['error_type']}: {pair.after['error_message']}"
+    others = [text for column, text in PREMISES.items() if pair.before[column] != pair.after[column]]
+    return (INCOMPARABLE, others[0]) if others else None
 
 
 def _are_same(before: Any, after: Any) -> bool:
@@ -131,9 +180,14 @@ def _machine(row: Row, column: str) -> Any:
 
 
 def _n_predictions_changed(before: Row, after: Row) -> float:
-    from pathlib import Path
-
     found = [Ledger(Path(row["folder"])).read_predictions(row["run_id"]) for row in (before, after)]
     if found[0] is None or found[1] is None or len(found[0][0]) != len(found[1][0]):
         return np.nan
     return float(np.count_nonzero(found[0][0] != found[1][0]))
+
+
+def _p_value(before: Correct | None, after: Correct | None) -> float:
+    """Of McNemar's exact test."""
+    if before is None or after is None or len(before) != len(after):
+        return np.nan
+    return paired_p_value(Differences.between(before.astype(np.int8), after.astype(np.int8), n_seeds=1))

@@ -2,6 +2,7 @@
 
 import sys
 import tempfile
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -38,9 +39,6 @@ def verify(
     paths: PathsArgument = None,
     cells: Annotated[str, typer.Option(help="How many cells, the quickest of every backbone in turn, or all.")] = "3",
     where: WhereOption = None,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="On the same machine and versions, any other prediction is a regression.")
-    ] = False,
     registry: RegistryOption = None,
     timeout: TimeoutOption = None,
     jobs: JobsOption = 1,
@@ -49,8 +47,9 @@ def verify(
 ) -> None:
     """Do cells of a ledger again, in a clean cache, and compare.
 
-    Counts must be the same. So must predictions, where machine and versions are; elsewhere the accuracy may differ by
-    one point. Times are advisory. Exit code 3: a figure did not come out. 4: nothing could be compared.
+    Counts must be the same. So must predictions, where the type of machine and the versions are; elsewhere the
+    accuracy may differ by one point, or by what McNemar's test cannot tell from chance. A row must also agree with its
+    own predictions. Times are advisory. Exit code 3: a figure did not come out. 4: nothing could be compared.
     """
     from benchmark.analysis.loading import finished, load_runs
     from benchmark.analysis.tables import verification_sections
@@ -64,7 +63,7 @@ def verify(
         raise BenchmarkError("The ledger has no finished row to verify.")
     with tempfile.TemporaryDirectory(prefix="benchmark-verify-") as folder:
         again = _do_again(chosen, Path(folder), registry, Execution(jobs, timeout))
-        table = verify_rows(chosen, again, is_strict=strict)
+        table = verify_rows(chosen, again)
     publish(table, verification_sections(table), format_name, out)
     if not is_comparable(table):
         sys.exit(EXIT_NOTHING_TO_COMPARE)
@@ -99,14 +98,18 @@ def _do_again(
     from benchmark.analysis.loading import load_runs
     from benchmark.ledger import Ledger
     from benchmark.registry import load_registry
-    from benchmark.sweep.repeating import clean_cache, plan_again
+    from benchmark.sweep.repeating import clean_cache, plan_again, split_by_conditions
     from benchmark.sweep.runner import run_cells
 
     backbones = load_registry(registry or ())
-    with clean_cache(folder / "cache"), console.SweepDisplay(len(chosen)) as display:
-        for number, (_, rows) in enumerate(chosen.groupby("folder", sort=False)):
+    with clean_cache(folder / "cache"):
+        parts = []
+        for number, (rows, is_deterministic) in enumerate(split_by_conditions(chosen)):
             ledger = Ledger(folder / "results" / str(number))
-            planned = plan_again(rows, backbones, ledger)
-            for event in run_cells(planned, ledger, execution.start(ledger, rows), recipe_sha256="", again=False):
-                display.show(event)
+            how = replace(execution, is_deterministic=is_deterministic)
+            parts.append((plan_again(rows, backbones, ledger), ledger, how.start(ledger, rows)))
+        with console.SweepDisplay(len(chosen)) as display:
+            for planned, ledger, execute in parts:
+                for event in run_cells(planned, ledger, execute, recipe_sha256="", again=False):
+                    display.show(event)
     return load_runs([folder / "results"])

@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmark.errors import LedgerError
 from benchmark.ledger import IDENTITY, RECIPE_COPY, Ledger
-from benchmark.provenance import CHANGED, environment
+from benchmark.provenance import CHANGED, DETERMINISTIC, environment
 from benchmark.recipes import read_recipe
 from benchmark.registry import Registry
 from benchmark.storage import CACHE_VARIABLE, cache_root
@@ -55,6 +55,12 @@ def choose_rows(runs: pd.DataFrame, n_rows: int) -> pd.DataFrame:
     quickest = runs.sort_values("wall_s", kind="stable")
     turns = quickest.groupby(["folder", "backbone"]).cumcount()
     return quickest.assign(turn=turns).sort_values(["turn", "wall_s"], kind="stable").drop(columns="turn").head(n_rows)
+
+
+def split_by_conditions(runs: pd.DataFrame) -> list[tuple[pd.DataFrame, bool]]:
+    """Rows that can be done again together: those of one ledger, and whether TensorFlow had to be deterministic."""
+    was_deterministic = runs["platform"].astype(str).str.endswith(DETERMINISTIC)
+    return [(part, bool(chosen)) for (_, chosen), part in runs.groupby(["folder", was_deterministic], sort=False)]
 
 
 @contextmanager
