@@ -12,12 +12,14 @@ import pandas as pd
 import pytest
 from toy_ledgers import SETTING, add, add_predicted
 
+from benchmark.analysis.commands import Commands
 from benchmark.analysis.loading import load_runs
 from benchmark.analysis.soundness import DERIVED, Soundness
 from benchmark.analysis.verification import has_regressed, is_comparable, verify_rows
 from benchmark.errors import LedgerError
-from benchmark.ledger import DONE, FAILED, PREDICTIONS, RUNS, SCHEMA, Ledger
+from benchmark.ledger import DONE, FAILED, IDENTITY, PREDICTIONS, RUNS, SCHEMA, Ledger
 from benchmark.metrics import score_metrics
+from benchmark.recipes import sweep_of_options
 from benchmark.registry import load_registry
 from benchmark.storage import cache_root
 from benchmark.sweep.repeating import choose_rows, clean_cache, plan_again
@@ -217,12 +219,38 @@ def test_a_clean_cache_has_the_weights_and_nothing_else(tmp_path):
     assert cache_root() == before
 
 
-def test_a_ledger_without_its_recipe_cannot_be_done_again(tmp_path):
+def test_a_cell_that_the_recipe_no_longer_makes_is_named(tmp_path: Path):
     ledger = Ledger(tmp_path / "toy")
-    add(ledger)
+    add(ledger, backbone="ResNet50")
 
-    with pytest.raises(LedgerError, match=r"has no recipe\.toml"):
-        plan_again(load_runs([ledger.folder]), load_registry(), Ledger(tmp_path / "new"))
+    with pytest.raises(LedgerError, match=r"no longer makes the cell .*'backbone': 'ResNet50'"):
+        plan_again(
+            load_runs([ledger.folder]), sweep_of_options("x", {"backbones": ("VGG16-hed",)}), load_registry(),
+            Ledger(tmp_path / "new"),
+        )  # fmt: skip
+
+
+def test_rows_without_a_recipe_are_asked_for_by_options(tmp_path: Path):
+    ledger = Ledger(tmp_path / "toy")
+    for mode, seed in (("native", 0), ("native", 3), ("unit", 0)):
+        add(ledger, backbone="VGG16-hed", dataset="digits@200", mode=mode, seed=seed, head="knn", input_size_px=48)
+    runs = load_runs([ledger.folder])
+
+    sweep = Commands(runs).sweep_of(runs.to_dict("records"))
+    planned = plan_again(runs, sweep, load_registry(), Ledger(tmp_path / "new"))
+
+    assert [tuple(one.cell.columns[column] for column in IDENTITY) for one in planned] == list(
+        runs[list(IDENTITY)].itertuples(index=False, name=None)
+    )
+
+
+def test_a_row_that_no_options_give_cannot_be_done_again_without_its_recipe(tmp_path: Path):
+    ledger = Ledger(tmp_path / "toy")
+    add(ledger, backbone="VGG16-hed", strategy="finetune(3,epochs=7)", head="dense")
+    runs = load_runs([ledger.folder])
+
+    with pytest.raises(LedgerError, match="options alone do not give strategy"):
+        Commands(runs).sweep_of(runs.to_dict("records"))
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

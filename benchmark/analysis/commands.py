@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from benchmark.analysis.asking import Labels, Options, base_name, label_of, options_of
 from benchmark.analysis.loading import FINGERPRINT_SHOWN, SETTING
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, LedgerError
 from benchmark.ledger import RECIPE_COPY
-from benchmark.recipes import read_recipe, recipe_paths, sweep_of_options
+from benchmark.recipes import Grid, Sweep, read_recipe, recipe_paths, sweep_of_options
 from benchmark.registry import Backbone, Registry, load_registry
 from benchmark.storage import digest_of_text
 from benchmark.sweep.grid import expand
@@ -141,11 +141,32 @@ class Commands:
             sweeps.setdefault((row["folder"], row["recipe_sha256"]), []).append(row)
         return [command for some in sweeps.values() for command in self._of_sweep(some)]
 
+    def sweep_of(self, rows: Iterable[Mapping[Any, Any]]) -> Sweep:
+        """A sweep given by options alone, whose cells these rows are; it may have others.
+
+        Args:
+            rows: Of one ledger without a recipe.
+
+        Raises:
+            LedgerError: Options cannot ask for one of them.
+        """
+        seeds: dict[tuple[str, ...], set[str]] = {}
+        for row in rows:
+            seeds.setdefault(tuple(_setting_of(row).values()), set()).add(label_of(row["seed"]))
+        grids: dict[Grid, None] = {}
+        for values, some in seeds.items():
+            setting = dict(zip(SETTING, values, strict=True))
+            try:
+                choice = self._choose(None, setting, frozenset(some))
+            except BenchmarkError as error:
+                raise LedgerError(f"The cell {setting} cannot be done again: {error}") from error
+            if choice is None:
+                raise LedgerError(_unreachable(setting, ""))
+            grids |= dict.fromkeys(sweep_of_options("options", choice.options).grid)
+        return Sweep(name="options", grid=tuple(grids))
+
     def _of_sweep(self, rows: Sequence[Mapping[str, Any]]) -> list[Command]:
-        first = rows[0]
-        setting = {column: label_of(first[column]) for column in SETTING}
-        # `load_runs` names contents of a dataset apart; the command line does not know such names.
-        setting["dataset"] = setting["dataset"].removesuffix(f" #{first['dataset_fingerprint'][:FINGERPRINT_SHOWN]}")
+        first, setting = rows[0], _setting_of(rows[0])
         seeds = frozenset(label_of(row["seed"]) for row in rows)
         sha256 = str(first["recipe_sha256"])
         recipe = self._find_recipe(str(first["folder"]), sha256) if sha256 else None
@@ -231,6 +252,13 @@ def _unregistered(runs: pd.DataFrame, registry: Registry) -> dict[str, Backbone]
         )
         for name, size in zip(foreign["backbone"], foreign["input_size_px"], strict=True)
     }
+
+
+def _setting_of(row: Mapping[Any, Any]) -> Labels:
+    """The columns of `SETTING` as the command line knows them; `load_runs` names contents of a dataset apart."""
+    setting = {column: label_of(row[column]) for column in SETTING}
+    suffix = f" #{row['dataset_fingerprint'][:FINGERPRINT_SHOWN]}"
+    return {**setting, "dataset": setting["dataset"].removesuffix(suffix)}
 
 
 def _for_each_seed(choice: _Choice, seeds: frozenset[str]) -> list[Labels]:

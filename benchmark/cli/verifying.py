@@ -95,19 +95,22 @@ def _do_again(
 ) -> "pd.DataFrame":
     """The rows of these cells, done now, in a cache of their own."""
     from benchmark import console
+    from benchmark.analysis.commands import Commands
     from benchmark.analysis.loading import load_runs
     from benchmark.ledger import Ledger
     from benchmark.registry import load_registry
-    from benchmark.sweep.repeating import clean_cache, plan_again, split_by_conditions
+    from benchmark.sweep.repeating import clean_cache, plan_again, recipe_of_ledger, split_by_conditions
     from benchmark.sweep.runner import run_cells
 
     backbones = load_registry(registry or ())
+    commands = Commands(chosen, backbones)
     with clean_cache(folder / "cache"):
         parts = []
         for number, (rows, is_deterministic) in enumerate(split_by_conditions(chosen)):
             ledger = Ledger(folder / "results" / str(number))
             how = replace(execution, is_deterministic=is_deterministic)
-            parts.append((plan_again(rows, backbones, ledger), ledger, how.start(ledger, rows)))
+            sweep = recipe_of_ledger(Path(rows["folder"].iloc[0])) or commands.sweep_of(rows.to_dict("records"))
+            parts.append((plan_again(rows, sweep, backbones, ledger), ledger, how.start(ledger, rows)))
         with console.SweepDisplay(len(chosen)) as display:
             for planned, ledger, execute in parts:
                 for event in run_cells(planned, ledger, execute, recipe_sha256="", again=False):

@@ -27,7 +27,9 @@ STRATEGIES = {
     FINETUNE: "the head first, then the backbone's last layers at a lower rate, in stages",
     SCRATCH: "random weights, everything is trained",
 }
-# Of the head `dense`: what it is, not how a probe trains it.
+# The head that TensorFlow trains.
+TRAINED_HEAD = "dense"
+# Of that head: what it is, not how a probe trains it.
 SHAPE_OPTIONS = ("units", "dropout")
 USUAL_STAGES = {FINETUNE: FINETUNE_STAGES, SCRATCH: SCRATCH_STAGES}
 
@@ -88,7 +90,7 @@ class Cell:
     @property
     def head_label(self) -> str:
         """The head as the ledger writes it: `dense(units=512)` where an option is not the usual one."""
-        if self.head != "dense":
+        if self.head != TRAINED_HEAD:
             return self.head
         # How a probe trains it does not matter to a strategy with stages of its own.
         return _labelled(self.head, self.dense.label() if self.strategy == PROBE else self.dense.label(*SHAPE_OPTIONS))
@@ -150,7 +152,7 @@ def cell_key(cell: Cell, dataset_fingerprint: str) -> str:
     """The key of everything that can change this cell's numbers: 32 hexadecimal digits."""
     options: dict[str, Any] = {}
     if cell.strategy == PROBE:
-        options = {"dense": cell.dense.model_dump()} if cell.head == "dense" else {}
+        options = {"dense": cell.dense.model_dump()} if cell.head == TRAINED_HEAD else {}
     else:
         options = {
             "units": cell.dense.widths,

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.provenance import gpu_name
-from benchmark.sweep.cells import PROBE, Cell, Job
+from benchmark.sweep.cells import PROBE, TRAINED_HEAD, Cell, Job
 
 # TensorFlow reads it at the first operation: every operation gives the same result every time.
 DETERMINISM_VARIABLE = "TF_DETERMINISTIC_OPS"
-# The head that TensorFlow trains.
-TRAINED_HEAD = "dense"
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,8 @@ from benchmark.preprocessing import MODES, check_resizing
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Registry, check_input_size, select_names
 from benchmark.strategies.heads import HEADS
-from benchmark.sweep.cells import FINETUNE, PROBE, SCRATCH, STRATEGIES, USUAL_STAGES, Cell, DatasetRequest
+from benchmark.sweep.cells import FINETUNE, PROBE, SCRATCH, STRATEGIES, TRAINED_HEAD, USUAL_STAGES, Cell, DatasetRequest
 
-TRAINED_HEAD = "dense"
 # Those that make sense of grey images too.
 NETWORK_MODES = ("native", "unit", "raw", "tf")
 

@@ -11,7 +11,7 @@ import pandas as pd
 from benchmark.errors import LedgerError
 from benchmark.ledger import IDENTITY, RECIPE_COPY, Ledger
 from benchmark.provenance import CHANGED, DETERMINISTIC, environment
-from benchmark.recipes import read_recipe
+from benchmark.recipes import Sweep, read_recipe
 from benchmark.registry import Registry
 from benchmark.storage import CACHE_VARIABLE, cache_root
 from benchmark.sweep.planning import PlannedCell, make_plan
@@ -21,32 +21,36 @@ WEIGHTS_FOLDER = "weights"
 CHANGEABLE = ("harness_version", "keras_version", "tensorflow_version", "python_version", "cpu", "gpu")
 
 
-def plan_again(runs: pd.DataFrame, registry: Registry, empty: Ledger) -> list[PlannedCell]:
+def recipe_of_ledger(folder: Path) -> Sweep | None:
+    """The sweep that a ledger's own copy of its recipe describes; None where it has none."""
+    recipe = folder / RECIPE_COPY
+    return read_recipe(recipe) if recipe.exists() else None
+
+
+def plan_again(runs: pd.DataFrame, sweep: Sweep, registry: Registry, empty: Ledger) -> list[PlannedCell]:
     """The cells of these rows, as if none had been done.
 
     Args:
         runs: Rows of one ledger, as `load_runs` gives them.
+        sweep: The one that they came from, or another with their cells.
         registry: The backbones.
         empty: A ledger without rows, where the new ones will go.
 
     Raises:
-        LedgerError: The ledger holds no recipe, or its recipe no longer makes one of the cells.
+        LedgerError: The sweep does not make one of the cells.
     """
-    folder = Path(runs["folder"].iloc[0])
-    recipe = folder / RECIPE_COPY
-    if not recipe.exists():
-        raise LedgerError(
-            f"{folder} has no {RECIPE_COPY}, so its cells cannot be done again by it: sweeps that were given by "
-            "options alone are repeated with the same options."
-        )
-    plan = make_plan(read_recipe(recipe), registry, empty)
+    plan = make_plan(sweep, registry, empty)
     by_identity = {tuple(planned.cell.columns[column] for column in IDENTITY): planned for planned in plan.cells}
-    # `load_runs` may have told contents of one dataset apart by a suffix, which the recipe does not know.
+    # `load_runs` may have told contents of one dataset apart by a suffix, which no sweep knows.
     datasets = runs["dataset"].str.partition(" #")[0]
     wanted = list(runs.assign(dataset=datasets)[list(IDENTITY)].itertuples(index=False, name=None))
     missing = [identity for identity in wanted if identity not in by_identity]
     if missing:
-        raise LedgerError(f"{recipe} no longer makes the cell {dict(zip(IDENTITY, missing[0], strict=True))}.")
+        cell = dict(zip(IDENTITY, missing[0], strict=True))
+        raise LedgerError(
+            f"The recipe of {runs['folder'].iloc[0]} no longer makes the cell {cell}: leave it out with --where, or "
+            f"put the {RECIPE_COPY} there that made it."
+        )
     return [by_identity[identity] for identity in wanted]
 
 
