@@ -1,4 +1,4 @@
-"""The x-ray of networks: small ones of every shape, and all 40 of Keras."""
+"""The x-ray of networks: small ones of every shape. Those of Keras are in test_constructors.py."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from documented_modes import BUILT_IN, DEVIATION, EXPECTED, MEAN, NATIVE_OF, documented, fed
+from documented_modes import BUILT_IN, DEVIATION, EXPECTED, MEAN, documented
 
 from benchmark.backbones.affine import NotAffineError
 from benchmark.backbones.saved import load_model
@@ -18,16 +18,6 @@ from benchmark.preprocessing import MODES, apply_steps, resolve_mode
 from benchmark.registry import Backbone, read_registry, shipped_path
 
 REGISTRY = read_registry(shipped_path("backbones.toml"))
-
-# What Keras documents to stand in the graph that is built without weights; statistics of EfficientNet are weights.
-LAYERS_OF = {
-    "MobileNetV3": (["Rescaling"], "Rescaling(1/127.5, -1)"),
-    "EfficientNetV2B": (["Rescaling", "Normalization"], "ImageNet statistics"),
-    "EfficientNetV2": (["Rescaling"], "Rescaling(1/128, -1)"),
-    "EfficientNetB": (["Rescaling", "Normalization"], "Rescaling(1/255)"),
-    "ConvNeXt": (["Normalization"], "ImageNet statistics"),
-    "": ([], "nothing"),
-}
 
 BUILDER = """
 import keras
@@ -431,31 +421,6 @@ def free_memory() -> Iterator[None]:
 
     yield
     keras.backend.clear_session()  # collects garbage too
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NATIVE_OF)
-@pytest.mark.usefixtures("free_memory")
-def test_every_constructor_of_keras_gets_the_right_verdict_on_every_mode(name, rng):
-    native = NATIVE_OF[name]
-    kinds, built_in = next(layers for prefix, layers in LAYERS_OF.items() if name.startswith(prefix))
-    scale, offset = BUILT_IN[built_in]
-    corners = np.array(np.meshgrid([0.0, 255.0], [0.0, 255.0], [0.0, 255.0])).reshape(3, -1).T
-
-    xray = inspect_backbone(REGISTRY[name])
-
-    assert {one.mode: one.findings or (one.verdict,) for one in xray.modes} == EXPECTED[native]
-    assert verdicts_of(xray) == {mode: findings[0] for mode, findings in EXPECTED[native].items()}
-    assert (xray.native, xray.graph.first_kind) == (native, "Conv2D")
-    assert [layer.kind for layer in xray.graph.layers] == kinds
-    for one in xray.modes:
-        arrives = fed(one.mode, native, corners) * scale + offset
-        np.testing.assert_allclose(one.arrives.low, arrives.min(axis=0), rtol=1e-4, atol=1e-5)
-        np.testing.assert_allclose(one.arrives.high, arrives.max(axis=0), rtol=1e-4, atol=1e-5)
-    assert [layer.name for layer in xray.graph.layers if layer.is_in_weights] == (
-        ["normalization"] if name.startswith("EfficientNetB") else []
-    )
-    assert any("imagenet" in note for note in xray.notes) == name.startswith("EfficientNetB")
 
 
 @pytest.mark.slow

@@ -41,8 +41,8 @@ DEATHS = {
 # What Linux keeps of what was written into a pipe and not read yet.
 PIPE_BYTES = 65_536
 HANGS = ("sleeping", "hung")
-# Longer than TensorFlow takes to start on a busy machine.
-TIMEOUT_S = 30.0
+# Longer than a cell of the tiny network takes on a busy machine.
+TIMEOUT_S = 12.0
 
 
 @pytest.fixture(scope="module")
