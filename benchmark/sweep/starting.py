@@ -80,7 +80,8 @@ def _begin(target: Callable[..., None], arguments: tuple[Any, ...], variables: d
 
 
 def _set_environment(variables: dict[str, str]) -> None:
-    os.environ.clear()
+    for name in os.environ.keys() - variables.keys():
+        del os.environ[name]
     os.environ.update(variables)
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -54,11 +55,12 @@ def _die_with_parent() -> None:
     if sys.platform == "linux":
         import fcntl
 
-        # The pipe whose other end the parent holds to its end. The kernel ends this process with it, whatever this
-        # process is stuck in.
-        fcntl.fcntl(parent.sentinel, F_SETSIG, signal.SIGKILL)
-        fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
-        fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
+        # The pipe whose other end the parent holds as long as it lives. The kernel kills this process when it is
+        # closed, whatever this process is stuck in; sandboxes that do without this leave it to the thread.
+        with suppress(OSError):
+            fcntl.fcntl(parent.sentinel, F_SETSIG, signal.SIGKILL)
+            fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
+            fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
 
     def wait() -> None:
         parent.join()
