@@ -10,7 +10,7 @@ from toy_sweep import start_sweep, write_sweep
 
 from benchmark.cli import main
 from benchmark.ledger import IDENTITY, Ledger
-from benchmark.provenance import environment
+from benchmark.provenance import DETERMINISTIC, environment
 
 COLUMNS = {"dataset": "digits", "mode": "native", "head": "knn", "strategy": "probe", "seed": 0, "input_size_px": 32}
 
@@ -46,6 +46,16 @@ def test_a_replaced_row_can_be_made_again_too(ledger: Ledger, monkeypatch: pytes
 
     assert call(monkeypatch, first, "--dry-run") == 0
     assert "VGG16-hed" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("platform", "is_asked"), [("Linux-x86_64", False), (f"Linux-x86_64{DETERMINISTIC}", True)])
+def test_a_row_of_deterministic_operations_is_made_with_them(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys, platform: str, is_asked: bool
+):
+    run_id = add(ledger, backbone="VGG16-hed", platform=platform, **COLUMNS)
+
+    assert call(monkeypatch, run_id, "--dry-run") == 0
+    assert ("--deterministic" in capsys.readouterr().out) == is_asked
 
 
 @pytest.mark.parametrize(("run_id", "message"), [("none", "No run begins"), ("", "2 runs begin")])

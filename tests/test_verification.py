@@ -19,10 +19,11 @@ from benchmark.analysis.verification import has_regressed, is_comparable, verify
 from benchmark.errors import LedgerError
 from benchmark.ledger import DONE, FAILED, IDENTITY, PREDICTIONS, RUNS, SCHEMA, Ledger
 from benchmark.metrics import score_metrics
+from benchmark.provenance import DETERMINISTIC
 from benchmark.recipes import sweep_of_options
 from benchmark.registry import load_registry
 from benchmark.storage import cache_root
-from benchmark.sweep.repeating import choose_rows, clean_cache, plan_again
+from benchmark.sweep.repeating import choose_rows, clean_cache, plan_again, split_by_conditions
 from benchmark.sweep.rows import class_rows
 
 IMAGES = np.arange(1000)
@@ -199,6 +200,22 @@ def test_the_quickest_cells_of_every_backbone_are_chosen_in_turn(tmp_path):
 
     assert list(zip(chosen["backbone"], chosen["wall_s"], strict=True)) == [
         ("Quick", 1.0), ("Slow", 8.0), ("Quick", 2.0), ("Slow", 9.0),
+    ]  # fmt: skip
+
+
+def test_rows_are_done_again_by_ledger_and_by_what_tensorflow_was_told(tmp_path: Path):
+    for name, platform, seed in (
+        ("a", "Linux", 0),
+        ("b", "Linux", 1),
+        ("a", f"Linux{DETERMINISTIC}", 2),
+        ("a", "Linux", 3),
+    ):
+        add(Ledger(tmp_path / name), platform=platform, seed=seed)
+
+    parts = split_by_conditions(load_runs([tmp_path]))
+
+    assert [(sorted(rows["seed"]), is_deterministic) for rows, is_deterministic in parts] == [
+        ([0, 3], False), ([2], True), ([1], False),
     ]  # fmt: skip
 
 

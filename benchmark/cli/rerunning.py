@@ -30,14 +30,14 @@ def rerun(
     from benchmark.analysis.commands import Commands
     from benchmark.analysis.loading import load_all_runs
     from benchmark.registry import load_registry
-    from benchmark.sweep.repeating import differences_from_here
+    from benchmark.sweep.repeating import differences_from_here, was_deterministic
 
     runs = load_all_runs(paths or [RESULTS])
     row = _find_row(runs, run_id)
     (command,) = Commands(runs, load_registry(registry or ()), str(results)).of_setting([row])
     if not command.arguments:
         raise BenchmarkError(f"Run {row['run_id']} cannot be made again. {command.remark}")
-    again = _finished(command, registry or [])
+    again = _finished(command, registry or [], is_deterministic=was_deterministic(row["platform"]))
     typer.echo(again.text)
     for remark in [again.remark, *differences_from_here(row)]:
         if remark:
@@ -61,11 +61,12 @@ def _find_row(runs: "pd.DataFrame", run_id: str) -> dict[Any, Any]:
     return row
 
 
-def _finished(command: "Command", registry: list[Path]) -> "Command":
-    """The command with the user's registry files, and done even where it was done before."""
+def _finished(command: "Command", registry: list[Path], *, is_deterministic: bool) -> "Command":
+    """The command with the user's registry files, and done as it was done, even where it was done before."""
     from benchmark.analysis.commands import OWN_REGISTRY, Command
 
     if OWN_REGISTRY in command.arguments:
         raise BenchmarkError(f"{command.text}\n{command.remark} Give it with --registry.")
     files = [argument for path in registry for argument in ("--registry", str(path))]
-    return Command((*command.arguments, *files, "--when", "always"), command.remark)
+    how = ("--deterministic",) if is_deterministic else ()
+    return Command((*command.arguments, *files, *how, "--when", "always"), command.remark)

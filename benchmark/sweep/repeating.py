@@ -63,8 +63,13 @@ def choose_rows(runs: pd.DataFrame, n_rows: int) -> pd.DataFrame:
 
 def split_by_conditions(runs: pd.DataFrame) -> list[tuple[pd.DataFrame, bool]]:
     """Rows that can be done again together: those of one ledger, and whether TensorFlow had to be deterministic."""
-    was_deterministic = runs["platform"].astype(str).str.endswith(DETERMINISTIC)
-    return [(part, bool(chosen)) for (_, chosen), part in runs.groupby(["folder", was_deterministic], sort=False)]
+    chosen = runs["platform"].map(was_deterministic)
+    return [(part, bool(one)) for (_, one), part in runs.groupby(["folder", chosen], sort=False)]
+
+
+def was_deterministic(platform: object) -> bool:
+    """Whether TensorFlow had to give the same result every time, by the column `platform` of a row."""
+    return str(platform).endswith(DETERMINISTIC)
 
 
 @contextmanager
