@@ -10,6 +10,8 @@ from faulty_sweep import faulty_sweep
 from benchmark.sweep import conditions
 from benchmark.sweep.cells import FINETUNE, PROBE, SCRATCH, group_into_jobs
 from benchmark.sweep.conditions import DETERMINISM_VARIABLE, Conditions
+from benchmark.sweep.planning import make_plan
+from benchmark.sweep.runner import run_cells
 
 
 @pytest.mark.parametrize(
@@ -28,7 +30,7 @@ def test_tensorflow_is_deterministic_where_it_is_asked_or_costs_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked, strategies, heads, gpu, chosen
 ):
     monkeypatch.setenv(DETERMINISM_VARIABLE, "as the user had it")
-    monkeypatch.setattr(conditions, "gpu_name", lambda: gpu)
+    monkeypatch.setattr(conditions, "environment", lambda: {"gpu": gpu})
     (planned,) = faulty_sweep(tmp_path, "tiny").plan.cells
     cells = [replace(planned.cell, strategy=strategy, head=head) for strategy in strategies for head in heads]
     (job,) = group_into_jobs([(cell, "") for cell in cells], "")
@@ -37,3 +39,22 @@ def test_tensorflow_is_deterministic_where_it_is_asked_or_costs_nothing(
 
     assert is_deterministic == chosen
     assert os.environ[DETERMINISM_VARIABLE] == str(int(chosen))
+
+
+@pytest.mark.parametrize("where", [None, {"head": "knn"}])
+def test_what_is_left_of_a_job_is_done_as_all_of_it(tmp_path: Path, where):
+    """The rows of a sweep that was interrupted are those of one that was not."""
+    sick = faulty_sweep(tmp_path, "tiny")
+    (grid,) = sick.sweep.grid
+    sweep = sick.sweep.model_copy(update={"grid": (grid.model_copy(update={"heads": ("dense", "knn")}),)})
+    plan = make_plan(sweep, sick.registry, sick.ledger, where=where)
+    given = []
+
+    def execute(jobs):
+        given.extend(jobs)
+        return iter(())
+
+    rest = [planned for planned in plan.cells if planned.cell.head == "knn"]
+    list(run_cells(rest, sick.ledger, execute, recipe_sha256="", again=False))
+
+    assert [(job.has_training, len(job.cells)) for job in given] == [(True, 1)]

@@ -1,15 +1,17 @@
 """How worker processes begin."""
 
 import json
+import multiprocessing.forkserver
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from benchmark.sweep import starting
-from benchmark.sweep.starting import start_server, start_worker
+from benchmark.sweep.starting import _Server, start_server, start_worker
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every worker is a new process")
 
@@ -34,13 +36,12 @@ def facts_of_worker(folder: Path) -> dict:
     return json.loads((folder / "facts.json").read_text())
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starting, "environment", lambda: {"gpu": ""})
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_gpu")
 def test_workers_are_forks_of_one_server_that_has_imported_what_takes_long(tmp_path: Path):
     first, second = facts_of_worker(tmp_path), facts_of_worker(tmp_path)
 
@@ -50,7 +51,6 @@ def test_workers_are_forks_of_one_server_that_has_imported_what_takes_long(tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("without_gpu")
 def test_a_fork_has_the_environment_and_the_paths_that_its_parent_has_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -61,34 +61,84 @@ def test_a_fork_has_the_environment_and_the_paths_that_its_parent_has_now(
 
     facts = facts_of_worker(tmp_path)
 
+    assert facts["parent"] != os.getpid()
     assert facts["cache"] == str(tmp_path / "later")
     assert str(tmp_path / "modules") in facts["paths"]
     assert facts["folder"] == str(tmp_path)
 
 
-@pytest.mark.parametrize(("variable", "gpu"), [("TF_NUM_INTRAOP_THREADS", ""), ("UNREAD", "A GPU")])
-def test_a_worker_is_a_new_process_where_a_fork_would_not_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, gpu: str
-):
-    monkeypatch.setattr(starting, "environment", lambda: {"gpu": gpu})
-    starting._variables_of_server()
-    monkeypatch.setenv(variable, "1")
-
-    facts = facts_of_worker(tmp_path)
-
+def assert_is_new(facts: dict) -> None:
     assert facts["modules"] == []
     assert facts["parent"] == os.getpid()
     assert facts["is_deaf"]
 
 
+def test_a_variable_that_is_read_once_makes_a_worker_a_new_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    start_server(tmp_path / "log")
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+
+    assert_is_new(facts_of_worker(tmp_path))
+
+
+def test_beside_a_gpu_a_worker_is_a_new_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(starting, "environment", lambda: {"gpu": "A GPU"})
+    monkeypatch.setattr(starting, "_SERVER", _Server())
+
+    assert_is_new(facts_of_worker(tmp_path))
+
+
+def test_without_room_for_a_server_workers_are_new_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+):
+    """As where the path of the folder for temporary files is longer than a socket's may be."""
+
+    def refuse() -> None:
+        raise OSError("AF_UNIX path too long")
+
+    monkeypatch.setattr(starting, "_SERVER", _Server())
+    monkeypatch.setattr(multiprocessing.forkserver, "ensure_running", refuse)
+
+    assert_is_new(facts_of_worker(tmp_path))
+    assert "no server for them can be started: AF_UNIX path too long" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["while it imports", "when it is ready"])
+def test_a_server_that_dies_is_followed_by_new_processes(tmp_path: Path, moment: str):
+    """In a process of its own: there is one server for all tests of this one."""
+    program = f"""
+import sys, time
+from pathlib import Path
+from benchmark.sweep import starting
+from test_starting import assert_is_new, facts_of_worker
+starting.environment = lambda: {{"gpu": ""}}
+folder = Path({str(tmp_path)!r})
+starting.start_server(folder / "log")
+if {moment!r} == "when it is ready":
+    facts_of_worker(folder)
+starting._SERVER._process.kill()
+time.sleep({moment == "when it is ready"})
+assert_is_new(facts_of_worker(folder))
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+
+    ended = subprocess.run([sys.executable, "-c", program], env=environment, timeout=120, check=False)
+
+    assert ended.returncode == 0
+
+
 def test_starting_leaves_environment_outputs_and_ctrl_c_as_they_were(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ):
-    monkeypatch.setattr(starting, "environment", lambda: {"gpu": ""})
+    started = []
+    monkeypatch.setattr(starting, "_SERVER", _Server())
+    monkeypatch.setattr(multiprocessing.forkserver, "ensure_running", lambda: started.append(os.write(2, b"within")))
     before = dict(os.environ), signal.getsignal(signal.SIGINT)
 
     start_server(tmp_path / "log")
     os.write(2, b"after")
 
+    assert started
     assert (dict(os.environ), signal.getsignal(signal.SIGINT)) == before
     assert capfd.readouterr().err == "after"
+    assert (tmp_path / "log").read_text() == "within"

@@ -29,7 +29,7 @@ name = "toy"
 datasets = ["digits"]
 limit = 300
 modes = ["native", "unit"]
-heads = ["ridge", "dense"]
+heads = ["dense", "ridge"]
 seeds = [0, 1]
 [[grid]]
 backbones = ["One"]

@@ -68,5 +68,5 @@ def _finished(command: "Command", registry: list[Path], *, is_deterministic: boo
     if OWN_REGISTRY in command.arguments:
         raise BenchmarkError(f"{command.text}\n{command.remark} Give it with --registry.")
     files = [argument for path in registry for argument in ("--registry", str(path))]
-    how = ("--deterministic",) if is_deterministic else ()
-    return Command((*command.arguments, *files, *how, "--when", "always"), command.remark)
+    how = "--deterministic" if is_deterministic else "--no-deterministic"
+    return Command((*command.arguments, *files, how, "--when", "always"), command.remark)

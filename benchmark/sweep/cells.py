@@ -1,7 +1,7 @@
 """Cells: the points of a sweep's grid, and the keys that tell whether one was done."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,8 @@ STRATEGIES = {
 TRAINED_HEAD = "dense"
 # Of that head: what it is, not how a probe trains it.
 SHAPE_OPTIONS = ("units", "dropout")
+# What cells must agree in to be done by one process.
+JobKey = tuple[Any, ...]
 USUAL_STAGES = {FINETUNE: FINETUNE_STAGES, SCRATCH: SCRATCH_STAGES}
 
 
@@ -101,6 +103,11 @@ class Cell:
         stages = "" if self.stages == USUAL_STAGES.get(self.strategy, ()) else stages_label(self.stages)
         folds = f"folds={self.folds}" if self.folds else ""
         return _labelled(self.strategy, "; ".join(filter(None, (stages, folds))))
+
+    @property
+    def is_trained_by_tensorflow(self) -> bool:
+        """Whether TensorFlow trains something in it; other heads are scikit-learn's and NumPy's."""
+        return self.strategy != PROBE or self.head == TRAINED_HEAD
 
     @property
     def columns(self) -> dict[str, Any]:
@@ -182,30 +189,51 @@ class Job:
         keys: The key of each cell.
         recipe_sha256: For the rows.
         again: Whether trainings begin anew, whatever is left of earlier ones.
+        has_training: Whether TensorFlow trains something in the job when all of it is done.
     """
 
     cells: tuple[Cell, ...]
     keys: tuple[str, ...]
     recipe_sha256: str
     again: bool = False
+    has_training: bool = False
 
 
-def group_into_jobs(cells: Iterable[tuple[Cell, str]], recipe_sha256: str, *, again: bool = False) -> list[Job]:
+def group_into_jobs(
+    cells: Iterable[tuple[Cell, str]],
+    recipe_sha256: str,
+    *,
+    again: bool = False,
+    with_training: Container[JobKey] = frozenset(),
+) -> list[Job]:
     """Jobs in the order of their first cells.
 
     Args:
         cells: Each with its key.
         recipe_sha256: For the rows.
         again: Whether trainings begin anew.
+        with_training: Jobs in which TensorFlow trains something, if not in these cells, then in others.
     """
-    jobs: dict[Any, dict[Any, list[tuple[Cell, str]]]] = {}
+    jobs: dict[JobKey, dict[Any, list[tuple[Cell, str]]]] = {}
     for cell, key in cells:
         jobs.setdefault(job_key(cell), {}).setdefault(view_key(cell), []).append((cell, key))
-    ordered = (list(itertools.chain.from_iterable(views.values())) for views in jobs.values())
-    return [Job(tuple(cell for cell, _ in job), tuple(key for _, key in job), recipe_sha256, again) for job in ordered]
+    return [
+        _job(list(itertools.chain.from_iterable(views.values())), recipe_sha256, again, name in with_training)
+        for name, views in jobs.items()
+    ]
 
 
-def job_key(cell: Cell) -> tuple[Any, ...]:
+def _job(cells: Sequence[tuple[Cell, str]], recipe_sha256: str, again: bool, is_with_training: bool) -> Job:
+    has_training = is_with_training or any(cell.is_trained_by_tensorflow for cell, _ in cells)
+    return Job(tuple(cell for cell, _ in cells), tuple(key for _, key in cells), recipe_sha256, again, has_training)
+
+
+def jobs_with_training(cells: Iterable[Cell]) -> frozenset[JobKey]:
+    """The jobs in which TensorFlow trains something."""
+    return frozenset(job_key(cell) for cell in cells if cell.is_trained_by_tensorflow)
+
+
+def job_key(cell: Cell) -> JobKey:
     """What cells must agree in to be done by one process."""
     return (cell.backbone.name, cell.dataset, cell.input_size_px)
 

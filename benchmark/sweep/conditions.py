@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.provenance import gpu_name
-from benchmark.sweep.cells import PROBE, TRAINED_HEAD, Cell, Job
+from benchmark.provenance import environment
+from benchmark.sweep.cells import Job
 
 # TensorFlow reads it at the first operation: every operation gives the same result every time.
 DETERMINISM_VARIABLE = "TF_DETERMINISTIC_OPS"
@@ -30,10 +30,6 @@ class Conditions:
         """Tell TensorFlow, before it does anything; whether it has to be deterministic in this job."""
         chosen = self.is_deterministic
         if chosen is None:
-            chosen = not any(map(_is_trained_by_tensorflow, job.cells)) and not gpu_name()
+            chosen = not job.has_training and not environment()["gpu"]
         os.environ[DETERMINISM_VARIABLE] = str(int(chosen))
         return chosen
-
-
-def _is_trained_by_tensorflow(cell: Cell) -> bool:
-    return cell.strategy != PROBE or cell.head == TRAINED_HEAD

@@ -12,7 +12,7 @@ from benchmark.ledger import DONE, FAILED, IDENTITY, Ledger
 from benchmark.provenance import framework_versions, minor_version
 from benchmark.recipes import Sweep
 from benchmark.registry import Registry
-from benchmark.sweep.cells import Cell, DatasetRequest, cell_key
+from benchmark.sweep.cells import Cell, DatasetRequest, cell_key, job_key, jobs_with_training
 from benchmark.sweep.grid import expand
 from benchmark.sweep.wrong_modes import wrong_modes
 
@@ -38,6 +38,7 @@ class PlannedCell:
         n_classes: Of its dataset.
         obstacle: Why its dataset cannot be had, if so.
         warning: Why its number should not be trusted, if so; see `sweep.wrong_modes`.
+        has_training: Whether TensorFlow trains something in the job that it belongs to, be it in another cell.
     """
 
     cell: Cell
@@ -49,6 +50,7 @@ class PlannedCell:
     n_classes: int = 0
     obstacle: BenchmarkError | None = None
     warning: str = ""
+    has_training: bool = False
 
 
 @dataclass(frozen=True)
@@ -114,9 +116,18 @@ def make_plan(
     cells = expand(sweep, registry, where)
     past = _Past.of_runs(ledger.read_runs())
     datasets = {request: _dataset_facts(request, on_scan) for request in dict.fromkeys(cell.dataset for cell in cells)}
-    # A cell is compared with all others of its sweep, chosen or not.
-    warnings = {} if sweep.ablation else wrong_modes(expand(sweep, registry) if where else cells)
-    planned = [replace(_planned(cell, datasets[cell.dataset], past), warning=warnings.get(cell, "")) for cell in cells]
+    # A cell is looked at beside all others of its sweep, chosen or not.
+    neighbours = expand(sweep, registry) if where else cells
+    warnings = {} if sweep.ablation else wrong_modes(neighbours)
+    with_training = jobs_with_training(neighbours)
+    planned = [
+        replace(
+            _planned(cell, datasets[cell.dataset], past),
+            warning=warnings.get(cell, ""),
+            has_training=job_key(cell) in with_training,
+        )
+        for cell in cells
+    ]
     bad_files = {
         request.name: facts.bad_files
         for request, facts in datasets.items()

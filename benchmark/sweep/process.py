@@ -16,17 +16,10 @@ from benchmark.errors import BenchmarkError
 from benchmark.memory import MIB
 from benchmark.sweep.cells import Job
 from benchmark.sweep.conditions import Conditions
-from benchmark.sweep.death import (
-    CellTimeoutError,
-    WorkerCrashError,
-    WorkerMemoryError,
-    cause_of_death,
-    count_oom_kills,
-    log_end,
-)
+from benchmark.sweep.death import CellTimeoutError, WorkerMemoryError, cause_of_death, count_oom_kills, log_end
 from benchmark.sweep.events import CellEnded, Event, Progress, cell_lost
 from benchmark.sweep.placement import Placement
-from benchmark.sweep.starting import ServerError, start_worker
+from benchmark.sweep.starting import start_worker
 from benchmark.sweep.worker import work
 
 # A worker that was asked to end has so long before it is killed.
@@ -55,17 +48,15 @@ class JobProcess:
         self._current = first  # the cell at hand, or the one to come
         self._n_oom_kills = count_oom_kills()
         self._log_start = _size(conditions.log_path)
-        self._cell_started = time.monotonic()
         self.receiver, channel = multiprocessing.Pipe()
         self._child: BaseProcess | None = None
         self._start_failure: BenchmarkError | None = None
         try:
             self._child = start_worker(work, (channel, conditions, placement), conditions.log_path)
-        except ServerError as error:
-            self._start_failure = WorkerCrashError(str(error))
         except OSError as error:
             self._start_failure = WorkerMemoryError(f"No worker process could be started: {error}. Run fewer at once.")
         channel.close()
+        self._cell_started = time.monotonic()  # the wait for a start is not the cell's
         # Not an argument of the process: the write of one that is larger than a pipe never ends if the child dies
         # before it reads it. By a thread, since this one has to see that the cell is late.
         part = replace(job, cells=job.cells[first:], keys=job.keys[first:])
@@ -151,7 +142,7 @@ class JobProcess:
 
     def end(self) -> None:
         """End the process, whatever it does."""
-        if self._child is not None:
+        if self._child is not None and self._child.is_alive():  # if not, its number may be another process's
             self._child.terminate()
             self._child.join(GRACE_S)
             if self._child.is_alive():

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.ledger import DONE, RECIPE_COPY, Ledger
 from benchmark.storage import write_whole
-from benchmark.sweep.cells import Cell, group_into_jobs
+from benchmark.sweep.cells import Cell, group_into_jobs, job_key
 from benchmark.sweep.events import CellEnded, CellStarted, Progress
 from benchmark.sweep.executors import Execute
 from benchmark.sweep.planning import PlannedCell
@@ -71,7 +71,8 @@ def run_cells(
             number += 1
             yield RunEnded(number, planned.cell, _write_obstacle(planned, ledger, recipe_sha256))
     possible = [(planned.cell, planned.key) for planned in cells if planned.obstacle is None]
-    jobs = group_into_jobs(possible, recipe_sha256, again=again)
+    with_training = {job_key(planned.cell) for planned in cells if planned.has_training}
+    jobs = group_into_jobs(possible, recipe_sha256, again=again, with_training=with_training)
     warnings = {planned.cell: planned.warning for planned in cells}
     for told in execute(jobs):
         event, job = told.event, jobs[told.job]

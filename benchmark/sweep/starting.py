@@ -1,45 +1,89 @@
 """How worker processes begin: forked from a server that has TensorFlow imported, or else as new interpreters."""
 
-import functools
+import logging
 import multiprocessing
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from benchmark.isolation import choose_backend
 from benchmark.provenance import environment
+
+log = logging.getLogger(__name__)
 
 # What takes seconds to import and starts no threads that a fork would lose. None of it is the user's: their modules
 # are found by the workers, each with the path of its parent.
 PRELOADED = ("tensorflow", "pandas", "scipy.special", "sklearn.linear_model", "sklearn.preprocessing")
-# Of variables that TensorFlow, Keras, Python and the libraries of threads read when they start, and never again.
-READ_AT_START = ("KERAS", "TF_", "XLA_", "CUDA", "OMP_", "OPENBLAS_", "MKL_", "PYTHON", "LD_")
+# Of variables that Python, TensorFlow, Keras and libraries of threads read when they start, and never again.
+READ_AT_START = (
+    "PYTHON", "LD_", "HOME", "TMPDIR", "KERAS", "TF_", "TF2_", "XLA_", "CUDA", "OMP_", "KMP_", "GOMP_", "OPENBLAS_",
+    "MKL_", "SCIPY_", "SKLEARN_",
+)  # fmt: skip
 
 
-class ServerError(OSError):
-    """The server that workers are forked from does not answer."""
+class _Server:
+    """The process that workers are forked from: of the standard library's one `forkserver`, the first and only start.
+
+    One that does not start, or has died, is not replaced: something is wrong with it here, and new processes will do.
+    """
+
+    def __init__(self) -> None:
+        self._process: psutil.Process | None = None
+        self._variables: dict[str, str] | None = None  # what its forks cannot be told any more
+
+    def start(self, log_path: Path) -> None:
+        """Start it unless that was tried before; it imports meanwhile."""
+        if self._variables is not None:
+            return
+        self._variables = _variables_now()
+        from multiprocessing import forkserver
+
+        forkserver.set_forkserver_preload(list(PRELOADED))
+        before = set(psutil.Process().children())
+        try:
+            with _deaf_to_ctrl_c(), _environment_of_server(), _output_into(log_path):
+                forkserver.ensure_running()
+        except OSError as error:  # no room for its socket, or a path too long for one
+            log.warning("Workers will take longer to start: no server for them can be started: %s", error)
+            return
+        new = set(psutil.Process().children()) - before  # the tracker of resources may be among them
+        self._process = next((child for child in new if "forkserver" in " ".join(child.cmdline())), None)
+
+    def is_ready_for(self, variables: dict[str, str]) -> bool:
+        """Whether it can make a worker with these variables."""
+        if self._process is None or self._variables != variables:
+            return False
+        try:
+            return self._process.status() != psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return False
+
+    def give_up(self) -> None:
+        """Ask nothing of it any more."""
+        self._process = None
+
+
+_SERVER = _Server()
 
 
 def start_server(log_path: Path) -> None:
-    """Start what workers are forked from, if they are and it does not run yet; it imports meanwhile.
+    """Begin to start what workers are forked from, if they are; otherwise it is started with the first worker.
 
-    It ends with this process, or with the last worker.
+    It ends with this process or with the last worker, whichever is later.
 
     Args:
         log_path: Where its output goes.
     """
-    if not _can_be_forked():
-        return
-    from multiprocessing import forkserver
-
-    forkserver.set_forkserver_preload(list(PRELOADED))
-    with _deaf_to_ctrl_c(), _environment_of_server(), _output_into(log_path):
-        forkserver.ensure_running()
+    if _can_fork():
+        _SERVER.start(log_path)
 
 
 def start_worker(target: Callable[..., None], arguments: tuple[Any, ...], log_path: Path) -> BaseProcess:
@@ -55,22 +99,23 @@ def start_worker(target: Callable[..., None], arguments: tuple[Any, ...], log_pa
         log_path: Where the output goes of what starts it.
 
     Raises:
-        ServerError: The server died.
         OSError: The system has no room for one more process.
     """
     process_arguments = (target, arguments, dict(os.environ))
-    if not _can_be_forked():
-        new = multiprocessing.get_context("spawn").Process(target=_begin, args=process_arguments, daemon=True)
-        with _deaf_to_ctrl_c():
-            new.start()
-        return new
     start_server(log_path)
-    fork = multiprocessing.get_context("forkserver").Process(target=_begin, args=process_arguments, daemon=True)
-    try:
-        fork.start()
-    except (EOFError, ConnectionError, FileNotFoundError) as error:
-        raise ServerError(f"The process that starts the workers died; {log_path} may say why.") from error
-    return fork
+    if _SERVER.is_ready_for(_variables_now()):
+        fork = multiprocessing.get_context("forkserver").Process(target=_begin, args=process_arguments, daemon=True)
+        try:
+            fork.start()
+        except (OSError, EOFError) as error:
+            log.warning("Workers will take longer to start: the server for them does not answer: %s", error)
+            _SERVER.give_up()
+        else:
+            return fork
+    new = multiprocessing.get_context("spawn").Process(target=_begin, args=process_arguments, daemon=True)
+    with _deaf_to_ctrl_c():
+        new.start()
+    return new
 
 
 def _begin(target: Callable[..., None], arguments: tuple[Any, ...], variables: dict[str, str]) -> None:
@@ -85,16 +130,8 @@ def _set_environment(variables: dict[str, str]) -> None:
     os.environ.update(variables)
 
 
-def _can_be_forked() -> bool:
-    if sys.platform != "linux" or environment()["gpu"]:
-        return False
-    return _variables_of_server() == _variables_now()
-
-
-@functools.cache
-def _variables_of_server() -> dict[str, str]:
-    """What a fork cannot be told any more; kept when it is first asked for, which is before the server starts."""
-    return _variables_now()
+def _can_fork() -> bool:
+    return sys.platform == "linux" and not environment()["gpu"]
 
 
 def _variables_now() -> dict[str, str]:
@@ -104,6 +141,9 @@ def _variables_now() -> dict[str, str]:
 @contextmanager
 def _deaf_to_ctrl_c() -> Iterator[None]:
     """A process started inside ignores Ctrl-C from its first moment, and so do its forks."""
+    if threading.current_thread() is not threading.main_thread():  # where Python lets nobody set what a signal does
+        yield
+        return
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         yield
@@ -127,12 +167,12 @@ def _environment_of_server() -> Iterator[None]:
 def _output_into(path: Path) -> Iterator[None]:
     """A process started inside writes into a file what it would write on the screen."""
     with ExitStack() as stack:
-        log = stack.enter_context(_log_file(path))
+        file = stack.enter_context(_log_file(path))
         for descriptor in (1, 2):
             kept = os.dup(descriptor)
             stack.callback(os.close, kept)
             stack.callback(os.dup2, kept, descriptor)
-            os.dup2(log.fileno(), descriptor)
+            os.dup2(file.fileno(), descriptor)
         yield
 
 

@@ -1,4 +1,4 @@
-"""One job in a process of its own: TensorFlow is imported here and nowhere upstream."""
+"""One job in a process of its own; TensorFlow does something here and nowhere upstream."""
 
 import logging
 import multiprocessing
@@ -24,9 +24,6 @@ from benchmark.sweep.rows import class_rows, history_rows, new_row, result_colum
 from benchmark.sweep.workshop import Workshop, checkpoint_path
 
 log = logging.getLogger(__name__)
-
-# Of <fcntl.h>: the signal that says that a file has something to read, or no writer any more.
-F_SETSIG = 10
 
 
 def work(channel: Connection, conditions: Conditions, placement: Placement) -> None:
@@ -58,7 +55,7 @@ def _die_with_parent() -> None:
         # The pipe whose other end the parent holds as long as it lives. The kernel kills this process when it is
         # closed, whatever this process is stuck in; sandboxes that do without this leave it to the thread.
         with suppress(OSError):
-            fcntl.fcntl(parent.sentinel, F_SETSIG, signal.SIGKILL)
+            fcntl.fcntl(parent.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
             fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
             fcntl.fcntl(parent.sentinel, fcntl.F_SETFL, fcntl.fcntl(parent.sentinel, fcntl.F_GETFL) | os.O_ASYNC)
 

@@ -56,7 +56,7 @@ def test_a_cluster_of_two_nodes_gives_the_same_ledger_as_one_machine(workplace: 
 
     sweep = start_sweep(workplace, "cluster", "--executor", "ray", "--ray-address", cluster.address)
 
-    assert sweep.wait(300) == 0
+    assert sweep.wait(600) == 0
     assert_same_rows(Ledger(workplace / "cluster" / "toy"), Ledger(workplace / "local" / "toy"))
 
 
@@ -64,13 +64,13 @@ def test_the_jobs_of_a_lost_node_are_done_elsewhere(workplace: Path, cluster: cl
     doomed = add_node(cluster)
     ledger = Ledger(workplace / "lost" / "toy")
     sweep = start_sweep(workplace, "lost", "--executor", "ray", "--ray-address", cluster.address)
-    wait_until(lambda: len(ledger.read_runs()) > 0, 120)
+    wait_until(lambda: len(ledger.read_runs()) > 0, 300)
 
     cluster.remove_node(doomed, allow_graceful=False)
     n_rows_at_loss = len(ledger.read_runs())
     add_node(cluster)
 
-    assert sweep.wait(300) == 0
+    assert sweep.wait(600) == 0
     assert n_rows_at_loss < N_ROWS
     runs = ledger.read_runs()
     assert (len(runs), set(runs["status"])) == (N_ROWS, {DONE})
