@@ -18,7 +18,7 @@ CHANGED = "+dirty"
 # Where Linux describes its processors.
 CPUINFO = Path("/proc/cpuinfo")
 # Vector instructions by their flags there, the widest first.
-VECTORS = {"avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX"}
+VECTORS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16", "avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX"}
 
 
 @functools.cache

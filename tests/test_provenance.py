@@ -13,6 +13,7 @@ from benchmark.provenance import cpu_name
     [
         ("model name\t: AMD EPYC\nflags\t\t: avx avx2 avx512f\n\nprocessor\t: 1\n", "AMD EPYC, AVX-512"),
         ("model name\t: AMD EPYC\nflags\t\t: fpu avx avx2\n", "AMD EPYC, AVX2"),
+        ("model name\t: AMD EPYC\nflags\t\t: avx avx2 avx512f avx512_bf16\n", "AMD EPYC, AVX-512 BF16"),
         ("model name\t: Old\nflags\t\t: fpu sse2\n", "Old"),
         ("BogoMIPS\t: 243.75\nFeatures\t: fp asimd\n", "aarch64"),
     ],

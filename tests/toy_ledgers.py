@@ -27,7 +27,9 @@ def add_predicted(ledger: Ledger, right: np.ndarray, **columns: Any) -> str:
     """Append a run that names just these test images correctly, all of class 1 of 2."""
     right = np.asarray(right, bool)
     facts = {"n_test": len(right), "accuracy": right.mean(), "dataset_fingerprint": FINGERPRINT}
-    run_id = add(ledger, **{**facts, **columns})
+    facts = {**RESULT, **facts, **columns}
+    facts["efficiency"] = facts["accuracy"] / (facts["params_total"] / 1e6)
+    run_id = add(ledger, **facts)
     ledger.save_predictions(run_id, np.where(right[:, None], [0.1, 0.9], [0.9, 0.1]).astype(np.float32))
     ledger.save_true_labels(columns.get("dataset_fingerprint", FINGERPRINT), np.ones(len(right), int), ["no", "yes"])
     return run_id

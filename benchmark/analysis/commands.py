@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.analysis.asking import Labels, Options, base_name, label_of, options_of
-from benchmark.analysis.loading import FINGERPRINT_SHOWN, SETTING
+from benchmark.analysis.loading import SETTING, plain_dataset
 from benchmark.errors import BenchmarkError, LedgerError
 from benchmark.ledger import RECIPE_COPY
 from benchmark.recipes import Grid, Sweep, read_recipe, recipe_paths, sweep_of_options
@@ -142,28 +142,42 @@ class Commands:
         return [command for some in sweeps.values() for command in self._of_sweep(some)]
 
     def sweep_of(self, rows: Iterable[Mapping[Any, Any]]) -> Sweep:
-        """A sweep given by options alone, whose cells these rows are; it may have others.
+        """A sweep that has the cells of these rows; it may have others.
 
         Args:
-            rows: Of one ledger without a recipe.
+            rows: Of one ledger.
 
         Raises:
-            LedgerError: Options cannot ask for one of them.
+            LedgerError: Neither the ledger's recipe nor options can ask for one of them.
         """
         seeds: dict[tuple[str, ...], set[str]] = {}
+        recipes: dict[tuple[str, ...], _Recipe | None] = {}
         for row in rows:
-            seeds.setdefault(tuple(_setting_of(row).values()), set()).add(label_of(row["seed"]))
+            key = tuple(_setting_of(row).values())
+            seeds.setdefault(key, set()).add(label_of(row["seed"]))
+            recipes[key] = self._recipe_beside(str(row["folder"]), str(row["recipe_sha256"]))
         grids: dict[Grid, None] = {}
-        for values, some in seeds.items():
-            setting = dict(zip(SETTING, values, strict=True))
+        for key, some in seeds.items():
+            grids |= dict.fromkeys(self._grids(recipes[key], dict(zip(SETTING, key, strict=True)), frozenset(some)))
+        return Sweep(name="again", ablation=True, grid=tuple(grids))
+
+    def _recipe_beside(self, folder: str, sha256: str) -> _Recipe | None:
+        """The recipe of a row; or the one that stands beside it now, which may still make its cell."""
+        copy = Path(folder) / RECIPE_COPY
+        return self._find_recipe(folder, sha256) or (_Recipe(str(copy), copy) if copy.exists() else None)
+
+    def _grids(self, recipe: _Recipe | None, setting: Labels, seeds: frozenset[str]) -> tuple[Grid, ...]:
+        refusal = None
+        for source in dict.fromkeys((recipe, None)):
             try:
-                choice = self._choose(None, setting, frozenset(some))
+                choice = self._choose(source, setting, seeds)
             except BenchmarkError as error:
-                raise LedgerError(f"The cell {setting} cannot be done again: {error}") from error
-            if choice is None:
-                raise LedgerError(_unreachable(setting, ""))
-            grids |= dict.fromkeys(sweep_of_options("options", choice.options).grid)
-        return Sweep(name="options", grid=tuple(grids))
+                refusal = error
+                continue
+            if choice is not None:
+                return self._read(source, choice.options).grid
+        reason = str(refusal) if refusal else _unreachable(setting, "")
+        raise LedgerError(f"The cell {setting} cannot be done again; leave it out with --where. {reason}")
 
     def _of_sweep(self, rows: Sequence[Mapping[str, Any]]) -> list[Command]:
         first, setting = rows[0], _setting_of(rows[0])
@@ -201,8 +215,10 @@ class Commands:
 
     def _read_cells(self, recipe: _Recipe | None, options: tuple[tuple[str, Any], ...]) -> _Cells:
         """The cells that a recipe has with these options; those of a sweep of options without one."""
-        sweep = read_recipe(recipe.path, dict(options)) if recipe else sweep_of_options("options", dict(options))
-        return _Cells.of_rows(cell.columns for cell in expand(sweep, self._registry))
+        return _Cells.of_rows(cell.columns for cell in expand(self._read(recipe, dict(options)), self._registry))
+
+    def _read(self, recipe: _Recipe | None, options: Options) -> Sweep:
+        return read_recipe(recipe.path, options) if recipe else sweep_of_options("options", options)
 
     def _choose(self, recipe: _Recipe | None, setting: Labels, seeds: frozenset[str]) -> _Choice | None:
         """How to ask for the cells; None where neither recipe nor options can.
@@ -255,10 +271,8 @@ def _unregistered(runs: pd.DataFrame, registry: Registry) -> dict[str, Backbone]
 
 
 def _setting_of(row: Mapping[Any, Any]) -> Labels:
-    """The columns of `SETTING` as the command line knows them; `load_runs` names contents of a dataset apart."""
-    setting = {column: label_of(row[column]) for column in SETTING}
-    suffix = f" #{row['dataset_fingerprint'][:FINGERPRINT_SHOWN]}"
-    return {**setting, "dataset": setting["dataset"].removesuffix(suffix)}
+    """The columns of `SETTING` as the command line knows them."""
+    return {column: label_of(row[column]) for column in SETTING} | {"dataset": plain_dataset(row)}
 
 
 def _for_each_seed(choice: _Choice, seeds: frozenset[str]) -> list[Labels]:

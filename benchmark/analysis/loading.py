@@ -1,7 +1,8 @@
 """Ledgers on disk turned into tables of rows: what everything else here begins with."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -64,6 +65,11 @@ def _telling_apart(runs: pd.DataFrame) -> pd.Series:
     is_ambiguous = known.groupby(runs["dataset"]).transform("nunique") > 1
     named = runs["dataset"] + " #" + known.fillna("unknown").str[:FINGERPRINT_SHOWN]
     return runs["dataset"].where(~is_ambiguous, named)
+
+
+def plain_dataset(row: Mapping[Any, Any]) -> str:
+    """The name of a row's dataset as the ledger has it, without what `load_runs` tells contents apart by."""
+    return str(row["dataset"]).removesuffix(f" #{str(row['dataset_fingerprint'])[:FINGERPRINT_SHOWN]}")
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:

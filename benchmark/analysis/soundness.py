@@ -1,78 +1,99 @@
-"""Rows that contradict the predictions they stand beside, as rows do that were altered by hand."""
+"""Rows that contradict what stands beside them, as rows do that were altered by hand."""
 
-import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from benchmark.ledger import Ledger
-from benchmark.metrics import score_metrics
+from benchmark.metrics import Labels, score_metrics
+from benchmark.sweep.rows import Rows, class_rows
 
 # The columns that follow from true and predicted classes alone.
 DERIVED = (
     "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1",
     "weighted_f1",
 )  # fmt: skip
+# The keys of the tables of classes; what else stands in them is numbers.
+KEYS = {"per_class.csv": ("class_name",), "confusion.csv": ("true_class", "predicted_class")}
 # What writing a number as text may cost it.
 ROUNDING = 1e-6
+MILLION = 1e6
 
-Classes = NDArray[np.int16]
+Row = Mapping[Any, Any]
 
 
-class Soundness:
-    """Whether rows agree with their predictions and their confusion matrices.
+def find_contradictions(runs: pd.DataFrame) -> dict[tuple[str, str], str]:
+    """What is wrong with finished rows by themselves: they disagree with their predictions or with their classes.
 
     What was not kept contradicts nothing.
+
+    Args:
+        runs: What `load_runs` gives.
+
+    Returns:
+        By folder and `run_id`, the end of a sentence; rows with which nothing is wrong are left out.
+
+    Raises:
+        LedgerError: A file is damaged.
     """
-
-    def __init__(self) -> None:
-        # Caches of the instance, gone with it.
-        self._confusion = functools.cache(_read_confusion)
-
-    def contradiction(self, row: Mapping[Any, Any]) -> str:
-        """What is wrong with a finished row, as the end of a sentence; empty if nothing is.
-
-        Args:
-            row: The columns that `load_runs` gives.
-        """
-        ledger = Ledger(Path(row["folder"]))
-        predictions = ledger.read_predictions(row["run_id"])
-        true = ledger.read_true_labels(row["dataset_fingerprint"])
-        names = ledger.read_class_names(row["dataset_fingerprint"])
-        if predictions is None or true is None or names is None:
-            return ""
-        predicted = predictions[0]
-        if len(predicted) != len(true):
-            return f"{len(true)} test images, {len(predicted)} predictions"
-        return _other_figures(row, true, predicted, len(names)) or self._other_counts(row, true, predicted, names)
-
-    def _other_counts(self, row: Mapping[Any, Any], true: Classes, predicted: Classes, names: tuple[str, ...]) -> str:
-        kept = self._confusion(row["folder"]).get(row["run_id"])
-        pairs = zip(true, predicted, strict=True)
-        counts = pd.Series([(names[one], names[other]) for one, other in pairs]).value_counts().to_dict()
-        return "" if kept in (None, counts) else "confusion.csv counts other pairs of classes than the predictions"
-
-
-def _other_figures(row: Mapping[Any, Any], true: Classes, predicted: Classes, n_classes: int) -> str:
-    """The first figure that does not follow from the predictions."""
-    scores = np.eye(n_classes, dtype=np.float32)[predicted]
-    derived = score_metrics(true.astype(np.int64), scores, are_probabilities=False)
-    for column in DERIVED:
-        written, figure = row[column], derived[column]
-        if figure is not None and not pd.isna(written) and abs(written - figure) > ROUNDING:
-            return f"{column} is {written:.4f}, its predictions give {figure:.4f}"
-    return ""
-
-
-def _read_confusion(folder: str) -> dict[str, dict[tuple[str, str], int]]:
-    """By run: how many images of a class were taken for which class."""
-    table = Ledger(Path(folder)).read_confusion()
-    found: dict[str, dict[tuple[str, str], int]] = {}
-    columns = (table[column] for column in ("run_id", "true_class", "predicted_class", "count"))
-    for run_id, true, predicted, count in zip(*columns, strict=True):
-        found.setdefault(run_id, {})[str(true), str(predicted)] = int(count)
+    found = {}
+    for folder, rows in runs.groupby("folder", sort=False):
+        ledger = Ledger(Path(str(folder)))
+        tables = {"per_class.csv": ledger.read_per_class(), "confusion.csv": ledger.read_confusion()}
+        of_runs = {name: dict(iter(table.groupby("run_id"))) for name, table in tables.items()}
+        for row in rows.to_dict("records"):
+            kept = {name: tables.get(row["run_id"]) for name, tables in of_runs.items()}
+            if what := next(_contradictions(row, ledger, kept), ""):
+                found[str(folder), row["run_id"]] = what
     return found
+
+
+def _contradictions(row: Row, ledger: Ledger, kept: Mapping[str, pd.DataFrame | None]) -> Iterator[str]:
+    predictions = ledger.read_predictions(row["run_id"])
+    true = ledger.read_true_labels(row["dataset_fingerprint"])
+    names = ledger.read_class_names(row["dataset_fingerprint"])
+    if predictions is not None and true is not None and names is not None:
+        yield from _other_predictions(row, true.astype(np.int64), predictions[0].astype(np.int64), names, kept)
+    if row["params_total"] > 0:
+        efficiency = row["accuracy"] / (row["params_total"] / MILLION)
+        yield from _other_figure(row, "efficiency", efficiency, "accuracy and parameters")
+
+
+def _other_predictions(
+    row: Row, true: Labels, predicted: Labels, names: tuple[str, ...], kept: Mapping[str, pd.DataFrame | None]
+) -> Iterator[str]:
+    if len(predicted) != len(true):
+        yield f"{len(true)} test images, {len(predicted)} predictions"
+    elif predicted.min() < 0 or predicted.max() >= len(names):
+        yield f"a prediction is none of the {len(names)} classes"
+    else:
+        scores = np.eye(len(names), dtype=np.float32)[predicted]
+        derived = score_metrics(true, scores, are_probabilities=False)
+        for column in DERIVED:
+            yield from _other_figure(row, column, derived[column], "its predictions")
+        yield from _other_classes(kept, class_rows(row["run_id"], true, scores, names))
+
+
+def _other_classes(kept: Mapping[str, pd.DataFrame | None], derived: tuple[Rows, Rows]) -> Iterator[str]:
+    for (name, keys), expected in zip(KEYS.items(), derived, strict=True):
+        table = kept[name]
+        if table is not None and not _are_alike(table, pd.DataFrame(expected), list(keys)):
+            yield f"{name} has other numbers than follow from its predictions"
+
+
+def _other_figure(row: Row, column: str, derived: float | None, source: str) -> Iterator[str]:
+    written = row[column]
+    if derived is not None and not pd.isna(written) and abs(written - derived) > ROUNDING * max(1.0, abs(derived)):
+        yield f"{column} is {written:.4f}, by {source} it is {derived:.4f}"
+
+
+def _are_alike(table: pd.DataFrame, expected: pd.DataFrame, keys: list[str]) -> bool:
+    """Whether two tables hold the same numbers under the same keys, in any order."""
+    one, other = (side.assign(**side[keys].astype(str)).set_index(keys).sort_index() for side in (table, expected))
+    numbers = [column for column in expected if column not in (*keys, "run_id")]
+    return one.index.equals(other.index) and bool(
+        np.allclose(one[numbers].astype(float), other[numbers].astype(float), rtol=0, atol=ROUNDING)
+    )

@@ -1,6 +1,6 @@
 """Rows of a ledger beside the same cells done again: which figures came out again."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,8 @@ import pandas as pd
 
 from benchmark.analysis.correctness import Correct, Correctness
 from benchmark.analysis.significance import ALPHA, Differences, adjust_by_holm, paired_p_value
-from benchmark.analysis.soundness import Soundness
 from benchmark.ledger import DONE, IDENTITY, Ledger
-from benchmark.provenance import DETERMINISTIC, minor_version
+from benchmark.provenance import DETERMINISTIC
 
 REPRODUCED = "reproduced"
 CLOSE = "close"
@@ -25,22 +24,22 @@ REGRESSIONS = frozenset({BROKEN, CHANGED})
 
 # What the arithmetic of another processor or version may move the accuracy by.
 TOLERANCE = 0.01
+# Counts, the same everywhere.
 EXACT = (
-    "params_total",
-    "params_backbone",
-    "params_trainable",
-    "feature_dim",
-    "n_train",
-    "n_val",
-    "n_test",
-    "n_classes",
-)
+    "params_total", "params_backbone", "params_trainable", "feature_dim", "n_train", "n_val", "n_test", "n_classes",
+)  # fmt: skip
+# Figures that predictions do not give; the same on the same type of machine, but for their last digits as text.
+FIGURES = ("top5_accuracy", "log_loss", "train_accuracy", "val_accuracy")
+ROUNDING = 1e-6
 # Columns that must agree before any figure can be compared, with what to say where they do not.
 PREMISES = {
     "dataset_fingerprint": "the images are not those of the ledger",
     "weights_sha256": "the weights are not those of the ledger",
 }
 MACHINE = ("platform", "cpu", "cpu_count", "gpu")
+VERSIONS = ("keras_version", "tensorflow_version", "python_version")
+# Failures that are of this machine or its network, not of the figures.
+OF_THIS_MACHINE = frozenset({"download", "disk_full", "oom", "timeout"})
 
 Row = Mapping[Any, Any]
 
@@ -70,40 +69,54 @@ class _Pair:
             return bool(self.before["accuracy"] == self.after["accuracy"])
         return self.n_changed == 0
 
+    @property
+    def may_differ(self) -> bool:
+        """Whether the same seed may give another number on the same machine: on a GPU, unless it was told not to."""
+        return any(row["gpu"] and not str(row["platform"]).endswith(DETERMINISTIC) for row in (self.before, self.after))
 
-def verify_rows(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """Every row of `after` beside the row of the same cell in `before`.
+
+def verify_rows(
+    parts: Iterable[tuple[pd.DataFrame, pd.DataFrame]], contradictions: Mapping[tuple[str, str], str] | None = None
+) -> pd.DataFrame:
+    """Rows beside the same cells done again.
 
     Args:
-        before: What `load_runs` gives of the ledger.
-        after: Of the same cells, done again.
+        parts: Of a ledger, rows that `load_runs` gives and those of the same cells, done again; cells are known by the
+            columns of `IDENTITY`.
+        contradictions: What is wrong with the first rows by themselves, as `find_contradictions` says it.
 
     Returns:
         A row a cell: `mark` and `result` (a pair of `MARKS`), the columns of `IDENTITY`, `accuracy_before`,
         `accuracy_after`, `n_predictions_changed` (empty where predictions were not kept), `wall_ratio` (seconds now
         over seconds then; advisory) and `note`. `reproduced`: all counts and predictions are the same. `close`: other
-        predictions, but on another type of machine or other versions, and the accuracy is within `TOLERANCE` or
-        McNemar's exact test, Holm-corrected for these cells, finds no difference. `changed`: neither; or a count of
-        parameters or images is another one; or the row contradicts its own predictions.
+        predictions, but on another type of machine, in other versions or on a GPU, and the accuracy is within
+        `TOLERANCE` or McNemar's exact test, Holm-corrected for all these cells, finds no difference. `changed`:
+        neither; or a count of parameters or images is another one; or the row contradicts what stands beside it.
+        `not comparable`: other images or weights, or a failure that this machine or its network is to blame for.
     """
-    known = {tuple(row[column] for column in IDENTITY): row for row in before.to_dict("records")}
-    soundness, correct_before, correct_after = Soundness(), Correctness(before), Correctness(after)
-
-    def pair(row: Row) -> _Pair:
-        old = known[tuple(row[column] for column in IDENTITY)]
-        were, are = (
-            correctness.of_run(one["folder"], one["run_id"])
-            for correctness, one in ((correct_before, old), (correct_after, row))
-        )
-        return _Pair(old, row, soundness.contradiction(old), _n_predictions_changed(old, row), _p_value(were, are))
-
-    pairs = [pair(row) for row in after.to_dict("records")]
+    pairs = [pair for before, after in parts for pair in _pairs(before, after, contradictions or {})]
     p_values = adjust_by_holm(np.array([pair.p_value for pair in pairs]))
     rows = [_verified(pair, p_value) for pair, p_value in zip(pairs, p_values, strict=True)]
     columns = [
         "mark", "result", *IDENTITY, "accuracy_before", "accuracy_after", "n_predictions_changed", "wall_ratio", "note",
     ]  # fmt: skip
     return pd.DataFrame(rows, columns=columns)
+
+
+def _pairs(before: pd.DataFrame, after: pd.DataFrame, contradictions: Mapping[tuple[str, str], str]) -> Iterator[_Pair]:
+    again = {tuple(row[column] for column in IDENTITY): row for row in after.to_dict("records")}
+    correct_before, correct_after = Correctness(before), Correctness(after)
+    for old in before.to_dict("records"):
+        new = again[tuple(old[column] for column in IDENTITY)]
+        yield _Pair(
+            old,
+            new,
+            contradictions.get((old["folder"], old["run_id"]), ""),
+            _n_predictions_changed(old, new),
+            _p_value(
+                correct_before.of_run(old["folder"], old["run_id"]), correct_after.of_run(new["folder"], new["run_id"])
+            ),
+        )
 
 
 def has_regressed(verification: pd.DataFrame) -> bool:
@@ -133,27 +146,41 @@ def _verified(pair: _Pair, p_value: float) -> dict[str, Any]:
 def _judge(pair: _Pair, p_value: float) -> tuple[str, str]:
     """The result and what explains it."""
     before, after = pair.before, pair.after
-    if obstacle := _obstacle(pair):
-        return obstacle
+    if known := _without_comparison(pair):
+        return known
     if wrong := [column for column in EXACT if not _are_same(before[column], after[column])]:
         return CHANGED, ", ".join(f"{column} {before[column]:.0f} then {after[column]:.0f}" for column in wrong)
     environment = _environment_changes(before, after)
-    if pair.is_exact:
-        return REPRODUCED, environment
-    if not environment:
-        return CHANGED, "on the same machine type and versions"
+    if pair.is_exact and (environment or not (others := _other_figures(before, after))):
+        return REPRODUCED, "; ".join(filter(None, (environment, _what_is_missing(pair))))
+    if not environment and not pair.may_differ:
+        what = f"{', '.join(others)}: " if pair.is_exact else ""
+        return CHANGED, f"{what}on the same machine type and versions of Keras, TensorFlow and Python"
     is_close = abs(after["accuracy"] - before["accuracy"]) <= TOLERANCE or p_value >= ALPHA
     return CLOSE if is_close else CHANGED, environment
 
 
-def _obstacle(pair: _Pair) -> tuple[str, str] | None:
-    """The result and its reason where there are no two figures to compare."""
+def _without_comparison(pair: _Pair) -> tuple[str, str] | None:
+    """The result and its reason where the figures need not or cannot be compared."""
     if pair.contradiction:
         return CHANGED, f"the ledger contradicts itself: {pair.contradiction}"
     if pair.after["status"] != DONE:
-        return BROKEN, f"{pair.after['error_type']}: {pair.after['error_message']}"
+        kind = pair.after["error_type"]
+        return INCOMPARABLE if kind in OF_THIS_MACHINE else BROKEN, f"{kind}: {pair.after['error_message']}"
     others = [text for column, text in PREMISES.items() if pair.before[column] != pair.after[column]]
     return (INCOMPARABLE, others[0]) if others else None
+
+
+def _other_figures(before: Row, after: Row) -> list[str]:
+    return [
+        f"{column} {before[column]:.6g} then {after[column]:.6g}"
+        for column in FIGURES
+        if abs(before[column] - after[column]) > ROUNDING * max(1.0, abs(before[column]))
+    ]
+
+
+def _what_is_missing(pair: _Pair) -> str:
+    return "predictions were not kept, accuracies are the same" if np.isnan(pair.n_changed) else ""
 
 
 def _are_same(before: Any, after: Any) -> bool:
@@ -161,15 +188,17 @@ def _are_same(before: Any, after: Any) -> bool:
 
 
 def _environment_changes(before: Row, after: Row) -> str:
-    """What may move a figure by itself: another machine, other minor versions."""
+    """What may move a figure by itself: another machine, other versions."""
     changes = [
         f"{column} {_machine(before, column)!r} then {_machine(after, column)!r}"
         for column in MACHINE
         if not _are_same(_machine(before, column), _machine(after, column))
     ]
-    for column in ("keras_version", "tensorflow_version", "python_version"):
-        if minor_version(str(before[column])) != minor_version(str(after[column])):
-            changes.append(f"{column.removesuffix('_version')} {before[column]} then {after[column]}")
+    changes += [
+        f"{column.removesuffix('_version')} {before[column]} then {after[column]}"
+        for column in VERSIONS
+        if not _are_same(before[column], after[column])
+    ]
     return "; ".join(changes)
 
 

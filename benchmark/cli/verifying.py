@@ -52,6 +52,7 @@ def verify(
     own predictions. Times are advisory. Exit code 3: a figure did not come out. 4: nothing could be compared.
     """
     from benchmark.analysis.loading import finished, load_runs
+    from benchmark.analysis.soundness import find_contradictions
     from benchmark.analysis.tables import verification_sections
     from benchmark.analysis.verification import has_regressed, is_comparable, verify_rows
     from benchmark.sweep.repeating import choose_rows
@@ -61,9 +62,10 @@ def verify(
     chosen = rows if cells == ALL_CELLS else choose_rows(rows, _number_of(cells))
     if chosen.empty:
         raise BenchmarkError("The ledger has no finished row to verify.")
+    contradictions = find_contradictions(chosen)
     with tempfile.TemporaryDirectory(prefix="benchmark-verify-") as folder:
-        again = _do_again(chosen, Path(folder), registry, Execution(jobs, timeout))
-        table = verify_rows(chosen, again)
+        parts = _do_again(chosen, Path(folder), registry, Execution(jobs, timeout))
+        table = verify_rows(parts, contradictions)
     publish(table, verification_sections(table), format_name, out)
     if not is_comparable(table):
         sys.exit(EXIT_NOTHING_TO_COMPARE)
@@ -92,27 +94,28 @@ def _rows_where(runs: "pd.DataFrame", where: dict[str, str]) -> "pd.DataFrame":
 
 def _do_again(
     chosen: "pd.DataFrame", folder: Path, registry: list[Path] | None, execution: Execution
-) -> "pd.DataFrame":
-    """The rows of these cells, done now, in a cache of their own."""
+) -> "list[tuple[pd.DataFrame, pd.DataFrame]]":
+    """These rows, in parts, and beside each part its cells done now, in a cache of their own."""
     from benchmark import console
     from benchmark.analysis.commands import Commands
-    from benchmark.analysis.loading import load_runs
+    from benchmark.analysis.loading import load_runs, plain_dataset
     from benchmark.ledger import Ledger
     from benchmark.registry import load_registry
-    from benchmark.sweep.repeating import clean_cache, plan_again, recipe_of_ledger, split_by_conditions
+    from benchmark.sweep.repeating import clean_cache, plan_again, split_by_conditions
     from benchmark.sweep.runner import run_cells
 
     backbones = load_registry(registry or ())
-    commands = Commands(chosen, backbones)
+    plain = chosen.assign(dataset=[plain_dataset(row) for row in chosen.to_dict("records")])
+    commands = Commands(plain, backbones)
     with clean_cache(folder / "cache"):
         parts = []
-        for number, (rows, is_deterministic) in enumerate(split_by_conditions(chosen)):
+        for number, (rows, is_deterministic) in enumerate(split_by_conditions(plain)):
             ledger = Ledger(folder / "results" / str(number))
-            how = replace(execution, is_deterministic=is_deterministic)
-            sweep = recipe_of_ledger(Path(rows["folder"].iloc[0])) or commands.sweep_of(rows.to_dict("records"))
-            parts.append((plan_again(rows, sweep, backbones, ledger), ledger, how.start(ledger, rows)))
+            planned = plan_again(rows, commands.sweep_of(rows.to_dict("records")), backbones, ledger)
+            execute = replace(execution, is_deterministic=is_deterministic).start(ledger, rows)
+            parts.append((rows, planned, ledger, execute))
         with console.SweepDisplay(len(chosen)) as display:
-            for planned, ledger, execute in parts:
+            for _, planned, ledger, execute in parts:
                 for event in run_cells(planned, ledger, execute, recipe_sha256="", again=False):
                     display.show(event)
-    return load_runs([folder / "results"])
+    return [(rows, load_runs([ledger.folder])) for rows, _, ledger, _ in parts]

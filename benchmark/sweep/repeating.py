@@ -9,9 +9,9 @@ from typing import Any
 import pandas as pd
 
 from benchmark.errors import LedgerError
-from benchmark.ledger import IDENTITY, RECIPE_COPY, Ledger
+from benchmark.ledger import IDENTITY, Ledger
 from benchmark.provenance import CHANGED, DETERMINISTIC, environment
-from benchmark.recipes import Sweep, read_recipe
+from benchmark.recipes import Sweep
 from benchmark.registry import Registry
 from benchmark.storage import CACHE_VARIABLE, cache_root
 from benchmark.sweep.planning import PlannedCell, make_plan
@@ -21,18 +21,12 @@ WEIGHTS_FOLDER = "weights"
 CHANGEABLE = ("harness_version", "keras_version", "tensorflow_version", "python_version", "cpu", "gpu")
 
 
-def recipe_of_ledger(folder: Path) -> Sweep | None:
-    """The sweep that a ledger's own copy of its recipe describes; None where it has none."""
-    recipe = folder / RECIPE_COPY
-    return read_recipe(recipe) if recipe.exists() else None
-
-
 def plan_again(runs: pd.DataFrame, sweep: Sweep, registry: Registry, empty: Ledger) -> list[PlannedCell]:
     """The cells of these rows, as if none had been done.
 
     Args:
-        runs: Rows of one ledger, as `load_runs` gives them.
-        sweep: The one that they came from, or another with their cells.
+        runs: Rows of one ledger, their datasets named as the ledger does.
+        sweep: One that has their cells.
         registry: The backbones.
         empty: A ledger without rows, where the new ones will go.
 
@@ -41,16 +35,10 @@ def plan_again(runs: pd.DataFrame, sweep: Sweep, registry: Registry, empty: Ledg
     """
     plan = make_plan(sweep, registry, empty)
     by_identity = {tuple(planned.cell.columns[column] for column in IDENTITY): planned for planned in plan.cells}
-    # `load_runs` may have told contents of one dataset apart by a suffix, which no sweep knows.
-    datasets = runs["dataset"].str.partition(" #")[0]
-    wanted = list(runs.assign(dataset=datasets)[list(IDENTITY)].itertuples(index=False, name=None))
+    wanted = list(runs[list(IDENTITY)].itertuples(index=False, name=None))
     missing = [identity for identity in wanted if identity not in by_identity]
     if missing:
-        cell = dict(zip(IDENTITY, missing[0], strict=True))
-        raise LedgerError(
-            f"The recipe of {runs['folder'].iloc[0]} no longer makes the cell {cell}: leave it out with --where, or "
-            f"put the {RECIPE_COPY} there that made it."
-        )
+        raise LedgerError(f"The sweep does not make the cell {dict(zip(IDENTITY, missing[0], strict=True))}.")
     return [by_identity[identity] for identity in wanted]
 
 
