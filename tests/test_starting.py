@@ -103,11 +103,14 @@ def test_without_room_for_a_server_workers_are_new_processes(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["while it imports", "when it is ready"])
-def test_a_server_that_dies_is_followed_by_new_processes(tmp_path: Path, moment: str):
+@pytest.mark.parametrize(
+    ("moment", "end"),
+    [("while it imports", "SIGKILL"), ("when it is ready", "SIGKILL"), ("when it is ready", "SIGSTOP")],
+)
+def test_a_server_that_dies_or_hangs_is_followed_by_new_processes(tmp_path: Path, moment: str, end: str):
     """In a process of its own: there is one server for all tests of this one."""
     program = f"""
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from benchmark.sweep import starting
 from test_starting import assert_is_new, facts_of_worker
@@ -116,9 +119,12 @@ folder = Path({str(tmp_path)!r})
 starting.start_server(folder / "log")
 if {moment!r} == "when it is ready":
     facts_of_worker(folder)
-starting._SERVER._process.kill()
+starting.PATIENCE_S = 1.0
+server = starting._SERVER._process
+server.send_signal(signal.{end})
 time.sleep({moment == "when it is ready"})
 assert_is_new(facts_of_worker(folder))
+server.wait(10)
 """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
 

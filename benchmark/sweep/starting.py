@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 # What takes seconds to import and starts no threads that a fork would lose. None of it is the user's: their modules
 # are found by the workers, each with the path of its parent.
 PRELOADED = ("tensorflow", "pandas", "scipy.special", "sklearn.linear_model", "sklearn.preprocessing")
+# An import of TensorFlow that takes longer hangs.
+PATIENCE_S = 120.0
 # Of variables that Python, TensorFlow, Keras and libraries of threads read when they start, and never again.
 READ_AT_START = (
     "PYTHON", "LD_", "HOME", "TMPDIR", "KERAS", "TF_", "TF2_", "XLA_", "CUDA", "OMP_", "KMP_", "GOMP_", "OPENBLAS_",
@@ -67,7 +69,10 @@ class _Server:
             return False
 
     def give_up(self) -> None:
-        """Ask nothing of it any more."""
+        """Ask nothing of it any more, and see that it answers nothing late."""
+        if self._process is not None:
+            with suppress(psutil.NoSuchProcess):
+                self._process.kill()
         self._process = None
 
 
@@ -106,7 +111,7 @@ def start_worker(target: Callable[..., None], arguments: tuple[Any, ...], log_pa
     if _SERVER.is_ready_for(_variables_now()):
         fork = multiprocessing.get_context("forkserver").Process(target=_begin, args=process_arguments, daemon=True)
         try:
-            fork.start()
+            _start_within(PATIENCE_S, fork)
         except (OSError, EOFError) as error:
             log.warning("Workers will take longer to start: the server for them does not answer: %s", error)
             _SERVER.give_up()
@@ -116,6 +121,30 @@ def start_worker(target: Callable[..., None], arguments: tuple[Any, ...], log_pa
     with _deaf_to_ctrl_c():
         new.start()
     return new
+
+
+def _start_within(seconds: float, process: BaseProcess) -> None:
+    """Start a process by a thread, since nothing else ends the wait for a server that hangs while it imports.
+
+    Raises:
+        OSError: It was not started, or not in time.
+        EOFError: The server closed the connection.
+    """
+    failures: list[OSError | EOFError] = []
+
+    def start() -> None:
+        try:
+            process.start()
+        except (OSError, EOFError) as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=start, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer for {seconds:g} s")
+    if failures:
+        raise failures[0]
 
 
 def _begin(target: Callable[..., None], arguments: tuple[Any, ...], variables: dict[str, str]) -> None:
