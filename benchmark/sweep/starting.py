@@ -1,5 +1,6 @@
 """How worker processes begin: forked from a server that has TensorFlow imported, or else as new interpreters."""
 
+import atexit
 import logging
 import multiprocessing
 import os
@@ -58,6 +59,7 @@ class _Server:
             return
         new = set(psutil.Process().children()) - before  # the tracker of resources may be among them
         self._process = next((child for child in new if "forkserver" in " ".join(child.cmdline())), None)
+        atexit.register(self.give_up)  # it ends by itself, too, but not while it imports
 
     def is_ready_for(self, variables: dict[str, str]) -> bool:
         """Whether it can make a worker with these variables."""
