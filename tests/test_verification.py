@@ -53,7 +53,7 @@ def verify(tmp_path: Path, before: dict, after: dict) -> dict:
         ({"n_right": 901}, "-", "same machine type"),
         ({"n_right": 901, "keras_version": "3.15.2"}, "~", "keras 3.15.1 then 3.15.2"),
         ({"n_right": 901, "gpu": "A GPU"}, "~", "gpu '' then 'A GPU'"),
-        ({"val_accuracy": 0.7}, "-", "val_accuracy 0.8 then 0.7: on the same machine type"),
+        ({"val_accuracy": 0.7}, "-", "val_accuracy 0.8 then 0.7; on the same machine type"),
         ({"val_accuracy": 0.7, "cpu": "B"}, "=", "cpu 'A' then 'B'"),
         ({"n_right": 901, "cpu": "B"}, "~", "cpu 'A' then 'B'"),
         ({"n_right": 911, "cpu": "B"}, "-", "cpu 'A' then 'B'"),

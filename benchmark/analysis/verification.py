@@ -151,13 +151,13 @@ def _judge(pair: _Pair, p_value: float) -> tuple[str, str]:
     if wrong := [column for column in EXACT if not _are_same(before[column], after[column])]:
         return CHANGED, ", ".join(f"{column} {before[column]:.0f} then {after[column]:.0f}" for column in wrong)
     environment = _environment_changes(before, after)
-    if pair.is_exact and (environment or not (others := _other_figures(before, after))):
+    others = [] if environment else _other_figures(before, after)
+    if pair.is_exact and not others:
         return REPRODUCED, "; ".join(filter(None, (environment, _what_is_missing(pair))))
-    if not environment and not pair.may_differ:
-        what = f"{', '.join(others)}: " if pair.is_exact else ""
-        return CHANGED, f"{what}on the same machine type and versions of Keras, TensorFlow and Python"
-    is_close = abs(after["accuracy"] - before["accuracy"]) <= TOLERANCE or p_value >= ALPHA
-    return CLOSE if is_close else CHANGED, environment
+    if environment or pair.may_differ:
+        is_close = abs(after["accuracy"] - before["accuracy"]) <= TOLERANCE or p_value >= ALPHA
+        return CLOSE if is_close else CHANGED, environment
+    return CHANGED, "; ".join([*others, "on the same machine type and versions of Keras, TensorFlow and Python"])
 
 
 def _without_comparison(pair: _Pair) -> tuple[str, str] | None:
