@@ -15,7 +15,7 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from benchmark.errors import LedgerError
-from benchmark.storage import write_whole
+from benchmark.storage import OUT_OF_SPACE, write_whole
 from benchmark.tidycsv import Row, append_rows, read_rows
 
 SCHEMA = 1
@@ -210,9 +210,10 @@ class Ledger:
             with FileLock(self.folder / LOCK):
                 yield
         except OSError as error:
+            remedy = "free some space or choose" if error.errno in OUT_OF_SPACE else "choose"
             raise LedgerError(
-                f"{self.folder} cannot be written: {error}. Finished rows are kept; free some space or choose "
-                "another folder with --results, then run the same command again."
+                f"{self.folder} cannot be written: {error}. Finished rows are kept; {remedy} another folder with "
+                "--results, then run the same command again."
             ) from error
 
     def _append(self, name: str, rows: Sequence[Row]) -> None:
@@ -233,7 +234,7 @@ class Ledger:
                 return dict(arrays)
         except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise LedgerError(
-                f"{path} is damaged: {error}. Copy it again from where it was whole, or delete it: then what needs "
+                f"{path} is damaged. Copy it again from where it was whole, or delete it: then what needs "
                 "predictions is left out for its run."
             ) from error
 

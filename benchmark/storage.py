@@ -1,8 +1,10 @@
 """Where caches lie, and files that are whole or absent."""
 
+import errno
 import hashlib
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,13 +12,34 @@ from typing import IO
 
 import platformdirs
 
+from benchmark.errors import BenchmarkError
+
 CACHE_VARIABLE = "BENCHMARK_CACHE"
+# What the system says where a disk, or what one may use of it, is full.
+OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def cache_root() -> Path:
     """The cache folder: `BENCHMARK_CACHE` if set, else the platform's own place for caches."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("backbone-benchmark"))
+
+
+def check_cache() -> None:
+    """See that the cache folder can be written.
+
+    Raises:
+        BenchmarkError: It cannot.
+    """
+    folder = cache_root()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise BenchmarkError(
+            f"The cache folder {folder} cannot be written: {error}. The variable {CACHE_VARIABLE} can name another one."
+        ) from error
 
 
 @contextmanager

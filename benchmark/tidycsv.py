@@ -1,6 +1,7 @@
 """Tidy CSV files that survive a kill: one header, whole lines, appended durably."""
 
 import csv
+import errno
 import io
 import math
 import os
@@ -55,9 +56,24 @@ def read_rows(path: Path, columns: Sequence[str], *, text_columns: frozenset[str
     _check_header(path, whole, columns)
     not_measured = {column: [""] for column in columns if column not in text_columns}
     try:
-        return pd.read_csv(io.BytesIO(whole), dtype=types, keep_default_na=False, na_values=not_measured)
+        rows = pd.read_csv(io.BytesIO(whole), dtype=types, keep_default_na=False, na_values=not_measured)
     except ValueError as error:  # pandas' own errors and those of decoding are all of this type
         raise LedgerError(f"{path} is damaged: {error}. Restore it, or move the folder away.") from error
+    for column in not_measured:
+        wrong = _no_numbers(rows[column])
+        if len(wrong):
+            raise LedgerError(
+                f"{path} is damaged: column {column} has {wrong.iloc[0]!r}, which is no number. Restore it, or move "
+                "the folder away."
+            )
+    return rows
+
+
+def _no_numbers(column: pd.Series) -> pd.Series:
+    """The texts of a column that are neither numbers nor empty."""
+    if pd.api.types.is_numeric_dtype(column):
+        return column[:0]
+    return column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
 
 
 def _write_durably(descriptor: int, content: bytes) -> None:
@@ -66,7 +82,7 @@ def _write_durably(descriptor: int, content: bytes) -> None:
     try:
         n_written = os.write(descriptor, content)
         if n_written != len(content):
-            raise OSError(f"only {n_written} of {len(content)} bytes could be written")
+            raise OSError(errno.ENOSPC, f"only {n_written} of {len(content)} bytes could be written")
         os.fsync(descriptor)
     except OSError:
         os.ftruncate(descriptor, size)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_ledgers import add
 
 from benchmark import __version__
 from benchmark.analysis.plots import PLOTS
@@ -538,3 +539,52 @@ def test_fetching_data_that_is_at_hand_says_what_it_is(call: Call):
 
     assert answer.code == 0
     assert re.search(r"^digits: 1,797 images, 10 classes, fingerprint [0-9a-f]{12}$", answer.out, re.MULTILINE)
+
+
+# --- mistakes that a new user made -----------------------------------------------------------------------------------
+
+
+def test_a_wrong_head_is_a_mistake_even_where_no_cell_has_a_head(call: Call):
+    answer = call("run", "--networks", "lenet5", "--heads", "foo", "--dry-run")
+
+    assert answer.code == 2
+    assert "Unknown head 'foo'" in answer.err
+
+
+def test_a_cache_that_cannot_be_written_is_said_before_anything_runs(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path / "file" / "cache"))
+
+    answer = call("run", "demo", "--results", str(tmp_path / "results"))
+
+    assert answer.code == 2
+    assert "cannot be written" in answer.err
+    assert "BENCHMARK_CACHE" in answer.err
+    assert not (tmp_path / "results" / "demo" / "runs.csv").exists()
+
+
+def test_status_knows_a_sweep_that_was_given_by_options(call: Call, tmp_path: Path):
+    ledger = Ledger(tmp_path / "results" / "mine")
+    add(ledger, seed=0)
+    add(ledger, seed=1, status=FAILED, error_type="oom", error_message="too big")
+
+    answer = call("status", "mine", "--results", str(tmp_path / "results"), "--json")
+
+    assert answer.code == 0
+    assert [(cell["seed"], cell["state"], cell["reason"]) for cell in json.loads(answer.out)] == [
+        (0, "done", ""), (1, "failed", "oom: too big"),
+    ]  # fmt: skip
+
+
+def test_a_text_where_a_number_belongs_is_named_with_its_column(call: Call, tmp_path: Path):
+    ledger = Ledger(tmp_path / "results" / "mine")
+    add(ledger)
+    runs = (ledger.folder / "runs.csv").read_text().replace(",0.5,", ",hello,", 1)
+    (ledger.folder / "runs.csv").write_text(runs)
+
+    answer = call("leaderboard", str(tmp_path / "results"))
+
+    assert answer.code == 2
+    assert "runs.csv is damaged: column accuracy has 'hello', which is no number" in answer.err

@@ -12,7 +12,7 @@ from benchmark.analysis.commands import OWN_REGISTRY, RESULTS, Command, Commands
 from benchmark.analysis.loading import SETTING
 from benchmark.cli.app import app
 from benchmark.cli.options import grid_options, parse_where
-from benchmark.cli.running import _find_sweep
+from benchmark.cli.running import find_sweep
 from benchmark.recipes import read_recipe, recipe_paths, sweep_of_options
 from benchmark.registry import load_registry
 from benchmark.storage import digest_of_text
@@ -47,7 +47,7 @@ def cells_done_by(command: Command) -> list[Cell]:
     assert (program, run) == ("benchmark", "run")
     context = RUN.make_context("run", arguments)
     assert context.params["results"] == Path(RESULTS)
-    sweep, _ = _find_sweep(context.params["recipe"], grid_options(context.params), context.params["name"])
+    sweep, _ = find_sweep(context.params["recipe"], grid_options(context.params), context.params["name"])
     return expand(sweep, REGISTRY, parse_where(context.params["where"]))
 
 

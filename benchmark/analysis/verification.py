@@ -28,8 +28,11 @@ TOLERANCE = 0.01
 EXACT = (
     "params_total", "params_backbone", "params_trainable", "feature_dim", "n_train", "n_val", "n_test", "n_classes",
 )  # fmt: skip
-# Figures that predictions do not give; the same on the same type of machine, but for their last digits as text.
-FIGURES = ("top5_accuracy", "log_loss", "train_accuracy", "val_accuracy")
+# The same on the same type of machine, but for their last digits as text; predictions alone do not give all of them.
+FIGURES = (
+    "chance", "flops_g", "top5_accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1",
+    "weighted_f1", "log_loss", "train_accuracy", "val_accuracy",
+)  # fmt: skip
 ROUNDING = 1e-6
 # Columns that must agree before any figure can be compared, with what to say where they do not.
 PREMISES = {
@@ -175,12 +178,19 @@ def _other_figures(before: Row, after: Row) -> list[str]:
     return [
         f"{column} {before[column]:.6g} then {after[column]:.6g}"
         for column in FIGURES
-        if abs(before[column] - after[column]) > ROUNDING * max(1.0, abs(before[column]))
+        if not _are_alike(before[column], after[column])
     ]
 
 
 def _what_is_missing(pair: _Pair) -> str:
-    return "predictions were not kept, accuracies are the same" if np.isnan(pair.n_changed) else ""
+    if np.isnan(pair.n_changed):
+        return "predictions were not kept, accuracies are the same"
+    return "true classes were not kept" if np.isnan(pair.p_value) else ""
+
+
+def _are_alike(before: float, after: float) -> bool:
+    """Whether two numbers are the same as far as text tells, or both are missing."""
+    return abs(before - after) <= ROUNDING * max(1.0, abs(before)) or (np.isnan(before) and np.isnan(after))
 
 
 def _are_same(before: Any, after: Any) -> bool:
@@ -194,6 +204,8 @@ def _environment_changes(before: Row, after: Row) -> str:
         for column in MACHINE
         if not _are_same(_machine(before, column), _machine(after, column))
     ]
+    if before["cell_key"] != after["cell_key"]:
+        changes.append("the registry entry, the recipe's options or the weights file changed")
     changes += [
         f"{column.removesuffix('_version')} {before[column]} then {after[column]}"
         for column in VERSIONS

@@ -48,6 +48,7 @@ class Execution:
             ledger: Where the rows go, and the log of the workers.
             runs: Rows that say what memory a backbone took.
         """
+        from benchmark.storage import check_cache
         from benchmark.sweep.conditions import Conditions
         from benchmark.sweep.estimate import expect_memory
         from benchmark.sweep.executors import LocalExecutor
@@ -59,5 +60,6 @@ class Execution:
         memory_mib = expect_memory(runs)
         if self.executor == RAY:
             return RayExecutor(conditions, memory_mib=memory_mib, n_jobs=self.n_jobs, address=self.ray_address)
+        check_cache()
         start_server(conditions.log_path)
         return LocalExecutor(conditions, memory_mib=memory_mib, n_jobs=self.n_jobs)

@@ -172,7 +172,11 @@ JobsOption = Annotated[
 ]
 TimeoutOption = Annotated[
     float | None,
-    typer.Option(min=0.001, help="Seconds that a cell may take, its extraction included.", show_default="no limit"),
+    typer.Option(
+        min=0.001,
+        help="Seconds that a cell may take, with its extraction.",
+        show_default="no limit",
+    ),
 ]
 DeterministicOption = Annotated[
     bool | None,

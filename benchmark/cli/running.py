@@ -1,7 +1,8 @@
-"""`benchmark run`, `status` and `fetch`: sweeps planned, run and prepared."""
+"""`benchmark run` and `status`: sweeps planned and run, and how far they are."""
 
 import json
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -98,7 +99,7 @@ def run(
 
     check_when(when)
     execution = Execution(jobs, timeout, deterministic, executor, ray_address)
-    sweep, path = _find_sweep(recipe, grid_options(context.params), name)
+    sweep, path = find_sweep(recipe, grid_options(context.params), name)
     plan = _plan(sweep, load_registry(registry or ()), results, parse_where(where))
     chosen = plan.to_run(when)
     _warn_of_modes(chosen)
@@ -108,7 +109,7 @@ def run(
     _run(plan, chosen, path, results, execution, again=when == "always", as_json=as_json)
 
 
-def _find_sweep(recipe: str | None, options: dict[str, Any], name: str) -> "tuple[Sweep, Path | None]":
+def find_sweep(recipe: str | None, options: dict[str, Any], name: str) -> "tuple[Sweep, Path | None]":
     """The sweep to run, and its recipe file if it has one; options that are None were not given."""
     from benchmark.recipes import find_recipe, read_recipe, sweep_of_options
 
@@ -195,7 +196,7 @@ def _run(
     as_json: bool,
 ) -> None:
     from benchmark import console
-    from benchmark.ledger import FAILED, Ledger
+    from benchmark.ledger import FAILED, RUNS, Ledger
     from benchmark.sweep.runner import RunEnded, copy_recipe, run_cells
 
     ledger = Ledger(results / plan.sweep.name)
@@ -221,7 +222,12 @@ def _run(
         typer.secho(f"Nothing to do in {ledger.folder}: {console.counts_text(plan.counts)}.", fg="green", err=True)
     show_board([ledger.folder], by="accuracy", format_name="json" if as_json else "table")
     if n_failed:
-        typer.secho(f"{n_failed} cells failed; see 'benchmark status', retry with --when failed.", fg="red", err=True)
+        typer.secho(
+            f"{n_failed} {'cell' if n_failed == 1 else 'cells'} failed; {ledger.folder / RUNS} says why. "
+            "The same command with --when failed tries again.",
+            fg="red",
+            err=True,
+        )
         sys.exit(EXIT_SOME_FAILED)
 
 
@@ -231,67 +237,37 @@ def status(
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say of each cell of a recipe whether it is done, failed, missing, or stale and why."""
+    """Say of each cell of a recipe whether it is done, failed, missing, or stale and why.
+
+    Of a sweep that was given by options, named by --name, the cells are those that its ledger has.
+    """
     from benchmark import console
-    from benchmark.recipes import find_recipe, read_recipe
+    from benchmark.ledger import RUNS
+    from benchmark.recipes import find_recipe, read_recipe, recipe_paths
     from benchmark.registry import load_registry
 
-    plan = _plan(read_recipe(find_recipe(recipe or DEFAULT_RECIPE)), load_registry(registry or ()), results)
-    records = [{**planned.cell.columns, "state": planned.state, "reason": planned.reason} for planned in plan.cells]
+    name = recipe or DEFAULT_RECIPE
+    if name not in recipe_paths() and (results / name / RUNS).exists():
+        records = _records_of_ledger(results / name)
+    else:
+        plan = _plan(read_recipe(find_recipe(name)), load_registry(registry or ()), results)
+        records = [{**planned.cell.columns, "state": planned.state, "reason": planned.reason} for planned in plan.cells]
+        name = plan.sweep.name
     if as_json:
         typer.echo(json.dumps(records, indent=2))
         return
     shown = ("backbone", "dataset", "mode", "head", "input_size_px", "seed", "state", "reason")
     console.show_table(shown, ([cell_text(record[column]) for column in shown] for record in records))
-    typer.echo(f"{plan.sweep.name}: {console.counts_text(plan.counts)}.")
+    typer.echo(f"{name}: {console.counts_text(Counter(record['state'] for record in records))}.")
 
 
-def fetch(
-    context: typer.Context,
-    recipe: RecipeArgument = None,
-    backbones: BackbonesOption = None,
-    datasets: DatasetsOption = None,
-    registry: RegistryOption = None,
-) -> None:
-    """Bring the weights and data of a recipe, or of the given lists, ahead of time."""
-    from benchmark.registry import load_registry
-    from benchmark.sweep.fetching import fetch_backbone, fetch_dataset
-    from benchmark.sweep.grid import expand
+def _records_of_ledger(folder: Path) -> list[dict[str, Any]]:
+    """The last row of each cell, as `status` shows it."""
+    from benchmark.analysis.loading import load_runs
+    from benchmark.ledger import FAILED, IDENTITY
 
-    sweep, _ = _find_sweep(recipe, grid_options(context.params), AD_HOC_SWEEP)
-    cells = expand(sweep, load_registry(registry or ()))
-    wants_backbones = recipe is not None or backbones is not None or datasets is None
-    wants_datasets = recipe is not None or datasets is not None or backbones is None
-    if wants_datasets:
-        for request in dict.fromkeys(cell.dataset for cell in cells):
-            typer.echo(f"{request.name}: {fetch_dataset(request)}")
-    if wants_backbones:
-        for backbone, size_px in dict.fromkeys((cell.backbone, cell.input_size_px) for cell in cells):
-            typer.echo(f"{backbone.name}: {fetch_backbone(backbone, size_px)}")
-
-
-def params(
-    context: typer.Context,
-    recipe: RecipeArgument = None,
-    backbones: BackbonesOption = None,
-    networks: NetworksOption = None,
-    datasets: DatasetsOption = None,
-    strategies: StrategiesOption = None,
-    heads: HeadsOption = None,
-    input_size: InputSizeOption = None,
-    classes: ClassesOption = None,
-    registry: RegistryOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Count the parameters of a recipe's cells; neither weights nor data are needed."""
-    from benchmark import console
-    from benchmark.registry import load_registry
-    from benchmark.sweep.counting import count_params
-    from benchmark.sweep.grid import expand
-
-    sweep, _ = _find_sweep(recipe, grid_options(context.params), AD_HOC_SWEEP)
-    records = count_params(expand(sweep, load_registry(registry or ())))
-    if as_json:
-        typer.echo(json.dumps(records, indent=2))
-    else:
-        console.show_table(list(records[0]), ([cell_text(value) for value in record.values()] for record in records))
+    runs = load_runs([folder])
+    reasons = (runs["error_type"] + ": " + runs["error_message"]).where(runs["status"] == FAILED, "")
+    table = runs[list(IDENTITY)].assign(state=runs["status"], reason=reasons)
+    columns = (*IDENTITY, "state", "reason")
+    return [dict(zip(columns, values, strict=True)) for values in table.itertuples(index=False, name=None)]

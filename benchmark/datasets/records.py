@@ -234,7 +234,10 @@ def _stratified(
     try:
         rest, part = train_test_split(positions, test_size=n_part, stratify=groups[positions], random_state=seed)
     except ValueError as error:
-        raise DataError(f"{what} cannot be drawn: {error} {_advice(groups[positions])}") from error
+        raise DataError(
+            f"{what} cannot be drawn: {n_part} of {len(positions)} images cannot have some of each of the "
+            f"{len(np.unique(groups[positions]))} classes, or classes of a split. {_advice(groups[positions])}"
+        ) from error
     for side in (rest, part):
         lost = np.setdiff1d(groups[positions], groups[side])
         if len(lost):

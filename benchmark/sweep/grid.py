@@ -54,6 +54,7 @@ def _cells_of_grid(grid: Grid, registry: Registry) -> Iterable[Cell]:
         raise BenchmarkError("folds and seeds cannot both be given: each fold is one run.")
     modes = select_names("mode", grid.modes, MODES)
     strategies = select_names("strategy", grid.strategies, STRATEGIES)
+    select_names("head", grid.heads, HEADS)  # a wrong name is a mistake even where no cell has a head
     backbones = [registry[name] for name in select_names("backbone", grid.backbones_asked, registry)]
     learners = [(backbone, "", strategy) for backbone in backbones for strategy in strategies]
     learners += [

@@ -1,6 +1,5 @@
 """The row of a run: what a cell asked for, what it gave and what it cost."""
 
-import errno
 import secrets
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from benchmark.features.engine import Extraction
 from benchmark.ledger import DONE, FAILED, SCHEMA
 from benchmark.metrics import confusion_counts, per_class_metrics, score_metrics
 from benchmark.provenance import environment
+from benchmark.storage import OUT_OF_SPACE
 from benchmark.strategies.records import Outcome
 from benchmark.sweep.cells import Cell
 
@@ -62,7 +62,7 @@ def error_type(error: BaseException) -> str:
     # TensorFlow's type by name: this module also serves processes that never import it.
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return "oom"
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in OUT_OF_SPACE:
         return "disk_full"
     return "unexpected"
 
