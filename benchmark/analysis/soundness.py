@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchmark.ledger import Ledger
 from benchmark.metrics import Labels, score_metrics
-from benchmark.sweep.rows import Rows, class_rows
+from benchmark.sweep.rows import MILLION, Rows, class_rows
 
 # The columns that follow from true and predicted classes alone.
 DERIVED = (
@@ -20,7 +20,6 @@ DERIVED = (
 KEYS = {"per_class.csv": ("class_name",), "confusion.csv": ("true_class", "predicted_class")}
 # What writing a number as text may cost it.
 ROUNDING = 1e-6
-MILLION = 1e6
 
 Row = Mapping[Any, Any]
 

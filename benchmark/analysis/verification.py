@@ -12,6 +12,7 @@ from benchmark.analysis.correctness import Correct, Correctness
 from benchmark.analysis.significance import ALPHA, Differences, adjust_by_holm, paired_p_value
 from benchmark.ledger import DONE, IDENTITY, Ledger
 from benchmark.provenance import DETERMINISTIC
+from benchmark.sweep.repeating import was_deterministic
 
 REPRODUCED = "reproduced"
 CLOSE = "close"
@@ -75,7 +76,7 @@ class _Pair:
     @property
     def may_differ(self) -> bool:
         """Whether the same seed may give another number on the same machine: on a GPU, unless it was told not to."""
-        return any(row["gpu"] and not str(row["platform"]).endswith(DETERMINISTIC) for row in (self.before, self.after))
+        return any(row["gpu"] and not was_deterministic(row["platform"]) for row in (self.before, self.after))
 
 
 def verify_rows(

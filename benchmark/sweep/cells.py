@@ -1,7 +1,7 @@
 """Cells: the points of a sweep's grid, and the keys that tell whether one was done."""
 
 import itertools
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -217,15 +217,13 @@ def group_into_jobs(
     jobs: dict[JobKey, dict[Any, list[tuple[Cell, str]]]] = {}
     for cell, key in cells:
         jobs.setdefault(job_key(cell), {}).setdefault(view_key(cell), []).append((cell, key))
-    return [
-        _job(list(itertools.chain.from_iterable(views.values())), recipe_sha256, again, name in with_training)
-        for name, views in jobs.items()
-    ]
-
-
-def _job(cells: Sequence[tuple[Cell, str]], recipe_sha256: str, again: bool, is_with_training: bool) -> Job:
-    has_training = is_with_training or any(cell.is_trained_by_tensorflow for cell, _ in cells)
-    return Job(tuple(cell for cell, _ in cells), tuple(key for _, key in cells), recipe_sha256, again, has_training)
+    made = []
+    for name, views in jobs.items():
+        ordered = list(itertools.chain.from_iterable(views.values()))
+        has_training = name in with_training or any(cell.is_trained_by_tensorflow for cell, _ in ordered)
+        chosen, keys = zip(*ordered, strict=True)
+        made.append(Job(chosen, keys, recipe_sha256, again=again, has_training=has_training))
+    return made
 
 
 def jobs_with_training(cells: Iterable[Cell]) -> frozenset[JobKey]:

@@ -84,7 +84,7 @@ _SERVER = _Server()
 def start_server(log_path: Path) -> None:
     """Begin to start what workers are forked from, if they are; otherwise it is started with the first worker.
 
-    It ends with this process or with the last worker, whichever is later.
+    It ends with this process.
 
     Args:
         log_path: Where its output goes.
