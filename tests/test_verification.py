@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from toy_ledgers import SETTING, add, add_predicted
 
-from benchmark.analysis.commands import Commands
+from benchmark.analysis.choosing import Chooser
 from benchmark.analysis.loading import load_runs
 from benchmark.analysis.soundness import DERIVED, find_contradictions
 from benchmark.analysis.verification import has_regressed, is_comparable, verify_rows
@@ -318,7 +318,7 @@ def test_cells_that_options_added_to_a_recipe_are_found_too(tmp_path: Path):
     runs = load_runs([ledger.folder])
 
     planned = plan_again(
-        runs, Commands(runs).sweep_of(runs.to_dict("records")), load_registry(), Ledger(tmp_path / "new")
+        runs, Chooser(runs).sweep_of(runs.to_dict("records")), load_registry(), Ledger(tmp_path / "new")
     )
 
     assert [one.cell.seed for one in planned] == [2, 7]
@@ -330,7 +330,7 @@ def test_rows_without_a_recipe_are_asked_for_by_options(tmp_path: Path):
         add(ledger, backbone="VGG16-hed", dataset="digits@200", mode=mode, seed=seed, head="knn", input_size_px=48)
     runs = load_runs([ledger.folder])
 
-    sweep = Commands(runs).sweep_of(runs.to_dict("records"))
+    sweep = Chooser(runs).sweep_of(runs.to_dict("records"))
     planned = plan_again(runs, sweep, load_registry(), Ledger(tmp_path / "new"))
 
     assert [tuple(one.cell.columns[column] for column in IDENTITY) for one in planned] == list(
@@ -344,7 +344,7 @@ def test_a_row_that_no_options_give_cannot_be_done_again_without_its_recipe(tmp_
     runs = load_runs([ledger.folder])
 
     with pytest.raises(LedgerError, match="options alone do not give strategy"):
-        Commands(runs).sweep_of(runs.to_dict("records"))
+        Chooser(runs).sweep_of(runs.to_dict("records"))
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

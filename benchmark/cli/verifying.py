@@ -97,7 +97,7 @@ def _do_again(
 ) -> "list[tuple[pd.DataFrame, pd.DataFrame]]":
     """These rows, in parts, and beside each part its cells done now, in a cache of their own."""
     from benchmark import console
-    from benchmark.analysis.commands import Commands
+    from benchmark.analysis.choosing import Chooser
     from benchmark.analysis.loading import load_runs, plain_dataset
     from benchmark.ledger import Ledger
     from benchmark.registry import load_registry
@@ -106,12 +106,12 @@ def _do_again(
 
     backbones = load_registry(registry or ())
     plain = chosen.assign(dataset=[plain_dataset(row) for row in chosen.to_dict("records")])
-    commands = Commands(plain, backbones)
+    chooser = Chooser(plain, backbones)
     with clean_cache(folder / "cache"):
         parts = []
         for number, (rows, is_deterministic) in enumerate(split_by_conditions(plain)):
             ledger = Ledger(folder / "results" / str(number))
-            planned = plan_again(rows, commands.sweep_of(rows.to_dict("records")), backbones, ledger)
+            planned = plan_again(rows, chooser.sweep_of(rows.to_dict("records")), backbones, ledger)
             execute = replace(execution, is_deterministic=is_deterministic).start(ledger, rows)
             parts.append((rows, planned, ledger, execute))
         with console.SweepDisplay(len(chosen)) as display:
