@@ -22,8 +22,8 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark.analysis.tables import TEXT_HEADINGS, Section
-from benchmark.sweep.events import Progress as StageProgress
-from benchmark.sweep.runner import RunEnded, RunStarted, SweepEvent
+from benchmark.processes.runner import RunEnded, RunStarted, SweepEvent
+from benchmark.work.events import Progress as StageProgress
 
 if TYPE_CHECKING:
     import pandas as pd

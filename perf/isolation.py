@@ -18,11 +18,11 @@ from measuring import Contestant, Figures, Target, markdown_table, race, run_scr
 from benchmark.cli import main as run_command
 from benchmark.cli.executing import Execution
 from benchmark.isolation import choose_backend
-from benchmark.sweep.cells import Job
-from benchmark.sweep.events import Event
-from benchmark.sweep.executors import JobEvent
-from benchmark.sweep.repeating import clean_cache
-from benchmark.sweep.worker import run_job
+from benchmark.plan.cells import Job
+from benchmark.processes.executors import JobEvent
+from benchmark.processes.repeating import clean_cache
+from benchmark.processes.worker import run_job
+from benchmark.work.events import Event
 
 ISOLATED, TOGETHER = "a process for each job", "one process for all"
 MOST_OVER_ONE_PROCESS = 1.15

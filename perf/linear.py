@@ -20,10 +20,10 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmark.datasets import Dataset, load_dataset, partition
 from benchmark.features.cache import cached_features
+from benchmark.plan.cells import Cell, feature_facts
+from benchmark.plan.grid import expand
 from benchmark.recipes import sweep_of_options
 from benchmark.registry import load_registry
-from benchmark.sweep.cells import Cell, feature_facts
-from benchmark.sweep.grid import expand
 
 BACKBONE, DATASET, SEED = "MobileNetV2-dogs", "fashion_mnist", 0
 DEFAULT_C = 1.0

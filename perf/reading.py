@@ -14,9 +14,9 @@ import numpy as np
 from measuring import Figures, Target, markdown_table, run_script, say, script_options
 
 from benchmark.ledger import COLUMNS, DONE, RUNS, SCHEMA, Ledger
+from benchmark.plan.planning import make_plan
 from benchmark.recipes import read_recipe
 from benchmark.registry import load_registry
-from benchmark.sweep.planning import make_plan
 from benchmark.tidycsv import append_rows
 
 MODES = ("native", "unit", "raw", "tf")

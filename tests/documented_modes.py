@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from benchmark.backbones.verdicts import DOUBLE_SCALED, NOT_SCALED, RIGHT, SAME, SHIFTED, SWAPPED
+from benchmark.xray.verdicts import DOUBLE_SCALED, NOT_SCALED, RIGHT, SAME, SHIFTED, SWAPPED
 
 # What Keras's documentation says of each constructor: the mode of its preprocess_input.
 FAMILIES = {

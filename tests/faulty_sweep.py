@@ -4,13 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.ledger import Ledger
+from benchmark.plan.planning import Plan, make_plan
+from benchmark.processes.conditions import Conditions
+from benchmark.processes.executors import LocalExecutor
+from benchmark.processes.ray_tasks import RayExecutor
+from benchmark.processes.runner import WORKER_LOG, run_cells
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Registry, load_registry
-from benchmark.sweep.conditions import Conditions
-from benchmark.sweep.executors import LocalExecutor
-from benchmark.sweep.planning import Plan, make_plan
-from benchmark.sweep.ray_tasks import RayExecutor
-from benchmark.sweep.runner import WORKER_LOG, run_cells
 
 # Networks that misbehave once, when they are first built. Child processes can import the module, too.
 BUILDERS = """

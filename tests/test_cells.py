@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmark.sweep import cells as cells_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import BenchmarkError, UnknownNameError, WeightsError
 from benchmark.options import FINETUNE_STAGES, Augmentation, DenseOptions, Stage
+from benchmark.plan.cells import Cell, DatasetRequest, cell_key, feature_facts, group_into_jobs, view_key
+from benchmark.plan.grid import expand
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone
-from benchmark.sweep import cells as cells_module
-from benchmark.sweep.cells import Cell, DatasetRequest, cell_key, feature_facts, group_into_jobs, view_key
-from benchmark.sweep.grid import expand
 
 FOLDER = Path("registry")
 FINGERPRINT = "0" * 64

@@ -15,7 +15,7 @@ import pytest
 from toy_ledgers import add
 
 from benchmark import __version__
-from benchmark.analysis.plots import PLOTS
+from benchmark.charts import PLOTS
 from benchmark.cli import main
 from benchmark.ledger import DONE, FAILED, RUNS, SCHEMA, Ledger
 

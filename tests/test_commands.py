@@ -13,11 +13,11 @@ from benchmark.analysis.loading import SETTING
 from benchmark.cli.app import app
 from benchmark.cli.options import grid_options, parse_where
 from benchmark.cli.running import find_sweep
+from benchmark.plan.cells import Cell
+from benchmark.plan.grid import expand
 from benchmark.recipes import read_recipe, recipe_paths, sweep_of_options
 from benchmark.registry import load_registry
 from benchmark.storage import digest_of_text
-from benchmark.sweep.cells import Cell
-from benchmark.sweep.grid import expand
 
 RUN = typer.main.get_command(app).commands["run"]
 REGISTRY = load_registry()

@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from benchmark.sweep import conditions
 from faulty_sweep import faulty_sweep
 
-from benchmark.sweep import conditions
-from benchmark.sweep.cells import FINETUNE, PROBE, SCRATCH, group_into_jobs
-from benchmark.sweep.conditions import DETERMINISM_VARIABLE, Conditions
-from benchmark.sweep.planning import make_plan
-from benchmark.sweep.runner import run_cells
+from benchmark.plan.cells import FINETUNE, PROBE, SCRATCH, group_into_jobs
+from benchmark.plan.planning import make_plan
+from benchmark.processes.conditions import DETERMINISM_VARIABLE, Conditions
+from benchmark.processes.runner import run_cells
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from documented_modes import BUILT_IN, EXPECTED, NATIVE_OF, fed
 
 from benchmark.backbones import xray
-from benchmark.backbones.xray import inspect_backbone
 from benchmark.registry import Backbone, read_registry, shipped_path
+from benchmark.xray.inspecting import inspect_backbone
 
 pytestmark = [
     pytest.mark.slow,

@@ -17,11 +17,11 @@ from PIL import Image
 from benchmark.analysis.published import is_about
 from benchmark.cli import main
 from benchmark.ledger import DONE, Ledger
+from benchmark.plan.cells import Cell
+from benchmark.plan.grid import expand
 from benchmark.recipes import Published, Sweep, find_recipe, read_recipe
 from benchmark.registry import load_registry
-from benchmark.sweep.cells import Cell
-from benchmark.sweep.counting import count_params
-from benchmark.sweep.grid import expand
+from benchmark.work.counting import count_params
 
 EXPERIMENTS = ("cifar10", "fashion_mnist_mobilenetv2", "fashion_mnist_networks", "stanford_dogs", "animals5")
 N_FIGURES = {

@@ -12,14 +12,14 @@ import pytest
 from documented_modes import EXPECTED
 from typer.testing import CliRunner
 
-from benchmark.backbones.affine import AffineMap
-from benchmark.backbones.stem import Graph
-from benchmark.backbones.verdicts import VERDICTS, judge_mode
-from benchmark.backbones.xray import XRay
 from benchmark.cli.app import app
 from benchmark.cli.inspecting import formulas, xray_record
 from benchmark.cli.options import InspectedArgument
 from benchmark.preprocessing import MODES
+from benchmark.xray.affine import AffineMap
+from benchmark.xray.inspecting import XRay
+from benchmark.xray.stem import Graph
+from benchmark.xray.verdicts import VERDICTS, judge_mode
 
 TIMEOUT_S = 120
 

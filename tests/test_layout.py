@@ -20,36 +20,47 @@ MAY_IMPORT: dict[str, set[str]] = {
     "options": set(),
     "recipes": {"errors", "storage", "registry", "options"},
     "downloads": {"errors", "storage"},
-    "datasets": {"errors", "storage", "provenance", "isolation", "downloads"},
     "preprocessing": {"errors"},
+    "datasets": {"errors", "storage", "provenance", "isolation", "downloads", "preprocessing"},
     "backbones": {"errors", "storage", "registry", "downloads", "preprocessing"},
+    "xray": {"errors", "registry", "preprocessing", "backbones"},
     "features": {"errors", "storage", "memory", "datasets", "preprocessing"},
     "metrics": set(),
     "strategies": {"errors", "storage", "options", "datasets", "preprocessing", "metrics"},
     "tidycsv": {"errors"},
     "ledger": {"errors", "storage", "tidycsv"},
-    "sweep": {
-        "errors", "storage", "provenance", "memory", "isolation", "registry", "options", "recipes", "datasets",
-        "preprocessing", "backbones", "features", "strategies", "metrics", "ledger",
+    "plan": {
+        "errors", "provenance", "isolation", "registry", "options", "recipes", "datasets", "preprocessing", "backbones",
+        "xray", "features", "strategies", "ledger",
+    },
+    "work": {
+        "errors", "storage", "provenance", "memory", "isolation", "datasets", "preprocessing", "backbones", "features",
+        "metrics", "strategies", "ledger", "plan",
+    },
+    "processes": {
+        "errors", "storage", "provenance", "memory", "isolation", "registry", "recipes", "ledger", "plan", "work",
     },
     "analysis": {
         "errors", "storage", "provenance", "registry", "recipes", "datasets", "preprocessing", "metrics", "ledger",
-        "sweep",
+        "plan", "work", "processes",
     },
+    "charts": {"errors", "storage", "datasets", "preprocessing", "ledger", "analysis"},
+    "report": {"errors", "storage", "provenance", "preprocessing", "ledger", "analysis", "charts"},
     "doctor": {"storage", "provenance", "memory", "downloads"},
-    "console": {"sweep", "analysis"},
+    "console": {"work", "processes", "analysis"},
     "cli": {
-        "errors", "storage", "isolation", "registry", "recipes", "datasets", "preprocessing", "backbones", "features",
-        "strategies", "ledger", "sweep", "analysis", "doctor", "console",
+        "errors", "storage", "isolation", "registry", "recipes", "datasets", "preprocessing", "backbones", "xray",
+        "features", "strategies", "ledger", "plan", "work", "processes", "analysis", "charts", "report", "doctor",
+        "console",
     },
 }  # fmt: skip
 
 MAY_IMPORT_TENSORFLOW = (
-    "backbones/", "features/", "strategies/", "datasets/", "preprocessing.py",
-    "sweep/workshop.py", "sweep/learners.py",
+    "backbones/", "xray/", "features/", "strategies/", "datasets/", "preprocessing.py",
+    "work/workshop.py", "work/learners.py",
 )  # fmt: skip
-MAY_IMPORT_MATPLOTLIB = ("analysis/plots",)
-MAY_IMPORT_REPORT_LIBRARIES = ("analysis/report/",)
+MAY_IMPORT_MATPLOTLIB = ("charts/",)
+MAY_IMPORT_REPORT_LIBRARIES = ("report/",)
 MAY_PRINT = ("cli/", "cli.py")
 TENSORFLOW = {"tensorflow", "keras"}
 MATPLOTLIB = {"matplotlib", "seaborn"}
@@ -175,10 +186,10 @@ def test_no_module_is_a_box_for_everything():
 def test_the_reader_of_imports_sees_every_form():
     source = (
         "import benchmark\nimport benchmark.ledger\nfrom benchmark import __version__, cli\n"
-        "from benchmark.sweep.cells import Cell\ndef act():\n    from benchmark.errors import DataError\nimport json\n"
+        "from benchmark.plan.cells import Cell\ndef act():\n    from benchmark.errors import DataError\nimport json\n"
     )
 
-    assert imported_places(source) == {"ledger", "cli", "sweep", "errors"}
+    assert imported_places(source) == {"ledger", "cli", "plan", "errors"}
 
 
 def test_pruning_hides_functions_and_type_checking_only():

@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmark.sweep import cells, planning
 
 from benchmark.datasets import load_dataset
 from benchmark.errors import DataError, DownloadError, LedgerError
 from benchmark.ledger import DONE, FAILED, RUNS, Ledger
 from benchmark.options import DenseOptions
+from benchmark.plan.planning import MISSING, STALE, Plan, PlannedCell, make_plan
 from benchmark.provenance import framework_versions
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone
-from benchmark.sweep import cells, planning
-from benchmark.sweep.planning import MISSING, STALE, Plan, PlannedCell, make_plan
-from benchmark.sweep.rows import new_row
+from benchmark.work.rows import new_row
 
 BACKBONE = Backbone(
     name="Tiny", folder=Path(), builder="nets:tiny", mode="tf", input_size_px=16, weights="random", feature_dim=8

@@ -17,10 +17,10 @@ from scipy import stats
 from sklearn.metrics import confusion_matrix
 from toys import a_run, class_rows, curve, four_settings, many_settings, number_runs, runs_table, write_ledger
 
-from benchmark.analysis.plots import Drawn, Evidence, Skipped, draw
-from benchmark.analysis.plots.bars import as_duration
-from benchmark.analysis.plots.scatter import pareto_front, round_ticks
-from benchmark.analysis.plots.style import MODE_COLOURS, mode_colour
+from benchmark.charts import Drawn, Evidence, Skipped, draw
+from benchmark.charts.bars import as_duration
+from benchmark.charts.scatter import pareto_front, round_ticks
+from benchmark.charts.style import MODE_COLOURS, mode_colour
 from benchmark.preprocessing import MODES
 
 

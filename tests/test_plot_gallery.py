@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import number_runs, write_ledger
 
-from benchmark.analysis.plots import Drawn, Evidence, Skipped, draw, save_plots
-from benchmark.analysis.plots.gallery import Answers, surest
+from benchmark.charts import Drawn, Evidence, Skipped, draw, save_plots
+from benchmark.charts.gallery import Answers, surest
 from benchmark.datasets import load_dataset
 
 

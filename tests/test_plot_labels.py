@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from toys import RUN
 
 from benchmark.analysis.loading import SETTING
-from benchmark.analysis.plots.labels import count_of, fit, name_settings, shorten, wrap
+from benchmark.charts.labels import count_of, fit, name_settings, shorten, wrap
 
 
 def names(*settings: dict[str, Any]) -> list[str]:

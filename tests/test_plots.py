@@ -16,9 +16,9 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from toys import class_rows, curve, four_settings, many_settings, number_runs, runs_table, write_ledger
 
-from benchmark.analysis.plots import FORMATS, PLOTS, Drawn, Evidence, Skipped, draw, draw_all, render, save_plots
-from benchmark.analysis.plots.drawing import DPI
-from benchmark.analysis.plots.style import WIDTH_IN
+from benchmark.charts import FORMATS, PLOTS, Drawn, Evidence, Skipped, draw, draw_all, render, save_plots
+from benchmark.charts.drawing import DPI
+from benchmark.charts.style import WIDTH_IN
 from benchmark.datasets import load_dataset
 from benchmark.errors import BenchmarkError, UnknownNameError
 from benchmark.ledger import Ledger

@@ -7,9 +7,9 @@ import pytest
 
 from benchmark.errors import ConfigError, UnknownNameError
 from benchmark.options import DenseOptions
+from benchmark.plan.grid import expand
 from benchmark.recipes import Grid, Published, find_recipe, read_recipe, recipe_paths, sweep_of_options
 from benchmark.registry import read_registry, shipped_path
-from benchmark.sweep.grid import expand
 
 
 def written(folder: Path, text: str) -> Path:

@@ -15,11 +15,11 @@ from toy_ledgers import SETTING, add, add_predicted
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.leaderboard import make_leaderboard
 from benchmark.analysis.loading import load_runs
-from benchmark.analysis.plots.labels import name_settings
-from benchmark.analysis.report import make_report, page
+from benchmark.charts.labels import name_settings
 from benchmark.cli import main
 from benchmark.errors import BenchmarkError, LedgerError
 from benchmark.ledger import FAILED, RECIPE_COPY, RUNS, Ledger
+from benchmark.report import make_report, page
 
 MIB = 2**20
 STYLE = (Path(page.__file__).parent / "style.css").read_text()

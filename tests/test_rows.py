@@ -13,10 +13,10 @@ from benchmark.features.cache import BuildFacts
 from benchmark.features.engine import Extraction
 from benchmark.ledger import DONE, FAILED, RUN_COLUMNS, SCHEMA
 from benchmark.options import DenseOptions
+from benchmark.plan.cells import Cell, DatasetRequest
 from benchmark.registry import Backbone
 from benchmark.strategies.records import HistoryPoint, Outcome
-from benchmark.sweep.cells import Cell, DatasetRequest
-from benchmark.sweep.rows import (
+from benchmark.work.rows import (
     Costs,
     class_rows,
     error_type,

@@ -13,21 +13,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from benchmark.sweep import runner
 
 from benchmark.datasets import load_dataset, partition
 from benchmark.errors import DownloadError, LedgerError
 from benchmark.ledger import DONE, FAILED, RECIPE_COPY, Ledger
+from benchmark.plan.cells import Job
+from benchmark.plan.planning import MISSING, Plan, PlannedCell, make_plan
+from benchmark.processes.conditions import Conditions
+from benchmark.processes.death import WorkerCrashError
+from benchmark.processes.executors import Execute, JobEvent, LocalExecutor
+from benchmark.processes.runner import RunEnded, RunStarted, copy_recipe, run_cells
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Registry, load_registry
-from benchmark.sweep import runner
-from benchmark.sweep.cells import Job
-from benchmark.sweep.conditions import Conditions
-from benchmark.sweep.death import WorkerCrashError
-from benchmark.sweep.events import CellEnded, CellStarted, Progress
-from benchmark.sweep.executors import Execute, JobEvent, LocalExecutor
-from benchmark.sweep.planning import MISSING, Plan, PlannedCell, make_plan
-from benchmark.sweep.rows import failure_columns, new_row
-from benchmark.sweep.runner import RunEnded, RunStarted, copy_recipe, run_cells
+from benchmark.work.events import CellEnded, CellStarted, Progress
+from benchmark.work.rows import failure_columns, new_row
 
 # A module of tiny networks that child processes can import, too: they get the parent's search path.
 BUILDERS = """

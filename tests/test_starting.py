@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from benchmark.sweep import starting
-from benchmark.sweep.starting import _Server, start_server, start_worker
+
+from benchmark.processes.starting import _Server, start_server, start_worker
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every worker is a new process")
 

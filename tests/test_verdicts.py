@@ -7,8 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from benchmark.backbones.affine import IDENTITY, AffineMap, NotAffineError, probe_affine, probe_pixelwise
-from benchmark.backbones.verdicts import (
+from benchmark.errors import UnknownNameError
+from benchmark.preprocessing import MODES, STEPS, apply_steps, resolve_mode
+from benchmark.registry import NATIVE_MODES
+from benchmark.xray.affine import IDENTITY, AffineMap, NotAffineError, probe_affine, probe_pixelwise
+from benchmark.xray.verdicts import (
     DOUBLE_SCALED,
     NOT_SCALED,
     RIGHT,
@@ -22,9 +25,6 @@ from benchmark.backbones.verdicts import (
     judge_mode,
     map_of_steps,
 )
-from benchmark.errors import UnknownNameError
-from benchmark.preprocessing import MODES, STEPS, apply_steps, resolve_mode
-from benchmark.registry import NATIVE_MODES
 
 PAIRS = [(native, mode) for native in EXPECTED for mode in MODES]
 

@@ -19,12 +19,12 @@ from benchmark.analysis.verification import has_regressed, is_comparable, verify
 from benchmark.errors import LedgerError
 from benchmark.ledger import CONFUSION, DONE, FAILED, IDENTITY, PER_CLASS, PREDICTIONS, RUNS, SCHEMA, Ledger
 from benchmark.metrics import score_metrics
+from benchmark.processes.repeating import choose_rows, clean_cache, plan_again, split_by_conditions
 from benchmark.provenance import DETERMINISTIC
 from benchmark.recipes import find_recipe, read_recipe, sweep_of_options
 from benchmark.registry import load_registry
 from benchmark.storage import cache_root
-from benchmark.sweep.repeating import choose_rows, clean_cache, plan_again, split_by_conditions
-from benchmark.sweep.rows import class_rows
+from benchmark.work.rows import class_rows
 
 IMAGES = np.arange(1000)
 MACHINE = {

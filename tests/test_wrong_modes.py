@@ -7,13 +7,13 @@ import pytest
 from documented_modes import EXPECTED
 
 from benchmark.ledger import Ledger
+from benchmark.plan.cells import Cell
+from benchmark.plan.grid import expand
+from benchmark.plan.planning import make_plan
+from benchmark.plan.wrong_modes import wrong_modes
 from benchmark.preprocessing import MODES
 from benchmark.recipes import Grid, Sweep, find_recipe, read_recipe, recipe_paths
 from benchmark.registry import Backbone, read_registry, shipped_path
-from benchmark.sweep.cells import Cell
-from benchmark.sweep.grid import expand
-from benchmark.sweep.planning import make_plan
-from benchmark.sweep.wrong_modes import wrong_modes
 
 REGISTRY = read_registry(shipped_path("backbones.toml"))
 ONE_OF = {"caffe": "ResNet50", "tf": "MobileNetV2", "torch": "DenseNet121", "identity": "EfficientNetB0"}

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 from documented_modes import BUILT_IN, DEVIATION, EXPECTED, MEAN, documented
 
-from benchmark.backbones.affine import NotAffineError
 from benchmark.backbones.saved import load_model
-from benchmark.backbones.stem import BuiltInLayer, look_into
-from benchmark.backbones.verdicts import DOUBLE_SCALED, NOT_SCALED, RIGHT, SAME, SWAPPED
-from benchmark.backbones.xray import XRay, inspect_backbone, inspect_file, judge_modes, probe_preprocess
 from benchmark.errors import BenchmarkError, UnknownNameError
 from benchmark.preprocessing import MODES, apply_steps, resolve_mode
 from benchmark.registry import Backbone, read_registry, shipped_path
+from benchmark.xray.affine import NotAffineError
+from benchmark.xray.inspecting import XRay, inspect_backbone, inspect_file, judge_modes, probe_preprocess
+from benchmark.xray.stem import BuiltInLayer, look_into
+from benchmark.xray.verdicts import DOUBLE_SCALED, NOT_SCALED, RIGHT, SAME, SWAPPED
 
 REGISTRY = read_registry(shipped_path("backbones.toml"))
 

@@ -14,10 +14,10 @@ from benchmark.analysis.asking import Labels, Options, base_name, label_of, opti
 from benchmark.analysis.loading import SETTING, plain_dataset
 from benchmark.errors import BenchmarkError, LedgerError
 from benchmark.ledger import RECIPE_COPY
+from benchmark.plan.grid import expand
 from benchmark.recipes import Grid, Sweep, read_recipe, recipe_paths, sweep_of_options
 from benchmark.registry import Backbone, Registry, load_registry
 from benchmark.storage import digest_of_text
-from benchmark.sweep.grid import expand
 
 # What a command leaves out first of the columns that choose among a recipe's cells, if the others suffice.
 LEAST_TELLING = (

@@ -9,7 +9,7 @@ import pandas as pd
 
 from benchmark.ledger import Ledger
 from benchmark.metrics import Labels, score_metrics
-from benchmark.sweep.rows import MILLION, Rows, class_rows
+from benchmark.work.rows import MILLION, Rows, class_rows
 
 # The columns that follow from true and predicted classes alone.
 DERIVED = (

@@ -11,8 +11,8 @@ import pandas as pd
 from benchmark.analysis.correctness import Correct, Correctness
 from benchmark.analysis.significance import ALPHA, Differences, adjust_by_holm, paired_p_value
 from benchmark.ledger import DONE, IDENTITY, Ledger
+from benchmark.processes.repeating import was_deterministic
 from benchmark.provenance import DETERMINISTIC
-from benchmark.sweep.repeating import was_deterministic
 
 REPRODUCED = "reproduced"
 CLOSE = "close"

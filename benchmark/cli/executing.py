@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from benchmark.ledger import Ledger
-    from benchmark.sweep.executors import Execute
+    from benchmark.processes.executors import Execute
 
 LOCAL, RAY = "local", "ray"
 
@@ -48,13 +48,13 @@ class Execution:
             ledger: Where the rows go, and the log of the workers.
             runs: Rows that say what memory a backbone took.
         """
+        from benchmark.plan.estimate import expect_memory
+        from benchmark.processes.conditions import Conditions
+        from benchmark.processes.executors import LocalExecutor
+        from benchmark.processes.ray_tasks import RayExecutor
+        from benchmark.processes.runner import WORKER_LOG
+        from benchmark.processes.starting import start_server
         from benchmark.storage import check_cache
-        from benchmark.sweep.conditions import Conditions
-        from benchmark.sweep.estimate import expect_memory
-        from benchmark.sweep.executors import LocalExecutor
-        from benchmark.sweep.ray_tasks import RayExecutor
-        from benchmark.sweep.runner import WORKER_LOG
-        from benchmark.sweep.starting import start_server
 
         conditions = Conditions(ledger.folder / WORKER_LOG, self.timeout_s, self.is_deterministic)
         memory_mib = expect_memory(runs)

@@ -11,11 +11,11 @@ from benchmark.cli.options import FedModeOption, InspectedArgument, JsonOption, 
 from benchmark.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from benchmark.backbones.affine import AffineMap
-    from benchmark.backbones.stem import BuiltInLayer
-    from benchmark.backbones.verdicts import Judgement
-    from benchmark.backbones.xray import XRay
     from benchmark.registry import Backbone
+    from benchmark.xray.affine import AffineMap
+    from benchmark.xray.inspecting import XRay
+    from benchmark.xray.stem import BuiltInLayer
+    from benchmark.xray.verdicts import Judgement
 
 # Digits that float32 arithmetic keeps.
 DIGITS = 7
@@ -75,7 +75,7 @@ def _is_path(target: str) -> bool:
 
 def look_at_backbone(backbone: "Backbone") -> "XRay":
     """The x-ray of a backbone, for a process of its own."""
-    from benchmark.backbones.xray import inspect_backbone
+    from benchmark.xray.inspecting import inspect_backbone
 
     _hide_gpus()
     return inspect_backbone(backbone)
@@ -83,7 +83,7 @@ def look_at_backbone(backbone: "Backbone") -> "XRay":
 
 def look_at_model(path: Path, mode: str | None) -> "XRay":
     """The x-ray of a saved model, for a process of its own."""
-    from benchmark.backbones.xray import inspect_file
+    from benchmark.xray.inspecting import inspect_file
 
     _hide_gpus()
     return inspect_file(path, mode)
@@ -101,7 +101,7 @@ def xray_record(xray: "XRay", fed: str | None) -> dict[str, Any]:
         xray: The x-ray.
         fed: The mode that the user feeds.
     """
-    from benchmark.backbones.verdicts import VERDICTS
+    from benchmark.xray.verdicts import VERDICTS
 
     return {
         "name": xray.name,
@@ -152,8 +152,8 @@ def _rounded(value: float) -> float:
 
 def _show(xray: "XRay", fed: str | None) -> None:
     from benchmark import console
-    from benchmark.backbones.verdicts import VERDICTS
     from benchmark.preprocessing import MODES, NATIVE_STEP
+    from benchmark.xray.verdicts import VERDICTS
 
     height, width = xray.graph.input_px
     right = NATIVE_STEP[xray.native]

@@ -70,7 +70,7 @@ def _list_networks() -> list[dict[str, Any]]:
 
 
 def _list_strategies() -> list[dict[str, Any]]:
-    from benchmark.sweep.cells import STRATEGIES
+    from benchmark.plan.cells import STRATEGIES
 
     return [{"name": name, "what": what} for name, what in STRATEGIES.items()]
 

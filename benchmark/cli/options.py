@@ -75,7 +75,7 @@ def _network_names() -> Iterable[str]:
 
 
 def _strategy_names() -> Iterable[str]:
-    from benchmark.sweep.cells import STRATEGIES
+    from benchmark.plan.cells import STRATEGIES
 
     return STRATEGIES
 

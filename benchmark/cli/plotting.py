@@ -10,13 +10,13 @@ from benchmark.cli.options import RESULTS, PathsArgument, complete, split_names
 
 
 def _plot_names() -> Iterable[str]:
-    from benchmark.analysis.plots import PLOTS
+    from benchmark.charts import PLOTS
 
     return PLOTS
 
 
 def _format_names() -> Iterable[str]:
-    from benchmark.analysis.plots import FORMATS
+    from benchmark.charts import FORMATS
 
     return FORMATS
 
@@ -45,7 +45,7 @@ def plot(
     ] = None,
 ) -> None:
     """Draw the plots of one or many ledgers, one file a plot and dataset."""
-    from benchmark.analysis.plots import Evidence, save_plots
+    from benchmark.charts import Evidence, save_plots
 
     evidence = Evidence.load(paths or [RESULTS], run_id=run)
     for path in save_plots(evidence, out, only=split_names(only), formats=split_names(formats) or ()):

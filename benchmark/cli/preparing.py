@@ -29,9 +29,9 @@ def fetch(
     registry: RegistryOption = None,
 ) -> None:
     """Bring the weights and data of a recipe, or of the given lists, ahead of time."""
+    from benchmark.plan.fetching import fetch_backbone, fetch_dataset
+    from benchmark.plan.grid import expand
     from benchmark.registry import load_registry
-    from benchmark.sweep.fetching import fetch_backbone, fetch_dataset
-    from benchmark.sweep.grid import expand
 
     sweep, _ = find_sweep(recipe, grid_options(context.params), AD_HOC_SWEEP)
     cells = expand(sweep, load_registry(registry or ()))
@@ -60,9 +60,9 @@ def params(
 ) -> None:
     """Count the parameters of a recipe's cells; neither weights nor data are needed."""
     from benchmark import console
+    from benchmark.plan.grid import expand
     from benchmark.registry import load_registry
-    from benchmark.sweep.counting import count_params
-    from benchmark.sweep.grid import expand
+    from benchmark.work.counting import count_params
 
     sweep, _ = find_sweep(recipe, grid_options(context.params), AD_HOC_SWEEP)
     records = count_params(expand(sweep, load_registry(registry or ())))

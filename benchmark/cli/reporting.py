@@ -13,7 +13,7 @@ def report(
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
 ) -> None:
     """Write one or many ledgers as a single HTML file that opens without network; needs the extra 'report'."""
-    from benchmark.analysis.report import make_report
+    from benchmark.report import make_report
     from benchmark.storage import write_whole
 
     page = make_report(paths or [RESULTS])

@@ -29,8 +29,8 @@ def rerun(
     """
     from benchmark.analysis.commands import Commands
     from benchmark.analysis.loading import load_all_runs
+    from benchmark.processes.repeating import differences_from_here, was_deterministic
     from benchmark.registry import load_registry
-    from benchmark.sweep.repeating import differences_from_here, was_deterministic
 
     runs = load_all_runs(paths or [RESULTS])
     row = _find_row(runs, run_id)

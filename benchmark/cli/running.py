@@ -46,9 +46,9 @@ from benchmark.cli.options import (
 from benchmark.cli.results import show_board
 
 if TYPE_CHECKING:
+    from benchmark.plan.planning import Plan, PlannedCell
     from benchmark.recipes import Sweep
     from benchmark.registry import Registry
-    from benchmark.sweep.planning import Plan, PlannedCell
 
 EXIT_SOME_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -94,8 +94,8 @@ def run(
     --where chooses among its cells.
     Interrupt it at any time: finished rows are kept, and the same command goes on from there.
     """
+    from benchmark.plan.planning import check_when
     from benchmark.registry import load_registry
-    from benchmark.sweep.planning import check_when
 
     check_when(when)
     execution = Execution(jobs, timeout, deterministic, executor, ray_address)
@@ -123,7 +123,7 @@ def find_sweep(recipe: str | None, options: dict[str, Any], name: str) -> "tuple
 def _plan(sweep: "Sweep", registry: "Registry", results: Path, where: dict[str, str] | None = None) -> "Plan":
     from benchmark import console
     from benchmark.ledger import Ledger
-    from benchmark.sweep.planning import make_plan
+    from benchmark.plan.planning import make_plan
 
     with console.scan_display() as on_scan:
         plan = make_plan(sweep, registry, Ledger(results / sweep.name), on_scan, where=where)
@@ -148,7 +148,7 @@ def _warn_of_modes(chosen: "list[PlannedCell]") -> None:
 
 def _show_dry_run(chosen: "list[PlannedCell]", *, as_json: bool) -> None:
     from benchmark import console
-    from benchmark.sweep.estimate import estimate
+    from benchmark.plan.estimate import estimate
 
     expected = estimate(chosen)
     records = [
@@ -197,7 +197,7 @@ def _run(
 ) -> None:
     from benchmark import console
     from benchmark.ledger import FAILED, RUNS, Ledger
-    from benchmark.sweep.runner import RunEnded, copy_recipe, run_cells
+    from benchmark.processes.runner import RunEnded, copy_recipe, run_cells
 
     ledger = Ledger(results / plan.sweep.name)
     keys = {id(planned) for planned in chosen}

@@ -55,7 +55,7 @@ def verify(
     from benchmark.analysis.soundness import find_contradictions
     from benchmark.analysis.tables import verification_sections
     from benchmark.analysis.verification import has_regressed, is_comparable, verify_rows
-    from benchmark.sweep.repeating import choose_rows
+    from benchmark.processes.repeating import choose_rows
 
     check_format(format_name, out)
     rows = _rows_where(finished(load_runs(paths or [RESULTS])), parse_where(where))
@@ -100,9 +100,9 @@ def _do_again(
     from benchmark.analysis.choosing import Chooser
     from benchmark.analysis.loading import load_runs, plain_dataset
     from benchmark.ledger import Ledger
+    from benchmark.processes.repeating import clean_cache, plan_again, split_by_conditions
+    from benchmark.processes.runner import run_cells
     from benchmark.registry import load_registry
-    from benchmark.sweep.repeating import clean_cache, plan_again, split_by_conditions
-    from benchmark.sweep.runner import run_cells
 
     backbones = load_registry(registry or ())
     plain = chosen.assign(dataset=[plain_dataset(row) for row in chosen.to_dict("records")])

@@ -15,16 +15,16 @@ from types import SimpleNamespace
 import pandas as pd
 import psutil
 import pytest
+from benchmark.sweep import executors, worker
 from faulty_sweep import Sick, faulty_sweep, write_backbones
 
 from benchmark.ledger import DONE, FAILED, Ledger
-from benchmark.sweep import executors, worker
-from benchmark.sweep.cells import group_into_jobs
-from benchmark.sweep.conditions import Conditions
-from benchmark.sweep.executors import LocalExecutor
-from benchmark.sweep.placement import ALL_CORES
-from benchmark.sweep.process import JobProcess, wait_for_any
-from benchmark.sweep.workshop import checkpoint_path
+from benchmark.plan.cells import group_into_jobs
+from benchmark.processes.conditions import Conditions
+from benchmark.processes.executors import LocalExecutor
+from benchmark.processes.placement import ALL_CORES
+from benchmark.processes.process import JobProcess, wait_for_any
+from benchmark.work.workshop import checkpoint_path
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="needs signals and limits of POSIX")]
 

@@ -14,7 +14,7 @@ from toy_sweep import N_ROWS, assert_same_rows, start_sweep, write_sweep
 from benchmark.cli import main
 from benchmark.errors import BenchmarkError
 from benchmark.ledger import DONE, Ledger
-from benchmark.sweep.ray_tasks import RayExecutor, _Share
+from benchmark.processes.ray_tasks import RayExecutor, _Share
 
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 

@@ -1,7 +1,0 @@
-"""Pictures of ledgers: `draw` gives one, `save_plots` writes them, `PLOTS` names them."""
-
-from benchmark.analysis.plots.drawing import FORMATS, PLOTS, draw, draw_all, render, save_plots
-from benchmark.analysis.plots.evidence import Evidence
-from benchmark.analysis.plots.records import Drawn, Skipped
-
-__all__ = ["FORMATS", "PLOTS", "Drawn", "Evidence", "Skipped", "draw", "draw_all", "render", "save_plots"]

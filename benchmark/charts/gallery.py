@@ -1,0 +1,150 @@
+"""Test images that the best setting is sure of, rightly or wrongly."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from benchmark.analysis.loading import FINGERPRINT_SHOWN
+from benchmark.charts.evidence import Evidence, NothingToDrawError
+from benchmark.charts.labels import described, shorten
+from benchmark.charts.records import Picture
+from benchmark.charts.style import SMALL_PT, add_head, as_dataset, new_figure
+from benchmark.errors import BenchmarkError
+from benchmark.ledger import Ledger
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from benchmark.datasets import Dataset
+
+N_COLUMNS = 6
+N_WRONG = 12
+N_RIGHT = 6
+NAME_CHARACTERS = 15
+WRONG_COLOUR = "#B2182B"
+RIGHT_COLOUR = "#2166AC"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a run said of every test image.
+
+    Attributes:
+        true: `(n,)` classes.
+        predicted: `(n,)` classes.
+        confidence: `(n,)` scores of the predicted classes.
+        class_names: In the order of the classes.
+    """
+
+    true: NDArray[np.int16]
+    predicted: NDArray[np.int16]
+    confidence: NDArray[np.float16]
+    class_names: tuple[str, ...]
+
+
+def draw_gallery(evidence: Evidence, dataset: str) -> Picture:
+    """The test images that the best setting's first run is surest of: above the wrong answers, below the right ones.
+
+    Of every pair of classes the surest wrong answer, of every class the surest right one.
+    """
+    run, answers = _answers(evidence, dataset)
+    images = _test_images(dataset, run)
+    wrong, right = surest(answers, right=False, n=N_WRONG), surest(answers, right=True, n=N_RIGHT)
+    n_wrong_rows = -(-len(wrong) // N_COLUMNS)
+    n_rows = n_wrong_rows + -(-len(right) // N_COLUMNS)
+    figure, axes = new_figure(0.6 + 1.75 * n_rows, n_rows, N_COLUMNS)
+    for panel in axes.ravel().tolist():
+        panel.set_axis_off()
+    # Rights begin a row of their own.
+    panels = [*axes[:n_wrong_rows].flat[: len(wrong)], *axes[n_wrong_rows:].flat[: len(right)]]
+    for panel, index in zip(panels, [*wrong, *right], strict=True):
+        _show(panel, _pixels(images, index), answers, index)
+    who = described(run)
+    word = "score" if np.isnan(run["log_loss"]) else "probability"
+    add_head(figure, f"{as_dataset(dataset)}: surest wrong answers, then surest right ones, with {word}, by {who}")
+    return Picture(figure, _alt(dataset, who, answers, wrong))
+
+
+def surest(answers: Answers, *, right: bool, n: int) -> list[int]:
+    """Positions of at most `n` test images, the surest answer first: one of every pair of true and predicted class.
+
+    Args:
+        answers: Of a run.
+        right: Whether right answers are asked for, or wrong ones.
+        n: How many.
+    """
+    candidates = np.flatnonzero((answers.true == answers.predicted) == right)
+    ordered = candidates[np.argsort(-answers.confidence[candidates].astype(float), kind="stable")]
+    pairs = np.stack([answers.true[ordered], answers.predicted[ordered]], axis=1)
+    _, firsts = np.unique(pairs, axis=0, return_index=True)
+    return [int(index) for index in ordered[np.sort(firsts)][:n]]
+
+
+def _answers(evidence: Evidence, dataset: str) -> tuple[pd.Series, Answers]:
+    """The first of the runs looked at whose predictions were kept, and those.
+
+    Raises:
+        NothingToDrawError: None were kept.
+    """
+    for _, run in evidence.looked_at(dataset).iterrows():
+        ledger = Ledger(Path(run["folder"]))
+        predictions = ledger.read_predictions(run["run_id"])
+        true = ledger.read_true_labels(run["dataset_fingerprint"])
+        names = ledger.read_class_names(run["dataset_fingerprint"])
+        if predictions is not None and true is not None and names is not None:
+            return run, Answers(true, *predictions, names)
+    raise NothingToDrawError("the predictions of the best setting were not kept")
+
+
+def _test_images(label: str, run: pd.Series) -> "Dataset":
+    """The dataset of a run, if it is on this machine.
+
+    Raises:
+        NothingToDrawError: It is not, or it has changed.
+    """
+    from benchmark.datasets import load_local_dataset
+
+    try:
+        images = load_local_dataset(label.removesuffix(f" #{run['dataset_fingerprint'][:FINGERPRINT_SHOWN]}"))
+    except BenchmarkError as error:
+        raise NothingToDrawError(f"it needs the images. {error}", is_lack=True) from error
+    if images.fingerprint != run["dataset_fingerprint"]:
+        raise NothingToDrawError(
+            f"it needs the images, and {label} is no longer what it was when run {run['run_id']} was done", is_lack=True
+        )
+    return images
+
+
+def _pixels(dataset: "Dataset", index: int) -> NDArray[np.uint8]:
+    """The test image of that number, `(height, width, 3)` or `(height, width)`."""
+    position = int(dataset.test[index])
+    images = dataset.images
+    pixels = images.pixels[position] if hasattr(images, "pixels") else images.decode(position)
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+
+
+def _show(axes: "Axes", pixels: NDArray[np.uint8], answers: Answers, index: int) -> None:
+    said, true = (
+        shorten(answers.class_names[labels[index]], NAME_CHARACTERS) for labels in (answers.predicted, answers.true)
+    )
+    is_right = answers.predicted[index] == answers.true[index]
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
+    answer = f"{said} ({float(answers.confidence[index]):.3f})"
+    axes.set_title(
+        answer if is_right else f"{answer}\ntrue: {true}", fontsize=SMALL_PT,
+        color=RIGHT_COLOUR if is_right else WRONG_COLOUR,
+    )  # fmt: skip
+
+
+def _alt(dataset: str, who: str, answers: Answers, wrong: list[int]) -> str:
+    share = np.mean(answers.true == answers.predicted)
+    text = f"Test images of {dataset} with the answers that {who} was surest of; {100 * share:.1f} % of all are right."
+    if not wrong:
+        return text
+    first = wrong[0]
+    true, said = answers.class_names[answers.true[first]], answers.class_names[answers.predicted[first]]
+    return f"{text} Surest mistake: {true} called {said}, {float(answers.confidence[first]):.3f}."

@@ -1,0 +1,190 @@
+"""How all pictures look: width, type, colours, the head of a figure, and rows of bars."""
+
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from benchmark.charts.labels import shorten, wrap
+from benchmark.preprocessing import MODES
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# The width of a README on GitHub is about 830 px: text there is then as large as it is here in print.
+WIDTH_IN = 8.3
+TITLE_PT = 10.0
+TEXT_PT = 9.0
+SMALL_PT = 8.0
+TITLE_CHARACTERS = 92
+
+# Told apart with any kind of colour vision: M. Okabe and K. Ito, "Color Universal Design" (2008).
+MODE_COLOURS = dict(
+    zip(
+        MODES,
+        ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"),
+        strict=True,
+    )
+)
+OTHER_COLOUR = "#7F7F7F"  # of a mode that this version does not know
+INK = "0.2"
+FAINT = "0.6"
+# Where a name has characters that Matplotlib's own font lacks; those that are installed are used.
+FURTHER_FONTS = (
+    "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari",
+    "WenQuanYi Zen Hei", "Arial Unicode MS", "Hiragino Sans", "Microsoft YaHei", "Malgun Gothic",
+)  # fmt: skip
+
+
+@contextmanager
+def theme() -> Iterator[None]:
+    """While inside, figures are made and written in the one style."""
+    import matplotlib as mpl
+    import seaborn as sns
+    from matplotlib.font_manager import get_font_names
+
+    installed = set(get_font_names())
+    own = {
+        "font.family": ["DejaVu Sans", *(name for name in FURTHER_FONTS if name in installed)],
+        "font.size": TEXT_PT,
+        "axes.titlesize": TEXT_PT,
+        "axes.labelsize": TEXT_PT,
+        "legend.fontsize": TEXT_PT,
+        "xtick.labelsize": SMALL_PT,
+        "ytick.labelsize": TEXT_PT,
+        "grid.linewidth": 0.7,
+        "axes.linewidth": 0.8,
+        "text.parse_math": False,  # a dollar in a name is a dollar
+        # Parts of an SVG file are named by their content alone, so that many can stand in one page.
+        "svg.hashsalt": "backbone-benchmark",
+        "figure.constrained_layout.h_pad": 0.06,
+        "figure.constrained_layout.w_pad": 0.06,
+    }
+    context = {**sns.axes_style("whitegrid"), **sns.plotting_context("paper"), **own}
+    with mpl.rc_context(context), warnings.catch_warnings():
+        # A character that no installed font has is drawn as a box, which says as much.
+        warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+        yield
+
+
+def mode_colour(mode: str) -> str:
+    """A mode has the same colour in every picture, whichever others stand beside it."""
+    return MODE_COLOURS.get(mode, OTHER_COLOUR)
+
+
+def in_order(modes: Iterable[str]) -> list[str]:
+    """The different modes among these, as they are always listed; unknown ones last."""
+    present = set(modes)
+    return [mode for mode in MODES if mode in present] + sorted(present - set(MODES))
+
+
+def new_figure(
+    height_in: float, n_rows: int = 1, n_columns: int = 1, **options: Any
+) -> tuple["Figure", "NDArray[np.object_]"]:
+    """A figure as wide as all others, and its axes `(n_rows, n_columns)`.
+
+    Args:
+        height_in: In inches.
+        n_rows: Of axes.
+        n_columns: Of axes.
+        options: For `Figure.subplots`.
+    """
+    figure = _blank(height_in)
+    axes: NDArray[np.object_] = figure.subplots(n_rows, n_columns, squeeze=False, **options)
+    return figure, axes
+
+
+def new_parts(heights_in: Sequence[float]) -> tuple["Figure", list["Axes"]]:
+    """A figure of the usual width, and axes one below the other that need not begin at the same place.
+
+    Args:
+        heights_in: Of each part, in inches.
+    """
+    figure = _blank(sum(heights_in))
+    parts = figure.subfigures(len(heights_in), 1, height_ratios=heights_in, squeeze=False)
+    return figure, [part.subplots() for part in parts[:, 0]]
+
+
+def _blank(height_in: float) -> "Figure":
+    # Not pyplot: it would keep every figure, and look for a screen.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def settle(figure: "Figure") -> None:
+    """Find the places of all parts for good: otherwise each rendering would move them a little."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+
+
+def add_head(figure: "Figure", title: str, handles: Sequence["Artist"] = ()) -> None:
+    """Write the title, and below it the legend, at the upper left.
+
+    Args:
+        figure: Whose axes are complete.
+        title: One sentence without its full stop.
+        handles: What the legend explains, by their labels.
+    """
+    text = wrap(title, TITLE_CHARACTERS, n_lines=3)
+    if not handles:
+        figure.suptitle(text, x=0.01, ha="left", fontsize=TITLE_PT, fontweight="bold")
+        return
+    room_in = WIDTH_IN - 0.2
+    widths_in = [0.46 + 0.071 * len(str(handle.get_label())) for handle in handles]
+    # The title is the legend's own, because Matplotlib lays a legend outside of the axes over a figure's title.
+    figure.legend(
+        handles=list(handles),
+        loc="outside upper left",
+        ncols=len(handles) if sum(widths_in) < room_in else max(1, int(room_in / max(widths_in))),
+        title=text,
+        title_fontproperties={"weight": "bold", "size": TITLE_PT},
+        alignment="left",
+        frameon=False,
+        columnspacing=1.2,
+        handlelength=1.4,
+        borderaxespad=0.2,
+    )
+
+
+def swatches(modes: Iterable[str]) -> list["Artist"]:
+    """What a legend shows of these modes."""
+    from matplotlib.patches import Patch
+
+    return [Patch(facecolor=mode_colour(mode), edgecolor=INK, linewidth=0.4, label=mode) for mode in in_order(modes)]
+
+
+def heat_map(
+    axes: "Axes", table: pd.DataFrame, quantity: str, *, ticks: Sequence[float] | None = None, **options: Any
+) -> None:
+    """A coloured cell a number, without names, and the scale of the colours beside it.
+
+    Args:
+        axes: To draw on.
+        table: Numbers.
+        quantity: What they are, for the scale.
+        ticks: Of the scale.
+        options: For `seaborn.heatmap`.
+    """
+    import seaborn as sns
+
+    # seaborn would write the names before they can be made to fit.
+    look = {"xticklabels": False, "yticklabels": False, "linewidths": 0.8, "annot_kws": {"size": SMALL_PT}}
+    scale = {"label": quantity, "fraction": 0.05, "pad": 0.02, "ticks": ticks}
+    sns.heatmap(table, ax=axes, cbar_kws=scale, **{**look, **options})
+    axes.tick_params(length=0)
+    axes.set(xlabel="", ylabel="")
+
+
+def as_dataset(name: str) -> str:
+    """A dataset's name as titles have it."""
+    return shorten(name, 40)

@@ -1,0 +1,1 @@
+"""Plan: the cells of a recipe, their keys, and what of them is still to do."""

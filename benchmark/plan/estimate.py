@@ -1,0 +1,101 @@
+"""How long a sweep will take and what a job needs, from what was done before and, failing that, from a guess."""
+
+import statistics
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from benchmark.features.cache import is_cached, list_cache
+from benchmark.plan.cells import PROBE, Cell, Job, feature_facts, job_key, view_key
+from benchmark.plan.planning import PlannedCell
+from benchmark.provenance import usable_cpus
+
+# Guesses, used until this machine has extracted something: sustained arithmetic of convolutions, the
+# start of TensorFlow with a build, and the time of a head for each number in its features.
+GUESSED_GFLOPS_PER_CORE = 20.0
+JOB_OVERHEAD_S = 12.0
+HEAD_S_PER_NUMBER = {"linear": 7e-7, "dense": 6e-7, "ridge": 1e-7, "knn": 1e-7}
+UNKNOWN_FLOPS_G = 5.0
+UNKNOWN_FEATURE_DIM = 2048
+UNKNOWN_NETWORK_FLOPS_G = 0.01
+TRAINING_OVER_INFERENCE = 3.0
+UNKNOWN_MEMORY_MIB = 3000.0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a set of cells will need.
+
+    Attributes:
+        n_passes: Passes over the images that are not in the feature cache yet.
+        extract_s: Seconds for them.
+        heads_s: Seconds to train and test the heads.
+        overhead_s: Seconds to start processes and build backbones.
+        is_measured: Whether this machine's own extraction rate was known.
+    """
+
+    n_passes: int
+    extract_s: float
+    heads_s: float
+    overhead_s: float
+    is_measured: bool
+
+    @property
+    def total_s(self) -> float:
+        """All of it."""
+        return self.extract_s + self.heads_s + self.overhead_s
+
+
+def estimate(cells: Iterable[PlannedCell]) -> Estimate:
+    """A rough estimate, within a factor of two or so, of running these cells now."""
+    planned = [cell for cell in cells if cell.obstacle is None]
+    rates = _measured_gflops()
+    fallback = statistics.median(rates.values()) if rates else GUESSED_GFLOPS_PER_CORE * usable_cpus()
+    passes = {(job_key(one.cell), view_key(one.cell)): one for one in planned if one.cell.strategy == PROBE}
+    to_extract = [one for one in passes.values() if not is_cached(feature_facts(one.cell, one.dataset_fingerprint))]
+    jobs = {job_key(one.cell) for one in planned}
+    return Estimate(
+        n_passes=len(to_extract),
+        extract_s=sum(
+            one.n_images * flops_g_at_size(one.cell) / rates.get(one.cell.backbone.name, fallback) for one in to_extract
+        ),
+        heads_s=sum(_head_s(one, rates.get(one.cell.backbone.name, fallback)) for one in planned),
+        overhead_s=JOB_OVERHEAD_S * len(jobs),
+        is_measured=bool(rates),
+    )
+
+
+def expect_memory(runs: pd.DataFrame) -> Callable[[Job], float]:
+    """What a job is likely to need, in MiB: the most that its backbone took in these rows, or a guess.
+
+    Args:
+        runs: Rows of `runs.csv`.
+    """
+    known = runs.groupby("backbone")["peak_rss_mib"].max().dropna()
+    return lambda job: float(known.get(job.cells[0].backbone.name, UNKNOWN_MEMORY_MIB))
+
+
+def flops_g_at_size(cell: Cell) -> float:
+    """Floating-point operations of one image in 1e9: the registry's, scaled by the area of the input."""
+    scale = (cell.input_size_px / cell.backbone.input_size_px) ** 2
+    unknown = UNKNOWN_NETWORK_FLOPS_G if cell.network else UNKNOWN_FLOPS_G
+    return (cell.backbone.flops_g or unknown) * scale
+
+
+def _head_s(planned: PlannedCell, gflops: float) -> float:
+    """Seconds to train and test: of a head on features, or of a network, forward and twice as much back."""
+    if planned.cell.strategy != PROBE:
+        n_epochs = sum(stage.epochs for stage in planned.cell.stages)
+        return n_epochs * planned.n_images * flops_g_at_size(planned.cell) * TRAINING_OVER_INFERENCE / gflops
+    numbers = planned.n_images * (planned.cell.backbone.feature_dim or UNKNOWN_FEATURE_DIM)
+    return HEAD_S_PER_NUMBER[planned.cell.head] * numbers
+
+
+def _measured_gflops() -> dict[str, float]:
+    """Sustained 1e9 operations a second by backbone, from the feature cache's own records."""
+    return {
+        str(entry.facts["backbone"]): entry.images_per_s * entry.flops_g
+        for entry in list_cache()
+        if entry.images_per_s * entry.flops_g > 0
+    }

@@ -1,0 +1,1 @@
+"""Processes: workers, the executors that start them, and the runner that writes their rows."""

@@ -1,0 +1,1 @@
+"""Work: one cell done, from its dataset to its row."""

@@ -1,0 +1,60 @@
+"""Parameters of the cells of a sweep, counted on networks without weights and without reading any data."""
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from benchmark.datasets import known_shape
+from benchmark.errors import BenchmarkError
+from benchmark.isolation import call_silently_in_child
+from benchmark.plan.cells import FINETUNE, PROBE, Cell, DatasetRequest
+from benchmark.strategies.heads import count_head_params
+
+NAMING = ("backbone", "dataset", "strategy", "head", "input_size_px")
+
+
+def count_params(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+    """`params_total`, `params_backbone` and `params_trainable` (in the stage with the most) of each different cell.
+
+    The networks are built in a process of its own.
+
+    Raises:
+        BenchmarkError: How many classes a dataset has is not known without reading it.
+    """
+    different = {tuple(cell.columns[column] for column in NAMING): cell for cell in cells}
+    counts = call_silently_in_child(_count_all, list(different.values()))
+    return [dict(zip(NAMING, names, strict=True)) | count for names, count in zip(different, counts, strict=True)]
+
+
+def _count_all(cells: Sequence[Cell]) -> list[dict[str, int]]:
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    return [_count(cell) for cell in cells]
+
+
+def _count(cell: Cell) -> dict[str, int]:
+    from benchmark.work.learners import untrained_classifier
+
+    n_channels, n_classes = _shape(cell.dataset)
+    if cell.strategy == PROBE:
+        from benchmark.backbones.build import build_untrained
+
+        body = build_untrained(cell.backbone, cell.input_size_px, seed=0)
+        n_backbone = int(body.count_params())
+        n_head = count_head_params(cell.head, int(body.outputs[0].shape[-1]), n_classes, cell.dense)
+        return {"params_total": n_backbone + n_head, "params_backbone": n_backbone, "params_trainable": n_head}
+    classifier = untrained_classifier(cell, n_channels, n_classes, is_pretrained=cell.strategy == FINETUNE)
+    return {
+        "params_total": classifier.n_params(),
+        "params_backbone": int(classifier.body.count_params()),
+        "params_trainable": classifier.most_trainable([stage.unfreeze for stage in cell.stages]),
+    }
+
+
+def _shape(request: DatasetRequest) -> tuple[int, int]:
+    """Channels and number of classes."""
+    known = known_shape(request.name, request.classes)
+    if known is None:
+        raise BenchmarkError(
+            f"How many classes {request.name} has is not known without reading it: name them (--classes a,b,c)."
+        )
+    return known

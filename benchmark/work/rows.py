@@ -1,0 +1,172 @@
+"""The row of a run: what a cell asked for, what it gave and what it cost."""
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.datasets import Dataset, Partition
+from benchmark.errors import BenchmarkError
+from benchmark.features.cache import BuildFacts
+from benchmark.features.engine import Extraction
+from benchmark.ledger import DONE, FAILED, SCHEMA
+from benchmark.metrics import confusion_counts, per_class_metrics, score_metrics
+from benchmark.plan.cells import Cell
+from benchmark.provenance import environment
+from benchmark.storage import OUT_OF_SPACE
+from benchmark.strategies.records import Outcome
+
+MILLION = 1e6
+
+# `error_type` of a row that is done, whose numbers stand, and whose mode is wrong for its backbone.
+WRONG_MODE = "wrong_mode"
+
+Rows = list[dict[str, Any]]
+
+
+def new_row(cell: Cell, key: str, recipe_sha256: str, started: datetime) -> dict[str, Any]:
+    """The columns known before a cell is run, under a new `run_id`."""
+    return {
+        "schema": SCHEMA,
+        "run_id": secrets.token_hex(8),
+        "cell_key": key,
+        **cell.columns,
+        "weights": cell.backbone.weights,
+        "recipe_sha256": recipe_sha256,
+        **environment(),
+        "started_utc": started.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def failure_columns(error: BaseException) -> dict[str, Any]:
+    """Status, type and message of a run that failed."""
+    return {"status": FAILED, "error_type": error_type(error), "error_message": str(error) or type(error).__name__}
+
+
+def warning_columns(status: str, warning: str) -> dict[str, Any]:
+    """Type and message of a finished run whose mode is wrong; nothing for others.
+
+    A failed run keeps the reason of its failure.
+    """
+    return {"error_type": WRONG_MODE, "error_message": warning} if warning and status == DONE else {}
+
+
+def error_type(error: BaseException) -> str:
+    """The ledger's word for a kind of failure."""
+    if isinstance(error, BenchmarkError):
+        return error.error_type
+    # TensorFlow's type by name: this module also serves processes that never import it.
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return "oom"
+    if isinstance(error, OSError) and error.errno in OUT_OF_SPACE:
+        return "disk_full"
+    return "unexpected"
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What came before the training of a run, and what it cost when it was done.
+
+    Attributes:
+        build: The backbone.
+        load_s: Seconds to load the dataset.
+        extractions: Passes over the images.
+        feature_dim: Width of the features; None where a network has its classifier inside.
+        were_cached: Whether all passes were found in the cache; None without any.
+    """
+
+    build: BuildFacts
+    load_s: float
+    extractions: tuple[Extraction, ...]
+    feature_dim: int | None
+    were_cached: bool | None
+
+
+def result_columns(dataset: Dataset, split: Partition, costs: Costs, result: Outcome) -> dict[str, Any]:
+    """The columns that a finished run fills, `elapsed_s` and `peak_rss_mib` excepted.
+
+    Args:
+        dataset: What was classified.
+        split: Its train, validation and test images.
+        costs: What came before.
+        result: Of training and testing.
+    """
+    labels = dataset.labels[split.test]
+    values = score_metrics(labels, result.scores, are_probabilities=result.are_probabilities)
+    chance = majority_share(dataset, split)
+    params = result.params_total
+    test_accuracy = float(values["accuracy"] or 0.0)
+    gap = None if result.train_accuracy is None else result.train_accuracy - result.val_accuracy
+    phases = {
+        "load_s": costs.load_s,
+        "build_s": costs.build.build_s,
+        "extract_s": sum(extraction.extract_s for extraction in costs.extractions),
+        "train_s": result.train_s,
+        "eval_s": result.eval_s,
+    }
+    return {
+        "status": DONE,
+        "n_train": len(split.train),
+        "n_val": len(split.val),
+        "n_test": len(split.test),
+        "n_classes": len(dataset.class_names),
+        "chance": chance,
+        **values,
+        "train_accuracy": result.train_accuracy,
+        "val_accuracy": result.val_accuracy,
+        "overfit_gap": gap,
+        "params_total": params,
+        "params_backbone": costs.build.params_backbone,
+        "params_trainable": result.params_trainable,
+        "efficiency": test_accuracy / (params / MILLION) if params else None,
+        "efficiency_above_chance": (test_accuracy - chance) / (params / MILLION) if params else None,
+        "flops_g": costs.build.flops_g,
+        "feature_dim": costs.feature_dim,
+        "epochs": result.epochs,
+        **phases,
+        "wall_s": sum(phases.values()),
+        "features_cached": costs.were_cached,
+        "images_per_s": costs.extractions[0].images_per_s if costs.extractions else None,
+        "peak_device_mib": max((one.peak_device_mib or 0.0 for one in costs.extractions), default=0.0) or None,
+        "weights_sha256": costs.build.weights_sha256,
+        "dataset_fingerprint": dataset.fingerprint,
+    }
+
+
+def majority_share(dataset: Dataset, split: Partition) -> float:
+    """Accuracy of always naming the training split's most frequent class, on the test split."""
+    commonest = np.bincount(dataset.labels[split.train]).argmax()
+    return float(np.mean(dataset.labels[split.test] == commonest))
+
+
+def history_rows(run_id: str, result: Outcome, costs: Costs) -> Rows:
+    """Learning curves and choices of a run, and how its features were extracted, a pass an epoch."""
+    rows: Rows = [
+        {"run_id": run_id, "stage": "extract", "epoch": number, "split": "", "metric": metric, "value": float(value)}
+        for number, extraction in enumerate(costs.extractions)
+        for metric, value in (("batch_size", extraction.batch_size), ("first_batch_s", extraction.first_batch_s))
+    ]
+    return rows + [{"run_id": run_id, **asdict(point)} for point in result.history]
+
+
+def class_rows(
+    run_id: str, labels: NDArray[np.int64], scores: NDArray[np.float32], class_names: Sequence[str]
+) -> tuple[Rows, Rows]:
+    """The rows of a run in `per_class.csv` and `confusion.csv`; pairs of classes that never occur are left out."""
+    predicted = scores.argmax(axis=1)
+    per_class = [{"run_id": run_id, **asdict(metric)} for metric in per_class_metrics(labels, predicted, class_names)]
+    counts = confusion_counts(labels, predicted, len(class_names))
+    confusion = [
+        {
+            "run_id": run_id,
+            "true_class": class_names[true],
+            "predicted_class": class_names[guess],
+            "count": int(counts[true, guess]),
+        }
+        for true, guess in np.argwhere(counts)
+    ]
+    return per_class, confusion

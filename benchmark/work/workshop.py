@@ -1,0 +1,232 @@
+"""Where the cells of a job are done, and what they share."""
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.datasets import Dataset, Partition, partition
+from benchmark.errors import BenchmarkError
+from benchmark.features.cache import BuildFacts, CachedFeatures, cached_features
+from benchmark.features.engine import Extraction, View, extract_features
+from benchmark.memory import PeakMemory
+from benchmark.plan.cells import FINETUNE, PROBE, Cell, feature_facts, view_key
+from benchmark.storage import cache_root
+from benchmark.strategies.heads import prepare_head
+from benchmark.strategies.probe import run_probe
+from benchmark.strategies.records import Outcome
+from benchmark.work.events import Progress, Report
+from benchmark.work.rows import Costs
+
+REPORT_INTERVAL_S = 0.2
+
+
+@dataclass(frozen=True)
+class DoneCell:
+    """What doing a cell gave.
+
+    Attributes:
+        dataset: What was classified.
+        split: Its splits.
+        costs: What came before the training.
+        outcome: Of training and testing.
+        peak_rss_mib: Peak memory of training and testing.
+    """
+
+    dataset: Dataset
+    split: Partition
+    costs: Costs
+    outcome: Outcome
+    peak_rss_mib: float
+
+
+class Workshop:
+    """Does cells that share a backbone, a dataset and a size: the dataset, the backbone and features at hand.
+
+    Each is made when first asked for. What failed once is not tried again: the next cell gets the same error.
+    """
+
+    def __init__(self, any_cell: Cell, report: Report) -> None:
+        self._cell = any_cell
+        self._report = report
+        self._view: tuple[str, ...] | None = None
+        self._features: CachedFeatures | Exception | None = None
+
+    def do(self, cell: Cell, key: str) -> DoneCell:
+        """Train and test one cell.
+
+        Args:
+            cell: Of this workshop's job.
+            key: Its key, under which an interrupted training is found again.
+        """
+        return self._probe(cell) if cell.strategy == PROBE else self._train(cell, key)
+
+    def _probe(self, cell: Cell) -> DoneCell:
+        dataset, load_s = self._dataset()
+        cached = self._features_of(cell)
+        split = _split(dataset, cell)
+        prepare_head(cell.head)
+        with PeakMemory() as memory:
+            outcome = run_probe(
+                cached.features,
+                dataset.labels,
+                split,
+                n_classes=len(dataset.class_names),
+                head=cell.head,
+                seed=cell.seed,
+                options=cell.dense,
+                params_backbone=cached.build.params_backbone,
+            )
+        costs = Costs(cached.build, load_s, (cached.extraction,), cached.extraction.feature_dim, cached.was_cached)
+        return DoneCell(dataset, split, costs, outcome, memory.rss_mib)
+
+    def _train(self, cell: Cell, key: str) -> DoneCell:
+        from benchmark.strategies.classifier import Cut
+        from benchmark.strategies.finetune import Pixels, run_training
+        from benchmark.strategies.stage import DivergedError, Task
+        from benchmark.work.learners import make_learner
+
+        dataset, load_s = self._dataset()
+        _let_gpu_memory_grow()
+        self._report(Progress("building the network", 0, 1))
+        learner = make_learner(cell, dataset)
+        passes: dict[str, CachedFeatures] = {}
+
+        def activations(cut: Cut) -> NDArray[np.float32]:
+            if cut.name not in passes:
+                facts = {} if learner.classifier.is_output(cut) else {"cut": cut.name}
+                passes[cut.name] = self._cached(cell, facts, lambda: (learner.freeze(cut), learner.facts))
+            return passes[cut.name].features
+
+        checkpoint = checkpoint_path(key)
+        pixels = Pixels(dataset.images, cell.input_size_px, cell.resize, cell.crop, cell.steps, cell.augmentation)
+        task = Task(dataset.labels, dataset.class_names, _split(dataset, cell), cell.seed)
+        try:
+            with PeakMemory() as memory:
+                outcome = run_training(
+                    learner.classifier,
+                    pixels,
+                    task,
+                    cell.stages,
+                    activations=activations if cell.strategy == FINETUNE else None,
+                    checkpoint=checkpoint,
+                    on_epoch=self._report_epoch,
+                )
+        except DivergedError:
+            checkpoint.unlink(missing_ok=True)
+            raise
+        extractions = tuple(one.extraction for one in passes.values())
+        were_cached = all(one.was_cached for one in passes.values()) if passes else None
+        costs = Costs(learner.facts, load_s, extractions, learner.feature_dim, were_cached)
+        return DoneCell(dataset, task.split, costs, outcome, memory.rss_mib)
+
+    def _report_epoch(self, stage: int, n_done: int, n_epochs: int) -> None:
+        self._report(Progress(f"training stage {stage + 1}", n_done, n_epochs))
+
+    @functools.cached_property
+    def _loaded(self) -> tuple[Dataset, float] | Exception:
+        started = time.perf_counter()
+        try:
+            dataset = self._cell.dataset.load(self._reporter("reading"))
+        except BenchmarkError as error:
+            return error
+        return dataset, time.perf_counter() - started
+
+    def _dataset(self) -> tuple[Dataset, float]:
+        """The dataset and the seconds it took to load."""
+        if isinstance(self._loaded, Exception):
+            raise self._loaded
+        return self._loaded
+
+    def _features_of(self, cell: Cell) -> CachedFeatures:
+        """The features of a cell's view, extracted unless they are in the cache."""
+        if view_key(cell) != self._view:
+            self._view, self._features = view_key(cell), None
+            try:
+                self._features = self._cached(cell, {}, self._build)
+            except Exception as error:  # noqa: BLE001  # raised below, and again for the cells that share it
+                self._features = error
+        elif isinstance(self._features, CachedFeatures):
+            self._features = replace(self._features, was_cached=True)
+        if isinstance(self._features, Exception):
+            raise self._features
+        assert self._features is not None
+        return self._features
+
+    def _cached(self, cell: Cell, facts: dict[str, Any], build: Callable[[], tuple[Any, BuildFacts]]) -> CachedFeatures:
+        """The output of a frozen network for all images, out of the cache or computed.
+
+        Args:
+            cell: Says how images are prepared.
+            facts: What distinguishes the output from features.
+            build: Gives the frozen network.
+        """
+        dataset, _ = self._dataset()
+
+        def extract(file: IO[bytes]) -> tuple[Extraction, BuildFacts]:
+            from benchmark.features.graph import set_precision
+
+            frozen, built = build()
+            set_precision(cell.precision)
+            view = View(cell.steps, cell.resize, cell.crop)
+            stage = f"extracting {cell.mode}"
+            return extract_features(frozen, dataset.images, view, file, on_progress=self._reporter(stage)), built
+
+        return cached_features({**feature_facts(cell, dataset.fingerprint), **facts}, extract)
+
+    def _build(self) -> tuple[Any, BuildFacts]:
+        if isinstance(self._built, Exception):
+            raise self._built
+        return self._built
+
+    @functools.cached_property
+    def _built(self) -> tuple[Any, BuildFacts] | Exception:
+        from benchmark.backbones.build import build_backbone, weights_sha256
+        from benchmark.features.graph import FrozenBackbone
+
+        _let_gpu_memory_grow()
+        self._report(Progress("building the backbone", 0, 1))
+        backbone, size_px = self._cell.backbone, self._cell.input_size_px
+        started = time.perf_counter()
+        try:
+            network = build_backbone(backbone, size_px)
+            frozen = FrozenBackbone(network, size_px)
+        except Exception as error:  # noqa: BLE001  # raised by whoever asks for the backbone
+            return error
+        build_s = time.perf_counter() - started
+        return frozen, BuildFacts(build_s, frozen.params, frozen.flops_g(), weights_sha256(backbone, network))
+
+    def _reporter(self, stage: str) -> Callable[[int, int], None]:
+        """A progress callback that reports a few times a second."""
+        last = 0.0
+
+        def on_progress(n_done: int, n_total: int) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            if n_done == n_total or now - last > REPORT_INTERVAL_S:
+                last = now
+                self._report(Progress(stage, n_done, n_total))
+
+        return on_progress
+
+
+def checkpoint_path(key: str) -> Path:
+    """Where the training of the cell with that key keeps its standing until its row is written."""
+    return cache_root() / "training" / f"{key}.npz"
+
+
+def _split(dataset: Dataset, cell: Cell) -> Partition:
+    return partition(dataset, seed=cell.seed, val_fraction=cell.val_fraction, folds=cell.folds)
+
+
+def _let_gpu_memory_grow() -> None:
+    # TensorFlow otherwise takes all of a GPU's memory at once, and its peak would mean nothing.
+    import tensorflow as tf
+
+    for device in tf.config.list_physical_devices("GPU"):
+        tf.config.experimental.set_memory_growth(device, True)
