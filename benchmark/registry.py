@@ -33,7 +33,7 @@ class Backbone(BaseModel):
         builder: `"package.module:function"` that takes `input_shape` and returns a Keras model; or
         model: `"file:PATH"` of a whole saved Keras model.
         preprocess: Module of `keras.applications` whose `preprocess_input` is the right one.
-        mode: What that function does to pixels in 0..255: a mode of Keras, or `unit`.
+        native_mode: What that function does to pixels in 0..255; a registry file writes it `mode`.
         input_size_px: Side of the square input the weights were trained for.
         min_size_px: Smallest side the network can be built for.
         feature_dim: Width of the features after global average pooling.
@@ -55,7 +55,7 @@ class Backbone(BaseModel):
     builder: Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")] | None = None
     model: FilePath | None = None
     preprocess: str | None = None
-    mode: NativeMode
+    native_mode: NativeMode = Field(alias="mode")
     input_size_px: Annotated[int, Field(ge=1)]
     min_size_px: Annotated[int, Field(ge=1)] = 1
     feature_dim: Annotated[int, Field(ge=1)] | None = None
@@ -87,7 +87,7 @@ class Backbone(BaseModel):
     def facts(self) -> dict[str, Any]:
         """Every fact that can change a number, for cell keys."""
         informative = {"folder", "flops_g", "params_backbone", "feature_dim"}
-        return self.model_dump(mode="json", exclude=informative, exclude_defaults=True)
+        return self.model_dump(mode="json", exclude=informative, exclude_defaults=True, by_alias=True)
 
 
 Registry = Mapping[str, Backbone]

@@ -144,7 +144,7 @@ def _enliven(network: Any) -> None:
 def engine_measure(subject: Subject) -> tuple[Measure, Callable[[NDArray[np.uint8]], Features]]:
     """The engine's own steady rate on images, and the features it wrote for them."""
     frozen = FrozenBackbone(subject.network, subject.size_px)
-    view = View(resolve_mode("native", subject.backbone.mode), resize="bilinear", crop="squash")
+    view = View(resolve_mode("native", subject.backbone.native_mode), resize="bilinear", crop="squash")
 
     def measure(images: NDArray[np.uint8]) -> float:
         with tempfile.TemporaryFile() as file:

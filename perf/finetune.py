@@ -73,7 +73,7 @@ def finetune(limit: int, size_px: int, n_epochs: int, *, is_cached: bool) -> Tra
     body = build_backbone(backbone, size_px)
     keras.utils.set_random_seed(SEED)
     classifier = Classifier(body, dense_layers(DenseOptions(units=0), len(dataset.class_names)), is_pretrained=True)
-    steps = resolve_mode("native", backbone.mode)
+    steps = resolve_mode("native", backbone.native_mode)
     extract_s = []
 
     def activations(cut: Cut) -> np.ndarray:

@@ -27,7 +27,7 @@ def extract_first_images(n_images: int, size_px: int) -> Extraction:
     backbone = get_backbone(load_registry(), BACKBONE)
     frozen = FrozenBackbone(build_backbone(backbone, size_px), size_px)
     images = _first_training_images(load_dataset(DATASET), n_images)
-    view = View(resolve_mode("native", backbone.mode), resize="bilinear", crop="squash")
+    view = View(resolve_mode("native", backbone.native_mode), resize="bilinear", crop="squash")
     with tempfile.TemporaryFile() as file:
         return extract_features(frozen, images, view, file)
 

@@ -91,7 +91,7 @@ def test_small_cnn_and_two_conv_start_from_he_uniform_as_their_tutorials_do():
 def test_a_network_s_record_says_that_its_pixels_are_scaled_to_one():
     record = network_record("lenet5")
 
-    assert (record.name, record.mode, record.weights, record.input_size_px) == ("lenet5", "unit", "random", 28)
+    assert (record.name, record.native_mode, record.weights, record.input_size_px) == ("lenet5", "unit", "random", 28)
 
 
 def test_every_network_is_described_in_a_line():

@@ -118,7 +118,7 @@ def test_all_reasons_of_a_stale_cell_are_given(ledger: Ledger):
 
 def test_a_changed_registry_entry_makes_its_cells_stale(ledger: Ledger):
     write_row(ledger, plan_of(ledger).cells[0])
-    changed = {"Tiny": BACKBONE.model_copy(update={"mode": "caffe"})}
+    changed = {"Tiny": BACKBONE.model_copy(update={"native_mode": "caffe"})}
 
     planned = plan_of(ledger, registry=changed).cells[0]
 

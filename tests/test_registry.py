@@ -75,7 +75,7 @@ def test_a_record_cannot_be_changed(tmp_path):
     record = read_registry(written(tmp_path, MINE))["Mine"]
 
     with pytest.raises(ValidationError, match="frozen"):
-        record.mode = "tf"
+        record.native_mode = "tf"
 
 
 @pytest.mark.parametrize(

@@ -57,7 +57,7 @@ def test_an_entry_bears_the_name_of_its_constructor(name):
 
 @pytest.mark.parametrize(("name", "application"), OTHERS.items())
 def test_a_published_backbone_has_the_facts_of_its_application_except_its_weights_and_size(name, application):
-    shared = {"application", "preprocess", "mode", "min_size_px", "feature_dim", "params_backbone"}
+    shared = {"application", "preprocess", "native_mode", "min_size_px", "feature_dim", "params_backbone"}
 
     assert REGISTRY[name].model_dump(include=shared) == REGISTRY[application].model_dump(include=shared)
     assert REGISTRY[name].weights.startswith("pypi:")
@@ -91,7 +91,7 @@ def test_the_mode_is_what_the_constructors_own_module_does_to_a_pixel(name):
 
     mode = probed_mode(getattr(keras.applications, backbone.preprocess).preprocess_input)
 
-    assert backbone.mode == mode
+    assert backbone.native_mode == mode
     assert backbone.preprocess == constructor_of(name).__module__.rsplit(".", 1)[-1]
 
 

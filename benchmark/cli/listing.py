@@ -37,7 +37,7 @@ def _list_backbones(extra: list[Path] | None) -> list[dict[str, Any]]:
 
     shown = ("name", "mode", "input_size_px", "min_size_px", "feature_dim", "params_backbone", "flops_g", "weights")
     return [
-        {key: value for key, value in backbone.model_dump(mode="json").items() if key in shown}
+        {key: value for key, value in backbone.model_dump(mode="json", by_alias=True).items() if key in shown}
         for backbone in load_registry(extra or ()).values()
     ]
 

@@ -80,7 +80,7 @@ class Cell:
     @property
     def steps(self) -> tuple[str, ...]:
         """What the mode does for this backbone."""
-        return resolve_mode(self.mode, self.backbone.mode)
+        return resolve_mode(self.mode, self.backbone.native_mode)
 
     @property
     def dataset_label(self) -> str:

@@ -31,7 +31,7 @@ def _has_learned(cell: Cell) -> bool:
 
 
 def _is_right(cell: Cell) -> bool:
-    return cell.steps == resolve_mode("native", cell.backbone.mode)
+    return cell.steps == resolve_mode("native", cell.backbone.native_mode)
 
 
 def _comparison(cell: Cell) -> tuple[Any, ...]:
@@ -39,5 +39,5 @@ def _comparison(cell: Cell) -> tuple[Any, ...]:
 
 
 def _warning(cell: Cell) -> str:
-    findings = ", ".join(judge_mode(cell.mode, cell.backbone.mode).findings)
+    findings = ", ".join(judge_mode(cell.mode, cell.backbone.native_mode).findings)
     return f"mode {cell.mode} is not what {cell.backbone.name} was trained with ({findings})"

@@ -60,21 +60,21 @@ def inspect_backbone(backbone: Backbone) -> XRay:
     preprocess_map = None
     if backbone.preprocess is not None:
         preprocess_map = probe_preprocess(backbone.preprocess)
-        right = map_of_steps(resolve_mode("native", backbone.mode))
+        right = map_of_steps(resolve_mode("native", backbone.native_mode))
         if (preprocess_map.distance(right) > SAME_WITHIN * right.width).any():
             notes.append(
-                f"preprocess_input of {backbone.preprocess!r} is not mode {backbone.mode!r}, which the registry gives "
-                "and runs use: correct one of the two."
+                f"preprocess_input of {backbone.preprocess!r} is not mode {backbone.native_mode!r}, which the registry "
+                "gives and runs use: correct one of the two."
             )
     return XRay(
         name=backbone.name,
         source=f"{_origin(backbone)}, built without weights" if backbone.model is None else _origin(backbone),
         graph=graph,
-        native=backbone.mode,
+        native=backbone.native_mode,
         native_source="the registry",
         preprocess=f"keras.applications.{backbone.preprocess}.preprocess_input" if backbone.preprocess else "",
         preprocess_map=preprocess_map,
-        modes=judge_modes(backbone.mode, graph.built_in),
+        modes=judge_modes(backbone.native_mode, graph.built_in),
         notes=tuple(notes),
     )
 
