@@ -62,9 +62,6 @@ STEPS: dict[str, Mode] = {
     "swap": swap_channels,
 }
 
-# What the step is called that a backbone's own `preprocess_input` does.
-NATIVE_STEP = {"caffe": "caffe", "tf": "tf", "torch": "torch", "identity": "raw", "unit": "unit"}
-
 MODES = {
     "native": "the right one for the backbone, as the registry has it",
     "unit": "x/255, in [0, 1]",
@@ -82,20 +79,19 @@ def resolve_mode(mode: str, native: str) -> tuple[str, ...]:
 
     Args:
         mode: A key of `MODES`.
-        native: What the backbone's `preprocess_input` does: caffe, tf, torch or identity; unit for one of x/255.
+        native: The step that the backbone's own `preprocess_input` does: raw, unit, tf, caffe or torch.
 
     Raises:
         UnknownNameError: There is no such mode.
     """
     if mode not in MODES:
         raise UnknownNameError("mode", mode, MODES)
-    right = NATIVE_STEP[native]
     if mode == "native":
-        return (right,)
+        return (native,)
     if mode == "double":
-        return ("unit",) if right == "raw" else ("unit", right)
+        return ("unit",) if native == "raw" else ("unit", native)
     if mode == "bgr":
-        return ("swap", right)
+        return ("swap", native)
     return (mode,)
 
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError
 
-# The first four are those of Keras; `unit` is x/255, which many networks of one's own are trained with.
-NativeMode = Literal["caffe", "tf", "torch", "identity", "unit"]
+# Keys of `preprocessing.MODES`. Keras's own networks use all but `unit`.
+NativeMode = Literal["raw", "unit", "tf", "caffe", "torch"]
 NATIVE_MODES: tuple[str, ...] = get_args(NativeMode)
 
 REGISTRY_FILE = "backbones.toml"
@@ -55,7 +55,10 @@ class Backbone(BaseModel):
     builder: Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")] | None = None
     model: FilePath | None = None
     preprocess: str | None = None
-    native_mode: NativeMode = Field(alias="mode")
+    # Keras calls it "identity" where a `preprocess_input` leaves pixels as they are.
+    native_mode: Annotated[NativeMode, BeforeValidator(lambda word: "raw" if word == "identity" else word)] = Field(
+        alias="mode"
+    )
     input_size_px: Annotated[int, Field(ge=1)]
     min_size_px: Annotated[int, Field(ge=1)] = 1
     feature_dim: Annotated[int, Field(ge=1)] | None = None

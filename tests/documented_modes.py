@@ -12,7 +12,7 @@ FAMILIES = {
         "NASNetMobile NASNetLarge"
     ),
     "torch": "DenseNet121 DenseNet169 DenseNet201",
-    "identity": (
+    "raw": (
         "MobileNetV3Small MobileNetV3Large EfficientNetB0 EfficientNetB1 EfficientNetB2 EfficientNetB3 EfficientNetB4 "
         "EfficientNetB5 EfficientNetB6 EfficientNetB7 EfficientNetV2B0 EfficientNetV2B1 EfficientNetV2B2 "
         "EfficientNetV2B3 EfficientNetV2S EfficientNetV2M EfficientNetV2L ConvNeXtTiny ConvNeXtSmall ConvNeXtBase "
@@ -29,7 +29,7 @@ EXPECTED = {
     },
     "tf": {"native": R, "unit": M, "raw": N, "tf": S, "caffe": N + C, "torch": M, "double": D, "bgr": C},
     "torch": {"native": R, "unit": M, "raw": N, "tf": M, "caffe": N + C, "torch": S, "double": D, "bgr": C},
-    "identity": {"native": R, "unit": D, "raw": S, "tf": D, "caffe": C + M, "torch": D, "double": D, "bgr": C},
+    "raw": {"native": R, "unit": D, "raw": S, "tf": D, "caffe": C + M, "torch": D, "double": D, "bgr": C},
     "unit": {"native": R, "unit": S, "raw": N, "tf": M, "caffe": N + C, "torch": M, "double": D, "bgr": C},
 }  # fmt: skip
 
@@ -50,7 +50,7 @@ def documented(native: str, pixels: np.ndarray) -> np.ndarray:
         return pixels[:, [2, 1, 0]] - np.array([103.939, 116.779, 123.68])
     if native == "torch":
         return (pixels / 255 - MEAN) / DEVIATION
-    return {"tf": pixels / 127.5 - 1, "identity": pixels, "unit": pixels / 255}[native]
+    return {"tf": pixels / 127.5 - 1, "raw": pixels, "unit": pixels / 255}[native]
 
 
 def fed(mode: str, native: str, pixels: np.ndarray) -> np.ndarray:
@@ -59,4 +59,4 @@ def fed(mode: str, native: str, pixels: np.ndarray) -> np.ndarray:
         return documented(native, pixels / 255)
     if mode == "bgr":
         return documented(native, pixels[:, [2, 1, 0]])
-    return documented({"native": native, "raw": "identity"}.get(mode, mode), pixels)
+    return documented(native if mode == "native" else mode, pixels)

@@ -171,7 +171,7 @@ def test_a_weights_file_fits_a_network_that_is_built_again_in_the_same_process(t
     keras.backend.clear_session()
     record = entry(
         application="EfficientNetB0",
-        mode="identity",
+        mode="raw",
         weights="file:net.h5",
         weights_group="model_weights",
         folder=tmp_path,

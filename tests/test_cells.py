@@ -32,7 +32,7 @@ def a_backbone(name: str, **facts: Any) -> Backbone:
 
 REGISTRY = {
     name: a_backbone(name, mode=mode)
-    for name, mode in (("NetB1", "caffe"), ("NetB0", "caffe"), ("Other", "tf"), ("Plain", "identity"))
+    for name, mode in (("NetB1", "caffe"), ("NetB0", "caffe"), ("Other", "tf"), ("Plain", "raw"))
 }
 
 
@@ -291,7 +291,7 @@ def test_a_missing_weights_file_is_named(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("right_mode", "twin"), [("caffe", "caffe"), ("tf", "tf"), ("torch", "torch"), ("identity", "raw")]
+    ("right_mode", "twin"), [("caffe", "caffe"), ("tf", "tf"), ("torch", "torch"), ("raw", "raw")]
 )
 def test_native_shares_the_view_of_the_mode_that_it_is(right_mode: str, twin: str):
     backbone = a_backbone("Net", mode=right_mode)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from documented_modes import BUILT_IN, EXPECTED, NATIVE_OF, fed
 
-from benchmark.backbones import xray
 from benchmark.registry import Backbone, read_registry, shipped_path
+from benchmark.xray import inspecting
 from benchmark.xray.inspecting import inspect_backbone
 
 pytestmark = [
@@ -54,7 +54,7 @@ def test_width_and_parameters_are_those_of_the_network_that_keras_builds(backbon
 def test_every_constructor_gets_the_right_verdict_on_every_mode(
     backbone: Backbone, network: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(xray, "build_untrained", lambda *_, **__: network)
+    monkeypatch.setattr(inspecting, "build_untrained", lambda *_, **__: network)
     native = NATIVE_OF[backbone.name]
     kinds, built_in = next(layers for prefix, layers in LAYERS_OF.items() if backbone.name.startswith(prefix))
     scale, offset = BUILT_IN[built_in]

@@ -22,7 +22,7 @@ from benchmark.preprocessing import (
 from benchmark.registry import NATIVE_MODES
 
 # One module of keras.applications for each native mode.
-KERAS_MODULE = {"caffe": "vgg16", "tf": "mobilenet_v2", "torch": "densenet", "identity": "efficientnet"}
+KERAS_MODULE = {"caffe": "vgg16", "tf": "mobilenet_v2", "torch": "densenet", "raw": "efficientnet"}
 KERAS_PAIRS = [(mode, native) for native in KERAS_MODULE for mode in MODES]
 PAIRS = [(mode, native) for native in NATIVE_MODES for mode in MODES]
 
@@ -58,7 +58,7 @@ def numpy_reference(mode: str, native: str, pixels: np.ndarray) -> np.ndarray:
         return numpy_reference("native", native, np.stack([red, green, blue], axis=-1) / 255)
     if mode == "bgr":
         return numpy_reference("native", native, np.stack([blue, green, red], axis=-1))
-    kind = {"identity": "raw"}.get(native, native) if mode == "native" else mode
+    kind = native if mode == "native" else mode
     if kind == "caffe":
         channels = [blue - 103.939, green - 116.779, red - 123.68]
     elif kind == "torch":
@@ -127,7 +127,7 @@ def test_pure_red_through_every_mode_of_a_caffe_backbone():
 
 
 @pytest.mark.parametrize(
-    ("native", "twin"), [("caffe", "caffe"), ("tf", "tf"), ("torch", "torch"), ("identity", "raw")]
+    ("native", "twin"), [("caffe", "caffe"), ("tf", "tf"), ("torch", "torch"), ("raw", "raw")]
 )
 def test_native_has_the_same_steps_as_the_mode_it_is_so_that_they_share_features(native, twin):
     same = [mode for mode in MODES if resolve_mode(mode, native) == resolve_mode("native", native)]
@@ -136,14 +136,14 @@ def test_native_has_the_same_steps_as_the_mode_it_is_so_that_they_share_features
 
 
 def test_rescaling_twice_is_rescaling_once_for_a_backbone_that_rescales_itself():
-    assert resolve_mode("double", "identity") == resolve_mode("unit", "identity")
+    assert resolve_mode("double", "raw") == resolve_mode("unit", "raw")
 
 
 @pytest.mark.parametrize("native", NATIVE_MODES)
 def test_there_are_no_other_coincidences_between_modes(native):
     distinct = {resolve_mode(mode, native) for mode in MODES}
 
-    assert len(distinct) == len(MODES) - (2 if native == "identity" else 1)
+    assert len(distinct) == len(MODES) - (2 if native == "raw" else 1)
 
 
 def test_an_unknown_mode_is_refused_with_the_nearest_name():

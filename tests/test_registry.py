@@ -120,8 +120,15 @@ def test_keys_that_the_reader_fills_in_itself_are_unknown_in_a_file(tmp_path, ke
 def test_a_mode_that_is_no_native_one_is_refused(tmp_path):
     text = MINE.replace("caffe", "double")
 
-    with pytest.raises(ConfigError, match=r"mode: Input should be 'caffe', 'tf', 'torch', 'identity' or 'unit'"):
+    with pytest.raises(ConfigError, match=r"mode: Input should be 'raw', 'unit', 'tf', 'caffe' or 'torch'"):
         read_registry(written(tmp_path, text))
+
+
+def test_identity_is_keras_word_for_raw(tmp_path):
+    (record,) = read_registry(written(tmp_path, MINE.replace("caffe", "identity"))).values()
+
+    assert record.native_mode == "raw"
+    assert record.facts == backbone_of(name="Mine", mode="raw").facts
 
 
 def test_a_key_outside_a_table_is_refused_with_its_name(tmp_path):

@@ -73,7 +73,7 @@ def probed_mode(preprocess_input) -> str:
         "caffe": [0 - 103.939, 102 - 116.779, 255 - 123.68],
         "tf": [1.0, -0.2, -1.0],
         "torch": [(1 - 0.485) / 0.229, (0.4 - 0.456) / 0.224, (0 - 0.406) / 0.225],
-        "identity": [255.0, 102.0, 0.0],
+        "raw": [255.0, 102.0, 0.0],
     }
 
     found = np.asarray(preprocess_input(pixel.reshape(1, 1, 1, 3).copy())).ravel()

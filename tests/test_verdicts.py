@@ -186,10 +186,10 @@ def test_the_verdict_is_that_of_the_table_and_of_what_happens_to_pixels(native, 
 def test_the_table_holds_behind_the_layers_that_keras_builds_into_networks(mode, built_in):
     scale, offset = BUILT_IN[built_in]
 
-    judgement = judge_mode(mode, "identity", AffineMap(np.diag(scale), offset))
+    judgement = judge_mode(mode, "raw", AffineMap(np.diag(scale), offset))
 
-    assert judgement.verdict == EXPECTED["identity"][mode][0]
-    assert observed_findings(mode, "identity", built_in) == EXPECTED["identity"][mode]
+    assert judgement.verdict == EXPECTED["raw"][mode][0]
+    assert observed_findings(mode, "raw", built_in) == EXPECTED["raw"][mode]
 
 
 @given(st.sampled_from(PAIRS), scales, offsets)
@@ -204,7 +204,7 @@ def test_statistics_of_built_in_layers_change_no_finding(pair, scale, offset):
 
 def test_what_arrives_is_the_mode_and_then_the_built_in_layers():
     """Pure red, x/255 and then Rescaling(1/127.5, -1)."""
-    arrives = judge_mode("unit", "identity", AffineMap(np.eye(3) / 127.5, -np.ones(3))).arrives
+    arrives = judge_mode("unit", "raw", AffineMap(np.eye(3) / 127.5, -np.ones(3))).arrives
 
     np.testing.assert_allclose(arrives.matrix @ [255, 0, 0] + arrives.offset, [1 / 127.5 - 1, -1, -1], rtol=1e-6)
 
@@ -212,7 +212,7 @@ def test_what_arrives_is_the_mode_and_then_the_built_in_layers():
 def test_a_network_that_sees_grey_does_not_care_which_channel_is_which():
     grey = AffineMap(np.full((1, 3), 1 / 3 / 255), np.zeros(1))
 
-    verdicts = {mode: judge_mode(mode, "identity", grey).verdict for mode in ("native", "bgr", "unit")}
+    verdicts = {mode: judge_mode(mode, "raw", grey).verdict for mode in ("native", "bgr", "unit")}
 
     assert verdicts == {"native": RIGHT, "bgr": SAME, "unit": DOUBLE_SCALED}
 
@@ -221,7 +221,7 @@ def test_outputs_that_do_not_depend_on_the_pixel_tell_nothing():
     """Such as the coordinates that some networks append."""
     with_coordinate = AffineMap(np.vstack([np.eye(3), np.zeros((1, 3))]) / 255, np.array([0, 0, 0, 0.5]))
 
-    verdicts = [judge_mode(mode, "identity", with_coordinate).verdict for mode in ("raw", "unit", "bgr")]
+    verdicts = [judge_mode(mode, "raw", with_coordinate).verdict for mode in ("raw", "unit", "bgr")]
 
     assert verdicts == [SAME, DOUBLE_SCALED, SWAPPED]
 
@@ -272,11 +272,11 @@ def test_an_unknown_mode_is_refused():
 @pytest.mark.parametrize(
     ("scale", "offset", "native"),
     [
-        (1 / 255, 0, "identity"),
-        (1 / 127.5, -1, "identity"),
-        (1 / 128, -1, "identity"),
-        (1, -114.8, "identity"),
-        (1 / 58, -2.0, "identity"),
+        (1 / 255, 0, "raw"),
+        (1 / 127.5, -1, "raw"),
+        (1 / 128, -1, "raw"),
+        (1, -114.8, "raw"),
+        (1 / 58, -2.0, "raw"),
         (2, -1, "unit"),
         (4.4, -2.1, "unit"),
         (255, 0, "unit"),

@@ -429,7 +429,7 @@ def test_efficientnet_saved_from_the_imagenet_graph_gives_the_same_features_in_t
             name="Saved",
             folder=tmp_path,
             application="EfficientNetB0",
-            mode="identity",
+            mode="raw",
             input_size_px=32,
             weights=f"file:{path.name}",
             weights_group=group,

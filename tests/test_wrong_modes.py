@@ -16,7 +16,7 @@ from benchmark.recipes import Grid, Sweep, find_recipe, read_recipe, recipe_path
 from benchmark.registry import Backbone, read_registry, shipped_path
 
 REGISTRY = read_registry(shipped_path("backbones.toml"))
-ONE_OF = {"caffe": "ResNet50", "tf": "MobileNetV2", "torch": "DenseNet121", "identity": "EfficientNetB0"}
+ONE_OF = {"caffe": "ResNet50", "tf": "MobileNetV2", "torch": "DenseNet121", "raw": "EfficientNetB0"}
 
 
 def cells_of(*grids: dict[str, Any]) -> list[Cell]:

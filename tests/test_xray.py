@@ -47,7 +47,7 @@ def verdicts_of(xray: XRay) -> dict[str, str]:
 
 def entry(**facts: Any) -> Backbone:
     return Backbone(
-        **{"name": "Mine", "folder": Path(), "mode": "identity", "input_size_px": 20, "weights": "random", **facts}
+        **{"name": "Mine", "folder": Path(), "mode": "raw", "input_size_px": 20, "weights": "random", **facts}
     )
 
 
@@ -167,9 +167,9 @@ def test_a_network_in_half_precision_is_still_told(rng):
 
     network = network_of(keras.layers.Rescaling(1 / 255, dtype="bfloat16"))
 
-    verdicts = {one.mode: one.verdict for one in judge_modes("identity", look_into(network, "it").built_in)}
+    verdicts = {one.mode: one.verdict for one in judge_modes("raw", look_into(network, "it").built_in)}
 
-    assert verdicts == {mode: EXPECTED["identity"][mode][0] for mode in MODES}
+    assert verdicts == {mode: EXPECTED["raw"][mode][0] for mode in MODES}
 
 
 def test_looking_changes_nothing_in_a_network(rng):
@@ -234,8 +234,8 @@ def test_a_saved_model_that_rescales_was_made_for_whole_pixels(tmp_path):
 
     xray = inspect_file(saved(network_of(keras.layers.Rescaling(1 / 255)), tmp_path), "unit")
 
-    assert (xray.native, xray.native_source) == ("identity", "its built-in layers")
-    assert verdicts_of(xray) == {mode: EXPECTED["identity"][mode][0] for mode in MODES}
+    assert (xray.native, xray.native_source) == ("raw", "its built-in layers")
+    assert verdicts_of(xray) == {mode: EXPECTED["raw"][mode][0] for mode in MODES}
     assert verdicts_of(xray)["unit"] == DOUBLE_SCALED
 
 
@@ -265,7 +265,7 @@ def test_a_normalisation_that_was_never_fitted_is_pointed_out(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("fed_mode", "native"), [("raw", "identity"), ("unit", "unit"), ("tf", "tf"), ("caffe", "caffe")]
+    ("fed_mode", "native"), [("raw", "raw"), ("unit", "unit"), ("tf", "tf"), ("caffe", "caffe")]
 )
 def test_where_no_layer_tells_the_mode_that_is_fed_is_taken_as_right(tmp_path, fed_mode, native):
     xray = inspect_file(saved(network_of(), tmp_path), fed_mode)
@@ -380,7 +380,7 @@ def test_a_registry_that_names_another_function_than_its_mode_is_pointed_out(bui
     xray = inspect_backbone(entry(builder=builder, preprocess="mobilenet_v2"))
 
     (note,) = xray.notes
-    assert note.startswith("preprocess_input of 'mobilenet_v2' is not mode 'identity'")
+    assert note.startswith("preprocess_input of 'mobilenet_v2' is not mode 'raw'")
 
 
 def test_a_saved_model_in_a_registry_is_inspected_with_its_weights(tmp_path):
@@ -443,5 +443,5 @@ def test_verdicts_on_efficientnet_hold_in_the_graph_of_its_real_weights_with_the
     scale, offset = BUILT_IN["ImageNet statistics"]
     np.testing.assert_allclose(graph.built_in.matrix, np.diag(scale), rtol=1e-5)
     np.testing.assert_allclose(graph.built_in.offset, offset, rtol=1e-5)
-    findings = {one.mode: one.findings or (one.verdict,) for one in judge_modes("identity", graph.built_in)}
-    assert findings == EXPECTED["identity"]
+    findings = {one.mode: one.findings or (one.verdict,) for one in judge_modes("raw", graph.built_in)}
+    assert findings == EXPECTED["raw"]

@@ -152,13 +152,12 @@ def _rounded(value: float) -> float:
 
 def _show(xray: "XRay", fed: str | None) -> None:
     from benchmark import console
-    from benchmark.preprocessing import MODES, NATIVE_STEP
+    from benchmark.preprocessing import MODES
     from benchmark.xray.verdicts import VERDICTS
 
     height, width = xray.graph.input_px
-    right = NATIVE_STEP[xray.native]
     typer.echo(f"{xray.name}: {xray.source}, at {height} x {width} px")
-    typer.echo(f"Right: {MODES[right]} (mode {right}; in a registry '{xray.native}'), says {xray.native_source}.")
+    typer.echo(f"Right: {MODES[xray.native]} (mode {xray.native}), says {xray.native_source}.")
     if xray.preprocess_map is not None:
         typer.echo(f"\nProbed: {xray.preprocess} gives {xray.preprocess_map.channel_order}, of a pixel in 0..255")
         rows = [[str(number), text] for number, text in enumerate(formulas(xray.preprocess_map))]

@@ -10,13 +10,10 @@ from benchmark.backbones.build import build_untrained
 from benchmark.backbones.saved import load_model
 from benchmark.errors import BenchmarkError, UnknownNameError
 from benchmark.preprocessing import MODES, resolve_mode
-from benchmark.registry import Backbone
+from benchmark.registry import NATIVE_MODES, Backbone
 from benchmark.xray.affine import AffineMap, probe_pixelwise
 from benchmark.xray.stem import Graph, look_into
 from benchmark.xray.verdicts import SAME_WITHIN, Judgement, infer_native, judge_mode, map_of_steps
-
-# What a mode that a user names says about the network it is fed to, in the registry's words.
-NATIVE_OF_FED = {"raw": "identity", "unit": "unit", "tf": "tf", "caffe": "caffe", "torch": "torch"}
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class XRay:
         name: Of the backbone, or the model's file.
         source: Where the network comes from.
         graph: What the network itself does.
-        native: What the right mode does, as the registry has it: caffe, tf, torch, identity or unit.
+        native: What the right mode does, as the registry has it: raw, unit, tf, caffe or torch.
         native_source: How that is known.
         preprocess: Name of the right `preprocess_input`; empty where the registry names none.
         preprocess_map: What that function does; None without one.
@@ -92,12 +89,12 @@ def inspect_file(path: Path, fed: str | None) -> XRay:
     graph = look_into(load_model(path), str(path))
     native, source = infer_native(graph.built_in), "its built-in layers"
     if native is None:
-        if fed not in NATIVE_OF_FED:
+        if fed not in NATIVE_MODES:
             raise BenchmarkError(
                 f"{path} has no built-in layers that tell which pixels it was trained with, so no mode can be judged: "
-                f"name the one it was trained with, --mode {'|'.join(NATIVE_OF_FED)}; got {fed or 'none'}."
+                f"name the one it was trained with, --mode {'|'.join(NATIVE_MODES)}; got {fed or 'none'}."
             )
-        native, source = NATIVE_OF_FED[fed], "--mode, because no built-in layer tells"
+        native, source = fed, "--mode, because no built-in layer tells"
     return XRay(
         name=str(path),
         source="a saved model",

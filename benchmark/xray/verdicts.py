@@ -68,7 +68,7 @@ def judge_mode(mode: str, native: str, built_in: AffineMap = IDENTITY) -> Judgem
 
     Args:
         mode: A key of `preprocessing.MODES`.
-        native: What the right mode does, as the registry has it: caffe, tf, torch, identity or unit.
+        native: What the right mode does, as the registry has it: raw, unit, tf, caffe or torch.
         built_in: What the network itself does to a pixel before its first convolution.
 
     Raises:
@@ -136,8 +136,8 @@ def infer_native(built_in: AffineMap) -> str | None:
         if (unchanged.distance(IDENTITY) <= UNCHANGED_WITHIN * IDENTITY.width).all():
             return None
     for widest in (SCALING, 2 * 256.0):
-        for native, step in (("identity", "raw"), ("unit", "unit"), ("tf", "tf")):
-            arrives = built_in.after(map_of_steps((step,)))
+        for native in ("raw", "unit", "tf"):
+            arrives = built_in.after(map_of_steps((native,)))
             slack = SAME_WITHIN * arrives.width
             is_around_zero = ((arrives.low <= slack) & (arrives.high >= -slack)).all()
             if is_around_zero and arrives.width.max() <= widest:
