@@ -39,7 +39,6 @@ class Grid(Record):
         max_bad_images: How many undecodable images of a folder may be left out.
         val_fraction: Share of the training images set aside for choices, where the dataset has no split for it.
         dense: Options of the head `dense`.
-        networks: Small networks of this project, trained from scratch; `backbones` may then be left out.
         stages: How `finetune` and `scratch` train; None for the usual stages of each.
         augment: How `finetune` and `scratch` change training images at random.
         folds: Instead of seeds: each of so many stratified parts of the training images is the validation split once.
@@ -60,15 +59,9 @@ class Grid(Record):
     max_bad_images: Annotated[int, Field(ge=0)] = 0
     val_fraction: Fraction = 0.1
     dense: DenseOptions = DenseOptions()
-    networks: Names | None = None
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, strict=False)] | None = None
     augment: Augmentation = NO_AUGMENTATION
     folds: Annotated[int, Field(ge=2)] | None = None
-
-    @property
-    def backbones_asked(self) -> tuple[str, ...]:
-        """The backbones, none where only networks are named."""
-        return () if self.networks is not None and "backbones" not in self.model_fields_set else self.backbones
 
 
 class Published(Record):
@@ -76,7 +69,7 @@ class Published(Record):
 
     Attributes:
         dataset: As the ledger names it, without the classes chosen of it.
-        backbone: Or network.
+        backbone: Its name.
         strategy: Without its options, unless the recipe has several of one name: then as the ledger names it.
         mode: The one the report used.
         head: With its options; None for any.

@@ -45,6 +45,8 @@ class Backbone(BaseModel):
         weights_match: Arrays go to layers of the same name, or layer after layer in the file's order.
         weights_graph: `"imagenet"` when the file was saved from the graph that Keras builds for
             `weights="imagenet"` (EfficientNetB0 to B7 differ, see `backbones.build`).
+        has_classifier: Whether the network ends in its own classifier. Its `builder` also takes `n_classes`, its
+            input has as many channels as the images, its output is the probabilities, and it is trained from scratch.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -69,6 +71,7 @@ class Backbone(BaseModel):
     weights_group: str = ""
     weights_match: Literal["name", "order"] = "name"
     weights_graph: Literal["imagenet", "plain"] = "plain"
+    has_classifier: bool = False
 
     @model_validator(mode="after")
     def _has_one_network(self) -> "Backbone":
@@ -78,6 +81,8 @@ class Backbone(BaseModel):
             raise ValueError("weights from pypi: need weights_sha256")
         if self.weights == "imagenet" and self.application is None:
             raise ValueError('weights = "imagenet" needs application')
+        if self.has_classifier and (self.builder is None or self.weights != "random"):
+            raise ValueError('has_classifier = true needs builder and weights = "random"')
         return self
 
     @property

@@ -11,11 +11,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from measuring import Figures, Target, in_fresh_process, markdown_table, run_script, say, script_options
 
-from benchmark.datasets import load_dataset, partition
+from benchmark.datasets import Dataset, load_dataset, partition
 from benchmark.options import ALL_LAYERS, DenseOptions, Stage
 from benchmark.preprocessing import resolve_mode
 from benchmark.recipes import Grid
@@ -103,11 +104,15 @@ def finetune(limit: int, size_px: int, n_epochs: int, *, is_cached: bool) -> Tra
     return Training(name, _epoch_s(outcome.history, "stage 2"), sum(extract_s), accuracy)
 
 
+def _untrained_network(dataset: Dataset) -> Any:
+    from benchmark.backbones.build import build_untrained
+
+    entry, n_channels = get_backbone(load_registry(), NETWORK), dataset.images.pixels.shape[-1]
+    return build_untrained(entry, entry.input_size_px, SEED, n_channels=n_channels, n_classes=len(dataset.class_names))
+
+
 def train_network(limit: int, n_epochs: int) -> Training:
     """Train a small network from scratch as a sweep does."""
-    import keras
-
-    from benchmark.backbones.networks import NETWORKS
     from benchmark.options import NO_AUGMENTATION
     from benchmark.strategies.classifier import Classifier
     from benchmark.strategies.finetune import Pixels, run_training
@@ -115,14 +120,12 @@ def train_network(limit: int, n_epochs: int) -> Training:
 
     dataset = load_dataset(DATASET, limit=limit)
     split = partition(dataset, seed=SEED, val_fraction=Grid().val_fraction)
-    keras.utils.set_random_seed(SEED)
-    network = NETWORKS[NETWORK].build(dataset.images.pixels.shape[1:], len(dataset.class_names))
+    network = _untrained_network(dataset)
     stages = (Stage(unfreeze=ALL_LAYERS, epochs=n_epochs, batch_size=BATCH_SIZE),)
-    size_px = NETWORKS[NETWORK].input_size_px
     with tempfile.TemporaryDirectory() as folder:
         outcome = run_training(
             Classifier(network, [], is_pretrained=False),
-            Pixels(dataset.images, size_px, "bilinear", "squash", ("unit",), NO_AUGMENTATION),
+            Pixels(dataset.images, network.input_shape[1], "bilinear", "squash", ("unit",), NO_AUGMENTATION),
             Task(dataset.labels, dataset.class_names, split, SEED),
             stages,
             activations=None,
@@ -136,13 +139,10 @@ def fit_network(limit: int, n_epochs: int) -> Training:
     """Train the same network by `model.fit` on float arrays, with Keras's own defaults."""
     import keras
 
-    from benchmark.backbones.networks import NETWORKS
-
     dataset = load_dataset(DATASET, limit=limit)
     split = partition(dataset, seed=SEED, val_fraction=Grid().val_fraction)
     pixels = dataset.images.pixels / np.float32(255)
-    keras.utils.set_random_seed(SEED)
-    model = NETWORKS[NETWORK].build(pixels.shape[1:], len(dataset.class_names))
+    model = _untrained_network(dataset)
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     seconds: list[float] = []
     timer = keras.callbacks.LambdaCallback(

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmark.sweep import cells as cells_module
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import BenchmarkError, UnknownNameError, WeightsError
 from benchmark.options import FINETUNE_STAGES, Augmentation, DenseOptions, Stage
+from benchmark.plan import cells as cells_module
 from benchmark.plan.cells import Cell, DatasetRequest, cell_key, feature_facts, group_into_jobs, view_key
 from benchmark.plan.grid import expand
 from benchmark.recipes import Grid, Sweep
@@ -34,6 +34,9 @@ REGISTRY = {
     name: a_backbone(name, mode=mode)
     for name, mode in (("NetB1", "caffe"), ("NetB0", "caffe"), ("Other", "tf"), ("Plain", "raw"))
 }
+OWN = {"application": None, "builder": "nets:own", "weights": "random", "mode": "unit", "has_classifier": True}
+# Two networks with their own classifiers beside the others.
+MIXED = REGISTRY | {name: a_backbone(name, **OWN, input_size_px=28, min_size_px=16) for name in ("own1", "own2")}
 
 
 def a_sweep(*grids: Grid) -> Sweep:
@@ -189,7 +192,6 @@ CHANGES = {
     "the same steps under another name": a_cell(mode="caffe"),
     "strategy": a_cell(strategy="finetune"),
     "head": a_cell(head="ridge"),
-    "network": a_cell(network="lenet5"),
     "stages": a_cell(strategy="finetune", stages=(Stage(epochs=3),)),
     "augment": a_cell(strategy="finetune", augmentation=Augmentation(flip="both")),
     "units of a trained head": a_cell(strategy="finetune", dense=DenseOptions(units=512)),
@@ -211,6 +213,7 @@ CHANGES = {
     "weights_group": with_backbone(weights_group="model_weights"),
     "weights_match": with_backbone(weights_match="order"),
     "weights_graph": with_backbone(weights_graph="imagenet"),
+    "network of its own": with_backbone(application=None, builder="nets:tiny", weights="random", has_classifier=True),
 }  # fmt: skip
 
 
@@ -353,32 +356,44 @@ def test_a_cell_says_what_it_is():
 # --- strategies ------------------------------------------------------------------------------------------------------
 
 
-def test_networks_alone_bring_no_backbones():
-    (cell,) = expand(a_sweep(Grid(networks=("lenet5",))), REGISTRY)
+def test_a_network_with_its_own_classifier_is_trained_from_scratch_without_a_head():
+    (cell,) = expand(a_sweep(Grid(backbones=("own1",), strategies=("scratch",))), MIXED)
 
-    assert (cell.backbone.name, cell.network, cell.strategy, cell.head) == ("lenet5", "lenet5", "scratch", "")
+    assert (cell.backbone.name, cell.strategy, cell.head) == ("own1", "scratch", "")
     assert cell.steps == ("unit",)
     assert cell.input_size_px == 28
 
 
-def test_networks_stand_beside_backbones_that_are_named():
-    grid = Grid(networks=("lenet5", "two_*"), backbones=("Other",))
+def test_beside_backbones_it_takes_only_its_own_strategy():
+    grid = Grid(backbones=("Other", "own*"), strategies=("finetune", "scratch"))
 
-    cells = expand(a_sweep(grid), REGISTRY)
+    cells = expand(a_sweep(grid), MIXED)
 
     assert [(cell.backbone.name, cell.strategy) for cell in cells] == [
-        ("Other", "probe"), ("lenet5", "scratch"), ("two_conv", "scratch"), ("two_conv_bn", "scratch"),
+        ("Other", "finetune"), ("Other", "scratch"), ("own1", "scratch"), ("own2", "scratch"),
     ]  # fmt: skip
 
 
-def test_an_unknown_network_is_refused():
-    with pytest.raises(UnknownNameError, match="Did you mean 'lenet5'"):
-        expand(a_sweep(Grid(networks=("lenet",))), REGISTRY)
+@pytest.mark.parametrize("pattern", ["*", "O*", "[NOo]*[r1]"])
+def test_a_pattern_leaves_out_what_cannot_be_probed(pattern: str):
+    cells = expand(a_sweep(Grid(backbones=(pattern,))), MIXED)
+
+    assert "Other" in {cell.backbone.name for cell in cells}
+    assert not any(cell.backbone.has_classifier for cell in cells)
+
+
+@pytest.mark.parametrize("strategy", ["probe", "finetune"])
+@pytest.mark.parametrize("asked", [("own1",), ("Other", "own1"), ("*", "own1"), ("own*",)])
+def test_one_that_is_named_is_refused_with_the_strategy_that_it_takes(strategy: str, asked: tuple[str, ...]):
+    message = rf"{re.escape(asked[-1])} has its own classifier .* only strategy is 'scratch', got {strategy}: choose"
+
+    with pytest.raises(BenchmarkError, match=message):
+        expand(a_sweep(Grid(backbones=asked, strategies=(strategy,))), MIXED)
 
 
 def test_a_network_takes_no_mode_of_somebody_else_s_weights():
-    with pytest.raises(BenchmarkError, match="lenet5 has learned nothing yet, so mode 'caffe'"):
-        expand(a_sweep(Grid(networks=("lenet5",), modes=("caffe",))), REGISTRY)
+    with pytest.raises(BenchmarkError, match="own1 has random weights, so mode 'caffe'"):
+        expand(a_sweep(Grid(backbones=("own1",), strategies=("scratch",), modes=("caffe",))), MIXED)
 
 
 @pytest.mark.parametrize("strategy", ["finetune", "scratch"])
@@ -405,7 +420,7 @@ def test_augmentation_of_extracted_features_is_refused_with_the_reason():
 
 def test_a_training_in_bfloat16_is_refused():
     with pytest.raises(BenchmarkError, match="float32 only"):
-        expand(a_sweep(Grid(networks=("lenet5",), precision="bfloat16")), REGISTRY)
+        expand(a_sweep(Grid(backbones=("own1",), strategies=("scratch",), precision="bfloat16")), MIXED)
 
 
 def test_folds_are_runs_in_place_of_seeds():

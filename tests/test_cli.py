@@ -286,7 +286,7 @@ def test_a_ledger_of_an_unknown_schema_ends_with_2(call: Call, tmp_path: Path):
         ("datasets", {"digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "idx:FOLDER", "folder:PATH"}),
         ("modes", {"native", "unit", "raw", "tf", "caffe", "torch", "double", "bgr"}),
         ("heads", {"linear", "ridge", "knn", "dense"}),
-        ("networks", set()),
+        ("networks", {"lenet5", "simple_cnn", "conv_bn", "small_cnn", "two_conv", "two_conv_bn", "separable_net"}),
         ("recipes", {"demo", "fashion_mnist"}),
     ],
 )
@@ -545,7 +545,7 @@ def test_fetching_data_that_is_at_hand_says_what_it_is(call: Call):
 
 
 def test_a_wrong_head_is_a_mistake_even_where_no_cell_has_a_head(call: Call):
-    answer = call("run", "--networks", "lenet5", "--heads", "foo", "--dry-run")
+    answer = call("run", "--backbones", "lenet5", "--strategies", "scratch", "--heads", "foo", "--dry-run")
 
     assert answer.code == 2
     assert "Unknown head 'foo'" in answer.err

@@ -188,10 +188,10 @@ def test_rows_of_two_sweeps_get_a_command_each():
         {"datasets": ("folder:/home/@me/pets@2x",), "limit": 5},
         {"datasets": ("tfds:stanford_dogs",), "input_size_px": 99, "resize": "bicubic-antialias", "crop": "crop"},
         {"strategies": ("finetune", "scratch"), "precision": "float32"},
-        {"networks": ("lenet5", "two_conv"), "modes": ("unit",)},
+        {"backbones": ("lenet5", "two_conv"), "strategies": ("scratch",), "modes": ("unit",)},
         {"folds": 4, "heads": ("ridge",)},
         {"folds": 3, "strategies": ("finetune",)},
-        {"networks": ("lenet5",), "folds": 2},
+        {"backbones": ("lenet5",), "strategies": ("scratch",), "folds": 2},
     ],
     ids=str,
 )  # fmt: skip

@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from benchmark.sweep import conditions
 from faulty_sweep import faulty_sweep
 
+from benchmark.plan import conditions
 from benchmark.plan.cells import FINETUNE, PROBE, SCRATCH, group_into_jobs
 from benchmark.plan.planning import make_plan
 from benchmark.processes.conditions import DETERMINISM_VARIABLE, Conditions

@@ -9,7 +9,6 @@ from documented_modes import BUILT_IN, EXPECTED, NATIVE_OF, fed
 
 from benchmark.registry import Backbone, read_registry, shipped_path
 from benchmark.xray import inspecting
-from benchmark.xray.inspecting import inspect_backbone
 
 pytestmark = [
     pytest.mark.slow,
@@ -60,7 +59,7 @@ def test_every_constructor_gets_the_right_verdict_on_every_mode(
     scale, offset = BUILT_IN[built_in]
     corners = np.array(np.meshgrid([0.0, 255.0], [0.0, 255.0], [0.0, 255.0])).reshape(3, -1).T
 
-    found = inspect_backbone(backbone)
+    found = inspecting.inspect_backbone(backbone)
 
     assert {one.mode: one.findings or (one.verdict,) for one in found.modes} == EXPECTED[native]
     assert {one.mode: one.verdict for one in found.modes} == {

@@ -5,12 +5,12 @@ from typing import IO, Any
 
 import numpy as np
 import pytest
-from benchmark.sweep import estimate as estimate_module
 
 from benchmark.errors import DownloadError
 from benchmark.features.cache import BuildFacts, cached_features
 from benchmark.features.engine import Extraction
 from benchmark.options import DenseOptions
+from benchmark.plan import estimate as estimate_module
 from benchmark.plan.cells import Cell, DatasetRequest, feature_facts
 from benchmark.plan.estimate import GUESSED_GFLOPS_PER_CORE, JOB_OVERHEAD_S, estimate, flops_g_at_size
 from benchmark.plan.planning import MISSING, PlannedCell

@@ -192,8 +192,10 @@ def test_every_recipe_runs_on_stand_in_data_in_the_true_format(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)  # child processes get the parent's search path
     (tmp_path / "deep_backbone.py").write_text(BUILDER)
-    names = {cell.backbone.name: cell.backbone.native_mode for cell in cells_of(experiment) if not cell.network}
-    tables = [TABLE.format(name=name, mode=mode) for name, mode in names.items()]
+    pretrained = {
+        cell.backbone.name: cell.backbone for cell in cells_of(experiment) if not cell.backbone.has_classifier
+    }
+    tables = [TABLE.format(name=name, mode=backbone.native_mode) for name, backbone in pretrained.items()]
     (tmp_path / "standin.toml").write_text("\n".join(tables))
     WRITERS[experiment](rng)
     capsys.readouterr()  # what was said while writing

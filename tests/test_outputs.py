@@ -12,6 +12,8 @@ import pytest
 
 from benchmark.ledger import Ledger
 
+GRID = "--backbones lenet5 --strategies scratch --datasets digits --limit 200 --input-size 32".split()
+
 
 def in_shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     line = command.replace("benchmark", f"{shlex.quote(sys.executable)} -m benchmark")
@@ -29,9 +31,7 @@ def test_a_closed_output_is_none_of_the_programs_business(tmp_path: Path, closed
 @pytest.mark.slow
 def test_a_sweep_runs_with_closed_outputs(tmp_path: Path):
     """Each worker has its own outputs, which begin as those of the program."""
-    answer = in_shell(
-        "benchmark run --networks lenet5 --datasets digits --limit 200 --input-size 32 --name closed >&- 2>&-", tmp_path
-    )
+    answer = in_shell(f"benchmark run {' '.join(GRID)} --name closed >&- 2>&-", tmp_path)
 
     assert answer.returncode == 0
     assert Ledger(tmp_path / "results" / "closed").read_runs()["status"].tolist() == ["done"]
@@ -50,8 +50,12 @@ def test_an_output_that_is_full_is_said_without_a_traceback(tmp_path: Path):
 def test_a_verification_that_is_ended_leaves_no_folder(tmp_path: Path):
     """It works in a folder of its own among the temporary ones."""
     line = [sys.executable, "-m", "benchmark"]
-    grid = ["--networks", "lenet5", "--datasets", "digits", "--limit", "200", "--input-size", "32", "--name", "mine"]
-    assert subprocess.run([*line, "run", *grid], cwd=tmp_path, capture_output=True, check=False).returncode == 0
+    assert (
+        subprocess.run(
+            [*line, "run", *GRID, "--name", "mine"], cwd=tmp_path, capture_output=True, check=False
+        ).returncode
+        == 0
+    )
     temporary = tmp_path / "tmp"
     temporary.mkdir()
     environment = {**os.environ, "TMPDIR": str(temporary)}

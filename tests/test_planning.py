@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from benchmark.sweep import cells, planning
 
 from benchmark.datasets import load_dataset
 from benchmark.errors import DataError, DownloadError, LedgerError
 from benchmark.ledger import DONE, FAILED, RUNS, Ledger
 from benchmark.options import DenseOptions
+from benchmark.plan import cells, planning
 from benchmark.plan.planning import MISSING, STALE, Plan, PlannedCell, make_plan
 from benchmark.provenance import framework_versions
 from benchmark.recipes import Grid, Sweep

@@ -172,6 +172,14 @@ def test_imagenet_weights_belong_to_an_application(network):
         backbone_of(**network, weights="imagenet")
 
 
+@pytest.mark.parametrize(
+    "facts", [{"application": "VGG16", "weights": "random"}, {"builder": "nets:net", "weights": "file:net.h5"}]
+)
+def test_a_network_with_its_own_classifier_is_built_with_random_weights(facts):
+    with pytest.raises(ValidationError, match='has_classifier = true needs builder and weights = "random"'):
+        backbone_of(**facts, has_classifier=True)
+
+
 def test_weights_from_a_wheel_need_a_checksum():
     with pytest.raises(ValidationError, match="weights from pypi: need weights_sha256"):
         backbone_of(weights="pypi:name==1.0/package/member.h5")

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from benchmark.backbones.build import application_names
+from benchmark.backbones.build import application_names, build_untrained
 from benchmark.features.graph import FrozenBackbone
 from benchmark.registry import read_registry, shipped_path
 
 REGISTRY = read_registry(shipped_path("backbones.toml"))
 APPLICATIONS = [name for name, backbone in REGISTRY.items() if backbone.weights == "imagenet"]
+NETWORKS = [name for name, backbone in REGISTRY.items() if backbone.has_classifier]
 OTHERS = {"MobileNetV2-dogs": "MobileNetV2", "VGG16-hed": "VGG16"}
 
 # MobileNetV3 leaves its default input open; Keras's documentation and its ImageNet weights say 224.
@@ -39,14 +40,14 @@ def constructor_of(name: str):
 # Names
 
 
-def test_every_constructor_of_keras_is_registered_and_nothing_else_but_two_published_backbones():
+def test_every_constructor_of_keras_is_registered_and_nothing_else_but_published_backbones_and_small_networks():
     import keras
 
     members = vars(keras.applications).items()
     public = {name for name, member in members if name[0].isupper() and callable(member)}
 
     assert len(public) == 40
-    assert set(REGISTRY) == public | set(OTHERS)
+    assert set(REGISTRY) == public | set(OTHERS) | set(NETWORKS)
     assert set(APPLICATIONS) == public == set(application_names())
 
 
@@ -83,7 +84,7 @@ def probed_mode(preprocess_input) -> str:
     return matches[0]
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", [*APPLICATIONS, *OTHERS])
 def test_the_mode_is_what_the_constructors_own_module_does_to_a_pixel(name):
     import keras
 
@@ -121,6 +122,25 @@ def test_keras_refuses_one_pixel_less_than_the_minimal_size(name):
 
     with pytest.raises(ValueError, match=f"Input size must be at least {too_small + 1}"):
         constructor_of(name)(include_top=False, weights=None, input_shape=(too_small, too_small, 3))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("n_channels", [1, 3])
+def test_a_small_network_can_be_built_at_its_own_and_at_its_smallest_size(name, n_channels):
+    backbone = REGISTRY[name]
+
+    for size_px in (backbone.input_size_px, backbone.min_size_px):
+        network = build_untrained(backbone, size_px, seed=0, n_channels=n_channels, n_classes=7)
+
+        assert network.input_shape == (None, size_px, size_px, n_channels)
+        assert network.output_shape == (None, 7)
+
+
+def test_the_smallest_size_of_the_small_networks_leaves_lenet5_one_pixel():
+    """After two 5x5 convolutions and two poolings; the others need less."""
+    assert {REGISTRY[name].min_size_px for name in NETWORKS} == {((1 * 2 + 4) * 2) + 4}
+    with pytest.raises(ValueError, match="output size would be zero or negative"):
+        build_untrained(REGISTRY["lenet5"].model_copy(update={"min_size_px": 1}), 15, seed=0)
 
 
 # Operations

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from benchmark.sweep import runner
 
 from benchmark.datasets import load_dataset, partition
 from benchmark.errors import DownloadError, LedgerError
 from benchmark.ledger import DONE, FAILED, RECIPE_COPY, Ledger
+from benchmark.plan import runner
 from benchmark.plan.cells import Job
 from benchmark.plan.planning import MISSING, Plan, PlannedCell, make_plan
 from benchmark.processes.conditions import Conditions

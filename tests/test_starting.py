@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from benchmark.sweep import starting
 
+from benchmark.plan import starting
 from benchmark.processes.starting import _Server, start_server, start_worker
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every worker is a new process")
@@ -112,7 +112,7 @@ def test_a_server_that_dies_or_hangs_is_followed_by_new_processes(tmp_path: Path
     program = f"""
 import signal, sys, time
 from pathlib import Path
-from benchmark.sweep import starting
+from benchmark.plan import starting
 from test_starting import assert_is_new, facts_of_worker
 starting.environment = lambda: {{"gpu": ""}}
 folder = Path({str(tmp_path)!r})

@@ -12,7 +12,6 @@ Options = Mapping[str, Any]
 _DATASET = re.compile(r"(?P<name>.*?)(\[(?P<classes>.*)\])?(@(?P<limit>\d+))?")
 _FOLDS = re.compile(r"folds=(\d+)\)$")
 _LISTS = {"backbone": "backbones", "mode": "modes", "head": "heads"}
-_NETWORK_LISTS = {"backbone": "networks", "mode": "modes"}  # its classifier is inside
 _VALUES = ("resize", "crop", "precision")
 
 
@@ -44,17 +43,15 @@ def options_of(column: str, setting: Labels, seeds: Iterable[str]) -> dict[str, 
     if column == "seed":
         # Folds number themselves.
         return {} if _FOLDS.search(setting["strategy"]) else {"seeds": tuple(sorted(int(seed) for seed in seeds))}
-    if column == "input_size_px":
-        return {column: int(setting[column])}
-    if column in _VALUES:
-        return {column: setting[column]}
-    lists = _NETWORK_LISTS if setting["network"] else _LISTS
-    return {lists[column]: (base_name(setting[column]),)} if column in lists else {}
+    if column == "input_size_px" or column in _VALUES:
+        return {column: int(setting[column]) if column == "input_size_px" else setting[column]}
+    if column == "backbone" and not setting["head"]:  # it has its own classifier
+        return {"backbones": (setting[column],), "strategies": (base_name(setting["strategy"]),)}
+    return {_LISTS[column]: (base_name(setting[column]),)} if column in _LISTS and setting[column] else {}
 
 
 def _strategy_options(setting: Labels) -> dict[str, Any]:
-    """Networks are always trained from scratch."""
-    asked: dict[str, Any] = {} if setting["network"] else {"strategies": (base_name(setting["strategy"]),)}
+    asked: dict[str, Any] = {"strategies": (base_name(setting["strategy"]),)}
     folds = _FOLDS.search(setting["strategy"])
     if folds:
         asked["folds"] = int(folds[1])

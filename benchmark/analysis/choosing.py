@@ -197,7 +197,7 @@ class Chooser:
 
 def _unregistered(runs: pd.DataFrame, registry: Registry) -> dict[str, Backbone]:
     """Stand-ins for backbones of a registry that is not at hand, so that recipes which name them can be read."""
-    foreign = runs[(runs["network"] == "") & ~runs["backbone"].isin(list(registry))].drop_duplicates("backbone")
+    foreign = runs[~runs["backbone"].isin(list(registry))].drop_duplicates("backbone")
     return {
         name: Backbone(
             name=name, folder=Path(), builder="unknown:unknown", mode="tf", input_size_px=int(size), weights="random"

@@ -9,6 +9,7 @@ import pandas as pd
 from benchmark.analysis.loading import find_ledgers
 from benchmark.ledger import RECIPE_COPY
 from benchmark.recipes import Published, read_recipe, recipe_paths
+from benchmark.registry import read_toml
 
 
 def load_published(paths: Sequence[Path]) -> list[Published]:
@@ -19,10 +20,10 @@ def load_published(paths: Sequence[Path]) -> list[Published]:
     shipped = recipe_paths()
     figures: dict[Published, None] = {}
     for folder in find_ledgers(paths):
-        if (folder / RECIPE_COPY).exists():
-            recipe = read_recipe(folder / RECIPE_COPY)
-            now = read_recipe(shipped[recipe.name]) if recipe.name in shipped else recipe
-            figures.update(dict.fromkeys(now.published))
+        copy = folder / RECIPE_COPY
+        if copy.exists():
+            recipe = read_recipe(shipped.get(read_toml(copy).get("name", ""), copy))
+            figures.update(dict.fromkeys(recipe.published))
     return list(figures)
 
 

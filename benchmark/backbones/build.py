@@ -16,6 +16,7 @@ from benchmark.storage import sha256_of_file
 
 # Random weights are one fixed draw, so that their features can be cached like any others.
 RANDOM_WEIGHTS_SEED = 0
+RGB = 3
 FEATURE_MAP_RANK = 4
 
 
@@ -42,7 +43,7 @@ def build_backbone(backbone: Backbone, size_px: int) -> Any:
     keras.utils.clear_session()
     keras.utils.set_random_seed(RANDOM_WEIGHTS_SEED)
     path = weights_file(backbone)
-    network = _pooled(_build_network(backbone, (size_px, size_px, 3)))
+    network = _pooled(_build_network(backbone, (size_px, size_px, RGB)))
     if path is not None:
         load_arrays(network, path, group=backbone.weights_group, match=backbone.weights_match)
         if backbone.weights_graph == "imagenet":
@@ -52,23 +53,28 @@ def build_backbone(backbone: Backbone, size_px: int) -> Any:
     return network
 
 
-def build_untrained(backbone: Backbone, size_px: int, seed: int) -> Any:
-    """The network without its classifier, with weights drawn from the seed, all of it trainable.
+def build_untrained(backbone: Backbone, size_px: int, seed: int, *, n_channels: int = RGB, n_classes: int = 2) -> Any:
+    """The network with weights drawn from the seed, all of it trainable.
 
     Args:
         backbone: Its registry record; where its weights are does not matter.
         size_px: Side of the square input.
         seed: Of the initial weights.
+        n_channels: Of the images, for a network with its own classifier; the others take RGB.
+        n_classes: For a network with its own classifier.
 
     Returns:
-        A model like that of `build_backbone`.
+        A model like that of `build_backbone`; or, with its own classifier, from `(n, size_px, size_px, n_channels)`
+        float32 to probabilities `(n, n_classes)`.
     """
     import keras
 
     check_input_size(backbone, size_px)
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
-    return _pooled(_build_network(backbone.model_copy(update={"weights": "random"}), (size_px, size_px, 3)))
+    if backbone.has_classifier:
+        return import_builder(backbone)(input_shape=(size_px, size_px, n_channels), n_classes=n_classes)
+    return _pooled(_build_network(backbone.model_copy(update={"weights": "random"}), (size_px, size_px, RGB)))
 
 
 def _build_network(backbone: Backbone, input_shape: tuple[int, int, int]) -> Any:
@@ -84,7 +90,7 @@ def _build_network(backbone: Backbone, input_shape: tuple[int, int, int]) -> Any
             warnings.simplefilter("ignore", UserWarning)  # MobileNet: "`input_shape` is undefined or non-square"
             return constructor(include_top=False, weights=weights, input_shape=input_shape)
     if backbone.builder is not None:
-        return _import_builder(backbone)(input_shape=input_shape)
+        return import_builder(backbone)(input_shape=input_shape)
     assert backbone.model is not None, "the registry requires one of the three"
     network = keras.models.load_model(local_path(backbone, backbone.model), compile=False)
     taken = network.inputs[0].shape[1:3]
@@ -103,7 +109,12 @@ def application_names() -> list[str]:
     return sorted(name for name, member in members if name[0].isupper() and callable(member))
 
 
-def _import_builder(backbone: Backbone) -> Any:
+def import_builder(backbone: Backbone) -> Any:
+    """The function that a registry entry names as its builder.
+
+    Raises:
+        ConfigError: It cannot be imported.
+    """
     assert backbone.builder is not None
     module_name, function_name = backbone.builder.split(":")
     try:

@@ -4,17 +4,9 @@ Each function takes `input_shape` (height, width, channels) and `n_classes` and 
 pixels in [0, 1] to softmax probabilities `(n, n_classes)`.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-from benchmark.registry import CHECKOUT, Backbone
-
 InputShape = tuple[int, int, int]
-Build = Callable[[InputShape, int], Any]
-
-# The smallest input that leaves `lenet5` a pixel after two 5x5 convolutions and two poolings.
-MIN_SIZE_PX = 16
 
 
 def simple_cnn(input_shape: InputShape, n_classes: int) -> Any:
@@ -151,49 +143,3 @@ def _sequential(input_shape: InputShape, *layers: Any) -> Any:
     import keras
 
     return keras.Sequential([keras.layers.Input(input_shape), *layers])
-
-
-@dataclass(frozen=True)
-class Network:
-    """A network and the size of the images it was described for.
-
-    Attributes:
-        build: From `input_shape` and `n_classes` to an untrained Keras model.
-        input_size_px: Side of the square input.
-    """
-
-    build: Build
-    input_size_px: int
-
-
-NETWORKS: dict[str, Network] = {
-    "simple_cnn": Network(simple_cnn, 32),
-    "conv_bn": Network(conv_bn, 28),
-    "lenet5": Network(lenet5, 28),
-    "small_cnn": Network(small_cnn, 28),
-    "two_conv": Network(two_conv, 28),
-    "two_conv_bn": Network(two_conv_bn, 28),
-    "separable_net": Network(separable_net, 28),
-}
-
-
-def describe_networks() -> dict[str, str]:
-    """What each network is: the first line of its docstring."""
-    return {name: (network.build.__doc__ or "").splitlines()[0] for name, network in NETWORKS.items()}
-
-
-def network_record(name: str) -> Backbone:
-    """A registry record for a network, so that a cell names it like a backbone; its native mode is x/255.
-
-    Args:
-        name: A key of `NETWORKS`.
-    """
-    return Backbone(
-        name=name,
-        folder=CHECKOUT,
-        builder=f"{__name__}:{NETWORKS[name].build.__name__}",
-        mode="unit",
-        input_size_px=NETWORKS[name].input_size_px,
-        min_size_px=MIN_SIZE_PX,
-        weights="random",
-    )

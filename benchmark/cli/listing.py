@@ -23,7 +23,7 @@ def list_names(
         "datasets": _list_datasets,
         "modes": _list_modes,
         "heads": _list_heads,
-        "networks": _list_networks,
+        "networks": lambda: _list_networks(registry),
         "strategies": _list_strategies,
         "recipes": _list_recipes,
     }
@@ -60,12 +60,19 @@ def _list_heads() -> list[dict[str, Any]]:
     return [{"name": name, "what": what} for name, what in describe_heads().items()]
 
 
-def _list_networks() -> list[dict[str, Any]]:
-    from benchmark.backbones.networks import NETWORKS, describe_networks
+def _list_networks(extra: list[Path] | None) -> list[dict[str, Any]]:
+    """The backbones with their own classifier; what each is, says the first line of its builder's docstring."""
+    from benchmark.backbones.build import import_builder
+    from benchmark.registry import load_registry
 
     return [
-        {"name": name, "input_size_px": NETWORKS[name].input_size_px, "what": what}
-        for name, what in describe_networks().items()
+        {
+            "name": backbone.name,
+            "input_size_px": backbone.input_size_px,
+            "what": (import_builder(backbone).__doc__ or "").partition("\n")[0],
+        }
+        for backbone in load_registry(extra or ()).values()
+        if backbone.has_classifier
     ]
 
 

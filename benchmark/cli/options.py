@@ -68,12 +68,6 @@ def _head_names() -> Iterable[str]:
     return HEADS
 
 
-def _network_names() -> Iterable[str]:
-    from benchmark.backbones.networks import NETWORKS
-
-    return NETWORKS
-
-
 def _strategy_names() -> Iterable[str]:
     from benchmark.plan.cells import STRATEGIES
 
@@ -134,12 +128,6 @@ HeadsOption = Annotated[
 StrategiesOption = Annotated[
     str | None,
     typer.Option(help="probe, finetune or scratch, comma separated.", autocompletion=complete(_strategy_names)),
-]
-NetworksOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Small networks to train from scratch, comma separated.", autocompletion=complete(_network_names)
-    ),
 ]
 FoldsOption = Annotated[int | None, typer.Option(help="Cross-validate in so many stratified folds instead of seeds.")]
 SeedsOption = Annotated[str | None, typer.Option(help="Whole numbers, comma separated.")]
@@ -213,7 +201,7 @@ def parse_where(conditions: Sequence[str] | None) -> dict[str, str]:
 
 # What becomes of the text of an option; the others are taken as they are.
 _PARSERS: Mapping[str, Callable[[str | None], Any]] = {
-    **dict.fromkeys(("backbones", "networks", "datasets", "modes", "strategies", "heads", "classes"), split_names),
+    **dict.fromkeys(("backbones", "datasets", "modes", "strategies", "heads", "classes"), split_names),
     "seeds": lambda text: split_numbers("--seeds", text),
 }
 _GRID_KEYS = {

@@ -72,7 +72,6 @@ class Cell:
     precision: str
     val_fraction: float
     dense: DenseOptions
-    network: str = ""
     stages: tuple[Stage, ...] = ()
     augmentation: Augmentation = NO_AUGMENTATION
     folds: int | None = None
@@ -118,7 +117,7 @@ class Cell:
             "mode": self.mode,
             "strategy": self.strategy_label,
             "head": self.head_label,
-            "network": self.network,
+            "network": "",
             "input_size_px": self.input_size_px,
             "resize": self.resize,
             "crop": self.crop,

@@ -79,7 +79,7 @@ def expect_memory(runs: pd.DataFrame) -> Callable[[Job], float]:
 def flops_g_at_size(cell: Cell) -> float:
     """Floating-point operations of one image in 1e9: the registry's, scaled by the area of the input."""
     scale = (cell.input_size_px / cell.backbone.input_size_px) ** 2
-    unknown = UNKNOWN_NETWORK_FLOPS_G if cell.network else UNKNOWN_FLOPS_G
+    unknown = UNKNOWN_NETWORK_FLOPS_G if cell.backbone.has_classifier else UNKNOWN_FLOPS_G
     return (cell.backbone.flops_g or unknown) * scale
 
 

@@ -4,17 +4,16 @@ import fnmatch
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
-from benchmark.backbones.networks import NETWORKS, network_record
 from benchmark.datasets import check_dataset_name
 from benchmark.errors import BenchmarkError, UnknownNameError
 from benchmark.options import ALL_LAYERS, Stage
 from benchmark.plan.cells import FINETUNE, PROBE, SCRATCH, STRATEGIES, TRAINED_HEAD, USUAL_STAGES, Cell, DatasetRequest
 from benchmark.preprocessing import MODES, check_resizing
 from benchmark.recipes import Grid, Sweep
-from benchmark.registry import Registry, check_input_size, select_names
+from benchmark.registry import Backbone, Registry, check_input_size, select_names
 from benchmark.strategies.heads import HEADS
 
-# Those that make sense of grey images too.
+# Of a network with its own classifier: they make sense of grey images too.
 NETWORK_MODES = ("native", "unit", "raw", "tf")
 
 
@@ -55,17 +54,12 @@ def _cells_of_grid(grid: Grid, registry: Registry) -> Iterable[Cell]:
     modes = select_names("mode", grid.modes, MODES)
     strategies = select_names("strategy", grid.strategies, STRATEGIES)
     select_names("head", grid.heads, HEADS)  # a wrong name is a mistake even where no cell has a head
-    backbones = [registry[name] for name in select_names("backbone", grid.backbones_asked, registry)]
-    learners = [(backbone, "", strategy) for backbone in backbones for strategy in strategies]
-    learners += [
-        (network_record(name), name, SCRATCH) for name in select_names("network", grid.networks or (), NETWORKS)
-    ]
-    for (backbone, network, strategy), dataset, mode in itertools.product(learners, grid.datasets, modes):
-        if network:
-            _check_network_mode(network, mode)
+    learners = _learners(grid, strategies, registry)
+    for (backbone, strategy), dataset, mode in itertools.product(learners, grid.datasets, modes):
+        _check_mode(backbone, mode)
         size_px = grid.input_size_px or backbone.input_size_px
         check_input_size(backbone, size_px)
-        for head, seed in itertools.product(_heads(grid, strategy, network), _seeds(grid)):
+        for head, seed in itertools.product(_heads(grid, backbone, strategy), _seeds(grid)):
             yield Cell(
                 backbone=backbone,
                 dataset=DatasetRequest(dataset, grid.limit, grid.classes, grid.max_bad_images),
@@ -79,15 +73,36 @@ def _cells_of_grid(grid: Grid, registry: Registry) -> Iterable[Cell]:
                 precision=grid.precision,
                 val_fraction=grid.val_fraction,
                 dense=grid.dense,
-                network=network,
                 stages=_stages(grid, strategy),
                 augmentation=grid.augment,
                 folds=grid.folds,
             )
 
 
-def _heads(grid: Grid, strategy: str, network: str) -> Sequence[str]:
-    """The heads of a strategy; a network has its classifier inside.
+def _learners(grid: Grid, strategies: Sequence[str], registry: Registry) -> list[tuple[Backbone, str]]:
+    """Each backbone with each strategy that it can take: with its own classifier, `scratch` alone.
+
+    Raises:
+        BenchmarkError: Nothing that a name or pattern matches can take any of the strategies.
+    """
+    learners = [
+        (registry[name], strategy)
+        for name in select_names("backbone", grid.backbones, registry)
+        for strategy in strategies
+        if strategy == SCRATCH or not registry[name].has_classifier
+    ]
+    usable = {backbone.name for backbone, _ in learners}
+    for asked in grid.backbones:
+        if not fnmatch.filter(usable, asked):
+            raise BenchmarkError(
+                f"{asked} has its own classifier and random weights, so its only strategy is {SCRATCH!r}, got "
+                f"{', '.join(strategies)}: choose {SCRATCH!r}, or leave {asked} out."
+            )
+    return learners
+
+
+def _heads(grid: Grid, backbone: Backbone, strategy: str) -> Sequence[str]:
+    """The heads of a strategy; none for a network with its own classifier.
 
     Raises:
         BenchmarkError: The strategy cannot do what the grid asks.
@@ -101,7 +116,7 @@ def _heads(grid: Grid, strategy: str, network: str) -> Sequence[str]:
         return select_names("head", grid.heads, HEADS)
     if grid.precision != "float32":
         raise BenchmarkError(f"strategy {strategy!r} trains in float32 only, not in {grid.precision}.")
-    if network:
+    if backbone.has_classifier:
         return ("",)
     if "heads" in grid.model_fields_set and tuple(grid.heads) != (TRAINED_HEAD,):
         raise BenchmarkError(
@@ -124,9 +139,9 @@ def _stages(grid: Grid, strategy: str) -> tuple[Stage, ...]:
     return stages
 
 
-def _check_network_mode(network: str, mode: str) -> None:
-    if mode not in NETWORK_MODES:
+def _check_mode(backbone: Backbone, mode: str) -> None:
+    if backbone.has_classifier and mode not in NETWORK_MODES:
         raise BenchmarkError(
-            f"{network} has learned nothing yet, so mode {mode!r} cannot be wrong or right for it: choose one of "
+            f"{backbone.name} has random weights, so mode {mode!r} is neither right nor wrong for it: choose one of "
             f"{', '.join(NETWORK_MODES)}."
         )

@@ -3,16 +3,13 @@
 import time
 from dataclasses import dataclass
 
-from benchmark.backbones.build import build_backbone, build_untrained, weights_sha256
-from benchmark.backbones.networks import NETWORKS
+from benchmark.backbones.build import RGB, build_backbone, build_untrained, weights_sha256
 from benchmark.datasets import ArrayImages, Dataset
 from benchmark.features.cache import BuildFacts
 from benchmark.features.graph import FrozenBackbone
 from benchmark.plan.cells import FINETUNE, Cell
 from benchmark.strategies.classifier import Classifier, Cut
 from benchmark.strategies.dense import dense_layers
-
-RGB = 3
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,7 @@ def make_learner(cell: Cell, dataset: Dataset) -> Learner:
 
     Args:
         cell: Of strategy finetune or scratch.
-        dataset: Says how many classes, and how many channels a network of its own gets.
+        dataset: Says how many classes, and how many channels a network with its own classifier gets.
     """
     import keras
 
@@ -58,7 +55,8 @@ def make_learner(cell: Cell, dataset: Dataset) -> Learner:
     build_s = time.perf_counter() - started
     flops_g = FrozenBackbone(body, cell.input_size_px).flops_g()
     facts = BuildFacts(build_s, int(body.count_params()), flops_g, weights_sha256(cell.backbone, body))
-    return Learner(classifier, facts, None if cell.network else int(body.outputs[0].shape[-1]), cell.input_size_px)
+    feature_dim = None if cell.backbone.has_classifier else int(body.outputs[0].shape[-1])
+    return Learner(classifier, facts, feature_dim, cell.input_size_px)
 
 
 def untrained_classifier(cell: Cell, n_channels: int, n_classes: int, *, is_pretrained: bool) -> Classifier:
@@ -66,17 +64,10 @@ def untrained_classifier(cell: Cell, n_channels: int, n_classes: int, *, is_pret
 
     Args:
         cell: The cell.
-        n_channels: Of the images, for a network of its own.
+        n_channels: Of the images, for a network with its own classifier.
         n_classes: Number of classes.
         is_pretrained: Whether it stands for one with pretrained weights.
     """
-    import keras
-
-    size_px = cell.input_size_px
-    if cell.network:
-        keras.utils.clear_session()
-        keras.utils.set_random_seed(cell.seed)
-        network = NETWORKS[cell.network].build((size_px, size_px, n_channels), n_classes)
-        return Classifier(network, [], is_pretrained=is_pretrained)
-    body = build_untrained(cell.backbone, size_px, cell.seed)
-    return Classifier(body, dense_layers(cell.dense, n_classes), is_pretrained=is_pretrained)
+    body = build_untrained(cell.backbone, cell.input_size_px, cell.seed, n_channels=n_channels, n_classes=n_classes)
+    head = [] if cell.backbone.has_classifier else dense_layers(cell.dense, n_classes)
+    return Classifier(body, head, is_pretrained=is_pretrained)

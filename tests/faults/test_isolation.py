@@ -15,10 +15,10 @@ from types import SimpleNamespace
 import pandas as pd
 import psutil
 import pytest
-from benchmark.sweep import executors, worker
 from faulty_sweep import Sick, faulty_sweep, write_backbones
 
 from benchmark.ledger import DONE, FAILED, Ledger
+from benchmark.plan import executors, worker
 from benchmark.plan.cells import group_into_jobs
 from benchmark.processes.conditions import Conditions
 from benchmark.processes.executors import LocalExecutor

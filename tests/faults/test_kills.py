@@ -83,7 +83,7 @@ def assert_as_undisturbed(workplace: Path, results: str, monkeypatch: pytest.Mon
 
 def assert_files_are_whole(ledger: Ledger) -> None:
     runs, history = ledger.read_runs(), ledger.read_history()
-    of_network = history[history["run_id"].isin(runs.loc[runs["network"] == "lenet5", "run_id"])]
+    of_network = history[history["run_id"].isin(runs.loc[runs["backbone"] == "lenet5", "run_id"])]
     losses = of_network[(of_network["metric"] == "loss") & (of_network["split"] == "val")]
     assert losses.groupby("run_id")["epoch"].apply(list).tolist() == [list(range(1, 9))] * N_SEEDS
     for run_id in runs["run_id"]:
