@@ -4,7 +4,7 @@ import csv
 import io
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,40 +15,39 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from benchmark.errors import LedgerError
-from benchmark.storage import OUT_OF_SPACE, write_whole
-from benchmark.tidycsv import Row, append_rows, read_rows
+from benchmark.migration import to_present_schema
+from benchmark.storage import OUT_OF_SPACE, digest_of_text, write_whole
+from benchmark.tidycsv import Row, append_rows, parse_rows, read_whole_lines
 
-SCHEMA = 1
+SCHEMA = 2
 
 RUNS = "runs.csv"
 HISTORY = "history.csv"
 PER_CLASS = "per_class.csv"
 CONFUSION = "confusion.csv"
 PREDICTIONS = "predictions"
+RECIPES = "recipes"
 LOCK = ".lock"
-RECIPE_COPY = "recipe.toml"
 
 DONE = "done"
 FAILED = "failed"
 
-# How the column `cpu` ends in rows of jobs that ran at the same time as others: `AMD EPYC (2 jobs at once)`.
-BESIDE_OTHERS = " jobs at once)"
-
-RUN_COLUMNS = tuple(
-    """
-    schema run_id cell_key status error_type error_message backbone weights dataset mode strategy head network
-    input_size_px resize crop augment precision seed n_train n_val n_test n_classes chance accuracy accuracy_low
-    accuracy_high top5_accuracy balanced_accuracy macro_precision macro_recall macro_f1 weighted_f1 log_loss
-    train_accuracy val_accuracy overfit_gap params_total params_backbone params_trainable efficiency
-    efficiency_above_chance flops_g feature_dim epochs load_s build_s extract_s train_s eval_s wall_s elapsed_s
-    features_cached images_per_s peak_rss_mib peak_device_mib weights_sha256 dataset_fingerprint recipe_sha256
-    harness_version git_commit keras_version tensorflow_version python_version platform cpu cpu_count gpu started_utc
-    """.split()
-)
-# The columns that name a cell: two rows that agree in all of them are the same cell, done twice.
-IDENTITY = (
-    "backbone", "dataset", "mode", "strategy", "head", "network", "input_size_px", "resize", "crop", "augment",
-    "precision", "seed",
+# What a recipe asks of a cell. A later row of a ledger that agrees in all of them replaces an earlier one.
+CELL_COLUMNS = (
+    "backbone", "dataset", "classes", "limit", "mode", "strategy", "stages", "folds", "head", "head_options",
+    "input_size_px", "resize", "crop", "augment", "precision", "val_fraction", "seed",
+)  # fmt: skip
+RUN_COLUMNS = (
+    "schema", "run_id", "cell_key", "setting_key", "status", "error_type", "error_message", "warning", "weights",
+    *CELL_COLUMNS,
+    *"""
+    n_train n_val n_test n_classes chance accuracy accuracy_low accuracy_high top5_accuracy balanced_accuracy
+    macro_precision macro_recall macro_f1 weighted_f1 log_loss train_accuracy val_accuracy overfit_gap params_total
+    params_backbone params_trainable efficiency efficiency_above_chance flops_g feature_dim epochs load_s build_s
+    extract_s train_s eval_s wall_s elapsed_s features_cached images_per_s peak_rss_mib peak_device_mib weights_sha256
+    registry_sha256 dataset_fingerprint feature_version recipe_sha256 harness_version git_commit is_dirty keras_version
+    tensorflow_version python_version platform cpu cpu_vectors cpu_count gpu n_jobs is_deterministic started_utc
+    """.split(),
 )  # fmt: skip
 COLUMNS: dict[str, tuple[str, ...]] = {
     RUNS: RUN_COLUMNS,
@@ -61,9 +60,10 @@ _STATUS_POSITION = RUN_COLUMNS.index("status")
 TEXT_COLUMNS = {
     RUNS: frozenset(
         """
-        run_id cell_key status error_type error_message backbone weights dataset mode strategy head network resize
-        crop augment precision weights_sha256 dataset_fingerprint recipe_sha256 harness_version git_commit
-        keras_version tensorflow_version python_version platform cpu gpu started_utc
+        run_id cell_key setting_key status error_type error_message warning backbone weights dataset classes mode
+        strategy stages head head_options resize crop augment precision weights_sha256 registry_sha256
+        dataset_fingerprint recipe_sha256 harness_version git_commit keras_version tensorflow_version python_version
+        platform cpu cpu_vectors gpu started_utc
         """.split()
     ),
     HISTORY: frozenset({"run_id", "stage", "split", "metric"}),
@@ -108,6 +108,7 @@ class Ledger:
             LedgerError: The folder or a file cannot be written, or a file has other columns.
         """
         with self.writing():
+            self._migrate()
             if unless_done and self.has_done(row["cell_key"]):
                 return
             self._append(HISTORY, history)
@@ -154,18 +155,59 @@ class Ledger:
     def read_runs(self) -> pd.DataFrame:
         """All rows of `runs.csv` in the order they were written; without rows if there is no such file.
 
+        Rows of schema 1 are brought to the present schema; the file stays as it is.
+
         Raises:
-            LedgerError: The file is not a ledger of this schema.
+            LedgerError: The file is not a ledger, or a newer version wrote it.
         """
-        runs = self._read(RUNS)
+        path = self.folder / RUNS
+        content = to_present_schema(read_whole_lines(path), RUN_COLUMNS)
+        runs = parse_rows(content, path, RUN_COLUMNS, text_columns=TEXT_COLUMNS[RUNS])
         others = sorted(set(runs["schema"]) - {SCHEMA})
         if others:
             raise LedgerError(
-                f"{self.folder / RUNS} has rows of schema {others}, this version reads schema {SCHEMA}: use the "
-                "version of backbone-benchmark that wrote them (column harness_version), or run the sweep into a "
-                "new folder."
+                f"{path} has rows of schema {others}, this version reads schemas 1 to {SCHEMA}: use the version of "
+                "backbone-benchmark that wrote them (column harness_version), or run the sweep into a new folder."
             )
         return runs
+
+    def migrate(self, new_columns: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        """Write `runs.csv` in the present schema if it has an earlier one.
+
+        Args:
+            new_columns: By `run_id`, what is known now and the earlier schema did not hold.
+
+        Raises:
+            LedgerError: The file cannot be read or written, or a newer version wrote it.
+        """
+        with self.writing():
+            self._migrate(new_columns)
+
+    def _migrate(self, new_columns: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        path = self.folder / RUNS
+        whole = read_whole_lines(path)
+        content = to_present_schema(whole, RUN_COLUMNS)
+        if content is whole and not new_columns:
+            return
+        rows = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False).set_index("run_id", drop=False)
+        for run_id, columns in (new_columns or {}).items():
+            rows.loc[run_id, list(columns)] = [str(value) for value in columns.values()]
+        with write_whole(path) as file:
+            file.write(rows.to_csv(index=False, lineterminator="\n").encode())
+        self._n_bytes_seen = 0
+
+    def keep_recipe(self, text: str) -> str:
+        """Store the text of an expanded recipe beside the rows that it makes; its SHA-256, by which rows name it."""
+        sha256 = digest_of_text(text)
+        path = self.recipe_path(sha256)
+        if not path.exists():
+            with self.writing(), write_whole(path) as file:
+                file.write(text.encode())
+        return sha256
+
+    def recipe_path(self, sha256: str) -> Path:
+        """The file of a recipe that `keep_recipe` stored."""
+        return self.folder / RECIPES / f"{sha256}.toml"
 
     def read_history(self) -> pd.DataFrame:
         """Learning curves and choices of the runs in `runs.csv`."""
@@ -200,7 +242,8 @@ class Ledger:
         return table[table["run_id"].isin(self.read_runs()["run_id"])]
 
     def _read(self, name: str) -> pd.DataFrame:
-        return read_rows(self.folder / name, COLUMNS[name], text_columns=TEXT_COLUMNS[name])
+        path = self.folder / name
+        return parse_rows(read_whole_lines(path), path, COLUMNS[name], text_columns=TEXT_COLUMNS[name])
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -241,6 +284,12 @@ class Ledger:
     def _save_arrays(self, name: str, **arrays: NDArray[Any]) -> None:
         with write_whole(self.folder / PREDICTIONS / name) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub takes one for allow_pickle
+
+
+def cell_names(runs: pd.DataFrame) -> list[tuple[Any, ...]]:
+    """What names the cell of each row: its values in `CELL_COLUMNS`, None where a row has none."""
+    named = runs[list(CELL_COLUMNS)].astype(object)
+    return list(named.where(named.notna(), None).itertuples(index=False, name=None))
 
 
 def true_labels_name(fingerprint: str) -> str:

@@ -9,12 +9,6 @@ from pathlib import Path
 
 import benchmark
 
-# How the column `platform` ends in rows of workers that had to give the same result every time.
-DETERMINISTIC = " (deterministic operations)"
-
-# How the column `git_commit` ends where the harness's own code was changed.
-CHANGED = "+dirty"
-
 # Where Linux describes its processors.
 CPUINFO = Path("/proc/cpuinfo")
 # Vector instructions by their flags there, the widest first.
@@ -43,38 +37,36 @@ def minor_version(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def platform_label(*, is_deterministic: bool = False) -> str:
-    """System and kind of machine, marked where TensorFlow had to be deterministic."""
-    return f"{platform.system()}-{platform.machine()}" + (DETERMINISTIC if is_deterministic else "")
-
-
 @functools.cache
 def environment() -> dict[str, str | int]:
     """The columns of a row that depend only on where it runs."""
     return {
         "harness_version": benchmark.__version__,
         "git_commit": git_commit(),
+        "is_dirty": int(is_dirty()),
         **framework_versions(),
         "python_version": platform.python_version(),
-        "platform": platform_label(),
+        "platform": f"{platform.system()}-{platform.machine()}",
         "cpu": cpu_name(),
+        "cpu_vectors": cpu_vectors(),
         "cpu_count": usable_cpus(),
         "gpu": gpu_name(),
     }
 
 
 def git_commit() -> str:
-    """The commit of the harness's own checkout, `+dirty` added when its code is changed; empty outside one."""
+    """The commit of the harness's own checkout; empty outside one."""
+    return _git("rev-parse", "HEAD")
+
+
+def is_dirty() -> bool:
+    """Whether the harness's own checkout has changes that no commit holds."""
+    return bool(_git("status", "--porcelain", "--", "benchmark", "backbones.toml", "recipes"))
+
+
+def _git(*arguments: str) -> str:
     root = Path(__file__).parents[1]
-    if not (root / ".git").exists():
-        return ""
-    commit = _git(root, "rev-parse", "HEAD")
-    changed = _git(root, "status", "--porcelain", "--", "benchmark", "backbones.toml", "recipes")
-    return commit + CHANGED if commit and changed else commit
-
-
-def _git(root: Path, *arguments: str) -> str:
-    return _output("git", "-C", str(root), *arguments)
+    return _output("git", "-C", str(root), *arguments) if (root / ".git").exists() else ""
 
 
 def _output(*command: str) -> str:
@@ -87,20 +79,27 @@ def _output(*command: str) -> str:
 
 
 def cpu_name() -> str:
-    """The processor's name as the system gives it, and what it may hide from its name: `AMD EPYC, AVX-512`.
+    """The processor's name as the system gives it."""
+    return _cpuinfo().get("model name") or platform.processor() or platform.machine()
 
-    A virtual machine's name may leave out the model. The widest vectors decide which kernels TensorFlow takes, and so
-    the last digits of a number.
+
+def cpu_vectors() -> str:
+    """The widest vector instructions of the processor, such as `AVX-512`; empty if unknown.
+
+    They decide which kernels TensorFlow takes, and so the last digits of a number. Virtual machines give processors
+    with different ones the same name.
     """
+    flags = _cpuinfo().get("flags", "").split()
+    return next((name for flag, name in VECTORS.items() if flag in flags), "")
+
+
+def _cpuinfo() -> dict[str, str]:
+    """What Linux says of the first processor; empty elsewhere."""
     try:
         first = CPUINFO.read_text().split("\n\n", 1)[0]
     except OSError:
-        return platform.processor() or platform.machine()
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
-    flags = facts.get("flags", "").split()
-    widest = next((name for flag, name in VECTORS.items() if flag in flags), None)
-    name = facts.get("model name") or platform.processor() or platform.machine()
-    return ", ".join(filter(None, (name, widest)))
+        return {}
+    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
 
 
 def gpu_name() -> str:

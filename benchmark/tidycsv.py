@@ -34,23 +34,32 @@ def append_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None
         _write_durably(file.fileno(), _csv_text(rows, columns).encode(errors="backslashreplace"))
 
 
-def read_rows(path: Path, columns: Sequence[str], *, text_columns: frozenset[str]) -> pd.DataFrame:
-    """All whole lines of a file; without rows if there is no such file.
-
-    Args:
-        path: The file.
-        columns: What its header must say.
-        text_columns: Read as they are; in all others empty means not measured.
+def read_whole_lines(path: Path) -> bytes:
+    """The lines of a file that end with a line break; nothing if there is no such file.
 
     Raises:
-        LedgerError: The file cannot be read or has other columns.
+        LedgerError: The file cannot be read.
     """
-    types = {column: str for column in columns if column in text_columns}
     try:
         content = path.read_bytes() if path.exists() else b""
     except OSError as error:
         raise LedgerError(f"{path} cannot be read: {error}.") from error
-    whole = content[: content.rfind(b"\n") + 1]
+    return content[: content.rfind(b"\n") + 1]
+
+
+def parse_rows(whole: bytes, path: Path, columns: Sequence[str], *, text_columns: frozenset[str]) -> pd.DataFrame:
+    """Rows of a file's whole lines; none if it has no lines.
+
+    Args:
+        whole: What `read_whole_lines` returns.
+        path: The file, for messages.
+        columns: What its header must say.
+        text_columns: Read as they are; in all others empty means not measured.
+
+    Raises:
+        LedgerError: The file has other columns, or text where a number is expected.
+    """
+    types = {column: str for column in columns if column in text_columns}
     if not whole:
         return pd.DataFrame({column: pd.Series(dtype=types.get(column, "float64")) for column in columns})
     _check_header(path, whole, columns)
@@ -114,7 +123,7 @@ def _check_header(path: Path, content: bytes, columns: Sequence[str]) -> None:
     missing = [name for name in columns if name not in found]
     raise LedgerError(
         f"{path} has other columns than this version's ledger: unknown columns {unknown}, missing columns {missing}. "
-        "Move the folder away or choose another with --results."
+        "Use the version of backbone-benchmark that wrote it, move the folder away or choose another with --results."
     )
 
 

@@ -18,15 +18,17 @@ from benchmark.ledger import CONFUSION, HISTORY, PER_CLASS, PREDICTIONS, RUNS, S
 
 # The contract with everything that reads results: names and order.
 RUN_COLUMNS = [
-    "schema", "run_id", "cell_key", "status", "error_type", "error_message", "backbone", "weights", "dataset", "mode",
-    "strategy", "head", "network", "input_size_px", "resize", "crop", "augment", "precision", "seed", "n_train",
-    "n_val", "n_test", "n_classes", "chance", "accuracy", "accuracy_low", "accuracy_high", "top5_accuracy",
-    "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1", "log_loss", "train_accuracy",
-    "val_accuracy", "overfit_gap", "params_total", "params_backbone", "params_trainable", "efficiency",
-    "efficiency_above_chance", "flops_g", "feature_dim", "epochs", "load_s", "build_s", "extract_s", "train_s",
-    "eval_s", "wall_s", "elapsed_s", "features_cached", "images_per_s", "peak_rss_mib", "peak_device_mib",
-    "weights_sha256", "dataset_fingerprint", "recipe_sha256", "harness_version", "git_commit", "keras_version",
-    "tensorflow_version", "python_version", "platform", "cpu", "cpu_count", "gpu", "started_utc",
+    "schema", "run_id", "cell_key", "setting_key", "status", "error_type", "error_message", "warning", "weights",
+    "backbone", "dataset", "classes", "limit", "mode", "strategy", "stages", "folds", "head", "head_options",
+    "input_size_px", "resize", "crop", "augment", "precision", "val_fraction", "seed", "n_train", "n_val", "n_test",
+    "n_classes", "chance", "accuracy", "accuracy_low", "accuracy_high", "top5_accuracy", "balanced_accuracy",
+    "macro_precision", "macro_recall", "macro_f1", "weighted_f1", "log_loss", "train_accuracy", "val_accuracy",
+    "overfit_gap", "params_total", "params_backbone", "params_trainable", "efficiency", "efficiency_above_chance",
+    "flops_g", "feature_dim", "epochs", "load_s", "build_s", "extract_s", "train_s", "eval_s", "wall_s", "elapsed_s",
+    "features_cached", "images_per_s", "peak_rss_mib", "peak_device_mib", "weights_sha256", "registry_sha256",
+    "dataset_fingerprint", "feature_version", "recipe_sha256", "harness_version", "git_commit", "is_dirty",
+    "keras_version", "tensorflow_version", "python_version", "platform", "cpu", "cpu_vectors", "cpu_count", "gpu",
+    "n_jobs", "is_deterministic", "started_utc",
 ]  # fmt: skip
 OTHER_COLUMNS = {
     HISTORY: ["run_id", "stage", "epoch", "split", "metric", "value"],
@@ -36,7 +38,7 @@ OTHER_COLUMNS = {
 
 FULL_ROW: dict[str, Any] = {
     "schema": SCHEMA, "run_id": "00123", "cell_key": "1e5", "status": "done", "backbone": "ResNet50",
-    "weights": "imagenet", "dataset": "digits", "mode": "native", "strategy": "probe", "head": "linear", "network": "",
+    "weights": "imagenet", "dataset": "digits", "mode": "native", "strategy": "probe", "head": "linear",
     "input_size_px": 224, "resize": "bilinear", "crop": "squash", "augment": "", "precision": "float32", "seed": 0,
     "n_train": 1257, "n_val": 180, "n_test": 360, "n_classes": 10, "chance": 0.1, "accuracy": 0.123456789,
     "params_total": 58_898_058, "wall_s": 3.25, "features_cached": True, "top5_accuracy": None,
@@ -305,9 +307,11 @@ def edit(ledger: Ledger, old: str, new: str) -> None:
 
 def test_rows_of_an_unknown_schema_are_refused_with_what_to_do(ledger: Ledger):
     ledger.append_run(a_row("a"))
-    edit(ledger, "\n1,a", "\n7,a")
+    edit(ledger, "\n2,a", "\n7,a")
 
-    with pytest.raises(LedgerError, match=r"schema \[7\].*reads schema 1: use the version .*or run .* new folder"):
+    with pytest.raises(
+        LedgerError, match=r"schema \[7\].*reads schemas 1 to 2: use the version .*or run .* new folder"
+    ):
         ledger.read_runs()
 
 

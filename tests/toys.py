@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from toy_ledgers import SETTING, keys_of
 
 from benchmark.ledger import CONFUSION, DONE, HISTORY, PER_CLASS, RUN_COLUMNS, RUNS, SCHEMA, Ledger
 from benchmark.metrics import wilson_interval
@@ -15,11 +16,10 @@ MODES = ("native", "unit", "raw", "tf", "caffe", "torch", "double", "bgr")
 N_TEST = 1000
 
 RUN = {
-    "schema": SCHEMA, "status": DONE, "backbone": "NetA", "weights": "random", "dataset": "toys", "mode": "native",
-    "strategy": "probe", "head": "linear", "network": "", "input_size_px": 64, "resize": "bilinear", "crop": "squash",
-    "augment": "", "precision": "float32", "seed": 0, "n_test": N_TEST, "chance": 0.1, "accuracy": 0.5,
-    "params_total": 2e6, "load_s": 1.0, "build_s": 2.0, "extract_s": 30.0, "train_s": 4.0, "eval_s": 0.5,
-    "wall_s": 37.5, "peak_rss_mib": 500.0, "log_loss": 0.7, "dataset_fingerprint": "f" * 64,
+    **SETTING, "schema": SCHEMA, "status": DONE, "dataset": "toys", "n_jobs": 1, "is_deterministic": 0,
+    "n_test": N_TEST, "chance": 0.1, "accuracy": 0.5, "params_total": 2e6, "load_s": 1.0, "build_s": 2.0,
+    "extract_s": 30.0, "train_s": 4.0, "eval_s": 0.5, "wall_s": 37.5, "peak_rss_mib": 500.0, "log_loss": 0.7,
+    "dataset_fingerprint": "f" * 64,
 }  # fmt: skip
 
 Row = dict[str, Any]
@@ -27,7 +27,8 @@ Row = dict[str, Any]
 
 def a_run(number: int = 0, **columns: Any) -> Row:
     """A finished run, its efficiencies and interval as its accuracy and parameters have it."""
-    row = {**RUN, "run_id": f"run{number}", "cell_key": f"key{number}", **columns}
+    row = {**RUN, "run_id": f"run{number}", **columns}
+    row = {**keys_of(row), **row}
     millions = row["params_total"] / 1e6
     low, high = wilson_interval(round(row["accuracy"] * N_TEST), N_TEST)
     return {
@@ -46,7 +47,7 @@ def number_runs(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
 def runs_table(rows: Iterable[Row], folder: Path = Path("nowhere")) -> pd.DataFrame:
     """What `load_runs` gives."""
     table = pd.DataFrame(list(rows)).reindex(columns=RUN_COLUMNS)
-    return table.assign(sweep=folder.name, folder=str(folder))
+    return table.assign(sweep=folder.name, folder=str(folder), dataset_name=table["dataset"], variant="")
 
 
 def write_ledger(

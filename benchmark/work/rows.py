@@ -15,29 +15,37 @@ from benchmark.features.cache import BuildFacts
 from benchmark.features.engine import Extraction
 from benchmark.ledger import DONE, FAILED, SCHEMA
 from benchmark.metrics import confusion_counts, per_class_metrics, score_metrics
-from benchmark.plan.cells import Cell
+from benchmark.plan.planning import PlannedCell
 from benchmark.provenance import environment
 from benchmark.storage import OUT_OF_SPACE
 from benchmark.strategies.records import Outcome
 
 MILLION = 1e6
 
-# `error_type` of a row that is done, whose numbers stand, and whose mode is wrong for its backbone.
-WRONG_MODE = "wrong_mode"
-
 Rows = list[dict[str, Any]]
 
 
-def new_row(cell: Cell, key: str, recipe_sha256: str, started: datetime) -> dict[str, Any]:
-    """The columns known before a cell is run, under a new `run_id`."""
+def new_row(
+    planned: PlannedCell, started: datetime, *, n_jobs: int = 1, is_deterministic: bool = False
+) -> dict[str, Any]:
+    """The columns that a worker knows before it runs a cell, under a new `run_id`.
+
+    Args:
+        planned: The cell.
+        started: Now.
+        n_jobs: How many jobs run at the same time on the machine.
+        is_deterministic: Whether TensorFlow uses deterministic operations only.
+    """
     return {
         "schema": SCHEMA,
         "run_id": secrets.token_hex(8),
-        "cell_key": key,
-        **cell.columns,
-        "weights": cell.backbone.weights,
-        "recipe_sha256": recipe_sha256,
+        "cell_key": planned.key,
+        "setting_key": planned.setting_key,
+        **planned.cell.columns,
+        **planned.cell.facts,
         **environment(),
+        "n_jobs": n_jobs,
+        "is_deterministic": int(is_deterministic),
         "started_utc": started.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
@@ -45,14 +53,6 @@ def new_row(cell: Cell, key: str, recipe_sha256: str, started: datetime) -> dict
 def failure_columns(error: BaseException) -> dict[str, Any]:
     """Status, type and message of a run that failed."""
     return {"status": FAILED, "error_type": error_type(error), "error_message": str(error) or type(error).__name__}
-
-
-def warning_columns(status: str, warning: str) -> dict[str, Any]:
-    """Type and message of a finished run whose mode is wrong; nothing for others.
-
-    A failed run keeps the reason of its failure.
-    """
-    return {"error_type": WRONG_MODE, "error_message": warning} if warning and status == DONE else {}
 
 
 def error_type(error: BaseException) -> str:

@@ -1,0 +1,52 @@
+"""Rows of earlier schemas brought to the present one, where every fact has a column of its own."""
+
+import io
+
+import pandas as pd
+
+# Schema 1 wrote options behind the name that they belong to, and facts about the run behind the machine's.
+_SUFFIXES = {
+    "dataset": r"(?s)^(?P<dataset>.*?)(?:\[(?P<classes>.*)\])?(?:@(?P<limit>\d+))?$",
+    "strategy": r"^(?P<strategy>[^(]*)(?:\((?P<stages>.*?)(?:(?:^|; |(?<=\())folds=(?P<folds>\d+))?\))?$",
+    "head": r"^(?P<head>[^(]*)(?:\((?P<head_options>.*)\))?$",
+    "cpu": r"^(?P<cpu>.*?)(?:, (?P<cpu_vectors>AMX|AVX(?:-512|2)?(?: BF16)?))?(?: \((?P<n_jobs>\d+) jobs at once\))?$",
+    "platform": r"^(?P<platform>.*?)(?P<is_deterministic> \(deterministic operations\))?$",
+    "git_commit": r"^(?P<git_commit>.*?)(?P<is_dirty>\+dirty)?$",
+}
+WRONG_MODE = "wrong_mode"
+
+
+def from_schema_1(runs: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `runs.csv` in schema 2.
+
+    `setting_key`, `val_fraction`, `registry_sha256` and `feature_version` stay empty: schema 1 did not hold them.
+
+    Args:
+        runs: The columns of schema 1, all as text. Not changed.
+    """
+    rows = runs.copy()
+    for column, pattern in _SUFFIXES.items():
+        parts = runs[column].str.extract(pattern).fillna("")
+        rows[parts.columns.tolist()] = parts
+    rows["n_jobs"] = rows["n_jobs"].replace("", "1")
+    for column in ("is_deterministic", "is_dirty"):
+        rows[column] = (rows[column] != "").astype(int).astype(str)
+    is_warning = rows["error_type"] == WRONG_MODE
+    rows["warning"] = rows["error_message"].where(is_warning, "")
+    rows.loc[is_warning, ["error_type", "error_message"]] = ""
+    return rows.assign(schema="2").drop(columns="network")
+
+
+def to_present_schema(content: bytes, columns: tuple[str, ...]) -> bytes:
+    """A `runs.csv` of an earlier schema in the present one; any other content as it is.
+
+    Args:
+        content: Whole lines of the file.
+        columns: Of the present schema, in order. What the earlier one lacks is left empty.
+    """
+    header, _, rest = content.partition(b"\n")
+    if "network" not in header.decode(errors="replace").split(",") or not rest:
+        return content
+    text = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+    present = from_schema_1(text).reindex(columns=columns, fill_value="")
+    return present.to_csv(index=False, lineterminator="\n").encode()

@@ -1,0 +1,45 @@
+"""What changed between two rows, or between a row and now: written once, for all that explain a difference."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+VERSIONS = {"keras_version": "Keras", "tensorflow_version": "TensorFlow", "python_version": "Python"}
+MACHINE = {
+    "platform": "platform", "cpu": "processor", "cpu_vectors": "vectors", "cpu_count": "cores", "gpu": "GPU",
+}  # fmt: skip
+# Columns that say what a number was made from, with what a reader calls them; hashes are not shown.
+INPUTS = {"dataset_fingerprint": "the images", "weights": "weights", "weights_sha256": "the weights' values"}
+DEFINITION = {"registry_sha256": "the registry entry", "feature_version": "version of the features"}
+_HASHES = frozenset({"dataset_fingerprint", "weights_sha256", "registry_sha256"})
+# Without a GPU the column is empty; any other empty column is one that an earlier version did not write.
+_EMPTY_IS_KNOWN = frozenset({"gpu"})
+
+Row = Mapping[Any, Any]
+
+
+def what_changed(before: Row, after: Row, columns: Mapping[str, str]) -> list[str]:
+    """The columns in which two rows differ, as parts of a sentence: `Keras 3.14.0 then 3.15.1`.
+
+    Args:
+        before: The earlier row.
+        after: The later row, or what is known of a cell now.
+        columns: Those to look at, with their names for readers. What one of the two does not know is left out.
+    """
+    return [
+        f"{name} changed" if column in _HASHES else f"{name} {_shown(before[column])} then {_shown(after[column])}"
+        for column, name in columns.items()
+        if _is_known(column, before) and _is_known(column, after) and before[column] != after[column]
+    ]
+
+
+def _is_known(column: str, row: Row) -> bool:
+    value = row.get(column)
+    is_nan = isinstance(value, float) and math.isnan(value)
+    return value is not None and not is_nan and (value != "" or column in _EMPTY_IS_KNOWN)
+
+
+def _shown(value: object) -> object:
+    if isinstance(value, float):
+        return f"{value:.9g}"
+    return "none" if value == "" else value
