@@ -72,7 +72,7 @@ def test_other_images_are_refused(before: Ledger, after: Ledger):
     table = compare(before, after)
 
     (row,) = table.to_dict("records")
-    assert (row["mark"], row["change"], row["note"]) == ("?", "not comparable", "other data")
+    assert (row["mark"], row["change"], row["note"]) == ("?", "not comparable", "the images changed")
     assert np.isnan(row["p_value"])
     assert not has_regressed(table)
     assert not is_comparable(table)
@@ -94,7 +94,7 @@ def test_many_cells_are_corrected_for(before: Ledger, after: Ledger):
     ("first", "second", "change", "regressed"),
     [
         ("done", "failed", "broken", True),
-        ("failed", "done", "mended", False),
+        ("failed", "done", "fixed", False),
         ("failed", "failed", "failed", False),
         ("done", None, "gone", False),
         (None, "done", "new", False),
@@ -121,7 +121,7 @@ def test_what_else_changed_is_noted(before: Ledger, after: Ledger):
 
     (row,) = compare(before, after).to_dict("records")
 
-    assert row["note"] == "other weights; other parameter count; Keras 3.15.1 then 3.16.0"
+    assert row["note"] == "the weights' values changed; parameters 2000000 then 7; Keras 3.15.1 then 3.16.0"
     assert row["wall_ratio"] == pytest.approx(1.5)
 
 

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,19 @@ import pandas as pd
 import pytest
 from toy_ledgers import SETTING, add, add_predicted
 
-from benchmark.analysis.choosing import Chooser
-from benchmark.analysis.loading import load_runs
+from benchmark.analysis.comparison import has_regressed, is_comparable, verify_rows
+from benchmark.analysis.loading import load_all_runs, load_runs
 from benchmark.analysis.soundness import DERIVED, find_contradictions
-from benchmark.analysis.verification import has_regressed, is_comparable, verify_rows
 from benchmark.errors import LedgerError
-from benchmark.ledger import CONFUSION, DONE, FAILED, IDENTITY, PER_CLASS, PREDICTIONS, RUNS, SCHEMA, Ledger
+from benchmark.ledger import CONFUSION, DONE, FAILED, PER_CLASS, PREDICTIONS, RUNS, SCHEMA, Ledger
 from benchmark.metrics import score_metrics
-from benchmark.processes.repeating import choose_rows, clean_cache, plan_again, split_by_conditions
-from benchmark.provenance import DETERMINISTIC
-from benchmark.recipes import find_recipe, read_recipe, sweep_of_options
-from benchmark.registry import load_registry
+from benchmark.plan.grid import expanded
+from benchmark.plan.planning import make_plan
+from benchmark.plan.repeating import choose_rows, clean_cache, plan_again
+from benchmark.recipes import Grid, Sweep, recipe_text
+from benchmark.registry import Backbone
 from benchmark.storage import cache_root
-from benchmark.work.rows import class_rows
+from benchmark.work.rows import class_rows, new_row
 
 IMAGES = np.arange(1000)
 MACHINE = {
@@ -34,7 +35,7 @@ MACHINE = {
 
 def verified(tmp_path: Path) -> pd.DataFrame:
     before = load_runs([tmp_path / "before"])
-    return verify_rows([(before, load_runs([tmp_path / "after"]))], find_contradictions(before))
+    return verify_rows(before, load_runs([tmp_path / "after"]), find_contradictions(before))
 
 
 def verify(tmp_path: Path, before: dict, after: dict) -> dict:
@@ -51,19 +52,19 @@ def verify(tmp_path: Path, before: dict, after: dict) -> dict:
     [
         ({}, "=", ""),
         ({"n_right": 901}, "-", "same machine type"),
-        ({"n_right": 901, "keras_version": "3.15.2"}, "~", "keras 3.15.1 then 3.15.2"),
-        ({"n_right": 901, "gpu": "A GPU"}, "~", "gpu '' then 'A GPU'"),
+        ({"n_right": 901, "keras_version": "3.15.2"}, "~", "Keras 3.15.1 then 3.15.2"),
+        ({"n_right": 901, "gpu": "A GPU"}, "~", "GPU none then A GPU"),
         ({"val_accuracy": 0.7}, "-", "val_accuracy 0.8 then 0.7; on the same machine type"),
-        ({"val_accuracy": 0.7, "cpu": "B"}, "=", "cpu 'A' then 'B'"),
-        ({"n_right": 901, "cpu": "B"}, "~", "cpu 'A' then 'B'"),
-        ({"n_right": 911, "cpu": "B"}, "-", "cpu 'A' then 'B'"),
-        ({"cpu": "B"}, "=", "cpu 'A' then 'B'"),
+        ({"val_accuracy": 0.7, "cpu": "B"}, "=", "processor A then B"),
+        ({"n_right": 901, "cpu": "B"}, "~", "processor A then B"),
+        ({"n_right": 911, "cpu": "B"}, "-", "processor A then B"),
+        ({"cpu": "B"}, "=", "processor A then B"),
         ({"params_total": 7}, "-", "params_total 2000000 then 7"),
         ({"weights_sha256": "b"}, "?", "the weights are not those"),
         ({"dataset_fingerprint": "0" * 64}, "?", "the images are not those"),
-        ({"keras_version": "3.16.0", "n_right": 895}, "~", "keras 3.15.1 then 3.16.0"),
-        ({"keras_version": "3.15.2"}, "=", "keras 3.15.1 then 3.15.2"),
-        ({"platform": "Linux-x86_64 (deterministic operations)"}, "=", ""),
+        ({"keras_version": "3.16.0", "n_right": 895}, "~", "Keras 3.15.1 then 3.16.0"),
+        ({"keras_version": "3.15.2"}, "=", "Keras 3.15.1 then 3.15.2"),
+        ({"is_deterministic": 1}, "=", ""),
     ],
 )
 def test_counts_and_predictions_are_compared_exactly_and_accuracies_elsewhere_within_a_tolerance(
@@ -76,15 +77,15 @@ def test_counts_and_predictions_are_compared_exactly_and_accuracies_elsewhere_wi
     assert bool(row["note"]) == bool(note)
 
 
-@pytest.mark.parametrize(("how", "mark"), [("", "~"), (DETERMINISTIC, "-")])
-def test_a_gpu_may_give_other_predictions_unless_it_was_told_not_to(tmp_path: Path, how: str, mark: str):
-    gpu = {"gpu": "A GPU", "platform": f"Linux{how}"}
+@pytest.mark.parametrize(("is_deterministic", "mark"), [(0, "~"), (1, "-")])
+def test_a_gpu_may_give_other_predictions_unless_it_was_deterministic(tmp_path: Path, is_deterministic: int, mark: str):
+    gpu = {"gpu": "A GPU", "is_deterministic": is_deterministic}
 
     assert verify(tmp_path, {**gpu}, {"n_right": 901, **gpu})["mark"] == mark
 
 
 @pytest.mark.parametrize(("error_type", "mark"), [("download", "?"), ("oom", "?"), ("timeout", "?"), ("diverged", "!")])
-def test_what_this_machine_is_to_blame_for_is_no_regression(tmp_path: Path, error_type: str, mark: str):
+def test_a_failure_of_this_machine_is_not_a_regression(tmp_path: Path, error_type: str, mark: str):
     add(Ledger(tmp_path / "before"))
     add(Ledger(tmp_path / "after"), status=FAILED, error_type=error_type, error_message="too bad")
 
@@ -96,14 +97,12 @@ def test_what_this_machine_is_to_blame_for_is_no_regression(tmp_path: Path, erro
 
 
 def test_rows_of_other_contents_of_one_dataset_are_each_held_against_their_own(tmp_path: Path):
-    parts = []
     for name, n_right in (("a", 900), ("b", 800)):
         for moment in ("before", "after"):
             facts = {"dataset_fingerprint": name * 64, **MACHINE}
             add_predicted(Ledger(tmp_path / moment / name), n_right > IMAGES, **facts)
-        parts.append(tuple(load_runs([tmp_path / moment / name]) for moment in ("before", "after")))
 
-    table = verify_rows(parts)
+    table = verified(tmp_path)
 
     assert table["mark"].tolist() == ["=", "="]
     assert table["accuracy_before"].tolist() == [0.9, 0.8]
@@ -265,22 +264,6 @@ def test_the_quickest_cells_of_every_backbone_are_chosen_in_turn(tmp_path):
     ]  # fmt: skip
 
 
-def test_rows_are_done_again_by_ledger_and_by_what_tensorflow_was_told(tmp_path: Path):
-    for name, platform, seed in (
-        ("a", "Linux", 0),
-        ("b", "Linux", 1),
-        ("a", f"Linux{DETERMINISTIC}", 2),
-        ("a", "Linux", 3),
-    ):
-        add(Ledger(tmp_path / name), platform=platform, seed=seed)
-
-    parts = split_by_conditions(load_runs([tmp_path]))
-
-    assert [(sorted(rows["seed"]), is_deterministic) for rows, is_deterministic in parts] == [
-        ([0, 3], False), ([2], True), ([1], False),
-    ]  # fmt: skip
-
-
 def test_a_clean_cache_has_the_weights_and_nothing_else(tmp_path):
     (cache_root() / "weights").mkdir(parents=True)
     (cache_root() / "weights" / "one.h5").write_text("numbers")
@@ -298,53 +281,60 @@ def test_a_clean_cache_has_the_weights_and_nothing_else(tmp_path):
     assert cache_root() == before
 
 
-def test_a_cell_that_the_sweep_does_not_make_is_named(tmp_path: Path):
-    ledger = Ledger(tmp_path / "toy")
-    add(ledger, backbone="ResNet50")
-
-    with pytest.raises(LedgerError, match=r"does not make the cell .*'backbone': 'ResNet50'"):
-        plan_again(
-            load_runs([ledger.folder]), sweep_of_options("x", {"backbones": ("VGG16-hed",)}), load_registry(),
-            Ledger(tmp_path / "new"),
-        )  # fmt: skip
+TINY = Backbone(name="Tiny", folder=Path(), builder="nets:tiny", mode="tf", input_size_px=16, weights="random")
 
 
-def test_cells_that_options_added_to_a_recipe_are_found_too(tmp_path: Path):
-    ledger = Ledger(tmp_path / "toy")
-    sha256 = read_recipe(find_recipe("demo")).sha256
-    for seed in (2, 7):
-        add(ledger, backbone="VGG16-hed", mode="raw", seed=seed, input_size_px=32, recipe_sha256=sha256)
-    shutil.copy(find_recipe("demo"), ledger.folder / "recipe.toml")
-    runs = load_runs([ledger.folder])
+def a_ledger_of(folder: Path, grid: Grid) -> Ledger:
+    """Finished rows of all cells of a grid, with the recipe that makes them."""
+    ledger, sweep = Ledger(folder), Sweep(name="toy", grid=(grid,))
+    sha256 = ledger.keep_recipe(recipe_text(expanded(sweep, {"Tiny": TINY})))
+    for planned in make_plan(sweep, {"Tiny": TINY}, ledger).cells:
+        row = {**new_row(planned, datetime.now().astimezone()), "dataset_fingerprint": planned.dataset_fingerprint}
+        ledger.append_run({**row, "status": DONE, "recipe_sha256": sha256, "accuracy": 0.5, "n_test": 10})
+    return ledger
 
-    planned = plan_again(
-        runs, Chooser(runs).sweep_of(runs.to_dict("records")), load_registry(), Ledger(tmp_path / "new")
+
+def again(ledger: Ledger, rows: pd.DataFrame) -> list[str]:
+    return [planned.key for planned in plan_again(rows, {"Tiny": TINY}, Ledger(ledger.folder.parent / "new"))]
+
+
+@pytest.mark.parametrize("name", ["pets", "pets[cat,dog]@100", "pets, all of them (new)"])
+def test_rows_are_planned_again_by_the_recipe_beside_them_whatever_their_dataset_is_called(
+    tmp_path: Path, image_folder: Path, name: str
+):
+    pets = image_folder.rename(image_folder.with_name(name))
+    ledger = a_ledger_of(
+        tmp_path / "toy", Grid(backbones=("Tiny",), datasets=(f"folder:{pets}",), modes=("native", "unit"), folds=2)
     )
+    rows = load_all_runs([ledger.folder])
 
-    assert [one.cell.seed for one in planned] == [2, 7]
+    assert again(ledger, rows[::-1]) == rows["cell_key"].tolist()[::-1]
 
 
-def test_rows_without_a_recipe_are_asked_for_by_options(tmp_path: Path):
-    ledger = Ledger(tmp_path / "toy")
-    for mode, seed in (("native", 0), ("native", 3), ("unit", 0)):
-        add(ledger, backbone="VGG16-hed", dataset="digits@200", mode=mode, seed=seed, head="knn", input_size_px=48)
-    runs = load_runs([ledger.folder])
-
-    sweep = Chooser(runs).sweep_of(runs.to_dict("records"))
-    planned = plan_again(runs, sweep, load_registry(), Ledger(tmp_path / "new"))
-
-    assert [tuple(one.cell.columns[column] for column in IDENTITY) for one in planned] == list(
-        runs[list(IDENTITY)].itertuples(index=False, name=None)
+def test_a_cell_whose_key_has_changed_is_the_one_that_the_recipe_describes_alike(tmp_path: Path):
+    ledger = a_ledger_of(
+        tmp_path / "toy", Grid(backbones=("Tiny",), limit=200, heads=("linear", "dense"), seeds=(0, 1))
     )
+    rows = load_all_runs([ledger.folder])
+
+    keys = again(ledger, rows.assign(cell_key=[f"of another version {number}" for number in range(len(rows))]))
+
+    assert keys == rows["cell_key"].tolist()
 
 
-def test_a_row_that_no_options_give_cannot_be_done_again_without_its_recipe(tmp_path: Path):
-    ledger = Ledger(tmp_path / "toy")
-    add(ledger, backbone="VGG16-hed", strategy="finetune(3,epochs=7)", head="dense")
-    runs = load_runs([ledger.folder])
+def test_a_row_without_a_recipe_cannot_be_planned_again_and_says_how_it_gets_one(tmp_path: Path):
+    add(Ledger(tmp_path / "toy"), recipe_sha256="0" * 64)
 
-    with pytest.raises(LedgerError, match="options alone do not give strategy"):
-        Chooser(runs).sweep_of(runs.to_dict("records"))
+    with pytest.raises(LedgerError, match=r"does not hold the recipe of run run0.*'benchmark run RECIPE"):
+        plan_again(load_all_runs([tmp_path / "toy"]), {"Tiny": TINY}, Ledger(tmp_path / "new"))
+
+
+def test_a_cell_that_the_recipe_does_not_make_is_named(tmp_path: Path):
+    ledger = a_ledger_of(tmp_path / "toy", Grid(backbones=("Tiny",), limit=200))
+    rows = load_all_runs([ledger.folder])
+
+    with pytest.raises(LedgerError, match="does not make the cell of run"):
+        again(ledger, rows.assign(seed=7, cell_key="other"))
 
 
 # --- the command -----------------------------------------------------------------------------------------------------

@@ -1,7 +1,11 @@
-"""Two ledgers of the same sweep: which cells moved, by how much, and whether that is beyond noise."""
+"""Rows beside rows of the same cells: what moved, and whether that is beyond noise.
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+`compare_ledgers` judges two ledgers, `verify_rows` rows and the same cells run again. Both pair, mark and test alike.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,76 +13,98 @@ import pandas as pd
 
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.significance import ALPHA, Differences, adjust_by_holm, paired_p_value
-from benchmark.ledger import DONE, IDENTITY
+from benchmark.ledger import CELL_COLUMNS, DONE, Ledger, cell_names
+from benchmark.origins import DEFINITION, INPUTS, MACHINE, VERSIONS, what_changed
 
-WORSE = "worse"
-BROKEN = "broken"
-BETTER = "better"
-MENDED = "mended"
-WITHIN_NOISE = "within noise"
-SAME = "same"
-FAILED_TWICE = "failed"
-INCOMPARABLE = "not comparable"
-NEW = "new"
-GONE = "gone"
+# Of two ledgers.
+WORSE, BETTER, FIXED, WITHIN_NOISE, SAME = "worse", "better", "fixed", "within noise", "same"
+FAILED_TWICE, NEW, GONE = "failed", "new", "gone"
+# Of rows run again.
+CHANGED, CLOSE, REPRODUCED = "changed", "close", "reproduced"
+# Of both.
+BROKEN, INCOMPARABLE = "broken", "not comparable"
 
-# In the order of a table: what wants looking at first.
+# In the order of a table: what needs attention first.
 MARKS = {
-    BROKEN: "!", WORSE: "-", BETTER: "+", MENDED: "+", WITHIN_NOISE: "~", SAME: "=", INCOMPARABLE: "?",
-    FAILED_TWICE: "x", NEW: ">", GONE: "<",
+    BROKEN: "!", WORSE: "-", CHANGED: "-", BETTER: "+", FIXED: "+", WITHIN_NOISE: "~", CLOSE: "~", SAME: "=",
+    REPRODUCED: "=", INCOMPARABLE: "?", FAILED_TWICE: "x", NEW: ">", GONE: "<",
 }  # fmt: skip
-REGRESSIONS = frozenset({WORSE, BROKEN})
-_UNPAIRED = frozenset({NEW, GONE, FAILED_TWICE, INCOMPARABLE})
+REGRESSIONS = frozenset({BROKEN, WORSE, CHANGED})
+_UNCOMPARED = frozenset({NEW, GONE, FAILED_TWICE, INCOMPARABLE})
 
+# What the arithmetic of another processor or version may move the accuracy by.
+TOLERANCE = 0.01
+# Counts, the same everywhere.
+EXACT = (
+    "params_total", "params_backbone", "params_trainable", "feature_dim", "n_train", "n_val", "n_test", "n_classes",
+)  # fmt: skip
+# The same on the same type of machine, up to rounding; predictions alone do not determine all of them.
+FIGURES = (
+    "chance", "flops_g", "top5_accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1",
+    "weighted_f1", "log_loss", "train_accuracy", "val_accuracy",
+)  # fmt: skip
+ROUNDING = 1e-6
+# Columns that must agree before any figure can be compared, with what to say where they do not.
+PREMISES = {
+    "dataset_fingerprint": "the images are not those of the ledger",
+    "weights_sha256": "the weights are not those of the ledger",
+}
+# Failures of this machine or its network, not of the figures.
+OF_THIS_MACHINE = frozenset({"download", "disk_full", "oom", "timeout"})
 
-Run = Mapping[Any, Any]
+Row = Mapping[Any, Any]
 
 
 @dataclass(frozen=True)
-class _Pair:
-    """One cell in both ledgers; None where it has no row."""
+class Pair:
+    """One cell in two ledgers, or in a ledger and run again; None where it has no row.
 
-    before: Run | None
-    after: Run | None
+    Attributes:
+        before: The earlier row.
+        after: The later row.
+        n_predictions_changed: How many predictions differ; NaN where they were not kept.
+        p_value: That the accuracies differ by chance only; NaN if it cannot be tested.
+    """
+
+    before: Row | None
+    after: Row | None
+    n_predictions_changed: float = np.nan
+    p_value: float = np.nan
 
     @property
-    def done(self) -> tuple[Run, Run] | None:
-        """Both runs, if both were finished."""
+    def done(self) -> tuple[Row, Row] | None:
+        """Both rows, if both are finished."""
         if self.before and self.after and self.before["status"] == self.after["status"] == DONE:
             return self.before, self.after
         return None
 
     @property
-    def is_comparable(self) -> bool:
-        """Whether both were finished, and tested on the same images."""
-        return self.done is not None and len({run["dataset_fingerprint"] for run in self.done}) == 1
+    def difference(self) -> float:
+        """The accuracy after less the one before; NaN if one of them is not known."""
+        before, after = ((row or {}).get("accuracy", np.nan) for row in (self.before, self.after))
+        return float(after - before)
+
+
+# Of a pair, what became of the cell (a key of `MARKS`) and what explains it.
+Judge = Callable[[Pair], tuple[str, str]]
 
 
 def compare_ledgers(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
-    """Every cell of either ledger, the ones that got worse first.
+    """Every cell of either ledger, those that got worse first.
 
     Args:
         before: What `load_runs` gives of the one.
         after: Of the other.
 
     Returns:
-        A row a cell: `mark` and `change` (a pair of `MARKS`), the columns of `IDENTITY`, `accuracy_before`,
+        A row per cell: `mark` and `change` (a pair of `MARKS`), the columns of `CELL_COLUMNS`, `accuracy_before`,
         `accuracy_after`, `difference`, `p_value` (Holm-adjusted over the cells; McNemar's exact test where the
-        predictions were kept, else Fisher's exact test), `wall_ratio` (seconds after over seconds before; advisory,
-        machines differ) and `note`: what besides the accuracy is not the same. Runs on different images are not
-        compared.
+        predictions were kept, else Fisher's exact test), `n_predictions_changed`, `wall_ratio` (seconds after over
+        seconds before; advisory, machines differ) and `note`: what else is not the same. Rows on different images are
+        not compared.
     """
-    rows_before, rows_after = _by_identity(before), _by_identity(after)
-    pairs = {
-        key: _Pair(rows_before.get(key), rows_after.get(key)) for key in dict.fromkeys([*rows_before, *rows_after])
-    }
-    correctness = _Correctness(Correctness(before), Correctness(after))
-    p_values = adjust_by_holm(np.array([_p_value(pair, correctness) for pair in pairs.values()], float))
-    columns = [
-        "mark", "change", *IDENTITY, "accuracy_before", "accuracy_after", "difference", "p_value", "wall_ratio", "note",
-    ]  # fmt: skip
-    rows = [_row(key, pair, p_value) for (key, pair), p_value in zip(pairs.items(), p_values, strict=True)]
-    table = pd.DataFrame(rows, columns=columns)
+    pairs = _tested(pair_runs(before, after), Correctness(before), Correctness(after), test_unpaired=True)
+    table = _table(pairs, _judge_change)
     order = {change: number for number, change in enumerate(MARKS)}
     return table.sort_values(
         ["change", "difference"], key=lambda values: values.map(order) if values.name == "change" else values,
@@ -86,88 +112,216 @@ def compare_ledgers(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def has_regressed(comparison: pd.DataFrame) -> bool:
-    """Whether a cell got significantly worse, or no longer works."""
-    return bool(comparison["change"].isin(REGRESSIONS).any())
+def verify_rows(
+    before: pd.DataFrame, after: pd.DataFrame, contradictions: Mapping[tuple[str, str], str] | None = None
+) -> pd.DataFrame:
+    """Rows beside the same cells run again.
+
+    Args:
+        before: Rows that `load_runs` gives.
+        after: The rows of the same cells, run again.
+        contradictions: What is wrong with the first rows by themselves, as `find_contradictions` says it.
+
+    Returns:
+        The columns of `compare_ledgers`. `reproduced`: all counts and predictions are the same. `close`: other
+        predictions, but on another type of machine, in other versions or on a GPU, and the accuracy is within
+        `TOLERANCE` or McNemar's exact test, Holm-corrected for all these cells, finds no difference. `changed`:
+        neither; or a count of parameters or images differs; or the row contradicts other files of its ledger.
+        `not comparable`: other images or weights, or a failure caused by this machine or its network. `broken`: any
+        other failure.
+    """
+    known = contradictions or {}
+
+    def judge(pair: Pair) -> tuple[str, str]:
+        assert pair.before is not None
+        if contradiction := known.get((pair.before["folder"], pair.before["run_id"])):
+            return CHANGED, f"the ledger contradicts itself: {contradiction}"
+        return _judge_again(pair)
+
+    pairs = [pair for pair in pair_runs(before, after) if pair.before is not None]
+    return _table(_tested(pairs, Correctness(before), Correctness(after), test_unpaired=False), judge)
 
 
-def is_comparable(comparison: pd.DataFrame) -> bool:
-    """Whether any cell was finished in at least one ledger and known, on the same images, to the other."""
-    return bool((~comparison["change"].isin(_UNPAIRED)).any())
+def has_regressed(table: pd.DataFrame) -> bool:
+    """Whether a cell got worse, no longer works, or did not give its figures again."""
+    return bool(table["change"].isin(REGRESSIONS).any())
 
 
-@dataclass(frozen=True)
-class _Correctness:
-    before: Correctness
-    after: Correctness
+def is_comparable(table: pd.DataFrame) -> bool:
+    """Whether any cell could be compared."""
+    return bool((~table["change"].isin(_UNCOMPARED)).any())
 
 
-def _by_identity(runs: pd.DataFrame) -> dict[tuple[Any, ...], Run]:
-    last = runs.drop_duplicates(list(IDENTITY), keep="last")
-    keys: Iterable[tuple[Any, ...]] = last[list(IDENTITY)].itertuples(index=False, name=None)
-    return dict(zip(keys, last.to_dict("records"), strict=True))
+def pair_runs(before: pd.DataFrame, after: pd.DataFrame) -> list[Pair]:
+    """The cells of either table: rows with the same key are one cell, then those that a recipe asks for alike.
+
+    Keys differ between versions of Keras, names between spellings of a folder.
+    """
+    rows_before, rows_after = before.to_dict("records"), after.to_dict("records")
+    names = cell_names(after.assign(dataset=after["dataset_name"]))
+    by_key = {row["cell_key"]: number for number, row in enumerate(rows_after) if row["cell_key"]}
+    by_name = {name: number for number, name in enumerate(names)}
+    names_before = cell_names(before.assign(dataset=before["dataset_name"]))
+    found = [
+        by_key.get(row["cell_key"], by_name.get(name)) for row, name in zip(rows_before, names_before, strict=True)
+    ]
+    pairs = [
+        Pair(row, None if number is None else rows_after[number])
+        for row, number in zip(rows_before, found, strict=True)
+    ]
+    paired = set(found)
+    return pairs + [Pair(None, row) for number, row in enumerate(rows_after) if number not in paired]
 
 
-def _p_value(pair: _Pair, correctness: _Correctness) -> float:
+def _tested(
+    pairs: Iterable[Pair], correct_before: Correctness, correct_after: Correctness, *, test_unpaired: bool
+) -> list[Pair]:
+    """The pairs with their predictions compared, p-values adjusted for all of them.
+
+    Args:
+        pairs: The pairs.
+        correct_before: Which images the earlier rows name correctly.
+        correct_after: The same of the later rows.
+        test_unpaired: Whether accuracies alone are compared, by Fisher's exact test, where predictions were not kept.
+    """
+    tested = []
+    for pair in pairs:
+        p_value = np.nan
+        if pair.done and len({row["dataset_fingerprint"] for row in pair.done}) == 1:
+            before, after = pair.done
+            right = [
+                correct_before.of_run(before["folder"], before["run_id"]),
+                correct_after.of_run(after["folder"], after["run_id"]),
+            ]
+            if right[0] is not None and right[1] is not None and len(right[0]) == len(right[1]):
+                p_value = paired_p_value(
+                    Differences.between(right[1].astype(np.int8), right[0].astype(np.int8), n_seeds=1)
+                )
+            elif test_unpaired:
+                p_value = _unpaired_p_value(pair.done)
+        tested.append(replace(pair, p_value=p_value, n_predictions_changed=_n_predictions_changed(pair)))
+    p_values = adjust_by_holm(np.array([pair.p_value for pair in tested], float))
+    return [replace(pair, p_value=float(p_value)) for pair, p_value in zip(tested, p_values, strict=True)]
+
+
+def _unpaired_p_value(rows: Sequence[Row]) -> float:
     from scipy import stats
 
-    if pair.done is None or not pair.is_comparable:
-        return np.nan
-    before, after = pair.done
-    right_before = correctness.before.of_run(before["folder"], before["run_id"])
-    right_after = correctness.after.of_run(after["folder"], after["run_id"])
-    if right_before is not None and right_after is not None:
-        return paired_p_value(Differences.between(right_after.astype(np.int8), right_before.astype(np.int8), 1))
-    n_right = [round(run["accuracy"] * run["n_test"]) for run in pair.done]
-    n_wrong = [run["n_test"] - right for run, right in zip(pair.done, n_right, strict=True)]
+    n_right = [round(row["accuracy"] * row["n_test"]) for row in rows]
+    n_wrong = [row["n_test"] - right for row, right in zip(rows, n_right, strict=True)]
     return float(stats.fisher_exact([n_right, n_wrong]).pvalue)
 
 
-def _row(key: tuple[Any, ...], pair: _Pair, p_value: float) -> dict[str, Any]:
-    before, after = pair.before or {}, pair.after or {}
-    difference = after.get("accuracy", np.nan) - before.get("accuracy", np.nan)
-    change = _change(pair, difference, p_value)
-    return {
-        "mark": MARKS[change],
-        "change": change,
-        **dict(zip(IDENTITY, key, strict=True)),
-        "accuracy_before": before.get("accuracy"),
-        "accuracy_after": after.get("accuracy"),
-        "difference": difference,
-        "p_value": p_value,
-        "wall_ratio": after.get("wall_s", np.nan) / before.get("wall_s", np.nan),
-        "note": _note(pair),
-    }
+def _n_predictions_changed(pair: Pair) -> float:
+    found = [Ledger(Path(row["folder"])).read_predictions(row["run_id"]) for row in pair.done or ()]
+    if len(found) != 2 or found[0] is None or found[1] is None or len(found[0][0]) != len(found[1][0]):
+        return np.nan
+    return float(np.count_nonzero(found[0][0] != found[1][0]))
 
 
-def _change(pair: _Pair, difference: float, p_value: float) -> str:
-    if pair.before is None:
-        return NEW
-    if pair.after is None:
-        return GONE
+def _table(pairs: Iterable[Pair], judge: Judge) -> pd.DataFrame:
+    rows = []
+    for pair in pairs:
+        before, after = pair.before or {}, pair.after or {}
+        change, note = judge(pair)
+        named = after or before
+        rows.append(
+            {
+                "mark": MARKS[change],
+                "change": change,
+                **{column: named[column] for column in CELL_COLUMNS},
+                "accuracy_before": before.get("accuracy"),
+                "accuracy_after": after.get("accuracy"),
+                "difference": pair.difference,
+                "p_value": pair.p_value,
+                "n_predictions_changed": pair.n_predictions_changed,
+                "wall_ratio": after.get("wall_s", np.nan) / before.get("wall_s", np.nan),
+                "note": note,
+            }
+        )
+    columns = [
+        "mark", "change", *CELL_COLUMNS, "accuracy_before", "accuracy_after", "difference", "p_value",
+        "n_predictions_changed", "wall_ratio", "note",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+# --- two ledgers -----------------------------------------------------------------------------------------------------
+
+
+def _judge_change(pair: Pair) -> tuple[str, str]:
+    if pair.before is None or pair.after is None:
+        return (NEW if pair.before is None else GONE), str((pair.after or {}).get("error_message") or "")
     if pair.done is None:
-        return BROKEN if pair.before["status"] == DONE else MENDED if pair.after["status"] == DONE else FAILED_TWICE
-    if not pair.is_comparable:
-        return INCOMPARABLE
-    if p_value < ALPHA:
-        return BETTER if difference > 0 else WORSE
-    return SAME if difference == 0 else WITHIN_NOISE
+        was_done, is_done = (row["status"] == DONE for row in (pair.before, pair.after))
+        change = BROKEN if was_done else FIXED if is_done else FAILED_TWICE
+        return change, str(pair.after["error_message"] or "")
+    columns = {**INPUTS, "params_total": "parameters", **DEFINITION, **VERSIONS, **MACHINE}
+    note = "; ".join(what_changed(*pair.done, columns))
+    if pair.before["dataset_fingerprint"] != pair.after["dataset_fingerprint"]:
+        return INCOMPARABLE, note
+    if pair.p_value < ALPHA:
+        return (BETTER if pair.difference > 0 else WORSE), note
+    return (SAME if pair.difference == 0 else WITHIN_NOISE), note
 
 
-def _note(pair: _Pair) -> str:
-    if pair.done is None:
-        return str((pair.after or {}).get("error_message") or "")
-    before, after = pair.done
-    facts = []
-    for column, text in (
-        ("dataset_fingerprint", "other data"),
-        ("weights_sha256", "other weights"),
-        ("params_total", "other parameter count"),
-        ("keras_version", "Keras {} then {}"),
-        ("tensorflow_version", "TensorFlow {} then {}"),
-        ("cpu", "processor {} then {}"),
-    ):
-        values = before[column], after[column]
-        if values[0] != values[1] and not all(pd.isna(value) for value in values):
-            facts.append(text.format(*values))
-    return "; ".join(facts)
+# --- run again -------------------------------------------------------------------------------------------------------
+
+
+def _judge_again(pair: Pair) -> tuple[str, str]:
+    before, after = pair.before, pair.after
+    assert before is not None
+    assert after is not None
+    if after["status"] != DONE:
+        kind = after["error_type"]
+        return INCOMPARABLE if kind in OF_THIS_MACHINE else BROKEN, f"{kind}: {after['error_message']}"
+    if others := [text for column, text in PREMISES.items() if before[column] != after[column]]:
+        return INCOMPARABLE, others[0]
+    if wrong := [column for column in EXACT if not _are_equal(before[column], after[column])]:
+        return CHANGED, ", ".join(f"{column} {before[column]:.0f} then {after[column]:.0f}" for column in wrong)
+    circumstances = _circumstances(before, after)
+    others = [] if circumstances else _other_figures(before, after)
+    if _has_same_predictions(pair) and not others:
+        return REPRODUCED, "; ".join(filter(None, (circumstances, _what_is_missing(pair))))
+    if circumstances or any(row["gpu"] and not row["is_deterministic"] for row in (before, after)):
+        is_close = abs(pair.difference) <= TOLERANCE or pair.p_value >= ALPHA
+        return CLOSE if is_close else CHANGED, circumstances
+    return CHANGED, "; ".join([*others, "on the same machine type and versions of Keras, TensorFlow and Python"])
+
+
+def _circumstances(before: Row, after: Row) -> str:
+    """What may move a figure by itself: another machine, other versions, another definition of the cell."""
+    changes = what_changed(before, after, {**MACHINE, **DEFINITION, **VERSIONS})
+    if before["setting_key"] not in ("", after["setting_key"]) and not changes:
+        changes = ["the recipe's options or the weights file changed"]
+    return "; ".join(changes)
+
+
+def _has_same_predictions(pair: Pair) -> bool:
+    if np.isnan(pair.n_predictions_changed):
+        return pair.difference == 0
+    return pair.n_predictions_changed == 0
+
+
+def _other_figures(before: Row, after: Row) -> list[str]:
+    return [
+        f"{column} {before[column]:.6g} then {after[column]:.6g}"
+        for column in FIGURES
+        if not _are_alike(before[column], after[column])
+    ]
+
+
+def _what_is_missing(pair: Pair) -> str:
+    if np.isnan(pair.n_predictions_changed):
+        return "predictions were not kept, accuracies are the same"
+    return "true classes were not kept" if np.isnan(pair.p_value) else ""
+
+
+def _are_equal(before: float, after: float) -> bool:
+    """Whether two counts are equal, or both are missing."""
+    return before == after or (np.isnan(before) and np.isnan(after))
+
+
+def _are_alike(before: float, after: float) -> bool:
+    """Whether two numbers are equal up to rounding, or both are missing."""
+    return abs(before - after) <= ROUNDING * max(1.0, abs(before)) or (np.isnan(before) and np.isnan(after))

@@ -1,4 +1,4 @@
-"""Rows that contradict what stands beside them, as rows do that were altered by hand."""
+"""Finds rows that contradict their own predictions and tables, for example because they were edited by hand."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,29 +11,29 @@ from benchmark.ledger import Ledger
 from benchmark.metrics import Labels, score_metrics
 from benchmark.work.rows import MILLION, Rows, class_rows
 
-# The columns that follow from true and predicted classes alone.
+# The columns that follow from true and predicted classes.
 DERIVED = (
     "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1",
     "weighted_f1",
 )  # fmt: skip
-# The keys of the tables of classes; what else stands in them is numbers.
+# The keys of the per-class tables; their other columns are numbers.
 KEYS = {"per_class.csv": ("class_name",), "confusion.csv": ("true_class", "predicted_class")}
-# What writing a number as text may cost it.
+# The precision that a number may lose when it is written as text.
 ROUNDING = 1e-6
 
 Row = Mapping[Any, Any]
 
 
 def find_contradictions(runs: pd.DataFrame) -> dict[tuple[str, str], str]:
-    """What is wrong with finished rows by themselves: they disagree with their predictions or with their classes.
+    """The finished rows that disagree with their predictions, confusion matrix, per-class table or own figures.
 
-    What was not kept contradicts nothing.
+    Files that were not kept are not checked.
 
     Args:
         runs: What `load_runs` gives.
 
     Returns:
-        By folder and `run_id`, the end of a sentence; rows with which nothing is wrong are left out.
+        By folder and `run_id`, what contradicts what, as the end of a sentence; sound rows are left out.
 
     Raises:
         LedgerError: A file is damaged.

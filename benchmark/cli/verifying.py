@@ -51,21 +51,22 @@ def verify(
     accuracy may differ by one point, or by what McNemar's test cannot tell from chance. A row must also agree with its
     own predictions. Times are advisory. Exit code 3: a figure did not come out. 4: nothing could be compared.
     """
+    from benchmark.analysis.comparison import has_regressed, is_comparable, verify_rows
     from benchmark.analysis.loading import finished, load_runs
     from benchmark.analysis.soundness import find_contradictions
     from benchmark.analysis.tables import verification_sections
-    from benchmark.analysis.verification import has_regressed, is_comparable, verify_rows
-    from benchmark.processes.repeating import choose_rows
+    from benchmark.plan.repeating import choose_rows
 
     check_format(format_name, out)
-    rows = _rows_where(finished(load_runs(paths or [RESULTS])), parse_where(where))
+    runs = finished(load_runs(paths or [RESULTS]))
+    rows = _rows_where(runs.assign(dataset=runs["dataset_name"]), parse_where(where))
     chosen = rows if cells == ALL_CELLS else choose_rows(rows, _number_of(cells))
     if chosen.empty:
         raise BenchmarkError("The ledger has no finished row to verify.")
     contradictions = find_contradictions(chosen)
     with tempfile.TemporaryDirectory(prefix="benchmark-verify-") as folder:
-        parts = _do_again(chosen, Path(folder), registry, Execution(jobs, timeout))
-        table = verify_rows(parts, contradictions)
+        again = _run_again(chosen, Path(folder), registry, Execution(jobs, timeout))
+        table = verify_rows(chosen, again, contradictions)
     publish(table, verification_sections(table), format_name, out)
     if not is_comparable(table):
         sys.exit(EXIT_NOTHING_TO_COMPARE)
@@ -81,41 +82,39 @@ def _number_of(cells: str) -> int:
 
 def _rows_where(runs: "pd.DataFrame", where: dict[str, str]) -> "pd.DataFrame":
     from benchmark.errors import UnknownNameError
-    from benchmark.ledger import IDENTITY
+    from benchmark.ledger import CELL_COLUMNS
 
     for column, value in where.items():
-        if column not in IDENTITY:
-            raise UnknownNameError("column in --where", column, IDENTITY)
+        if column not in CELL_COLUMNS:
+            raise UnknownNameError("column in --where", column, CELL_COLUMNS)
         found = runs[column].astype(str)
         exact = found == value
         runs = runs[exact if exact.any() else found.map(lambda text, value=value: fnmatchcase(text, value))]
     return runs
 
 
-def _do_again(
+def _run_again(
     chosen: "pd.DataFrame", folder: Path, registry: list[Path] | None, execution: Execution
-) -> "list[tuple[pd.DataFrame, pd.DataFrame]]":
-    """These rows, in parts, and beside each part its cells done now, in a cache of their own."""
+) -> "pd.DataFrame":
+    """The rows of the same cells, run now in a cache of their own."""
     from benchmark import console
-    from benchmark.analysis.choosing import Chooser
-    from benchmark.analysis.loading import load_runs, plain_dataset
+    from benchmark.analysis.loading import load_runs
     from benchmark.ledger import Ledger
-    from benchmark.processes.repeating import clean_cache, plan_again, split_by_conditions
+    from benchmark.plan.repeating import clean_cache, plan_again
     from benchmark.processes.runner import run_cells
     from benchmark.registry import load_registry
 
     backbones = load_registry(registry or ())
-    plain = chosen.assign(dataset=[plain_dataset(row) for row in chosen.to_dict("records")])
-    chooser = Chooser(plain, backbones)
     with clean_cache(folder / "cache"):
         parts = []
-        for number, (rows, is_deterministic) in enumerate(split_by_conditions(plain)):
+        # One ledger for each original, since two may hold the same cell, and for each choice of determinism.
+        for number, ((_, is_deterministic), rows) in enumerate(chosen.groupby(["folder", "is_deterministic"])):
             ledger = Ledger(folder / "results" / str(number))
-            planned = plan_again(rows, chooser.sweep_of(rows.to_dict("records")), backbones, ledger)
-            execute = replace(execution, is_deterministic=is_deterministic).start(ledger, rows)
-            parts.append((rows, planned, ledger, execute))
+            planned = plan_again(rows, backbones, ledger)
+            execute = replace(execution, is_deterministic=bool(is_deterministic)).start(ledger, rows)
+            parts.append((planned, ledger, execute))
         with console.SweepDisplay(len(chosen)) as display:
-            for _, planned, ledger, execute in parts:
+            for planned, ledger, execute in parts:
                 for event in run_cells(planned, ledger, execute, recipe_sha256="", again=False):
                     display.show(event)
-    return [(rows, load_runs([ledger.folder])) for rows, _, ledger, _ in parts]
+    return load_runs([folder / "results"])
