@@ -3,11 +3,13 @@
 import itertools
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
 
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
+
+PROBE, FINETUNE, SCRATCH = "probe", "finetune", "scratch"
 
 ALL_LAYERS = "all"
 BALANCED = "balanced"
@@ -89,7 +91,7 @@ def _as_pairs(weights: Any) -> Any:
     return tuple(sorted(weights.items())) if isinstance(weights, dict) else weights
 
 
-ClassWeights = Annotated[tuple[tuple[str, Rate], ...], BeforeValidator(_as_pairs)]
+ClassWeights = Annotated[tuple[tuple[str, Rate], ...], BeforeValidator(_as_pairs), PlainSerializer(dict)]
 
 
 class Stage(Record):

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
+import tomli_w
 from pydantic import Field, StringConstraints, ValidationError
 
 from benchmark.errors import ConfigError, UnknownNameError
-from benchmark.options import NO_AUGMENTATION, Augmentation, DenseOptions, Positive, Record, Stage
+from benchmark.options import NO_AUGMENTATION, PROBE, Augmentation, DenseOptions, Positive, Record, Stage
 from benchmark.registry import read_toml, shipped_path
-from benchmark.storage import digest_of_text
 
 Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -68,11 +68,13 @@ class Published(Record):
     """A figure from a report, to stand beside the measured one.
 
     Attributes:
-        dataset: As the ledger names it, without the classes chosen of it.
-        backbone: Its name.
-        strategy: Without its options, unless the recipe has several of one name: then as the ledger names it.
+        dataset: As leaderboards name it, so with the classes chosen of it.
+        backbone: Its name in the registry.
+        strategy: Its name.
+        stages: As the column of that name has them; None for any.
         mode: The one the report used.
-        head: With its options; None for any.
+        head: Its name; None for any.
+        head_options: Of a head that is named, as the column of that name has them.
         metric: A column of `runs.csv`.
         value: In that column's unit.
         is_exact: Whether it must come out to the last digit, as counts do.
@@ -82,8 +84,10 @@ class Published(Record):
     dataset: str
     backbone: str
     strategy: str = "probe"
+    stages: str | None = None
     mode: str = "native"
     head: str | None = None
+    head_options: str = ""
     metric: str = "accuracy"
     value: float
     is_exact: bool = False
@@ -100,7 +104,6 @@ class Sweep(Record):
             `native` stands beside the wrong one.
         grid: What to run.
         published: What others published for it.
-        sha256: Of the recipe file's text; empty for a sweep given on the command line.
     """
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*$")]
@@ -108,7 +111,6 @@ class Sweep(Record):
     ablation: bool = False
     grid: Annotated[tuple[Grid, ...], Field(min_length=1)]
     published: tuple[Published, ...] = ()
-    sha256: str = ""
 
 
 def recipe_paths() -> dict[str, Path]:
@@ -159,8 +161,26 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Sweep
         _validated(Published, path, f"published {number}", table) for number, table in enumerate(figures, start=1)
     )
     head: dict[str, Any] = {key: content[key] for key in ("name", "description", "ablation") if key in content}
-    sha256 = digest_of_text(path.read_text(encoding="utf-8"))
-    return _validated(Sweep, path, "top", {**head, "grid": grids, "published": published, "sha256": sha256})
+    return _validated(Sweep, path, "top", {**head, "grid": grids, "published": published})
+
+
+def recipe_text(sweep: Sweep) -> str:
+    """The sweep as the text of a recipe file, from which `read_recipe` reads an equal sweep.
+
+    Every option is written out, so that the text keeps its meaning when a default changes.
+    """
+    content = sweep.model_dump(exclude_none=True, exclude={"grid", "published"})
+    content["grid"] = [_grid_table(grid) for grid in sweep.grid]
+    content["published"] = [figure.model_dump(exclude_none=True) for figure in sweep.published]
+    return tomli_w.dumps({key: value for key, value in content.items() if value != []})
+
+
+def _grid_table(grid: Grid) -> dict[str, Any]:
+    # Folds take the place of seeds, and only a probe chooses among heads: giving both would be a mistake.
+    unused = {"seeds"} if grid.folds else set()
+    if PROBE not in grid.strategies:
+        unused.add("heads")
+    return grid.model_dump(exclude_none=True, exclude=unused)
 
 
 def sweep_of_options(name: str, options: Mapping[str, Any]) -> Sweep:

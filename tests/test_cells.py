@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import BenchmarkError, UnknownNameError, WeightsError
+from benchmark.ledger import CELL_COLUMNS
 from benchmark.options import FINETUNE_STAGES, Augmentation, DenseOptions, Stage
 from benchmark.plan import cells as cells_module
-from benchmark.plan.cells import Cell, DatasetRequest, cell_key, feature_facts, group_into_jobs, view_key
-from benchmark.plan.grid import expand
-from benchmark.recipes import Grid, Sweep
+from benchmark.plan.cells import Cell, DatasetRequest, feature_facts, group_into_jobs, make_keys, view_key
+from benchmark.plan.grid import expand, expanded, select_cells
+from benchmark.recipes import Grid, Sweep, read_recipe, recipe_text
 from benchmark.registry import Backbone
 
 FOLDER = Path("registry")
@@ -50,6 +52,10 @@ def a_cell(**settings: Any) -> Cell:
         "precision": "float32", "val_fraction": 0.1, "dense": DenseOptions(),
     }  # fmt: skip
     return Cell(**{**usual, **settings})
+
+
+def key_of(cell: Cell, fingerprint: str) -> str:
+    return make_keys(cell, fingerprint).cell
 
 
 def with_backbone(**facts: Any) -> Cell:
@@ -113,17 +119,17 @@ def test_a_cell_that_two_grids_name_is_done_once():
     ],
 )
 def test_columns_choose_among_the_cells(where: dict[str, str], kept: list[tuple[str, int]]):
-    cells = expand(a_sweep(Grid(backbones=("NetB0", "Other"), seeds=(0, 1))), REGISTRY, where)
+    cells = select_cells(expand(a_sweep(Grid(backbones=("NetB0", "Other"), seeds=(0, 1))), REGISTRY), where)
 
     assert [(cell.backbone.name, cell.seed) for cell in cells] == kept
 
 
-def test_a_label_with_brackets_is_chosen_as_it_stands():
-    grid = Grid(backbones=("NetB0",), datasets=("folder:pets", "folder:pots"), classes=("cat", "dog"))
+def test_a_name_with_brackets_is_chosen_as_it_stands():
+    grid = Grid(backbones=("NetB0",), datasets=("folder:pets[old]", "folder:petso"))
 
-    (cell,) = expand(a_sweep(grid), REGISTRY, {"dataset": "folder:pets[cat,dog]"})
+    (cell,) = select_cells(expand(a_sweep(grid), REGISTRY), {"dataset": "folder:pets[old]"})
 
-    assert cell.dataset.name == "folder:pets"
+    assert cell.dataset.name == "folder:pets[old]"
 
 
 @pytest.mark.parametrize(
@@ -135,7 +141,7 @@ def test_a_label_with_brackets_is_chosen_as_it_stands():
 )
 def test_a_choice_of_nothing_is_refused(where: dict[str, str], message: str):
     with pytest.raises(UnknownNameError, match=re.escape(message)):
-        expand(a_sweep(Grid(backbones=("NetB0",))), REGISTRY, where)
+        select_cells(expand(a_sweep(Grid(backbones=("NetB0",))), REGISTRY), where)
 
 
 def test_the_size_is_the_registrys_where_the_recipe_gives_none():
@@ -177,17 +183,98 @@ def test_the_smallest_size_is_allowed():
     assert cell.input_size_px == 32
 
 
-def test_a_subset_of_a_dataset_has_its_size_in_its_name():
-    labels = [a_cell(dataset=DatasetRequest("digits", limit)).dataset_label for limit in (None, 300)]
+def test_the_columns_of_a_cell_are_those_that_name_it_in_the_ledger():
+    cell = a_cell(dataset=DatasetRequest("folder:pets", 300, ("cat", "hot dog")), folds=4)
 
-    assert labels == ["digits", "digits@300"]
+    assert tuple(cell.columns) == CELL_COLUMNS
+    assert [cell.columns[name] for name in ("dataset", "classes", "limit", "folds")] == [
+        "folder:pets", "cat,hot dog", 300, 4,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "columns"),
+    [
+        ({"head": "dense"}, ("probe", "", "dense", "")),
+        ({"head": "dense", "dense": DenseOptions(units=512, epochs=3)}, ("probe", "", "dense", "units=512,epochs=3")),
+        (
+            {
+                "strategy": "finetune",
+                "head": "dense",
+                "stages": FINETUNE_STAGES,
+                "dense": DenseOptions(units=0, epochs=3),
+            },
+            ("finetune", "", "dense", "units=0"),
+        ),
+        (
+            {"strategy": "finetune", "head": "dense", "stages": (Stage(epochs=3), Stage(unfreeze=5))},
+            ("finetune", "0,epochs=3 + 5", "dense", ""),
+        ),
+    ],
+)
+def test_a_name_and_its_options_are_columns_of_their_own(settings: dict[str, Any], columns: tuple[str, ...]):
+    found = a_cell(**settings).columns
+
+    assert tuple(found[name] for name in ("strategy", "stages", "head", "head_options")) == columns
+
+
+# --- expanded recipes ------------------------------------------------------------------------------------------------
+
+
+def test_an_expanded_sweep_names_everything_and_has_one_strategy_in_each_grid():
+    grid = Grid(backbones=("NetB*", "own1"), modes=("native", "r*"), strategies=("probe", "scratch"))
+
+    probe, scratch = expanded(a_sweep(grid), MIXED).grid
+
+    assert (probe.strategies, probe.backbones, probe.stages) == (("probe",), ("NetB1", "NetB0"), None)
+    assert (scratch.strategies, scratch.backbones) == (("scratch",), ("NetB1", "NetB0", "own1"))
+    assert {stage.unfreeze for stage in scratch.stages or ()} == {"all"}
+    assert probe.modes == scratch.modes == ("native", "raw")
+
+
+GRIDS = st.builds(
+    lambda strategies, backbones, modes, heads, repeats, stages, dense, flip, size, limit: Grid(
+        strategies=strategies, backbones=backbones, modes=modes, stages=stages, dense=dense, input_size_px=size,
+        limit=limit, **({"heads": heads} if strategies == ("probe",) else {}),
+        **({"augment": Augmentation(flip=flip)} if "probe" not in strategies else {}), **repeats,
+    ),
+    strategies=st.sampled_from([("probe",), ("finetune",), ("scratch",), ("probe", "finetune"), ("*t*",)]),
+    backbones=st.lists(st.sampled_from(["NetB*", "NetB0", "Other", "Plain"]), min_size=1).map(tuple),
+    modes=st.lists(st.sampled_from(["native", "unit", "t*"]), min_size=1).map(tuple),
+    heads=st.lists(st.sampled_from(["linear", "dense", "*"]), min_size=1).map(tuple),
+    repeats=st.sampled_from([{}, {"seeds": (3, 1)}, {"folds": 3}]),
+    stages=st.sampled_from(
+        [None, (Stage(epochs=2, class_weights=(("cat", 2.0),)), Stage(unfreeze=0.5, class_weights="balanced"))]
+    ),
+    dense=st.builds(DenseOptions, units=st.sampled_from([0, 8, (8, 4)]), dropout=st.sampled_from([0.0, 0.2])),
+    flip=st.sampled_from(["none", "both"]),
+    size=st.sampled_from([None, 64, 96]),
+    limit=st.sampled_from([None, 300]),
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(grids=st.lists(GRIDS, min_size=1, max_size=3))
+def test_the_stored_recipe_of_a_sweep_makes_the_same_cells(tmp_path_factory: pytest.TempPathFactory, grids: list[Grid]):
+    sweep = Sweep(name="toy", ablation=True, grid=tuple(grids))
+    path = tmp_path_factory.mktemp("recipe") / "stored.toml"
+
+    path.write_text(recipe_text(expanded(sweep, REGISTRY)))
+
+    assert expand(read_recipe(path), REGISTRY) == expand(sweep, REGISTRY)
+
+
+def test_a_stored_recipe_keeps_its_meaning_when_a_default_changes():
+    text = recipe_text(expanded(a_sweep(Grid(backbones=("NetB0",))), REGISTRY))
+
+    assert set(Grid.model_fields) - set(tomllib.loads(text)["grid"][0]) == {
+        "input_size_px", "limit", "classes", "stages", "folds",
+    }, "an option is left to its default"  # fmt: skip
 
 
 # --- keys ------------------------------------------------------------------------------------------------------------
 
 CHANGES = {
-    "dataset": a_cell(dataset=DatasetRequest("mnist")),
-    "limit": a_cell(dataset=DatasetRequest("digits", 300)),
     "mode": a_cell(mode="unit"),
     "the same steps under another name": a_cell(mode="caffe"),
     "strategy": a_cell(strategy="finetune"),
@@ -218,10 +305,10 @@ CHANGES = {
 
 
 def test_every_setting_and_every_fact_of_the_registry_changes_the_key():
-    keys = {name: cell_key(cell, FINGERPRINT) for name, cell in CHANGES.items()} | {
-        "nothing": cell_key(a_cell(), FINGERPRINT),
-        "fingerprint": cell_key(a_cell(), "1" * 64),
-        "dense": cell_key(a_cell(head="dense"), FINGERPRINT),
+    keys = {name: key_of(cell, FINGERPRINT) for name, cell in CHANGES.items()} | {
+        "nothing": key_of(a_cell(), FINGERPRINT),
+        "fingerprint": key_of(a_cell(), "1" * 64),
+        "dense": key_of(a_cell(head="dense"), FINGERPRINT),
     }
 
     twins = {name: [other for other in keys if other != name and keys[other] == key] for name, key in keys.items()}
@@ -237,15 +324,32 @@ def test_every_setting_and_every_fact_of_the_registry_changes_the_key():
 def test_the_options_of_dense_change_the_key_of_dense_only(options: dict[str, Any]):
     dense = DenseOptions(**options)
 
-    assert cell_key(a_cell(head="dense", dense=dense), FINGERPRINT) != cell_key(a_cell(head="dense"), FINGERPRINT)
-    assert cell_key(a_cell(dense=dense), FINGERPRINT) == cell_key(a_cell(), FINGERPRINT)
+    assert key_of(a_cell(head="dense", dense=dense), FINGERPRINT) != key_of(a_cell(head="dense"), FINGERPRINT)
+    assert key_of(a_cell(dense=dense), FINGERPRINT) == key_of(a_cell(), FINGERPRINT)
+
+
+def test_a_dataset_is_known_by_its_content_and_not_by_its_name():
+    spellings = ("folder:pets", "folder:pets/", "folder:./pets", "folder:/home/me/pets")
+
+    keys = {key_of(a_cell(dataset=DatasetRequest(name)), FINGERPRINT) for name in spellings}
+
+    assert len(keys) == 1
+
+
+def test_cells_of_one_setting_differ_in_their_seed_only():
+    one, other = (make_keys(a_cell(seed=seed), FINGERPRINT) for seed in (0, 1))
+    elsewhere = make_keys(a_cell(val_fraction=0.2), FINGERPRINT)
+
+    assert one.setting == other.setting
+    assert one.cell != other.cell
+    assert elsewhere.setting != one.setting
 
 
 def test_facts_that_only_inform_do_not_change_the_key():
     informed = with_backbone(flops_g=7.75, params_backbone=23_587_712, feature_dim=2048)
     moved = a_cell(backbone=REGISTRY["NetB0"].model_copy(update={"folder": Path("elsewhere")}))
 
-    keys = {cell_key(cell, FINGERPRINT) for cell in (a_cell(), informed, moved)}
+    keys = {key_of(cell, FINGERPRINT) for cell in (a_cell(), informed, moved)}
 
     assert len(keys) == 1
 
@@ -253,7 +357,7 @@ def test_facts_that_only_inform_do_not_change_the_key():
 @settings(deadline=None)  # the first look-up of a version reads files
 @given(seed=st.integers(0, 10_000), size=st.integers(32, 512), fingerprint=st.text("0123456789abcdef", min_size=1))
 def test_equal_cells_have_equal_keys_of_32_digits(seed: int, size: int, fingerprint: str):
-    one, other = (cell_key(a_cell(seed=seed, input_size_px=size), fingerprint) for _ in range(2))
+    one, other = (key_of(a_cell(seed=seed, input_size_px=size), fingerprint) for _ in range(2))
 
     assert one == other
     assert len(one) == 32
@@ -265,7 +369,7 @@ def test_the_minor_versions_of_the_frameworks_change_the_key(monkeypatch: pytest
     for keras, tensorflow in (("3.15.1", "2.21.0"), ("3.15.2", "2.21.9"), ("3.16.0", "2.21.0"), ("3.15.1", "2.22.0")):
         versions = {"keras_version": keras, "tensorflow_version": tensorflow}
         monkeypatch.setattr(cells_module, "framework_versions", lambda versions=versions: versions)
-        keys.append(cell_key(a_cell(), FINGERPRINT))
+        keys.append(key_of(a_cell(), FINGERPRINT))
 
     assert keys[0] == keys[1], "a patch release changed the key"
     assert len(set(keys)) == 3
@@ -277,7 +381,7 @@ def test_the_content_of_a_weights_file_changes_the_key_and_its_place_does_not(tm
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "net.h5").write_bytes(content)
         backbone = REGISTRY["NetB0"].model_copy(update={"folder": tmp_path / folder, "weights": "file:net.h5"})
-        keys.append(cell_key(a_cell(backbone=backbone), FINGERPRINT))
+        keys.append(key_of(a_cell(backbone=backbone), FINGERPRINT))
 
     assert keys[0] == keys[1]
     assert keys[0] != keys[2]
@@ -287,15 +391,13 @@ def test_a_missing_weights_file_is_named(tmp_path: Path):
     backbone = REGISTRY["NetB0"].model_copy(update={"folder": tmp_path, "weights": "file:net.h5"})
 
     with pytest.raises(WeightsError, match=r"NetB0: .*net\.h5 does not exist"):
-        cell_key(a_cell(backbone=backbone), FINGERPRINT)
+        key_of(a_cell(backbone=backbone), FINGERPRINT)
 
 
 # --- shared work -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("right_mode", "twin"), [("caffe", "caffe"), ("tf", "tf"), ("torch", "torch"), ("raw", "raw")]
-)
+@pytest.mark.parametrize(("right_mode", "twin"), [("caffe", "caffe"), ("tf", "tf"), ("torch", "torch"), ("raw", "raw")])
 def test_native_shares_the_view_of_the_mode_that_it_is(right_mode: str, twin: str):
     backbone = a_backbone("Net", mode=right_mode)
     native, same, other = (a_cell(backbone=backbone, mode=mode) for mode in ("native", twin, "unit"))
@@ -350,7 +452,7 @@ def test_the_cells_of_one_view_are_neighbours_in_their_job():
 def test_a_cell_says_what_it_is():
     text = str(replace(a_cell(seed=3), dataset=DatasetRequest("digits", 300)))
 
-    assert text == "NetB0 digits@300 native probe linear 64 px seed 3"
+    assert text == "NetB0 digits native probe linear 64 px seed 3"
 
 
 # --- strategies ------------------------------------------------------------------------------------------------------
@@ -426,7 +528,7 @@ def test_a_training_in_bfloat16_is_refused():
 def test_folds_are_runs_in_place_of_seeds():
     cells = expand(a_sweep(Grid(backbones=("Other",), folds=3)), REGISTRY)
 
-    assert [(cell.seed, cell.columns["strategy"]) for cell in cells] == [(n, "probe(folds=3)") for n in range(3)]
+    assert [(cell.seed, cell.columns["folds"]) for cell in cells] == [(0, 3), (1, 3), (2, 3)]
 
 
 def test_folds_and_seeds_together_are_refused():
@@ -438,8 +540,8 @@ def test_usual_stages_are_not_named_and_others_are():
     usual = a_cell(strategy="finetune", head="dense", stages=FINETUNE_STAGES)
     other = a_cell(strategy="finetune", head="dense", stages=(Stage(epochs=4), Stage(unfreeze=20, learning_rate=1e-5)))
 
-    assert usual.columns["strategy"] == "finetune"
-    assert other.columns["strategy"] == "finetune(0,epochs=4 + 20,learning_rate=1e-05)"
+    assert usual.columns["stages"] == ""
+    assert other.columns["stages"] == "0,epochs=4 + 20,learning_rate=1e-05"
 
 
 def test_augmentation_is_a_column():
@@ -452,4 +554,4 @@ def test_how_a_probe_trains_its_head_does_not_change_the_key_of_a_finetuning():
     one = a_cell(strategy="finetune", head="dense", stages=FINETUNE_STAGES)
     other = a_cell(strategy="finetune", head="dense", stages=FINETUNE_STAGES, dense=DenseOptions(epochs=3))
 
-    assert cell_key(one, FINGERPRINT) == cell_key(other, FINGERPRINT)
+    assert key_of(one, FINGERPRINT) == key_of(other, FINGERPRINT)

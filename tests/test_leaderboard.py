@@ -24,7 +24,7 @@ from benchmark.analysis.loading import count_failed, find_ledgers, load_runs
 from benchmark.analysis.published import compare_published, load_published
 from benchmark.analysis.tables import leaderboard_sections
 from benchmark.errors import LedgerError, UnknownNameError
-from benchmark.ledger import DONE, FAILED, RECIPE_COPY, Ledger
+from benchmark.ledger import DONE, FAILED, Ledger
 from benchmark.recipes import Published
 
 GOLDEN = Path(__file__).parent / "golden" / "leaderboard.md"
@@ -86,8 +86,9 @@ def test_the_interval_is_wilsons_of_the_mean_accuracy_at_the_size_of_the_test_se
 @pytest.mark.parametrize(
     "other",
     [
-        {"backbone": "NetB"}, {"mode": "unit"}, {"head": "knn"}, {"strategy": "finetune"}, {"network": "lenet5"},
-        {"input_size_px": 96}, {"resize": "nearest"}, {"crop": "crop"}, {"augment": "flip"}, {"precision": "bfloat16"},
+        {"backbone": "NetB"}, {"mode": "unit"}, {"head": "knn"}, {"strategy": "finetune"}, {"stages": "0,epochs=3"},
+        {"folds": 3}, {"head_options": "units=8"}, {"input_size_px": 96}, {"resize": "nearest"}, {"crop": "crop"},
+        {"augment": "flip"}, {"precision": "bfloat16"}, {"val_fraction": 0.2}, {"weights": "imagenet"},
     ],
     ids=lambda other: next(iter(other)),
 )  # fmt: skip
@@ -118,7 +119,7 @@ def test_failed_cells_are_counted_and_not_ranked(ledger: Ledger):
 
 
 def test_a_done_cell_of_a_wrong_mode_is_ranked_and_has_not_failed(ledger: Ledger):
-    add(ledger, error_type="wrong_mode", error_message="mode unit is not what Net was trained with (shifted)")
+    add(ledger, warning="mode unit is not what Net was trained with (shifted)")
 
     runs = load_runs([ledger.folder])
 
@@ -245,7 +246,7 @@ def test_a_rank_is_one_more_than_the_number_of_better_settings(accuracies: list[
         for number, hits in enumerate(accuracies)
     ]
     columns = Ledger(Path("absent")).read_runs().columns
-    runs = pd.DataFrame(rows).reindex(columns=columns)
+    runs = pd.DataFrame(rows).reindex(columns=columns).assign(variant="", n_jobs=1)
 
     board = make_leaderboard(runs)
 
@@ -278,13 +279,63 @@ def test_a_published_figure_stands_beside_the_setting_it_belongs_to(ledger: Ledg
 
 def test_published_figures_are_read_from_the_recipe_beside_the_ledger(ledger: Ledger):
     add(ledger)
-    (ledger.folder / RECIPE_COPY).write_text(
+    ledger.keep_recipe(
         'name = "toy"\n[[published]]\ndataset = "digits"\nbackbone = "NetA"\nvalue = 0.66\nnote = "a report"\n'
     )
 
     (figure,) = load_published([ledger.folder.parent])
 
     assert (figure.backbone, figure.mode, figure.value) == ("NetA", "native", 0.66)
+
+
+# --- what is one setting ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("other", "variants"),
+    [
+        ({"weights": "imagenet"}, ["weights random", "weights imagenet"]),
+        ({"val_fraction": 0.2}, ["validation fraction 0.1", "validation fraction 0.2"]),
+        ({"keras_version": "3.16.0"}, ["Keras ", "Keras 3.16.0"]),
+    ],
+)
+def test_settings_that_look_alike_are_named_by_what_differs(ledger: Ledger, other: dict[str, Any], variants: list[str]):
+    """One of them is in another ledger, as rows of one cell in one ledger replace each other."""
+    for seed in (0, 1):
+        add(ledger, seed=seed, accuracy=0.5)
+        add(Ledger(ledger.folder.parent / "other"), seed=seed, accuracy=0.6, **other)
+
+    board = make_leaderboard(load_runs([ledger.folder.parent]))
+
+    assert sorted(board["variant"]) == sorted(variants)
+    assert board["n_seeds"].tolist() == [2, 2]
+
+
+def test_settings_that_differ_in_nothing_that_a_row_holds_are_named_by_their_keys(ledger: Ledger):
+    add(ledger, setting_key="a" * 32, cell_key="c" * 32)
+    add(Ledger(ledger.folder.parent / "other"), setting_key="b" * 32, cell_key="d" * 32)
+
+    assert sorted(load_runs([ledger.folder.parent])["variant"]) == ["key aaaaaaaa", "key bbbbbbbb"]
+
+
+def test_a_folder_by_two_spellings_is_one_dataset_with_one_table(ledger: Ledger):
+    for seed, name in enumerate(("folder:../pets", "folder:/home/me/pets")):
+        add(ledger, seed=seed, dataset=name, dataset_fingerprint="f" * 64)
+
+    (line,) = board_of(ledger).to_dict("records")
+
+    assert (line["dataset"], line["n_seeds"]) == ("folder:/home/me/pets", 2)
+
+
+def test_rows_of_schema_1_are_settings_by_what_names_them(ledger: Ledger):
+    for seed, weights in ((0, "random"), (1, "random"), (0, "imagenet")):
+        add(ledger, seed=seed, weights=weights, setting_key="", val_fraction=None)
+
+    board = board_of(ledger)
+
+    assert sorted(zip(board["variant"], board["n_seeds"], strict=True)) == [
+        ("weights imagenet", 1), ("weights random", 2),
+    ]  # fmt: skip
 
 
 # --- where ledgers are -----------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from benchmark.ledger import DONE, FAILED, RUNS, Ledger
 from benchmark.options import DenseOptions
 from benchmark.plan import cells, planning
 from benchmark.plan.planning import MISSING, STALE, Plan, PlannedCell, make_plan
-from benchmark.provenance import framework_versions
+from benchmark.provenance import framework_versions, minor_version
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone
 from benchmark.work.rows import new_row
@@ -37,7 +37,7 @@ def write_row(ledger: Ledger, planned: PlannedCell, status: str = DONE, **column
     """The row that a run of this cell would leave."""
     from datetime import datetime
 
-    row = new_row(planned.cell, planned.key, "", datetime.now().astimezone())
+    row = new_row(planned, datetime.now().astimezone())
     ledger.append_run({**row, "status": status, "dataset_fingerprint": planned.dataset_fingerprint, **columns})
 
 
@@ -90,7 +90,7 @@ def test_a_changed_dataset_makes_its_cells_stale(ledger: Ledger):
 
     planned = plan_of(ledger).cells[0]
 
-    assert (planned.state, planned.reason) == (STALE, "the dataset changed")
+    assert (planned.state, planned.reason) == (STALE, "the images changed")
 
 
 def test_other_weights_make_a_cell_stale_and_the_old_ones_are_named(ledger: Ledger):
@@ -98,7 +98,7 @@ def test_other_weights_make_a_cell_stale_and_the_old_ones_are_named(ledger: Ledg
 
     planned = plan_of(ledger).cells[0]
 
-    assert (planned.state, planned.reason) == (STALE, "weights were file:old.h5")
+    assert (planned.state, planned.reason) == (STALE, "weights file:old.h5 then random")
 
 
 def test_another_minor_version_of_keras_makes_a_cell_stale(ledger: Ledger):
@@ -106,14 +106,14 @@ def test_another_minor_version_of_keras_makes_a_cell_stale(ledger: Ledger):
 
     planned = plan_of(ledger).cells[0]
 
-    version = framework_versions()["keras_version"]
-    assert (planned.state, planned.reason) == (STALE, f"keras_version was 2.15.0, is {version}")
+    version = minor_version(framework_versions()["keras_version"])
+    assert (planned.state, planned.reason) == (STALE, f"Keras 2.15 then {version}")
 
 
 def test_all_reasons_of_a_stale_cell_are_given(ledger: Ledger):
     write_row(ledger, plan_of(ledger).cells[0], cell_key="earlier", weights="file:old.h5", dataset_fingerprint="f" * 64)
 
-    assert plan_of(ledger).cells[0].reason == "the dataset changed; weights were file:old.h5"
+    assert plan_of(ledger).cells[0].reason == "the images changed; weights file:old.h5 then random"
 
 
 def test_a_changed_registry_entry_makes_its_cells_stale(ledger: Ledger):
@@ -122,10 +122,49 @@ def test_a_changed_registry_entry_makes_its_cells_stale(ledger: Ledger):
 
     planned = plan_of(ledger, registry=changed).cells[0]
 
-    assert (planned.state, planned.reason) == (
-        STALE,
-        "the registry entry, the recipe's options or the weights file changed",
-    )
+    assert (planned.state, planned.reason) == (STALE, "the registry entry changed")
+
+
+def test_what_a_row_does_not_hold_is_named_as_the_possible_reason(ledger: Ledger):
+    write_row(ledger, plan_of(ledger).cells[0], cell_key="earlier")
+
+    planned = plan_of(ledger).cells[0]
+
+    assert (planned.state, planned.reason) == (STALE, "the recipe's options or the weights file changed")
+
+
+def test_a_row_of_schema_1_is_taken_over_if_nothing_it_holds_has_changed(ledger: Ledger):
+    same, other, _ = plan_of(ledger).cells
+    write_row(ledger, same, cell_key="earlier", setting_key="", val_fraction=None, run_id="same")
+    write_row(ledger, other, cell_key="earlier too", setting_key="", val_fraction=None, dataset_fingerprint="f" * 64)
+
+    planned = plan_of(ledger).cells
+
+    assert [(one.state, one.taken_over, one.reason) for one in planned] == [
+        (DONE, "same", ""), (STALE, "", "the images changed"), (MISSING, "", ""),
+    ]  # fmt: skip
+
+
+def test_two_validation_fractions_are_two_cells(ledger: Ledger):
+    write_row(ledger, plan_of(ledger).cells[0])
+
+    planned = plan_of(ledger, GRID.model_copy(update={"val_fraction": 0.25})).cells[0]
+
+    assert planned.state == MISSING
+
+
+@pytest.mark.parametrize("spelling", ["folder:{0}/../pets", "folder:{0}/", "folder:./pets", "folder:{0}"])
+def test_a_folder_by_any_spelling_is_done_once(
+    image_folder: Path, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, spelling: str
+):
+    pets = image_folder.rename(image_folder.with_name("pets"))
+    monkeypatch.chdir(pets.parent)
+    grid = Grid(backbones=("Tiny",), datasets=("folder:pets",))
+    write_row(ledger, plan_of(ledger, grid).cells[0])
+
+    plan = plan_of(ledger, grid.model_copy(update={"datasets": (spelling.format(pets),)}))
+
+    assert plan.counts == {DONE: 1}
 
 
 def test_another_width_of_the_dense_head_is_another_cell(ledger: Ledger):
@@ -135,7 +174,7 @@ def test_another_width_of_the_dense_head_is_another_cell(ledger: Ledger):
     planned = plan_of(ledger, grid.model_copy(update={"dense": DenseOptions(units=8)})).cells[0]
 
     assert planned.state == MISSING
-    assert planned.cell.columns["head"] == "dense(units=8)"
+    assert planned.cell.columns["head_options"] == "units=8"
 
 
 def test_a_cell_that_only_ever_failed_under_another_key_is_missing(ledger: Ledger):
@@ -222,9 +261,9 @@ def test_a_cell_of_a_wrong_mode_is_warned_of_unless_the_recipe_means_it(ledger: 
     assert {planned.warning for planned in silent.cells} == {""}
 
 
-def test_a_done_row_of_a_wrong_mode_counts_as_done(ledger: Ledger):
+def test_a_done_row_with_a_warning_counts_as_done(ledger: Ledger):
     grid = GRID.model_copy(update={"modes": ("unit",), "seeds": (0,)})
-    write_row(ledger, plan_of(ledger, grid).cells[0], error_type="wrong_mode", error_message="mode unit is not")
+    write_row(ledger, plan_of(ledger, grid).cells[0], warning="mode unit is not what Tiny was trained with")
 
     plan = plan_of(ledger, grid)
 
@@ -232,7 +271,7 @@ def test_a_done_row_of_a_wrong_mode_counts_as_done(ledger: Ledger):
     assert plan.to_run("missing") == plan.to_run("failed") == []
 
 
-def test_a_dataset_that_could_not_be_had_is_retried_with_what_failed(ledger: Ledger):
+def test_a_dataset_that_was_not_available_is_retried_with_what_failed(ledger: Ledger):
     """Such a row has no key: that depends on the images."""
     planned = plan_of(ledger).cells[0]
     write_row(ledger, replace(planned, key=""), FAILED, error_type="download", error_message="no network")

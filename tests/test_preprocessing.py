@@ -126,9 +126,7 @@ def test_pure_red_through_every_mode_of_a_caffe_backbone():
     }
 
 
-@pytest.mark.parametrize(
-    ("native", "twin"), [("caffe", "caffe"), ("tf", "tf"), ("torch", "torch"), ("raw", "raw")]
-)
+@pytest.mark.parametrize(("native", "twin"), [("caffe", "caffe"), ("tf", "tf"), ("torch", "torch"), ("raw", "raw")])
 def test_native_has_the_same_steps_as_the_mode_it_is_so_that_they_share_features(native, twin):
     same = [mode for mode in MODES if resolve_mode(mode, native) == resolve_mode("native", native)]
 

@@ -264,9 +264,7 @@ def test_a_normalisation_that_was_never_fitted_is_pointed_out(tmp_path):
     assert "imagenet" not in note
 
 
-@pytest.mark.parametrize(
-    ("fed_mode", "native"), [("raw", "raw"), ("unit", "unit"), ("tf", "tf"), ("caffe", "caffe")]
-)
+@pytest.mark.parametrize(("fed_mode", "native"), [("raw", "raw"), ("unit", "unit"), ("tf", "tf"), ("caffe", "caffe")])
 def test_where_no_layer_tells_the_mode_that_is_fed_is_taken_as_right(tmp_path, fed_mode, native):
     xray = inspect_file(saved(network_of(), tmp_path), fed_mode)
 

@@ -10,10 +10,10 @@ from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.loading import SETTING, finished
 
 NATIVE = "native"
-# What is compared: settings that differ in their mode only.
+# What is compared: settings that differ only in their mode.
 SUBJECT = tuple(column for column in SETTING if column != "mode")
 CONFIDENCE = 0.95
-# A mode whose whole interval lies within so much of native is as good as native.
+# A mode is as good as native if its whole interval lies within this distance of native.
 MARGIN = 0.01
 ROUNDING = 1e-12
 
@@ -22,13 +22,13 @@ HARMLESS = "harmless"
 HELPFUL = "helpful"
 UNCLEAR = "unclear"
 SAME_AS_NATIVE = "same as native"
-# Equal in all of them, two runs have given the same scores.
+# Two runs that are equal in all of these have given the same scores.
 SCORES = ("accuracy", "log_loss", "macro_f1")
 
 
 @dataclass(frozen=True)
 class _Loss:
-    """The accuracy lost, with its interval and what that was taken over."""
+    """The accuracy lost, its interval, and what the interval was computed over."""
 
     mean: float
     low: float = np.nan
@@ -37,26 +37,26 @@ class _Loss:
 
 
 def make_ablation(runs: pd.DataFrame, correctness: Correctness) -> pd.DataFrame:
-    """Every mode but native, for each backbone, dataset, head and so on, against native in the same seeds.
+    """Every mode except native compared with native in the same seeds, for each backbone, dataset, head and so on.
 
     Args:
         runs: What `load_runs` gives.
         correctness: Of the runs, where their predictions were kept.
 
     Returns:
-        A row a subject and mode, the most harmful of a dataset first: `rank` (within the dataset), the columns of
-        `SETTING`, `n_seeds` (that both have), `accuracy` (in this mode, mean of those seeds), `accuracy_native`,
-        `accuracy_lost` (native less this mode, 0.1 is ten points) with its 95 % interval `lost_low` and `lost_high`,
-        `interval_over`, `relative_gain` (of native over this mode: 1.44 is +144 %), and `verdict`:
+        One row per setting and wrong mode, the most harmful of a dataset first: `rank` (within the dataset), the
+        columns of `SETTING`, `n_seeds` (seeds that both have), `accuracy` (in this mode, mean of those seeds),
+        `accuracy_native`, `accuracy_lost` (native minus this mode, 0.1 is ten points) with its 95 % interval `lost_low`
+        and `lost_high`, `interval_over`, `relative_gain` (of native over this mode: 1.44 is +144 %), and `verdict`:
 
         - `harmless`: the interval lies within one point of zero;
         - `harmful`, `helpful`: it lies above, or below, zero;
-        - `same as native`: accuracy, log loss and F1 are the same in every seed, as where `tf` is the native mode;
+        - `same as native`: accuracy, log loss and F1 are equal in every seed, for example `tf` where `tf` is native;
         - `unclear`: none of these, or no interval.
 
-        The interval is Student's for the mean of paired differences: over seeds where there are several, else, or
-        where all seeds lose the same by chance, over the test images where the predictions were kept, which
-        `interval_over` says (`seeds`, `images` or nothing). It is not corrected for the number of comparisons.
+        The interval is Student's for the mean of paired differences. `interval_over` says over what: `seeds` if there
+        are several that lose different amounts, otherwise `images` if the predictions were kept, otherwise empty. It is
+        not corrected for the number of comparisons.
     """
     done = finished(runs).drop_duplicates([*SETTING, "seed"], keep="last")
     native = done[done["mode"] == NATIVE]
@@ -76,7 +76,12 @@ def make_ablation(runs: pd.DataFrame, correctness: Correctness) -> pd.DataFrame:
 
 
 def _compare(pair: pd.DataFrame, correctness: Correctness) -> dict[str, object]:
-    """One setting against native, a row a seed."""
+    """One setting against native.
+
+    Args:
+        pair: One row per seed, the columns of native with the suffix `_native`.
+        correctness: Of the runs.
+    """
     loss = _accuracy_lost(pair, correctness)
     accuracy, native = pair["accuracy"].mean(), pair["accuracy_native"].mean()
     return {
@@ -110,7 +115,7 @@ def _accuracy_lost(pair: pd.DataFrame, correctness: Correctness) -> _Loss:
 
 
 def _lost_by_image(pair: pd.DataFrame, correctness: Correctness) -> NDArray[np.float64] | None:
-    """`(n,)`: how many more of the seeds name each image correctly in native, as a share; None if that is unknown."""
+    """`(n,)`: of each image, the share of seeds right in native minus the share right here; None if unknown."""
     differences = []
     for run in pair.to_dict("records"):
         here = correctness.of_run(run["folder"], run["run_id"])

@@ -10,7 +10,6 @@ from benchmark.analysis.loading import SETTING, finished
 from benchmark.analysis.published import published_accuracy
 from benchmark.analysis.significance import SeedRun, SeedRuns, Standing, rank_with_ties
 from benchmark.errors import UnknownNameError
-from benchmark.ledger import BESIDE_OTHERS
 from benchmark.metrics import wilson_interval
 from benchmark.recipes import Published
 
@@ -44,14 +43,14 @@ def make_leaderboard(
         correctness: Of the runs; without it no setting is tied with another.
 
     Returns:
-        A row a setting: `rank`, `rank_first` and `rank_last` (the ranks it may have, given what the test set can
-        tell apart, if ranked by accuracy), the setting's columns, `n_seeds`, `n_test`, `accuracy`, `accuracy_std`
+        One row per setting: `rank`, `rank_first` and `rank_last` (if ranked by accuracy, the ranks it may have given
+        what the test set can tell apart), the columns of `SETTING`, `n_seeds`, `n_test`, `accuracy`, `accuracy_std`
         (sample deviation over seeds, empty for one), `accuracy_low` and `accuracy_high` (95 % Wilson interval of the
         mean accuracy at the size of the test set, which all seeds share), the means of the costs (times without rows of
-        jobs that ran beside others), `p_best`
-        (Holm-adjusted p-value of McNemar's test against the most accurate setting of the dataset),
-        `smallest_difference` (in accuracy, from the most accurate setting, that this test set can show; see
-        `significance`), `published` (accuracy), and `difference` (measured less published).
+        jobs that ran at the same time as others), `p_best` (Holm-adjusted p-value of McNemar's test against the most
+        accurate setting of the dataset), `smallest_difference` (from the most accurate setting, the smallest difference
+        in accuracy that this test set can show; see `significance`), `published` (accuracy), and `difference` (measured
+        minus published).
 
     Raises:
         UnknownNameError: There is no such column to rank by.
@@ -69,9 +68,8 @@ def make_leaderboard(
 
 
 def _averaged(done: pd.DataFrame) -> pd.DataFrame:
-    # Jobs that shared the machine took longer than alone: their times say nothing beside the others'.
-    shared = done["cpu"].astype(str).str.endswith(BESIDE_OTHERS)
-    done = done.assign(**{column: done[column].mask(shared) for column in TIMES})
+    # Jobs that shared the machine took longer: their times cannot be compared with those of jobs that ran alone.
+    done = done.assign(**{column: done[column].mask(done["n_jobs"] > 1) for column in TIMES})
     groups = done.groupby(list(SETTING), sort=False, dropna=False)
     accuracy = groups["accuracy"].mean()
     n_test = groups["n_test"].first()
@@ -89,11 +87,11 @@ def _averaged(done: pd.DataFrame) -> pd.DataFrame:
 
 
 def _standings(done: pd.DataFrame, table: pd.DataFrame, correctness: Correctness | None) -> list[Standing | None]:
-    """Of every row of the table, its place among those of its dataset that can be told apart."""
+    """For every row of the table, its place among the settings of its dataset that can be told apart."""
     standings: list[Standing | None] = [None] * len(table)
     if correctness is None:
         return standings
-    # Plain records: of the thousands of settings of a large ledger, a DataFrame each takes seconds.
+    # Plain records, because one DataFrame per setting takes seconds in a ledger of thousands of settings.
     runs: list[list[SeedRun]] = [[] for _ in table.index]
     places = done.groupby(list(SETTING), sort=False, dropna=False).ngroup()
     for place, run in zip(places, done[list(SeedRun._fields)].itertuples(index=False, name=None), strict=True):

@@ -1,16 +1,22 @@
 """Ledgers on disk turned into tables of rows: what everything else here begins with."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
+from benchmark.analysis.labels import dataset_label
 from benchmark.errors import LedgerError
-from benchmark.ledger import DONE, IDENTITY, RUNS, Ledger
+from benchmark.ledger import CELL_COLUMNS, DONE, RUNS, Ledger
+from benchmark.origins import DEFINITION, VERSIONS
 
-# One setting of a sweep; its rows differ in their seed only.
-SETTING = tuple(column for column in IDENTITY if column != "seed")
+# One setting of a sweep; its rows differ in their seed only. `variant` says what the other columns do not.
+SETTING = (
+    "backbone", "dataset", "mode", "strategy", "stages", "folds", "head", "head_options", "input_size_px", "resize",
+    "crop", "augment", "precision", "variant",
+)  # fmt: skip
+# What settings that look the same can differ in.
+VARYING = {"weights": "weights", "val_fraction": "validation fraction", **VERSIONS, **DEFINITION}
 FINGERPRINT_SHOWN = 8
 
 
@@ -38,38 +44,65 @@ def load_runs(paths: Sequence[Path]) -> pd.DataFrame:
         paths: Ledger folders, or folders of them.
 
     Returns:
-        The columns of `runs.csv`, then `sweep`, the name of the ledger's folder, and `folder`, its path. Where rows of
-        one `dataset` were made on different images, its name carries the beginning of the fingerprint, so that
-        they are never compared.
+        The columns of `runs.csv`, then `sweep`, the name of the ledger's folder; `folder`, its path; `dataset_name`,
+        what the column `dataset` holds in the file; and `variant`, what tells settings apart that the other columns do
+        not, such as `weights random`. `dataset` is one name for each content: with the chosen classes, the limit and,
+        where one name stands for several contents, the beginning of the fingerprint.
 
     Raises:
         LedgerError: There is no ledger, or one cannot be read.
     """
-    last = load_all_runs(paths).drop_duplicates(["folder", *IDENTITY], keep="last", ignore_index=True)
-    named = last.assign(dataset=_telling_apart(last))
-    done_last = named.sort_values("status", key=lambda status: status == DONE, kind="stable")
-    return done_last.drop_duplicates(list(IDENTITY), keep="last").sort_index(ignore_index=True)
+    rows = load_all_runs(paths)
+    last = rows.drop_duplicates(["folder", "weights", *CELL_COLUMNS], keep="last", ignore_index=True)
+    last = last.assign(dataset_name=last["dataset"], dataset=_dataset_names(last), setting=_setting_ids(last))
+    done_last = last.sort_values("status", key=lambda status: status == DONE, kind="stable")
+    cells = done_last.drop_duplicates(["setting", "seed"], keep="last")
+    # A failed cell that was finished in other versions is not a failure any more.
+    is_superseded = (cells["status"] != DONE) & cells.duplicated(list(CELL_COLUMNS), keep="last")
+    cells = cells[~is_superseded].sort_index(ignore_index=True)
+    return cells.assign(variant=_variants(cells)).drop(columns="setting")
 
 
 def load_all_runs(paths: Sequence[Path]) -> pd.DataFrame:
-    """As `load_runs`, but with the rows that later ones of the same cell have replaced, and datasets not told apart."""
+    """As `load_runs`, but with the rows that later ones of the same cell have replaced, and without its names."""
     tables = [
         Ledger(folder).read_runs().assign(sweep=folder.name, folder=str(folder)) for folder in find_ledgers(paths)
     ]
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
 
 
-def _telling_apart(runs: pd.DataFrame) -> pd.Series:
-    """The names of the datasets, with a fingerprint where one name stands for several."""
+def _dataset_names(runs: pd.DataFrame) -> pd.Series:
+    """One name for each content: the last it was given; with the fingerprint if another content has the same name."""
+    columns = runs[["dataset", "classes", "limit"]].drop_duplicates()
+    labels = {tuple(map(str, row.values())): dataset_label(row) for row in columns.to_dict("records")}
+    named = pd.Series(
+        [labels[tuple(map(str, values))] for values in runs[list(columns)].itertuples(index=False, name=None)],
+        index=runs.index, dtype=object,
+    )  # fmt: skip
     known = runs["dataset_fingerprint"].replace("", None)  # of a failed row it may be unknown
-    is_ambiguous = known.groupby(runs["dataset"]).transform("nunique") > 1
-    named = runs["dataset"] + " #" + known.fillna("unknown").str[:FINGERPRINT_SHOWN]
-    return runs["dataset"].where(~is_ambiguous, named)
+    names = named.groupby(known).transform("last").where(known.notna(), named)
+    is_ambiguous = known.groupby(names).transform("nunique") > 1
+    return names.where(~is_ambiguous, names + " #" + known.fillna("unknown").str[:FINGERPRINT_SHOWN])
 
 
-def plain_dataset(row: Mapping[Any, Any]) -> str:
-    """The name of a row's dataset as the ledger has it, without what `load_runs` tells contents apart by."""
-    return str(row["dataset"]).removesuffix(f" #{str(row['dataset_fingerprint'])[:FINGERPRINT_SHOWN]}")
+def _setting_ids(runs: pd.DataFrame) -> pd.Series:
+    """What rows of one setting share: its key or, of rows without one, everything that names it."""
+    names = [column for column in CELL_COLUMNS if column != "seed"]
+    numbers = runs.groupby(["weights", *names], dropna=False, sort=False).ngroup().astype(str)
+    return runs["setting_key"].where(runs["setting_key"] != "", numbers)
+
+
+def _variants(runs: pd.DataFrame) -> pd.Series:
+    """What tells a row's setting from others that look the same."""
+    variants = pd.Series("", index=runs.index)
+    shown = [column for column in SETTING if column != "variant"]
+    for _, alike in runs.groupby(shown, dropna=False, sort=False):
+        if alike["setting"].nunique() > 1:
+            differing = [column for column in VARYING if alike[column].nunique(dropna=False) > 1]
+            for setting, some in alike.groupby("setting"):
+                facts = [f"{VARYING[column]} {some[column].iloc[-1]}" for column in differing]
+                variants[some.index] = ", ".join(facts) or f"key {str(setting)[:FINGERPRINT_SHOWN]}"
+    return variants
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:

@@ -7,9 +7,11 @@ from typing import Any
 import pandas as pd
 
 from benchmark.analysis.loading import find_ledgers
-from benchmark.ledger import RECIPE_COPY
+from benchmark.ledger import RECIPES
 from benchmark.recipes import Published, read_recipe, recipe_paths
-from benchmark.registry import read_toml
+
+# Where schema 1 kept the recipe of a ledger.
+RECIPE_OF_SCHEMA_1 = "recipe.toml"
 
 
 def load_published(paths: Sequence[Path]) -> list[Published]:
@@ -20,10 +22,11 @@ def load_published(paths: Sequence[Path]) -> list[Published]:
     shipped = recipe_paths()
     figures: dict[Published, None] = {}
     for folder in find_ledgers(paths):
-        copy = folder / RECIPE_COPY
-        if copy.exists():
-            recipe = read_recipe(shipped.get(read_toml(copy).get("name", ""), copy))
-            figures.update(dict.fromkeys(recipe.published))
+        for path in (*sorted((folder / RECIPES).glob("*.toml")), folder / RECIPE_OF_SCHEMA_1):
+            if path.exists():
+                recipe = read_recipe(path)
+                now = read_recipe(shipped[recipe.name]) if recipe.name in shipped else recipe
+                figures.update(dict.fromkeys(now.published))
     return list(figures)
 
 
@@ -36,32 +39,19 @@ def published_accuracy(setting: Mapping[Any, Any], published: Sequence[Published
 
 
 def is_about(figure: Published, setting: Mapping[Any, Any]) -> bool:
-    """Whether a published figure is about this setting."""
-    names_options = "(" in figure.strategy
-    found = {
-        "dataset": _without_options(setting["dataset"], "["),
-        "backbone": setting["backbone"],
-        "strategy": setting["strategy"] if names_options else _without_options(setting["strategy"], "("),
-        "mode": setting["mode"],
-        "head": setting["head"],
-    }
-    asked = figure.model_dump(include=set(found), exclude_none=True)
-    return all(found[column] == value for column, value in asked.items())
-
-
-def _without_options(label: str, opening: str) -> str:
-    """A name without its bracket; what follows the bracket stays, so that a subset is no whole dataset."""
-    name, bracket, rest = label.partition(opening)
-    closing = {"[": "]", "(": ")"}[opening]
-    return name + rest.rpartition(closing)[2] if bracket else name
+    """Whether a published figure is about this setting; what the figure leaves open may be anything."""
+    asked = figure.model_dump(include={"dataset", "backbone", "strategy", "stages", "mode", "head", "head_options"})
+    if figure.head is None:
+        asked["head_options"] = None
+    return all(setting[column] == value for column, value in asked.items() if value is not None)
 
 
 def compare_published(board: pd.DataFrame, published: Sequence[Published]) -> pd.DataFrame:
     """Every published figure that a setting of the leaderboard has measured too.
 
     Returns:
-        A row a figure: `dataset`, `backbone`, `strategy`, `mode`, `head`, `metric`, `published`, `measured` (mean of
-        the seeds), `difference` (measured less published) and `note`.
+        One row per figure: `dataset`, `backbone`, `strategy`, `mode`, `head`, `metric`, `published`, `measured` (mean
+        of the seeds), `difference` (measured minus published) and `note`.
     """
     columns = ["dataset", "backbone", "strategy", "mode", "head"]
     rows = [

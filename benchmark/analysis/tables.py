@@ -1,16 +1,15 @@
 """Leaderboards, ablations and comparisons as people read them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from benchmark.analysis.ablation import MARGIN
-from benchmark.analysis.comparison import MARKS, SAME
+from benchmark.analysis.comparison import MARKS, SAME, TOLERANCE
+from benchmark.analysis.labels import head_label, strategy_label
 from benchmark.analysis.significance import ALPHA
-from benchmark.analysis.verification import MARKS as RESULTS
-from benchmark.analysis.verification import TOLERANCE
 
 MISSING_VALUE = "–"
 TEXT_HEADINGS = (
@@ -21,7 +20,7 @@ TEXT_HEADINGS = (
 FIRST_COUNT = 1000
 # Settings that few sweeps change: a column only where one does.
 USUAL = (
-    ("Strategy", "strategy", "probe"),
+    ("Variant", "variant", ""),
     ("Augmentation", "augment", ""),
     ("Precision", "precision", "float32"),
     ("Resize", "resize", "bilinear"),
@@ -113,7 +112,7 @@ def leaderboard_cells(table: pd.DataFrame) -> pd.DataFrame:
             ],
             "Backbone": table["backbone"],
             "Mode": table["mode"],
-            "Head": table["head"],
+            "Head": _texts(table, head_label),
             "Input px": table["input_size_px"].map(_number("{:.0f}")),
             "Accuracy": [_with_spread(row) for row in table.to_dict("records")],
             "95 % interval": [
@@ -136,9 +135,16 @@ def leaderboard_cells(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _insert_unusual(readable: pd.DataFrame, table: pd.DataFrame) -> None:
+    strategies = _texts(table, strategy_label)
+    if set(strategies) - {"probe"}:
+        readable.insert(4, "Strategy", strategies)
     for heading, column, usual in USUAL:
-        if not set(table[column]) <= {usual}:
+        if column in table and not set(table[column]) <= {usual}:
             readable.insert(4, heading, table[column])
+
+
+def _texts(table: pd.DataFrame, label: Callable[[Mapping[Any, Any]], str]) -> list[str]:
+    return [label(row) for row in table.to_dict("records")]
 
 
 def ablation_sections(ablation: pd.DataFrame) -> list[Section]:
@@ -165,7 +171,7 @@ def ablation_cells(table: pd.DataFrame) -> pd.DataFrame:
             "Rank": table["rank"].map(str),
             "Backbone": table["backbone"],
             "Mode": table["mode"],
-            "Head": table["head"],
+            "Head": _texts(table, head_label),
             "Input px": table["input_size_px"].map(_number("{:.0f}")),
             "Accuracy → native, %": [
                 f"{100 * here:.2f} → {100 * native:.2f}"
@@ -239,8 +245,8 @@ def verification_sections(verification: pd.DataFrame) -> list[Section]:
     Args:
         verification: What `verify_rows` gives.
     """
-    counts = verification["result"].value_counts()
-    summary = ", ".join(f"{counts[result]} {result}" for result in RESULTS if result in counts) or "no cells"
+    counts = verification["change"].value_counts()
+    summary = ", ".join(f"{counts[result]} {result}" for result in MARKS if result in counts) or "no cells"
     note = (
         "Reproduced: the same counts and predictions. Close: the same counts on another type of machine or other "
         f"versions, the accuracy within {TOLERANCE:g} or no further away than chance explains (McNemar's test, "
@@ -249,7 +255,7 @@ def verification_sections(verification: pd.DataFrame) -> list[Section]:
     cells = pd.DataFrame(
         {
             "": verification["mark"],
-            "Result": verification["result"],
+            "Result": verification["change"],
             **_cell_names(verification),
             "Ledger": verification["accuracy_before"].map(_number("{:.4f}")),
             "Now": verification["accuracy_after"].map(_number("{:.4f}")),
@@ -267,7 +273,7 @@ def _cell_names(table: pd.DataFrame) -> dict[str, pd.Series]:
         "Backbone": table["backbone"],
         "Dataset": table["dataset"],
         "Mode": table["mode"],
-        "Head": table["head"],
+        "Head": _texts(table, head_label),
         "Input px": table["input_size_px"].map(_number("{:.0f}")),
         "Seed": table["seed"].map(_number("{:.0f}")),
     }

@@ -32,7 +32,7 @@ def fetch(
     from benchmark.plan.grid import expand
     from benchmark.registry import load_registry
 
-    sweep, _ = find_sweep(recipe, grid_options(context.params), AD_HOC_SWEEP)
+    sweep = find_sweep(recipe, grid_options(context.params), AD_HOC_SWEEP)
     cells = expand(sweep, load_registry(registry or ()))
     wants_backbones = recipe is not None or backbones is not None or datasets is None
     wants_datasets = recipe is not None or datasets is not None or backbones is None
@@ -62,7 +62,7 @@ def params(
     from benchmark.registry import load_registry
     from benchmark.work.counting import count_params
 
-    sweep, _ = find_sweep(recipe, grid_options(context.params), AD_HOC_SWEEP)
+    sweep = find_sweep(recipe, grid_options(context.params), AD_HOC_SWEEP)
     records = count_params(expand(sweep, load_registry(registry or ())))
     if as_json:
         typer.echo(json.dumps(records, indent=2))

@@ -1,53 +1,54 @@
-"""`benchmark rerun`: one row of a ledger, done again by the command that it calls for."""
+"""`benchmark rerun`: one row of a ledger, made again."""
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmark.cli.executing import Execution
 from benchmark.cli.options import RESULTS, PathsArgument, RegistryOption
+from benchmark.cli.running import run_planned
 from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from benchmark.analysis.commands import Command
-
 
 def rerun(
-    context: typer.Context,
     run_id: Annotated[str, typer.Argument(help="Of the row, as runs.csv and 'leaderboard --format json' have it.")],
     paths: PathsArgument = None,
     results: Annotated[Path, typer.Option(help="Where the new row goes.")] = Path("mine"),
     registry: RegistryOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print the command.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
 ) -> None:
-    """Print the command that makes a row again, and run it.
+    """Make a row again, by the recipe stored beside its ledger; then show the leaderboard of the new row.
 
-    The beginning of a run_id will do. What the row holds and this machine does not have is said on stderr.
+    The beginning of a run_id is enough. What was different when the row was made is said on stderr.
     """
-    from benchmark.analysis.commands import Commands
     from benchmark.analysis.loading import load_all_runs
-    from benchmark.processes.repeating import differences_from_here, was_deterministic
+    from benchmark.ledger import Ledger
+    from benchmark.plan.repeating import differences_from_here, plan_again
     from benchmark.registry import load_registry
 
-    runs = load_all_runs(paths or [RESULTS])
-    row = _find_row(runs, run_id)
-    (command,) = Commands(runs, load_registry(registry or ()), str(results)).of_setting([row])
-    if not command.arguments:
-        raise BenchmarkError(f"Run {row['run_id']} cannot be made again. {command.remark}")
-    again = _finished(command, registry or [], is_deterministic=was_deterministic(row["platform"]))
-    typer.echo(again.text)
-    for remark in [again.remark, *differences_from_here(row)]:
-        if remark:
-            typer.secho(f"Note: {remark}", fg="yellow", err=True)
+    row = _find_row(load_all_runs(paths or [RESULTS]), run_id)
+    (record,) = row.to_dict("records")
+    sweep = record["sweep"]
+    (planned,) = plan_again(row, load_registry(registry or ()), Ledger(results / sweep))
+    typer.echo(f"{planned.cell} of {record['folder']} into {results / sweep}")
+    for difference in differences_from_here(record):
+        typer.secho(f"Note: {difference}", fg="yellow", err=True)
+    if planned.key != record["cell_key"]:
+        typer.secho("Note: what its numbers depend on has changed since, so they may differ.", fg="yellow", err=True)
     if not dry_run:
-        sys.exit(context.find_root().command.main(list(again.arguments), standalone_mode=False))
+        recipe = (Ledger(Path(record["folder"])).recipe_path(record["recipe_sha256"])).read_text(encoding="utf-8")
+        run_planned(
+            [planned], Ledger(results / sweep), recipe,
+            Execution(is_deterministic=bool(record["is_deterministic"])), again=True,
+        )  # fmt: skip
 
 
-def _find_row(runs: "pd.DataFrame", run_id: str) -> dict[Any, Any]:
-    """The row whose `run_id` begins so.
+def _find_row(runs: "pd.DataFrame", run_id: str) -> "pd.DataFrame":
+    """The row whose `run_id` begins so, as a table of one row.
 
     Raises:
         BenchmarkError: There is none, or more than one.
@@ -57,16 +58,4 @@ def _find_row(runs: "pd.DataFrame", run_id: str) -> dict[Any, Any]:
         folders = ", ".join(sorted(set(runs["folder"])))
         what = f"{len(found)} runs begin" if len(found) else "No run begins"
         raise BenchmarkError(f"{what} with {run_id!r} in {folders}: give one run_id of the file runs.csv.")
-    (row,) = found.to_dict("records")
-    return row
-
-
-def _finished(command: "Command", registry: list[Path], *, is_deterministic: bool) -> "Command":
-    """The command with the user's registry files, and done as it was done, even where it was done before."""
-    from benchmark.analysis.commands import OWN_REGISTRY, Command
-
-    if OWN_REGISTRY in command.arguments:
-        raise BenchmarkError(f"{command.text}\n{command.remark} Give it with --registry.")
-    files = [argument for path in registry for argument in ("--registry", str(path))]
-    how = "--deterministic" if is_deterministic else "--no-deterministic"
-    return Command((*command.arguments, *files, how, "--when", "always"), command.remark)
+    return found

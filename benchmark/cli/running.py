@@ -45,6 +45,7 @@ from benchmark.cli.options import (
 from benchmark.cli.results import show_board
 
 if TYPE_CHECKING:
+    from benchmark.ledger import Ledger
     from benchmark.plan.planning import Plan, PlannedCell
     from benchmark.recipes import Sweep
     from benchmark.registry import Registry
@@ -92,39 +93,53 @@ def run(
     --where chooses among its cells.
     Interrupt it at any time: finished rows are kept, and the same command goes on from there.
     """
+    from benchmark import console
+    from benchmark.ledger import FAILED, Ledger
+    from benchmark.plan.grid import expanded
     from benchmark.plan.planning import check_when
+    from benchmark.recipes import recipe_text
     from benchmark.registry import load_registry
 
     check_when(when)
     execution = Execution(jobs, timeout, deterministic, executor, ray_address)
-    sweep, path = find_sweep(recipe, grid_options(context.params), name)
-    plan = _plan(sweep, load_registry(registry or ()), results, parse_where(where))
+    known = load_registry(registry or ())
+    sweep = find_sweep(recipe, grid_options(context.params), name)
+    plan = _plan(sweep, known, results, parse_where(where))
     chosen = plan.to_run(when)
     _warn_of_modes(chosen)
     if dry_run:
         _show_dry_run(chosen, as_json=as_json)
         return
-    _run(plan, chosen, path, results, execution, again=when == "always", as_json=as_json)
+    ledger = Ledger(results / sweep.name)
+    stored = recipe_text(expanded(sweep, known))
+    _take_over(plan, ledger, stored)
+    if not chosen:
+        typer.secho(f"Nothing to do in {ledger.folder}: {console.counts_text(plan.counts)}.", fg="green", err=True)
+    n_failed = sum(planned.state == FAILED for planned in plan.cells) * (when == "missing")
+    run_planned(chosen, ledger, stored, execution, again=when == "always", as_json=as_json, n_failed=n_failed)
 
 
-def find_sweep(recipe: str | None, options: dict[str, Any], name: str) -> "tuple[Sweep, Path | None]":
-    """The sweep to run, and its recipe file if it has one; options that are None were not given."""
+def find_sweep(recipe: str | None, options: dict[str, Any], name: str) -> "Sweep":
+    """The sweep to run; options that are None were not given."""
     from benchmark.recipes import find_recipe, read_recipe, sweep_of_options
 
     given = {key: value for key, value in options.items() if value is not None}
     if recipe is None and given:
-        return sweep_of_options(name, given), None
-    path = find_recipe(recipe or DEFAULT_RECIPE)
-    return read_recipe(path, given), path
+        return sweep_of_options(name, given)
+    return read_recipe(find_recipe(recipe or DEFAULT_RECIPE), given)
 
 
 def _plan(sweep: "Sweep", registry: "Registry", results: Path, where: dict[str, str] | None = None) -> "Plan":
     from benchmark import console
     from benchmark.ledger import Ledger
+    from benchmark.plan.grid import select_cells
     from benchmark.plan.planning import make_plan
 
     with console.scan_display() as on_scan:
-        plan = make_plan(sweep, registry, Ledger(results / sweep.name), on_scan, where=where)
+        plan = make_plan(
+            sweep, registry, Ledger(results / sweep.name), on_scan,
+            choose=(lambda cells: select_cells(cells, where)) if where else None,
+        )  # fmt: skip
     for dataset, files in plan.bad_files.items():
         typer.secho(f"{dataset}: {len(files)} undecodable images left out: {', '.join(files)}", fg="yellow", err=True)
     return plan
@@ -183,30 +198,58 @@ def _params_total(planned: "PlannedCell") -> int | None:
     )
 
 
-def _run(
-    plan: "Plan",
+def _take_over(plan: "Plan", ledger: "Ledger", recipe: str) -> None:
+    """Give rows of schema 1 the keys of the cells that they are, and their recipe."""
+    taken = [planned for planned in plan.cells if planned.taken_over]
+    if not taken:
+        return
+    recipe_sha256 = ledger.keep_recipe(recipe)
+    ledger.migrate(
+        {
+            planned.taken_over: {
+                "cell_key": planned.key,
+                "setting_key": planned.setting_key,
+                "val_fraction": planned.cell.val_fraction,
+                "recipe_sha256": recipe_sha256,
+                **planned.cell.facts,
+            }
+            for planned in taken
+        }
+    )
+    typer.secho(f"{ledger.folder} is now of schema 2: {len(taken)} finished cells are kept.", fg="yellow", err=True)
+
+
+def run_planned(
     chosen: "list[PlannedCell]",
-    recipe: Path | None,
-    results: Path,
+    ledger: "Ledger",
+    recipe: str,
     execution: Execution,
     *,
     again: bool,
-    as_json: bool,
+    as_json: bool = False,
+    n_failed: int = 0,
 ) -> None:
-    from benchmark import console
-    from benchmark.ledger import FAILED, RUNS, Ledger
-    from benchmark.processes.runner import RunEnded, copy_recipe, run_cells
+    """Run cells, show the leaderboard of their ledger, and exit.
 
-    ledger = Ledger(results / plan.sweep.name)
-    keys = {id(planned) for planned in chosen}
-    n_failed = sum(planned.state == FAILED and id(planned) not in keys for planned in plan.cells)
+    Args:
+        chosen: What to run.
+        ledger: Where the rows go.
+        recipe: The text of the recipe that makes the cells, to be kept beside the rows.
+        execution: Where and how.
+        again: Whether cells that are done are run again.
+        as_json: Whether the leaderboard is for machines.
+        n_failed: Number of cells that failed earlier and are not run now.
+    """
+    from benchmark import console
+    from benchmark.ledger import FAILED, RUNS
+    from benchmark.processes.runner import RunEnded, run_cells
+
     if chosen:
-        if recipe is not None:
-            copy_recipe(recipe, ledger)
+        recipe_sha256 = ledger.keep_recipe(recipe)
         execute = execution.start(ledger, ledger.read_runs())
         try:
             with console.SweepDisplay(len(chosen)) as display:
-                for event in run_cells(chosen, ledger, execute, recipe_sha256=plan.sweep.sha256, again=again):
+                for event in run_cells(chosen, ledger, execute, recipe_sha256=recipe_sha256, again=again):
                     display.show(event)
                     n_failed += isinstance(event, RunEnded) and event.row["status"] == FAILED
         except KeyboardInterrupt:
@@ -216,8 +259,6 @@ def _run(
                 err=True,
             )
             sys.exit(EXIT_INTERRUPTED)
-    else:
-        typer.secho(f"Nothing to do in {ledger.folder}: {console.counts_text(plan.counts)}.", fg="green", err=True)
     show_board([ledger.folder], by="accuracy", format_name="json" if as_json else "table")
     if n_failed:
         typer.secho(
@@ -262,10 +303,10 @@ def status(
 def _records_of_ledger(folder: Path) -> list[dict[str, Any]]:
     """The last row of each cell, as `status` shows it."""
     from benchmark.analysis.loading import load_runs
-    from benchmark.ledger import FAILED, IDENTITY
+    from benchmark.ledger import CELL_COLUMNS, FAILED
 
     runs = load_runs([folder])
     reasons = (runs["error_type"] + ": " + runs["error_message"]).where(runs["status"] == FAILED, "")
-    table = runs[list(IDENTITY)].assign(state=runs["status"], reason=reasons)
-    columns = (*IDENTITY, "state", "reason")
+    table = runs[list(CELL_COLUMNS)].assign(state=runs["status"], reason=reasons)
+    columns = (*CELL_COLUMNS, "state", "reason")
     return [dict(zip(columns, values, strict=True)) for values in table.itertuples(index=False, name=None)]

@@ -1,16 +1,20 @@
 """Cells: the points of a sweep's grid, and the keys that tell whether one was done."""
 
 import itertools
+import json
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from benchmark.backbones.sources import weights_identity
 from benchmark.datasets import Dataset, Progress, load_dataset
-from benchmark.features.cache import cache_key
+from benchmark.features.cache import FEATURE_VERSION, cache_key
 from benchmark.options import (
+    FINETUNE,
     FINETUNE_STAGES,
     NO_AUGMENTATION,
+    PROBE,
+    SCRATCH,
     SCRATCH_STAGES,
     Augmentation,
     DenseOptions,
@@ -20,8 +24,8 @@ from benchmark.options import (
 from benchmark.preprocessing import resolve_mode
 from benchmark.provenance import framework_versions, minor_version
 from benchmark.registry import Backbone
+from benchmark.storage import digest_of_text
 
-PROBE, FINETUNE, SCRATCH = "probe", "finetune", "scratch"
 STRATEGIES = {
     PROBE: "the backbone is frozen; a head is trained on its features, which are extracted once",
     FINETUNE: "the head first, then the backbone's last layers at a lower rate, in stages",
@@ -82,59 +86,65 @@ class Cell:
         return resolve_mode(self.mode, self.backbone.native_mode)
 
     @property
-    def dataset_label(self) -> str:
-        """The dataset as the ledger writes it: `folder:pets[cat,dog]@100` is 100 images of two of its classes."""
-        classes = f"[{','.join(self.dataset.classes)}]" if self.dataset.classes else ""
-        limit = f"@{self.dataset.limit}" if self.dataset.limit else ""
-        return f"{self.dataset.name}{classes}{limit}"
-
-    @property
-    def head_label(self) -> str:
-        """The head as the ledger writes it: `dense(units=512)` where an option is not the usual one."""
-        if self.head != TRAINED_HEAD:
-            return self.head
-        # How a probe trains it does not matter to a strategy with stages of its own.
-        return _labelled(self.head, self.dense.label() if self.strategy == PROBE else self.dense.label(*SHAPE_OPTIONS))
-
-    @property
-    def strategy_label(self) -> str:
-        """The strategy as the ledger writes it, with what differs from its usual stages."""
-        stages = "" if self.stages == USUAL_STAGES.get(self.strategy, ()) else stages_label(self.stages)
-        folds = f"folds={self.folds}" if self.folds else ""
-        return _labelled(self.strategy, "; ".join(filter(None, (stages, folds))))
-
-    @property
     def is_trained_by_tensorflow(self) -> bool:
         """Whether TensorFlow trains something in it; other heads are scikit-learn's and NumPy's."""
         return self.strategy != PROBE or self.head == TRAINED_HEAD
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The ledger columns that name this cell."""
+        """What the recipe asks of this cell, by the names of `ledger.CELL_COLUMNS`; None and empty where nothing."""
         return {
             "backbone": self.backbone.name,
-            "dataset": self.dataset_label,
+            "dataset": self.dataset.name,
+            "classes": ",".join(self.dataset.classes or ()),
+            "limit": self.dataset.limit,
             "mode": self.mode,
-            "strategy": self.strategy_label,
-            "head": self.head_label,
-            "network": "",
+            "strategy": self.strategy,
+            "stages": "" if self.stages == USUAL_STAGES.get(self.strategy, ()) else stages_label(self.stages),
+            "folds": self.folds,
+            "head": self.head,
+            "head_options": self.head_options,
             "input_size_px": self.input_size_px,
             "resize": self.resize,
             "crop": self.crop,
             "augment": self.augmentation.label(),
             "precision": self.precision,
+            "val_fraction": self.val_fraction,
             "seed": self.seed,
         }
 
+    @property
+    def name(self) -> tuple[Any, ...]:
+        """What `ledger.cell_names` gives of its rows."""
+        return tuple(self.columns.values())
+
+    @property
+    def name_in_schema_1(self) -> tuple[Any, ...]:
+        """What `ledger.cell_names` gives of its rows of schema 1, which does not hold the validation fraction."""
+        return tuple({**self.columns, "val_fraction": None}.values())
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What else its key depends on, whatever the dataset, by the names of ledger columns."""
+        return {
+            "weights": self.backbone.weights,
+            "registry_sha256": digest_of_text(json.dumps(self.backbone.facts, sort_keys=True)),
+            "feature_version": FEATURE_VERSION,
+        }
+
+    @property
+    def head_options(self) -> str:
+        """The options of the head that differ from their defaults, such as `units=512`."""
+        if self.head != TRAINED_HEAD:
+            return ""
+        # A strategy with stages of its own does not use the options by which a probe trains the head.
+        return self.dense.label() if self.strategy == PROBE else self.dense.label(*SHAPE_OPTIONS)
+
     def __str__(self) -> str:
         return (
-            f"{self.backbone.name} {self.dataset_label} {self.mode} {self.strategy} {self.head} "
+            f"{self.backbone.name} {self.dataset.name} {self.mode} {self.strategy} {self.head} "
             f"{self.input_size_px} px seed {self.seed}"
         )
-
-
-def _labelled(name: str, options: str) -> str:
-    return f"{name}({options})" if options else name
 
 
 def feature_facts(cell: Cell, dataset_fingerprint: str) -> dict[str, Any]:
@@ -143,7 +153,6 @@ def feature_facts(cell: Cell, dataset_fingerprint: str) -> dict[str, Any]:
         "backbone": cell.backbone.name,
         "build": cell.backbone.build_facts,
         "weights": weights_identity(cell.backbone),
-        "dataset": cell.dataset_label,
         "dataset_fingerprint": dataset_fingerprint,
         "input_size_px": cell.input_size_px,
         "steps": list(cell.steps),
@@ -154,8 +163,21 @@ def feature_facts(cell: Cell, dataset_fingerprint: str) -> dict[str, Any]:
     }
 
 
-def cell_key(cell: Cell, dataset_fingerprint: str) -> str:
-    """The key of everything that can change this cell's numbers: 32 hexadecimal digits."""
+@dataclass(frozen=True)
+class Keys:
+    """The identity of a cell.
+
+    Attributes:
+        cell: Hash of everything that can change the cell's numbers: 32 hexadecimal digits.
+        setting: The same without the seed. Only rows with equal setting keys are averaged.
+    """
+
+    cell: str
+    setting: str
+
+
+def make_keys(cell: Cell, dataset_fingerprint: str) -> Keys:
+    """The keys of a cell. The dataset counts by its content: its name is only shown."""
     options: dict[str, Any] = {}
     if cell.strategy == PROBE:
         options = {"dense": cell.dense.model_dump()} if cell.head == TRAINED_HEAD else {}
@@ -166,17 +188,19 @@ def cell_key(cell: Cell, dataset_fingerprint: str) -> str:
             "stages": [stage.model_dump() for stage in cell.stages],
             "augmentation": cell.augmentation.model_dump(),
         }
-    if cell.folds:
-        options["folds"] = cell.folds
-    return cache_key(
+    setting = cache_key(
         {
             "features": feature_facts(cell, dataset_fingerprint),
             "registry": cell.backbone.facts,
-            **cell.columns,
+            "mode": cell.mode,
+            "strategy": cell.strategy,
+            "head": cell.head,
+            "folds": cell.folds,
             "val_fraction": cell.val_fraction,
             **options,
         }
     )
+    return Keys(cache_key({"setting": setting, "seed": cell.seed}), setting)
 
 
 @dataclass(frozen=True)

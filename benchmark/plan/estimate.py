@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from benchmark.features.cache import is_cached, list_cache
-from benchmark.plan.cells import PROBE, Cell, Job, feature_facts, job_key, view_key
+from benchmark.options import PROBE
+from benchmark.plan.cells import Cell, Job, feature_facts, job_key, view_key
 from benchmark.plan.planning import PlannedCell
 from benchmark.provenance import usable_cpus
 

@@ -2,12 +2,12 @@
 
 import fnmatch
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benchmark.datasets import check_dataset_name
 from benchmark.errors import BenchmarkError, UnknownNameError
-from benchmark.options import ALL_LAYERS, Stage
-from benchmark.plan.cells import FINETUNE, PROBE, SCRATCH, STRATEGIES, TRAINED_HEAD, USUAL_STAGES, Cell, DatasetRequest
+from benchmark.options import ALL_LAYERS, FINETUNE, PROBE, SCRATCH, Stage
+from benchmark.plan.cells import STRATEGIES, TRAINED_HEAD, USUAL_STAGES, Cell, DatasetRequest
 from benchmark.preprocessing import MODES, check_resizing
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone, Registry, check_input_size, select_names
@@ -17,27 +17,37 @@ from benchmark.strategies.heads import HEADS
 NETWORK_MODES = ("native", "unit", "raw", "tf")
 
 
-def expand(sweep: Sweep, registry: Registry, where: Mapping[str, str] | None = None) -> list[Cell]:
-    """The cells of a sweep, each once, in an order that keeps those together which share work.
-
-    Args:
-        sweep: The sweep.
-        registry: The backbones.
-        where: Of the columns that name a cell, the values or shell patterns that are wanted; all where it is None.
+def expanded(sweep: Sweep, registry: Registry) -> Sweep:
+    """The sweep with every name resolved; each of its grids has one strategy and says every option of it.
 
     Raises:
-        BenchmarkError: A name is unknown, a size is too small for its backbone, or no cell is as wanted.
+        BenchmarkError: A name is unknown, or options contradict each other.
     """
-    cells = dict.fromkeys(itertools.chain.from_iterable(_cells_of_grid(grid, registry) for grid in sweep.grid))
-    return _select(list(cells), where) if where else list(cells)
+    grids = itertools.chain.from_iterable(_grids_of_strategies(grid, registry) for grid in sweep.grid)
+    return sweep.model_copy(update={"grid": tuple(dict.fromkeys(grids))})
 
 
-def _select(cells: Sequence[Cell], where: Mapping[str, str]) -> list[Cell]:
+def expand(sweep: Sweep, registry: Registry) -> list[Cell]:
+    """The cells of a sweep, each once, in an order that keeps those together which share work.
+
+    Raises:
+        BenchmarkError: A name is unknown, options contradict each other, or a size is too small for its backbone.
+    """
+    grids = expanded(sweep, registry).grid
+    return list(dict.fromkeys(itertools.chain.from_iterable(_cells(grid, registry) for grid in grids)))
+
+
+def select_cells(cells: Sequence[Cell], where: Mapping[str, str]) -> list[Cell]:
+    """The cells whose columns have these values, or match these shell patterns.
+
+    Raises:
+        UnknownNameError: There is no such column, or no cell is like that.
+    """
     for column, pattern in where.items():
         if column not in cells[0].columns:
             raise UnknownNameError("column in --where", column, cells[0].columns)
         found = {str(cell.columns[column]) for cell in cells}
-        # The labels of strategies and subsets hold brackets of their own, so a whole label needs no pattern.
+        # Names may hold brackets of their own, so a whole value needs no pattern.
         wanted = {pattern} & found or set(fnmatch.filter(found, pattern))
         cells = [cell for cell in cells if str(cell.columns[column]) in wanted]
         if not cells:
@@ -45,21 +55,80 @@ def _select(cells: Sequence[Cell], where: Mapping[str, str]) -> list[Cell]:
     return list(cells)
 
 
-def _cells_of_grid(grid: Grid, registry: Registry) -> Iterable[Cell]:
+def _grids_of_strategies(grid: Grid, registry: Registry) -> Iterator[Grid]:
     check_resizing(grid.resize, grid.crop)
     for dataset in grid.datasets:
         check_dataset_name(dataset)
     if grid.folds and "seeds" in grid.model_fields_set:
         raise BenchmarkError("folds and seeds cannot both be given: each fold is one run.")
+    heads = select_names("head", grid.heads, HEADS)  # a wrong name is a mistake even if no strategy uses it
     modes = select_names("mode", grid.modes, MODES)
     strategies = select_names("strategy", grid.strategies, STRATEGIES)
-    select_names("head", grid.heads, HEADS)  # a wrong name is a mistake even where no cell has a head
-    learners = _learners(grid, strategies, registry)
-    for (backbone, strategy), dataset, mode in itertools.product(learners, grid.datasets, modes):
+    for strategy, backbones in _backbones_by_strategy(grid, strategies, registry).items():
+        update = {"backbones": tuple(backbones), "modes": tuple(modes), "strategies": (strategy,)}
+        if strategy == PROBE:
+            _check_probe(grid)
+            yield grid.model_copy(update={**update, "heads": tuple(heads), "stages": None})
+        else:
+            _check_training(grid, strategy)
+            yield grid.model_copy(update={**update, "stages": _stages(grid, strategy)})
+
+
+def _backbones_by_strategy(grid: Grid, strategies: Sequence[str], registry: Registry) -> dict[str, list[str]]:
+    """The backbones that can take each strategy: those with their own classifier `scratch` alone.
+
+    Raises:
+        BenchmarkError: Nothing that a name or pattern matches can take any of the strategies.
+    """
+    names = select_names("backbone", grid.backbones, registry)
+    usable = {
+        strategy: [name for name in names if strategy == SCRATCH or not registry[name].has_classifier]
+        for strategy in strategies
+    }
+    for asked in grid.backbones:
+        if not any(fnmatch.filter(some, asked) for some in usable.values()):
+            raise BenchmarkError(
+                f"{asked} has its own classifier and random weights, so its only strategy is {SCRATCH!r}, got "
+                f"{', '.join(strategies)}: choose {SCRATCH!r}, or leave {asked} out."
+            )
+    return {strategy: some for strategy, some in usable.items() if some}
+
+
+def _check_probe(grid: Grid) -> None:
+    if grid.augment.label():
+        raise BenchmarkError(
+            f"augment ({grid.augment.label()}) has no effect on strategy {PROBE!r}, which trains on features that "
+            f"are extracted once: choose {FINETUNE!r} or {SCRATCH!r}, or leave augment out."
+        )
+
+
+def _check_training(grid: Grid, strategy: str) -> None:
+    if grid.precision != "float32":
+        raise BenchmarkError(f"strategy {strategy!r} trains in float32 only, not in {grid.precision}.")
+    if "heads" in grid.model_fields_set and tuple(grid.heads) != (TRAINED_HEAD,):
+        raise BenchmarkError(
+            f"strategy {strategy!r} trains the head {TRAINED_HEAD!r} only, got {', '.join(grid.heads)}: give "
+            "other strategies a [[grid]] of their own."
+        )
+
+
+def _stages(grid: Grid, strategy: str) -> tuple[Stage, ...]:
+    stages = grid.stages or USUAL_STAGES[strategy]
+    if strategy == SCRATCH:
+        return tuple(stage.model_copy(update={"unfreeze": ALL_LAYERS}) for stage in stages)
+    return stages
+
+
+def _cells(grid: Grid, registry: Registry) -> Iterable[Cell]:
+    """The cells of an expanded grid."""
+    (strategy,) = grid.strategies
+    for name, dataset, mode in itertools.product(grid.backbones, grid.datasets, grid.modes):
+        backbone = registry[name]
         _check_mode(backbone, mode)
         size_px = grid.input_size_px or backbone.input_size_px
         check_input_size(backbone, size_px)
-        for head, seed in itertools.product(_heads(grid, backbone, strategy), _seeds(grid)):
+        seeds = range(grid.folds) if grid.folds else grid.seeds
+        for head, seed in itertools.product(_heads(grid, backbone), seeds):
             yield Cell(
                 backbone=backbone,
                 dataset=DatasetRequest(dataset, grid.limit, grid.classes, grid.max_bad_images),
@@ -73,70 +142,16 @@ def _cells_of_grid(grid: Grid, registry: Registry) -> Iterable[Cell]:
                 precision=grid.precision,
                 val_fraction=grid.val_fraction,
                 dense=grid.dense,
-                stages=_stages(grid, strategy),
+                stages=grid.stages or (),
                 augmentation=grid.augment,
                 folds=grid.folds,
             )
 
 
-def _learners(grid: Grid, strategies: Sequence[str], registry: Registry) -> list[tuple[Backbone, str]]:
-    """Each backbone with each strategy that it can take: with its own classifier, `scratch` alone.
-
-    Raises:
-        BenchmarkError: Nothing that a name or pattern matches can take any of the strategies.
-    """
-    learners = [
-        (registry[name], strategy)
-        for name in select_names("backbone", grid.backbones, registry)
-        for strategy in strategies
-        if strategy == SCRATCH or not registry[name].has_classifier
-    ]
-    usable = {backbone.name for backbone, _ in learners}
-    for asked in grid.backbones:
-        if not fnmatch.filter(usable, asked):
-            raise BenchmarkError(
-                f"{asked} has its own classifier and random weights, so its only strategy is {SCRATCH!r}, got "
-                f"{', '.join(strategies)}: choose {SCRATCH!r}, or leave {asked} out."
-            )
-    return learners
-
-
-def _heads(grid: Grid, backbone: Backbone, strategy: str) -> Sequence[str]:
-    """The heads of a strategy; none for a network with its own classifier.
-
-    Raises:
-        BenchmarkError: The strategy cannot do what the grid asks.
-    """
-    if strategy == PROBE:
-        if grid.augment.label():
-            raise BenchmarkError(
-                f"augment ({grid.augment.label()}) has no effect on strategy {PROBE!r}, which trains on features that "
-                f"are extracted once: choose {FINETUNE!r} or {SCRATCH!r}, or leave augment out."
-            )
-        return select_names("head", grid.heads, HEADS)
-    if grid.precision != "float32":
-        raise BenchmarkError(f"strategy {strategy!r} trains in float32 only, not in {grid.precision}.")
-    if backbone.has_classifier:
-        return ("",)
-    if "heads" in grid.model_fields_set and tuple(grid.heads) != (TRAINED_HEAD,):
-        raise BenchmarkError(
-            f"strategy {strategy!r} trains the head {TRAINED_HEAD!r} only, got {', '.join(grid.heads)}: give "
-            "other strategies a [[grid]] of their own."
-        )
-    return (TRAINED_HEAD,)
-
-
-def _seeds(grid: Grid) -> Sequence[int]:
-    return range(grid.folds) if grid.folds else grid.seeds
-
-
-def _stages(grid: Grid, strategy: str) -> tuple[Stage, ...]:
-    if strategy == PROBE:
-        return ()
-    stages = grid.stages or USUAL_STAGES[strategy]
-    if strategy == SCRATCH:
-        return tuple(stage.model_copy(update={"unfreeze": ALL_LAYERS}) for stage in stages)
-    return stages
+def _heads(grid: Grid, backbone: Backbone) -> Sequence[str]:
+    if grid.strategies == (PROBE,):
+        return grid.heads
+    return ("",) if backbone.has_classifier else (TRAINED_HEAD,)
 
 
 def _check_mode(backbone: Backbone, mode: str) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 
 from benchmark.errors import BenchmarkError, DownloadError, UnknownNameError
-from benchmark.ledger import DONE, FAILED, IDENTITY, Ledger
-from benchmark.plan.cells import Cell, DatasetRequest, cell_key, job_key, jobs_with_training
+from benchmark.ledger import CELL_COLUMNS, DONE, FAILED, Ledger, cell_names
+from benchmark.origins import DEFINITION, INPUTS, VERSIONS, what_changed
+from benchmark.plan.cells import Cell, DatasetRequest, job_key, jobs_with_training, make_keys
 from benchmark.plan.grid import expand
 from benchmark.plan.wrong_modes import wrong_modes
 from benchmark.provenance import framework_versions, minor_version
@@ -21,28 +22,38 @@ STALE = "stale"
 
 WHEN = ("missing", "failed", "always")
 
+# What can change between a row and now, and makes the row stale.
+CHANGEABLE = {
+    column: name
+    for column, name in {**INPUTS, **DEFINITION, **VERSIONS}.items()
+    if column not in {"weights_sha256", "python_version"}
+}
+
 ScanProgress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
 class PlannedCell:
-    """A cell and where it stands.
+    """A cell and its state.
 
     Attributes:
         cell: The cell.
-        key: Its key; empty where it cannot be known because the dataset cannot be read.
+        key: Its key; empty if its dataset is not available.
+        setting_key: The key of its setting; empty likewise.
         state: done, failed, missing or stale.
         reason: Why it is stale, or how it failed.
-        dataset_fingerprint: Empty where the dataset cannot be read.
+        dataset_fingerprint: Empty if the dataset is not available.
         n_images: Images that its features need.
         n_classes: Of its dataset.
-        obstacle: Why its dataset cannot be had, if so.
-        warning: Why its number should not be trusted, if so; see `plan.wrong_modes`.
-        has_training: Whether TensorFlow trains something in the job that it belongs to, be it in another cell.
+        obstacle: Why its dataset is not available.
+        warning: Why its number should not be trusted; see `plan.wrong_modes`.
+        has_training: Whether TensorFlow trains something in the job of this cell, in this cell or in another.
+        taken_over: The `run_id` of the row of schema 1 by which the cell is done; empty otherwise.
     """
 
     cell: Cell
     key: str
+    setting_key: str
     state: str
     reason: str = ""
     dataset_fingerprint: str = ""
@@ -51,6 +62,7 @@ class PlannedCell:
     obstacle: BenchmarkError | None = None
     warning: str = ""
     has_training: bool = False
+    taken_over: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,30 +108,30 @@ def make_plan(
     ledger: Ledger,
     on_scan: ScanProgress | None = None,
     *,
-    where: Mapping[str, str] | None = None,
+    choose: Callable[[list[Cell]], list[Cell]] | None = None,
 ) -> Plan:
     """The cells of a sweep compared with its ledger.
 
-    Datasets are read to learn their fingerprints. One that cannot be downloaded makes its cells fail when
-    they are run; one that is at hand but cannot be used is the user's to mend first.
+    Datasets are read to learn their fingerprints. The cells of a dataset that cannot be downloaded fail when they are
+    run; a dataset that is there but cannot be used is an error now.
 
     Args:
         sweep: The sweep.
         registry: The backbones.
         ledger: Where its rows are.
-        on_scan: Called with a dataset's name, the files looked at and all of them.
-        where: Which cells, as for `expand`.
+        on_scan: Called with a dataset's name, the number of files read, and of all.
+        choose: From all cells of the sweep to those to plan; None for all.
 
     Raises:
         BenchmarkError: A name is unknown, a dataset is unusable, or the ledger cannot be read.
     """
-    cells = expand(sweep, registry, where)
+    # Whether a mode is wrong, and a job trains, depends on all cells of the sweep, chosen or not.
+    all_cells = expand(sweep, registry)
+    warnings = {} if sweep.ablation else wrong_modes(all_cells)
+    with_training = jobs_with_training(all_cells)
+    cells = choose(all_cells) if choose else all_cells
     past = _Past.of_runs(ledger.read_runs())
     datasets = {request: _dataset_facts(request, on_scan) for request in dict.fromkeys(cell.dataset for cell in cells)}
-    # A cell is looked at beside all others of its sweep, chosen or not.
-    neighbours = expand(sweep, registry) if where else cells
-    warnings = {} if sweep.ablation else wrong_modes(neighbours)
-    with_training = jobs_with_training(neighbours)
     planned = [
         replace(
             _planned(cell, datasets[cell.dataset], past),
@@ -154,57 +166,59 @@ class _Past:
 
     Attributes:
         by_key: The last row of each key.
-        by_identity: The last finished row of each cell, by the columns that name it.
-        without_key: The reason of each cell whose last row has no key, since its dataset could not be had.
+        by_name: The last finished row of each cell, by what the recipe asked of it.
+        without_key: The reason of each cell whose last row has no key, because its dataset was not available.
     """
 
     by_key: Mapping[str, Mapping[Any, Any]]
-    by_identity: Mapping[tuple[Any, ...], Mapping[Any, Any]]
+    by_name: Mapping[tuple[Any, ...], Mapping[Any, Any]]
     without_key: Mapping[tuple[Any, ...], str]
 
     @classmethod
     def of_runs(cls, runs: pd.DataFrame) -> "_Past":
         states = runs[["cell_key", "status", "error_type", "error_message"]].to_dict("records")
         done = runs[runs["status"] == DONE]
-        identities = done[list(IDENTITY)].itertuples(index=False, name=None)
-        facts = done[["dataset_fingerprint", "weights", *framework_versions()]].to_dict("records")
-        last = runs.drop_duplicates(list(IDENTITY), keep="last")
+        facts = done[["run_id", "setting_key", *CHANGEABLE]].to_dict("records")
+        last = runs.drop_duplicates(list(CELL_COLUMNS), keep="last")
         unkeyed = last[(last["cell_key"] == "") & (last["status"] == FAILED)]
-        names = unkeyed[list(IDENTITY)].itertuples(index=False, name=None)
         reasons = unkeyed["error_type"] + ": " + unkeyed["error_message"]
         return cls(
             {row["cell_key"]: row for row in states},
-            dict(zip(identities, facts, strict=True)),
-            dict(zip(names, reasons, strict=True)),
+            dict(zip(cell_names(done), facts, strict=True)),
+            dict(zip(cell_names(unkeyed), reasons, strict=True)),
         )
 
 
 def _planned(cell: Cell, dataset: _DatasetFacts | DownloadError, past: _Past) -> PlannedCell:
-    columns = cell.columns
-    identity = tuple(columns[column] for column in IDENTITY)
-    failed = past.without_key.get(identity)
+    name = cell.name
+    failed = past.without_key.get(name)
     if isinstance(dataset, DownloadError):
-        return PlannedCell(cell, "", MISSING if failed is None else FAILED, str(dataset), obstacle=dataset)
-    key = cell_key(cell, dataset.fingerprint)
-    state, reason = MISSING, ""
-    if (row := past.by_key.get(key)) is not None:
+        return PlannedCell(cell, "", "", MISSING if failed is None else FAILED, str(dataset), obstacle=dataset)
+    keys = make_keys(cell, dataset.fingerprint)
+    state, reason, taken_over = MISSING, "", ""
+    if (row := past.by_key.get(keys.cell)) is not None:
         state = str(row["status"])
         reason = f"{row['error_type']}: {row['error_message']}" if state == FAILED else ""
     elif failed is not None:
         state, reason = FAILED, failed
-    elif (earlier := past.by_identity.get(identity)) is not None:
-        state, reason = STALE, _staleness(cell, dataset, earlier)
-    return PlannedCell(cell, key, state, reason, dataset.fingerprint, dataset.n_images, dataset.n_classes)
+    elif (earlier := past.by_name.get(name) or past.by_name.get(cell.name_in_schema_1)) is not None:
+        changes = _changes(cell, dataset, earlier)
+        if earlier["setting_key"] or changes:
+            state, reason = STALE, "; ".join(changes) or "the recipe's options or the weights file changed"
+        else:
+            state, taken_over = DONE, earlier["run_id"]
+    return PlannedCell(
+        cell, keys.cell, keys.setting, state, reason, dataset.fingerprint, dataset.n_images, dataset.n_classes,
+        taken_over=taken_over,
+    )  # fmt: skip
 
 
-def _staleness(cell: Cell, dataset: _DatasetFacts, row: Mapping[Any, Any]) -> str:
-    """What changed since a row was made."""
-    reasons = []
-    if row["dataset_fingerprint"] != dataset.fingerprint:
-        reasons.append("the dataset changed")
-    if row["weights"] != cell.backbone.weights:
-        reasons.append(f"weights were {row['weights']}")
-    for column, version in framework_versions().items():
-        if minor_version(str(row[column])) != minor_version(version):
-            reasons.append(f"{column} was {row[column]}, is {version}")
-    return "; ".join(reasons) or "the registry entry, the recipe's options or the weights file changed"
+def _changes(cell: Cell, dataset: _DatasetFacts, row: Mapping[Any, Any]) -> list[str]:
+    """What changed since a row was made, as far as keys depend on it."""
+    now = {"dataset_fingerprint": dataset.fingerprint, **cell.facts, **framework_versions()}
+    before, after = ({**facts, **_minor_versions(facts)} for facts in (row, now))
+    return what_changed(before, after, CHANGEABLE)
+
+
+def _minor_versions(facts: Mapping[Any, Any]) -> dict[str, str]:
+    return {column: minor_version(str(facts[column])) for column in framework_versions()}

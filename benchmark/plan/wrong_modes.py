@@ -3,9 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
-from benchmark.plan.cells import SCRATCH, Cell
+from benchmark.options import SCRATCH
+from benchmark.plan.cells import Cell
 from benchmark.preprocessing import resolve_mode
 from benchmark.xray.verdicts import judge_mode
+
+# Cells that agree in these and in their dataset are compared with each other.
+COMPARED = ("backbone", "strategy", "stages", "folds", "head", "head_options", "input_size_px")
 
 
 def wrong_modes(cells: Iterable[Cell]) -> dict[Cell, str]:
@@ -35,7 +39,8 @@ def _is_right(cell: Cell) -> bool:
 
 
 def _comparison(cell: Cell) -> tuple[Any, ...]:
-    return (cell.backbone.name, cell.dataset, cell.head_label, cell.strategy_label, cell.input_size_px)
+    columns = cell.columns
+    return (cell.dataset, *(columns[column] for column in COMPARED))
 
 
 def _warning(cell: Cell) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 from benchmark.datasets import known_shape
 from benchmark.errors import BenchmarkError
 from benchmark.isolation import call_silently_in_child
-from benchmark.plan.cells import FINETUNE, PROBE, Cell, DatasetRequest
+from benchmark.options import FINETUNE, PROBE
+from benchmark.plan.cells import Cell, DatasetRequest
 from benchmark.strategies.heads import count_head_params
 
 NAMING = ("backbone", "dataset", "strategy", "head", "input_size_px")

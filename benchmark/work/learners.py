@@ -7,7 +7,8 @@ from benchmark.backbones.build import RGB, build_backbone, build_untrained, weig
 from benchmark.datasets import ArrayImages, Dataset
 from benchmark.features.cache import BuildFacts
 from benchmark.features.graph import FrozenBackbone
-from benchmark.plan.cells import FINETUNE, Cell
+from benchmark.options import FINETUNE
+from benchmark.plan.cells import Cell
 from benchmark.strategies.classifier import Classifier, Cut
 from benchmark.strategies.dense import dense_layers
 

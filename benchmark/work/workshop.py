@@ -15,7 +15,8 @@ from benchmark.errors import BenchmarkError
 from benchmark.features.cache import BuildFacts, CachedFeatures, cached_features
 from benchmark.features.engine import Extraction, View, extract_features
 from benchmark.memory import PeakMemory
-from benchmark.plan.cells import FINETUNE, PROBE, Cell, feature_facts, view_key
+from benchmark.options import FINETUNE, PROBE
+from benchmark.plan.cells import Cell, feature_facts, view_key
 from benchmark.storage import cache_root
 from benchmark.strategies.heads import prepare_head
 from benchmark.strategies.probe import run_probe

@@ -1,0 +1,107 @@
+"""Rows of a ledger turned into the cells that make them again, by the recipe that is stored beside them."""
+
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from benchmark.errors import LedgerError
+from benchmark.ledger import Ledger, cell_names
+from benchmark.origins import MACHINE, VERSIONS, what_changed
+from benchmark.plan.cells import Cell
+from benchmark.plan.planning import PlannedCell, make_plan
+from benchmark.provenance import environment
+from benchmark.recipes import read_recipe
+from benchmark.registry import Registry
+from benchmark.storage import CACHE_VARIABLE, cache_root
+
+WEIGHTS_FOLDER = "weights"
+
+
+def plan_again(runs: pd.DataFrame, registry: Registry, target: Ledger) -> list[PlannedCell]:
+    """The cells of these rows, in their order.
+
+    A cell is known by its key. Where that has changed since, because of another version of Keras for example, it is
+    the cell that the recipe describes in the same words.
+
+    Args:
+        runs: Rows of one or many ledgers, with the column `folder`; `dataset` as the file holds it.
+        registry: The backbones.
+        target: Where the new rows will go.
+
+    Raises:
+        LedgerError: A row has no recipe, or its recipe does not make its cell any more.
+        BenchmarkError: The recipe cannot be expanded: a backbone is not in the registry, for example.
+    """
+    found: dict[int, PlannedCell] = {}
+    numbered = runs.reset_index(drop=True)
+    for place, rows in numbered.groupby(["folder", "recipe_sha256"], sort=False):
+        folder, sha256 = map(str, place)
+        recipe = Ledger(Path(folder)).recipe_path(sha256)
+        if not recipe.exists():
+            raise LedgerError(
+                f"{folder} does not hold the recipe of run {rows['run_id'].iloc[0]}. Rows of schema 1 get theirs when "
+                "their sweep is run once more: 'benchmark run RECIPE --results FOLDER' keeps what is done."
+            )
+        names = cell_names(rows)
+        plan = make_plan(
+            read_recipe(recipe), registry, target, choose=functools.partial(_named, names=frozenset(names))
+        )
+        by_key = {planned.key: planned for planned in plan.cells if planned.key}
+        by_name = {planned.cell.name: planned for planned in plan.cells}
+        for number, key, name in zip(rows.index, rows["cell_key"], names, strict=True):
+            planned = by_key.get(key) or by_name.get(name)
+            if planned is None:
+                raise LedgerError(f"The recipe {recipe} does not make the cell of run {rows.at[number, 'run_id']}.")
+            found[int(number)] = planned
+    return [found[number] for number in range(len(numbered))]
+
+
+def _named(cells: list[Cell], names: frozenset[tuple[Any, ...]]) -> list[Cell]:
+    return [cell for cell in cells if cell.name in names]
+
+
+def choose_rows(runs: pd.DataFrame, n_rows: int) -> pd.DataFrame:
+    """At most `n_rows` finished rows: the quickest of each backbone in turn."""
+    quickest = runs.sort_values("wall_s", kind="stable")
+    turns = quickest.groupby(["folder", "backbone"]).cumcount()
+    return quickest.assign(turn=turns).sort_values(["turn", "wall_s"], kind="stable").drop(columns="turn").head(n_rows)
+
+
+@contextmanager
+def clean_cache(folder: Path) -> Iterator[None]:
+    """Inside, this process and its children use an empty cache in `folder`, with the weights files of the usual one.
+
+    Those are checked against their checksums whenever they are used.
+    """
+    weights = cache_root() / WEIGHTS_FOLDER
+    weights.mkdir(parents=True, exist_ok=True)
+    previous = os.environ.get(CACHE_VARIABLE)
+    folder.mkdir(parents=True)
+    (folder / WEIGHTS_FOLDER).symlink_to(weights.resolve(), target_is_directory=True)
+    os.environ[CACHE_VARIABLE] = str(folder)
+    try:
+        yield
+    finally:
+        if previous is None:
+            del os.environ[CACHE_VARIABLE]
+        else:
+            os.environ[CACHE_VARIABLE] = previous
+
+
+def differences_from_here(row: Mapping[Any, Any]) -> list[str]:
+    """What made a row and is not the same here, a sentence each."""
+    here = environment()
+    notes = []
+    if row["is_dirty"]:
+        notes.append(f"the row was made by commit {row['git_commit']} with changes that no commit holds.")
+    elif row["git_commit"] and here["git_commit"] != row["git_commit"]:
+        notes.append(
+            f"the row was made by commit {row['git_commit']}; this is {here['git_commit'] or 'not a checkout'}."
+        )
+    changes = what_changed(row, here, {"harness_version": "backbone-benchmark", **VERSIONS, **MACHINE})
+    return notes + [f"{change}." for change in changes]
