@@ -1,157 +1,145 @@
 """What a person sees: tables on standard output, progress and messages on standard error."""
 
 import sys
-import textwrap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
+import pandas as pd
+from rich.cells import cell_len
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column, Table
 from rich.text import Text
 
-from benchmark.analysis.tables import TEXT_HEADINGS, Section
+from benchmark.analysis.formats import MISSING_VALUE, TEXT_HEADINGS, Section
 from benchmark.processes.runner import RunEnded, RunStarted, SweepEvent
 from benchmark.work.events import Progress as StageProgress
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # Piped output is for files and other programs, where a narrow table would only lose text.
 PIPED_WIDTH = 160
 stdout = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 stderr = Console(stderr=True)
 
-# Columns that a title can say for the whole table.
-SAYABLE_ONCE = ("Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Input px", "Seeds")
-# Columns that a narrow table breaks into lines, so that the others, and all numbers, stay whole.
-LABELS = {"Strategy", "Head"}
-LONG = {*LABELS, "Note"}
-# What they should have, for which other columns are left out, and what they must have.
-LONG_ENOUGH, LONG_AT_LEAST = 24, 12
-# A cell's margins and its share of the frame.
-CELL_FRAME = 3
+# If one of these columns has the same value in all rows, the title says it once for the whole table.
+SAYABLE_ONCE = frozenset(
+    {
+        "Dataset", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Input px", "Seed",
+        "Seeds",
+    }
+)  # fmt: skip
+# Columns of longer texts are folded; numbers and most names are shorter and stay whole.
+LONGEST_WHOLE = 24
+# The width of a folded column for which other columns are left out, and the one for which names are folded too.
+FOLDED_WELL, FOLDED_NARROW = 24, 12
+# Two margins and a line of the frame.
+COLUMN_FRAME = 3
 
-SECONDS_A_MINUTE = 60
-MINUTES_AN_HOUR = 60
+
+def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, least_telling: Sequence[str] = ()) -> None:
+    """Print values: texts to the left, numbers to the right with their thousands separated.
+
+    Args:
+        columns: Names of columns, such as `input_size_px`; their headings are `Input size px`.
+        rows: One value per column; None is not known.
+        least_telling: Columns that a narrow screen leaves out, the first of them first.
+    """
+    values = pd.DataFrame(list(rows), columns=[_heading(name) for name in columns], dtype=object)
+    numbers = [name for name in values if not values[name].map(lambda value: isinstance(value, str)).any()]
+    _show(values.map(_value_text), numbers, [_heading(name) for name in least_telling])
 
 
-def show_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, title: str = "") -> None:
-    """A plain table on standard output."""
-    table = Table(*columns, title=Text(title) if title else None, title_justify="left", show_lines=False)
-    for row in rows:
-        table.add_row(*(Text(value) for value in row))
-    stdout.print(table)
+def _heading(name: str) -> str:
+    return name[:1].upper() + name[1:].replace("_", " ")
+
+
+def _value_text(value: object) -> str:
+    if value is None:
+        return MISSING_VALUE
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def show_sections(sections: Iterable[Section]) -> None:
-    """Tables with their notes; columns of one value in all rows are named once, in the title."""
+    """Print tables with their notes."""
     for section in sections:
-        cells = section.cells
-        if cells.empty:
-            stdout.print(Text("\n".join([section.heading, *section.notes])))
-            continue
-        same = [name for name in SAYABLE_ONCE if name in cells and len(cells) > 1 and cells[name].nunique() == 1]
-        facts = [f"{name} {cells[name].iloc[0]}" for name in same if cells[name].iloc[0]]
-        # Labels such as `finetune(0,epochs=5)` have no space to be broken at.
-        breakable = {name: cells[name].str.replace(",", ", ") for name in LABELS & set(cells)}
-        shown = cells.assign(**breakable).drop(columns=same)
-        left_out = _without_room(shown, section.least_telling)
-        shown = shown.drop(columns=left_out)
-        notes = list(section.notes)
-        if left_out:
-            notes.append(f"No room for {', '.join(left_out)}: widen the window, or ask for --format md.")
-        table = Table(
-            title=Text(", ".join([section.heading, *facts])), title_justify="left", header_style="bold",
-            caption=Text("\n".join(notes)) if notes else None, caption_justify="left",
-        )  # fmt: skip
-        for heading in shown.columns:
-            table.add_column(
-                textwrap.fill(heading, _widest(shown[heading])),
-                justify="left" if heading in TEXT_HEADINGS else "right",
-                no_wrap=heading not in LONG,
-                min_width=_least_width(shown[heading], LONG_AT_LEAST),
-                overflow="fold",
-            )
-        for row in shown.itertuples(index=False):
-            is_best = row[0] == "1" or str(row[0]).startswith("1–")
-            table.add_row(*(Text(value) for value in row), style="bold" if is_best else None)
-        stdout.print(table)
+        numbers = [heading for heading in section.cells if heading not in TEXT_HEADINGS]
+        _show(section.cells, numbers, section.least_telling, section.heading, section.notes)
 
 
-def _without_room(cells: "pd.DataFrame", least_telling: Sequence[str]) -> list[str]:
-    """The first of these columns, as many as the screen is too narrow for."""
-    needs = {name: CELL_FRAME + _least_width(cells[name], LONG_ENOUGH) for name in cells}
-    left_out: list[str] = []
-    for heading in least_telling:
-        if sum(needs.values()) < stdout.width:
+def _show(
+    cells: pd.DataFrame,
+    numbers: Collection[str],
+    least_telling: Iterable[str],
+    title: str = "",
+    notes: Sequence[str] = (),
+) -> None:
+    """Print a table of texts; the title says what all rows have in common, and a note what there is no room for."""
+    if cells.empty:
+        stdout.print(Text("\n".join([title, *notes])))
+        return
+    shown = cells.loc[:, (cells != "").any()]
+    same = [name for name in shown if name in SAYABLE_ONCE and len(cells) > 1 and cells[name].nunique() == 1]
+    shown = shown.drop(columns=same)
+    widths = {name: max(map(cell_len, (*shown[name], *name.split()))) for name in shown}
+    left_out = []
+    for name in least_telling:
+        if _needed(widths, FOLDED_WELL) <= stdout.width:
             break
-        if needs.pop(heading, None):
-            left_out.append(heading)
-    return left_out
+        if widths.pop(name, None) and name:
+            left_out.append(name)
+    if left_out:
+        notes = [*notes, f"No room for {', '.join(left_out)}: widen the window, or choose another format."]
+    table = Table(
+        title=Text(", ".join(filter(None, [title, *(f"{name} {cells[name].iloc[0]}" for name in same)]))) or None,
+        caption=Text("\n".join(notes)) or None, title_justify="left", caption_justify="left",
+    )  # fmt: skip
+    are_names_whole = _needed(widths, FOLDED_NARROW) <= stdout.width
+    for name, width in widths.items():
+        is_number = name in numbers
+        table.add_column(
+            name, justify="right" if is_number else "left", overflow="fold",
+            width=width if width <= LONGEST_WHOLE and (is_number or are_names_whole) else None,
+        )  # fmt: skip
+    for row in shown[list(widths)].to_dict("records"):
+        is_best = str(row.get("Rank", "")).split("–")[0] == "1"
+        table.add_row(*map(Text, row.values()), style="bold" if is_best else None)
+    stdout.print(table)
 
 
-def _least_width(column: "pd.Series", long: int) -> int:
-    return min(_widest(column), long) if column.name in LONG else _widest(column)
-
-
-def _widest(column: "pd.Series") -> int:
-    """Of its texts, and of the words of its heading."""
-    return max((len(text) for text in (*column, *str(column.name).split())), default=1)
-
-
-def duration_text(seconds: float) -> str:
-    """A duration as people say it: `42 s`, `12 min`, `3 h 20 min`."""
-    if seconds < SECONDS_A_MINUTE:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / SECONDS_A_MINUTE)
-    hours, rest = divmod(minutes, MINUTES_AN_HOUR)
-    return f"{hours} h {rest} min" if hours else f"{minutes} min"
+def _needed(widths: Mapping[str, int], folded: int) -> int:
+    """The width of a table with these columns, the long ones folded to this width."""
+    return 1 + sum(COLUMN_FRAME + (width if width <= LONGEST_WHOLE else folded) for width in widths.values())
 
 
 class _RateColumn(ProgressColumn):
-    """Images a second of a stage that counts images."""
+    """Images per second of a stage that counts images."""
 
     def render(self, task: Task) -> Text:
-        if not task.fields.get("has_rate") or not task.speed:
-            return Text("")
-        return Text(f"{task.speed:.0f} images/s", style="cyan")
+        return Text(f"{task.speed:.0f} images/s" if task.fields.get("has_rate") and task.speed else "", style="cyan")
 
 
 class SweepDisplay:
     """The progress of a sweep: cell i of n with the time left, and below it what the worker does.
 
-    Where standard error is no terminal, one line a cell is printed instead.
+    If standard error is not a terminal, one line per cell is printed instead.
     """
 
     def __init__(self, n_cells: int) -> None:
         self._n_cells = n_cells
-        self._is_live = stderr.is_terminal
         self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            # Only the description gives way on a narrow screen.
+            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=12),
             MofNCompleteColumn(),
-            TaskProgressColumn(),
-            TimeElapsedColumn(),
+            _RateColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
             TextColumn("left"),
-            TimeRemainingColumn(),
-            _RateColumn(),
             console=stderr,
-            disable=not self._is_live,
+            expand=True,
+            disable=not stderr.is_terminal,
         )
-        self._cells = self._progress.add_task("cells", total=n_cells)
-        self._stage = self._progress.add_task("starting", total=None, visible=False)
+        self._cells = self._progress.add_task("starting", total=n_cells)
+        self._stage = self._progress.add_task("", total=None, visible=False)
         self._stage_name = ""
 
     def __enter__(self) -> "SweepDisplay":
@@ -162,9 +150,9 @@ class SweepDisplay:
         self._progress.stop()
 
     def show(self, event: SweepEvent) -> None:
-        """Bring the display up to an event."""
+        """Update the display after an event."""
         if isinstance(event, RunStarted):
-            self._progress.update(self._cells, description=f"cell {event.number}/{self._n_cells} {event.cell}")
+            self._progress.update(self._cells, description=str(event.cell))
             self._progress.update(self._stage, visible=False)
             self._stage_name = ""
         elif isinstance(event, StageProgress):
@@ -177,12 +165,9 @@ class SweepDisplay:
         if event.stage != self._stage_name:
             self._stage_name = event.stage
             self._progress.reset(
-                self._stage,
-                description=f"  {event.stage}",
-                total=event.n_total,
-                visible=True,
+                self._stage, description=f"  {event.stage}", total=event.n_total, visible=True,
                 has_rate=event.n_total > 1,
-            )
+            )  # fmt: skip
         self._progress.update(self._stage, completed=event.n_done)
 
 
@@ -202,26 +187,21 @@ def _ended_line(event: RunEnded, n_cells: int) -> Text:
 def scan_display() -> Iterator[Callable[[str, int, int], None]]:
     """A progress bar for reading folders of images, shown only while there is something to read."""
     with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
-        tasks: dict[str, object] = {}
+        tasks: dict[str, Any] = {}
 
         def on_scan(name: str, n_done: int, n_total: int) -> None:
             if name not in tasks:
                 tasks[name] = progress.add_task(f"reading {name}", total=n_total)
-            progress.update(tasks[name], completed=n_done)  # type: ignore[arg-type]  # rich's TaskID is an int
+            progress.update(tasks[name], completed=n_done)
 
         yield on_scan
 
 
 @contextmanager
 def waiting(text: str) -> Iterator[None]:
-    """A sign of life while something takes seconds, where standard error is a terminal."""
+    """A spinner while something takes seconds, if standard error is a terminal."""
     if stderr.is_terminal:
         with stderr.status(Text(text)):
             yield
     else:
         yield
-
-
-def counts_text(counts: Mapping[str, int]) -> str:
-    """How many cells are in each state: `12 done, 3 missing`."""
-    return ", ".join(f"{number} {state}" for state, number in sorted(counts.items())) or "no cells"

@@ -13,6 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import NoReturn
 
+from benchmark.processes.repeating import clean_cache
 from measuring import Contestant, Figures, Target, markdown_table, race, run_script, say, script_options
 
 from benchmark.cli import main as run_command
@@ -20,7 +21,6 @@ from benchmark.cli.executing import Execution
 from benchmark.isolation import choose_backend
 from benchmark.plan.cells import Job
 from benchmark.processes.executors import JobEvent
-from benchmark.processes.repeating import clean_cache
 from benchmark.processes.worker import run_job
 from benchmark.work.events import Event
 

@@ -12,7 +12,7 @@ from benchmark.analysis.ablation import make_ablation
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.formats import to_markdown
 from benchmark.analysis.loading import load_runs
-from benchmark.analysis.tables import ablation_cells, ablation_sections
+from benchmark.analysis.presentation import ablation_cells, ablation_sections
 from benchmark.ledger import FAILED, Ledger
 
 
@@ -35,7 +35,7 @@ def test_the_published_form_is_before_after_and_the_relative_gain(ledger: Ledger
 
     assert cells["Accuracy → native, %"] == "27.02 → 66.01"
     assert cells["Points lost"] == "+38.99"
-    assert cells["Native gains"] == "+144 %"
+    assert cells["Relative gain"] == "+144 %"
 
 
 def test_seeds_are_paired_and_the_interval_is_students(ledger: Ledger):

@@ -12,8 +12,8 @@ import pytest
 import benchmark
 from benchmark import ablation, leaderboard, load_ledger
 from benchmark.analysis.formats import to_markdown
+from benchmark.analysis.presentation import ablation_sections, leaderboard_sections
 from benchmark.analysis.published import compare_published
-from benchmark.analysis.tables import ablation_sections, leaderboard_sections
 from benchmark.errors import LedgerError
 
 ROOT = Path(__file__).parents[1]

@@ -21,8 +21,8 @@ from benchmark.analysis.leaderboard import (
     make_leaderboard,
 )
 from benchmark.analysis.loading import count_failed, find_ledgers, load_runs
+from benchmark.analysis.presentation import leaderboard_sections
 from benchmark.analysis.published import compare_published, load_published
-from benchmark.analysis.tables import leaderboard_sections
 from benchmark.errors import LedgerError, UnknownNameError
 from benchmark.ledger import DONE, FAILED, Ledger
 from benchmark.recipes import Published

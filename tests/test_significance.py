@@ -16,16 +16,15 @@ from toy_ledgers import add, add_predicted
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.leaderboard import make_leaderboard
 from benchmark.analysis.loading import load_runs
+from benchmark.analysis.presentation import leaderboard_cells
 from benchmark.analysis.significance import (
     MAX_EXACT,
-    Differences,
     SeedRuns,
     adjust_by_holm,
     compare_settings,
     paired_p_value,
     rank_with_ties,
 )
-from benchmark.analysis.tables import leaderboard_cells
 from benchmark.ledger import Ledger
 
 N_IMAGES = 1000
@@ -43,9 +42,7 @@ def right_of(first: int, last: int) -> np.ndarray:
 
 
 def p_value_of(differences: list[int] | np.ndarray) -> float:
-    right = np.asarray(differences, np.int8)
-    n_seeds = max(1, int(np.abs(right).max(initial=0)))
-    return paired_p_value(Differences.between(np.maximum(right, 0), np.maximum(-right, 0), n_seeds))
+    return paired_p_value(np.asarray(differences, np.int8))
 
 
 def board_of(ledger: Ledger, **options: Any) -> Any:
@@ -238,7 +235,7 @@ def test_ranges_are_those_of_all_pairs_tested_exactly(n_seeds: int):
     drawn = [Drawn(hardness + 0.3 * rng.random((n_seeds, 400)) < level) for level in np.linspace(0.9, 1.0, 9)[::-1]]
     drawn.sort(key=lambda setting: -setting.right.mean())
     pairs = list(itertools.combinations(range(9), 2))
-    p_values = [paired_p_value(compare_settings(drawn[a], drawn[b])) for a, b in pairs]
+    p_values = [paired_p_value(compare_settings(drawn[a], drawn[b]).differences) for a, b in pairs]
     is_apart = multipletests(p_values, method="holm")[0]
     apart = [pair for pair, is_so in zip(pairs, is_apart, strict=True) if is_so]
     n_better = [sum(worse == number for _, worse in apart) for number in range(9)]

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis.correctness import Correctness
-from benchmark.analysis.significance import ALPHA, Differences, adjust_by_holm, paired_p_value
+from benchmark.analysis.significance import ALPHA, adjust_by_holm, paired_p_value
 from benchmark.ledger import CELL_COLUMNS, DONE, Ledger, cell_names
 from benchmark.origins import DEFINITION, INPUTS, MACHINE, VERSIONS, what_changed
 
@@ -194,9 +194,7 @@ def _tested(
                 correct_after.of_run(after["folder"], after["run_id"]),
             ]
             if right[0] is not None and right[1] is not None and len(right[0]) == len(right[1]):
-                p_value = paired_p_value(
-                    Differences.between(right[1].astype(np.int8), right[0].astype(np.int8), n_seeds=1)
-                )
+                p_value = paired_p_value(right[1].astype(np.int8) - right[0].astype(np.int8))
             elif test_unpaired:
                 p_value = _unpaired_p_value(pair.done)
         tested.append(replace(pair, p_value=p_value, n_predictions_changed=_n_predictions_changed(pair)))
@@ -230,6 +228,7 @@ def _table(pairs: Iterable[Pair], judge: Judge) -> pd.DataFrame:
                 "mark": MARKS[change],
                 "change": change,
                 **{column: named[column] for column in CELL_COLUMNS},
+                "dataset": named["dataset_name"],
                 "accuracy_before": before.get("accuracy"),
                 "accuracy_after": after.get("accuracy"),
                 "difference": pair.difference,

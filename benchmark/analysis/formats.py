@@ -1,27 +1,57 @@
-"""Tables in the formats of the command line: Markdown for people, CSV and JSON for machines."""
+"""How results are written: texts of single values, and tables as Markdown for people or CSV and JSON for machines."""
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from benchmark.analysis.tables import TEXT_HEADINGS, Section
+MISSING_VALUE = "–"
+SECONDS_PER_MINUTE = 60
+TEXT_HEADINGS = frozenset(
+    {
+        "Backbone", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Metric", "Note",
+        "Verdict", "Change", "Result", "Dataset",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Section:
+    """One table for people.
+
+    Attributes:
+        heading: The subject of the table.
+        cells: Text, one column per heading.
+        notes: Sentences below the table.
+        level: Level of the heading: 2, or 3 for a part of the previous section.
+        least_telling: Columns that a narrow screen leaves out, the first of them first.
+    """
+
+    heading: str
+    cells: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    level: int = 2
+    least_telling: tuple[str, ...] = ()
 
 
 def to_markdown(sections: Sequence[Section]) -> str:
     """Headings, Markdown tables and notes."""
-    return "\n\n".join(_markdown_section(section) for section in sections) + "\n"
+    return "\n\n".join(map(_markdown_section, sections)) + "\n"
 
 
 def _markdown_section(section: Section) -> str:
-    cells = section.cells
-    lines = [" | ".join(cells.columns), " | ".join(_alignment(heading) for heading in cells.columns)]
-    lines += [" | ".join(_escaped(value) for value in row) for row in cells.itertuples(index=False)]
-    heading = f"{'#' * section.level} {_escaped(section.heading)}"
-    notes = [text for note in section.notes for text in ("", note)]
-    return "\n".join([heading, "", *(f"| {line} |" for line in lines), *notes])
+    rows = [
+        section.cells.columns,
+        ["---" if heading in TEXT_HEADINGS else "---:" for heading in section.cells],
+        *([text.replace("|", "\\|") for text in row] for row in section.cells.itertuples(index=False)),
+    ]
+    heading = section.heading.replace("|", "\\|")
+    lines = [f"{'#' * section.level} {heading}", "", *(f"| {' | '.join(row)} |" for row in rows)]
+    return "\n".join([*lines, *(f"\n{note}" for note in section.notes)])
 
 
 def to_csv(table: pd.DataFrame) -> str:
@@ -32,7 +62,10 @@ def to_csv(table: pd.DataFrame) -> str:
 
 def to_json(table: pd.DataFrame) -> str:
     """A list of records, null where not measured."""
-    records = [{key: _json_value(value) for key, value in row.items()} for row in table.to_dict("records")]
+    records = [
+        {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
+        for row in table.to_dict("records")
+    ]
     return json.dumps(records, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -45,13 +78,33 @@ MARKDOWN = "md"
 FORMATS: dict[str, Callable[..., str]] = {MARKDOWN: to_markdown, "csv": to_csv, "json": to_json}
 
 
-def _json_value(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def number_texts(numbers: Iterable[Any], pattern: str) -> list[str]:
+    """Numbers in a format such as `{:.3f}`, a dash where one is missing."""
+    return [MISSING_VALUE if pd.isna(number) else pattern.format(number) for number in numbers]
 
 
-def _alignment(heading: str) -> str:
-    return "---" if heading in TEXT_HEADINGS else "---:"
+def count_of(number: int, noun: str) -> str:
+    """The number with its noun: `1 seed`, `3 seeds`, `2 classes`, `1,200 entries`."""
+    if number != 1:
+        ends_in_y = noun.endswith("y") and noun[-2:-1] not in "aeiou"
+        noun = f"{noun[:-1]}ies" if ends_in_y else f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number:,} {noun}"
 
 
-def _escaped(value: str) -> str:
-    return value.replace("|", "\\|")
+def tally(values: Iterable[str], order: Iterable[str] | None = None) -> str:
+    """How often each value occurs, such as `12 done, 3 missing`: in this order, or that of the alphabet.
+
+    Args:
+        values: The values, or a mapping of their counts.
+        order: All possible values.
+    """
+    counts = Counter(values)
+    return ", ".join(f"{counts[value]} {value}" for value in order or sorted(counts) if counts[value]) or "no cells"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration in two digits: `0.42 s`, `42 s`, `12 min`, `3 h 20 min`."""
+    if seconds < SECONDS_PER_MINUTE:
+        return f"{seconds:.2g} s"
+    hours, minutes = divmod(round(seconds / SECONDS_PER_MINUTE), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

@@ -1,30 +1,27 @@
 """How people read the columns that name a setting: a name, and behind it the options that are not the usual ones."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import pandas as pd
 
-Row = Mapping[Any, Any]
+
+def dataset_labels(table: pd.DataFrame) -> list[str]:
+    """The dataset of each row: `folder:pets[cat,dog]@100` is 100 images of two of its classes."""
+    return [
+        name + (f"[{classes}]" if classes else "") + ("" if pd.isna(limit) else f"@{limit:.0f}")
+        for name, classes, limit in zip(table["dataset"], table["classes"], table["limit"], strict=True)
+    ]
 
 
-def dataset_label(row: Row) -> str:
-    """The dataset of a row: `folder:pets[cat,dog]@100` is 100 images of two of its classes."""
-    classes = f"[{row['classes']}]" if row["classes"] else ""
-    limit: str = "" if pd.isna(row["limit"]) else f"@{row['limit']:.0f}"
-    return f"{row['dataset']}{classes}{limit}"
+def strategy_labels(table: pd.DataFrame) -> list[str]:
+    """The strategy of each row: `finetune(0,epochs=5 + 20)` gives of each stage the layers that learn first."""
+    folds = ["" if pd.isna(number) else f"folds={number:.0f}" for number in table["folds"]]
+    options = ["; ".join(filter(None, both)) for both in zip(table["stages"], folds, strict=True)]
+    return _labelled(table["strategy"], options)
 
 
-def strategy_label(row: Row) -> str:
-    """The strategy of a row: `finetune(0,epochs=5 + 20)` gives of each stage the layers that learn first."""
-    folds: str = "" if pd.isna(row["folds"]) else f"folds={row['folds']:.0f}"
-    return _labelled(row["strategy"], "; ".join(filter(None, (row["stages"], folds))))
+def head_labels(table: pd.DataFrame) -> list[str]:
+    """The head of each row: `dense(units=512)`."""
+    return _labelled(table["head"], table["head_options"])
 
 
-def head_label(row: Row) -> str:
-    """The head of a row: `dense(units=512)`."""
-    return _labelled(row["head"], row["head_options"])
-
-
-def _labelled(name: str, options: str) -> str:
-    return f"{name}({options})" if options else name
+def _labelled(names: "pd.Series[str]", options: "list[str] | pd.Series[str]") -> list[str]:
+    return [f"{name}({some})" if some else name for name, some in zip(names, options, strict=True)]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.analysis.labels import dataset_label
+from benchmark.analysis.labels import dataset_labels
 from benchmark.errors import LedgerError
 from benchmark.ledger import CELL_COLUMNS, DONE, RUNS, Ledger
 from benchmark.origins import DEFINITION, VERSIONS
@@ -73,12 +73,7 @@ def load_all_runs(paths: Sequence[Path]) -> pd.DataFrame:
 
 def _dataset_names(runs: pd.DataFrame) -> pd.Series:
     """One name for each content: the last it was given; with the fingerprint if another content has the same name."""
-    columns = runs[["dataset", "classes", "limit"]].drop_duplicates()
-    labels = {tuple(map(str, row.values())): dataset_label(row) for row in columns.to_dict("records")}
-    named = pd.Series(
-        [labels[tuple(map(str, values))] for values in runs[list(columns)].itertuples(index=False, name=None)],
-        index=runs.index, dtype=object,
-    )  # fmt: skip
+    named = pd.Series(dataset_labels(runs), index=runs.index, dtype=object)
     known = runs["dataset_fingerprint"].replace("", None)  # of a failed row it may be unknown
     names = named.groupby(known).transform("last").where(known.notna(), named)
     is_ambiguous = known.groupby(names).transform("nunique") > 1

@@ -50,10 +50,10 @@ def compare_published(board: pd.DataFrame, published: Sequence[Published]) -> pd
     """Every published figure that a setting of the leaderboard has measured too.
 
     Returns:
-        One row per figure: `dataset`, `backbone`, `strategy`, `mode`, `head`, `metric`, `published`, `measured` (mean
-        of the seeds), `difference` (measured minus published) and `note`.
+        One row per figure: `dataset`, `backbone`, `strategy`, `stages`, `folds`, `mode`, `head`, `head_options`,
+        `metric`, `published`, `measured` (mean of the seeds), `difference` (measured minus published) and `note`.
     """
-    columns = ["dataset", "backbone", "strategy", "mode", "head"]
+    columns = ["dataset", "backbone", "strategy", "stages", "folds", "mode", "head", "head_options"]
     rows = [
         {
             **{column: setting[column] for column in columns},

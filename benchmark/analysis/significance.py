@@ -1,19 +1,23 @@
 """Which settings a test set can tell apart: McNemar's test on the saved predictions.
 
 Every run of a dataset is tested on the same images, so two settings are compared image by image. With one seed
-each, that is McNemar's exact test: of the images that only one of the two names correctly, about half should fall to
-either if they were equally good.
+each, that is McNemar's exact test: if both were equally good, each would be the right one on about half of the images
+that only one of them names correctly.
 
 Seeds are pooled per image. The outcomes of several seeds on one image are not independent, so an image counts once,
 as the cluster of McNemar's test for clustered pairs (Durkalski et al., Analysis of clustered matched-pair data,
-Statistics in Medicine 22, 2003): with `d` the difference of the numbers of seeds that are right on an image, the sum
-of `d` over the images is compared with what it would be if each `d` had a random sign. What is tested is these trained
-models on other images like these; how much further seeds would scatter is what the deviation over seeds shows.
+Statistics in Medicine 22, 2003). For `n` images and `s` seeds:
+
+    d (n,) in -s..s       number of seeds right in one setting, less that of the other
+    T = sum of d          compared with its distribution if each d had a random sign
+    T^2 / sum of d^2      chi-squared with one degree of freedom for many images
+
+The test speaks of these trained models on other images like these. How much further seeds would scatter is shown by
+the deviation over seeds.
 """
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -22,77 +26,36 @@ from numpy.typing import NDArray
 from benchmark.analysis.correctness import Correctness
 
 ALPHA = 0.05
-# Up to so many images that differ, all signs are gone through; beyond, the normal limit is as good.
+# Up to this number of images that differ, the distribution of the sum is exact; beyond, its normal limit is as good.
 MAX_EXACT = 1000
-# P-values by the normal limit that are so many times below or above the level are not looked at again.
+# P-values by the normal limit that are this many times below or above the level are not computed again.
 CLOSE = 100.0
 
-# What is right on each image.
+# `(n,)`: a number of seeds for each image.
 Counts = NDArray[np.int8]
+PValues = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Differences:
-    """How the outcomes of two settings differ.
-
-    Attributes:
-        n_images: `(2 s + 1,)`: on how many images does one setting have -s, ..., s more right seeds than the other.
-    """
-
-    n_images: NDArray[np.int64]
-
-    @classmethod
-    def between(cls, a: Counts, b: Counts, n_seeds: int) -> "Differences":
-        """Of the numbers of right seeds on each image, `(n,)` int8 in 0..s."""
-        return cls(np.bincount((a - b + np.int8(n_seeds)).astype(np.intp), minlength=2 * n_seeds + 1))
-
-    @property
-    def n_seeds(self) -> int:
-        """S."""
-        return len(self.n_images) // 2
-
-    @property
-    def _sizes(self) -> NDArray[np.int64]:
-        return np.arange(-self.n_seeds, self.n_seeds + 1)
-
-    @property
-    def total(self) -> int:
-        """Their sum."""
-        return int(self._sizes @ self.n_images)
-
-    @property
-    def total_square(self) -> int:
-        """The sum of their squares."""
-        return int(self._sizes**2 @ self.n_images)
-
-    @property
-    def n_by_size(self) -> NDArray[np.int64]:
-        """`(s,)`: on how many images do the two differ by 1, ..., s seeds."""
-        middle = self.n_seeds
-        return self.n_images[middle + 1 :] + self.n_images[:middle][::-1]
-
-
-@dataclass(frozen=True)
-class Standing:
+class Standing(NamedTuple):
     """A setting's place among those that the test set can tell apart.
 
     Attributes:
-        first: The best rank it may have: one more than there are settings significantly better.
+        first: The best rank it may have: one more than the number of settings that are significantly better.
         last: The worst: the number of settings that are not significantly worse.
-        p_best: Holm-adjusted p-value of being no worse than the best setting; NaN for the best itself and without
+        p_best: Holm-adjusted p-value of being as good as the best setting; NaN for the best itself and without
             predictions to compare.
-        smallest_difference: The least difference in accuracy to the best setting that would be significant at the
+        smallest_difference: The smallest difference in accuracy to the best setting that would be significant at the
             number of images on which the two differ; NaN likewise.
     """
 
     first: int
     last: int
-    p_best: float = np.nan
-    smallest_difference: float = np.nan
+    p_best: float
+    smallest_difference: float
 
 
 class SeedRun(NamedTuple):
-    """What names a run and its test images, as in the columns of `load_runs`."""
+    """What identifies a run and its test images, as in the columns of `load_runs`."""
 
     seed: int
     folder: str
@@ -101,10 +64,10 @@ class SeedRun(NamedTuple):
 
 
 class SeedRuns:
-    """The runs of one setting, a seed each, and what they got right.
+    """The runs of one setting, one per seed, and what they got right.
 
     Args:
-        runs: Finished ones, in the order of the ledger: the last of a seed counts.
+        runs: Finished runs in the order of the ledger: the last one of a seed counts.
         correctness: Of these runs.
     """
 
@@ -117,74 +80,79 @@ class SeedRuns:
         self.n_right = functools.cache(self._count_right)
 
     def _count_right(self, seeds: tuple[int, ...]) -> Counts:
-        """`(n,)` int8: how many of these seeds name each image correctly."""
+        """`(n,)` in 0..s: how many of these seeds name each image correctly."""
         counts: Counts = np.sum([self._correct[seed] for seed in seeds], axis=0, dtype=np.int8)
         return counts
 
 
-def compare_settings(a: SeedRuns, b: SeedRuns) -> Differences | None:
-    """How two settings differ; None where they were not tested on the same images or predictions were not kept.
+class Pair(NamedTuple):
+    """Two settings on the same images.
 
-    Seeds that both have are compared; where there are none, as many as both have.
+    Attributes:
+        differences: `(n,)` in -s..s: number of seeds right in the first setting, less that of the second.
+        n_seeds: s.
+    """
+
+    differences: Counts
+    n_seeds: int
+
+
+def compare_settings(a: SeedRuns, b: SeedRuns) -> Pair | None:
+    """How two settings differ; None if they were tested on different images or predictions were not kept.
+
+    Compared are the seeds that both have; without any, the same number of seeds of each.
     """
     if not a.seeds or not b.seeds or a.fingerprint != b.fingerprint:
         return None
     shared = tuple(seed for seed in a.seeds if seed in b.seeds)
     n_seeds = len(shared) or min(len(a.seeds), len(b.seeds))
-    return Differences.between(a.n_right(shared or a.seeds[:n_seeds]), b.n_right(shared or b.seeds[:n_seeds]), n_seeds)
+    return Pair(a.n_right(shared or a.seeds[:n_seeds]) - b.n_right(shared or b.seeds[:n_seeds]), n_seeds)
 
 
-def paired_p_value(differences: Differences) -> float:
-    """Two-sided p-value of the sum being this far from zero when every difference has a random sign.
+def paired_p_value(differences: Counts) -> float:
+    """Two-sided p-value of the sum being this far from zero if every difference had a random sign.
 
     With one seed this is McNemar's test; exact up to `MAX_EXACT` images that differ.
     """
     from scipy import stats
 
-    if differences.n_by_size.sum() <= MAX_EXACT:
-        return _sign_flip_p_value(differences)
-    return float(stats.chi2.sf(differences.total**2 / differences.total_square, df=1))
+    n_by_size = np.bincount(np.abs(differences))[1:]  # (s,): images that differ by 1, ..., s seeds
+    total = differences.sum(dtype=np.int64)
+    if n_by_size.sum() > MAX_EXACT:
+        return float(stats.chi2.sf(total**2 / _sum_of_squares(differences), df=1))
+    # The sum of the positive differences is a sum over the sizes j of j Binomial(n_j, 1/2).
+    chances = np.ones(1)
+    for size, count in enumerate(n_by_size, 1):
+        of_size = np.zeros(size * count + 1)
+        of_size[::size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
+        chances = np.convolve(chances, of_size)
+    totals = 2 * np.arange(len(chances)) - (len(chances) - 1)
+    return min(1.0, float(chances[np.abs(totals) >= abs(total)].sum()))
 
 
-def _sign_flip_p_value(differences: Differences) -> float:
-    """P(|sum of the sizes with random signs| >= |their sum|), from the distribution of the sum."""
-    # The sum of the sizes whose sign is positive is a sum over the sizes j of j Binomial(n_j, 1/2).
-    chances = functools.reduce(np.convolve, _positive_sums(differences), np.ones(1))
-    sums = 2 * np.arange(len(chances)) - (len(chances) - 1)
-    return min(1.0, float(chances[np.abs(sums) >= abs(differences.total)].sum()))
+def _sum_of_squares(differences: Counts) -> int:
+    return int(np.square(differences, dtype=np.int64).sum())
 
 
-def _positive_sums(differences: Differences) -> list[NDArray[np.float64]]:
-    from scipy import stats
-
-    distributions = []
-    for size, count in enumerate(differences.n_by_size, 1):
-        chances = np.zeros(size * count + 1)
-        chances[::size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
-        distributions.append(chances)
-    return distributions
-
-
-def smallest_difference(differences: Differences, n_pairs: int) -> float:
-    """The least difference in accuracy that would tell two settings apart.
+def smallest_difference(pair: Pair, n_pairs: int) -> float:
+    """The smallest difference in accuracy that would tell two settings apart.
 
     Args:
-        differences: Of the two: on how many images they differ.
-        n_pairs: Of settings; the level is that of the first step of Holm's method.
+        pair: The two settings.
+        n_pairs: Number of pairs tested; the level is that of the first step of Holm's method.
     """
     from scipy import stats
 
     quantile = stats.norm.isf(ALPHA / n_pairs / 2)
-    n_outcomes = differences.n_seeds * differences.n_images.sum()
-    return float(quantile * np.sqrt(differences.total_square) / n_outcomes)
+    return float(quantile * np.sqrt(_sum_of_squares(pair.differences)) / (pair.n_seeds * len(pair.differences)))
 
 
 def rank_with_ties(settings: Sequence[SeedRuns]) -> list[Standing]:
-    """The range of ranks of each setting: from one more than are significantly better to all but the worse ones.
+    """The range of ranks of each setting: after those that are significantly better, before those that are worse.
 
     All pairs are tested and corrected for by Holm's method, so the chance of any false difference stays below
-    `ALPHA`; testing against the best alone would forget that the best of many equal ones is partly lucky. Settings
-    whose ranges overlap may still be told apart, if both are close to others but not to each other. A setting
+    `ALPHA`; testing against the best alone would ignore that the best of many equal settings is partly lucky.
+    Settings whose ranges overlap may still be told apart, if both are close to others but not to each other. A setting
     without predictions keeps its place among the others.
 
     Args:
@@ -192,31 +160,22 @@ def rank_with_ties(settings: Sequence[SeedRuns]) -> list[Standing]:
     """
     n = len(settings)
     p_values = _all_p_values(settings)
-    better, worse = np.triu_indices(n, 1)
-    n_pairs = int(np.count_nonzero(~np.isnan(p_values)))
     adjusted = adjust_by_holm(p_values)
+    n_pairs = int(np.count_nonzero(~np.isnan(p_values)))
     are_tied = np.zeros((n, n), bool)
-    are_tied[better, worse] = adjusted >= ALPHA
-    firsts = np.arange(n) - are_tied.sum(axis=0)  # of those before it, the ones that are better
-    lasts = np.arange(n) + are_tied.sum(axis=1)
+    are_tied[np.triu_indices(n, 1)] = adjusted >= ALPHA
+    firsts = 1 + np.arange(n) - are_tied.sum(axis=0)  # its own place, less the ties with settings before it
+    lasts = 1 + np.arange(n) + are_tied.sum(axis=1)
+    with_best = [None, *(compare_settings(settings[0], setting) for setting in settings[1:])]
     return [
-        Standing(int(first) + 1, int(last) + 1, *_against_best(settings, place, adjusted, n_pairs))
-        for place, (first, last) in enumerate(zip(firsts, lasts, strict=True))
+        Standing(int(first), int(last), float(p_best), smallest_difference(pair, n_pairs) if pair else np.nan)
+        # The pairs with the best come first.
+        for first, last, p_best, pair in zip(firsts, lasts, [np.nan, *adjusted[: n - 1]], with_best, strict=True)
     ]
 
 
-def _against_best(
-    settings: Sequence[SeedRuns], place: int, adjusted: NDArray[np.float64], n_pairs: int
-) -> tuple[float, float]:
-    """Adjusted p-value and smallest difference of one setting and the first."""
-    pair = compare_settings(settings[0], settings[place]) if place else None
-    if pair is None:
-        return np.nan, np.nan
-    return float(adjusted[place - 1]), smallest_difference(pair, n_pairs)  # the first row of the pairs
-
-
-def _all_p_values(settings: Sequence[SeedRuns]) -> NDArray[np.float64]:
-    """`(n (n - 1) / 2,)`: of all pairs, row by row; NaN where two cannot be compared.
+def _all_p_values(settings: Sequence[SeedRuns]) -> PValues:
+    """`(n (n - 1) / 2,)`: of all pairs, row by row; NaN where two settings cannot be compared.
 
     Most pairs are so clear that the normal limit decides them, which is one product of matrices for all; the others,
     and those with the first setting, are tested one by one.
@@ -224,16 +183,16 @@ def _all_p_values(settings: Sequence[SeedRuns]) -> NDArray[np.float64]:
     better, worse = np.triu_indices(len(settings), 1)
     p_values = _normal_p_values(settings)[better, worse]
     threshold = _threshold_of_holm(p_values)
-    is_close = (p_values > threshold / CLOSE) & (p_values < threshold * CLOSE)
+    is_clear = (p_values <= threshold / CLOSE) | (p_values >= threshold * CLOSE)  # never so for NaN
     have_predictions = np.array([bool(setting.seeds) for setting in settings], bool)
     is_possible = have_predictions[better] & have_predictions[worse]
-    for number in np.flatnonzero(is_possible & (is_close | np.isnan(p_values) | (better == 0))):
+    for number in np.flatnonzero(is_possible & (~is_clear | (better == 0))):
         pair = compare_settings(settings[better[number]], settings[worse[number]])
-        p_values[number] = paired_p_value(pair) if pair else np.nan
+        p_values[number] = paired_p_value(pair.differences) if pair else np.nan
     return p_values
 
 
-def _normal_p_values(settings: Sequence[SeedRuns]) -> NDArray[np.float64]:
+def _normal_p_values(settings: Sequence[SeedRuns]) -> PValues:
     """`(n, n)`: by the normal limit, of settings with the same seeds on the same images; NaN for other pairs."""
     from scipy import stats
 
@@ -243,18 +202,17 @@ def _normal_p_values(settings: Sequence[SeedRuns]) -> NDArray[np.float64]:
         if setting.seeds:
             groups.setdefault((setting.fingerprint, setting.seeds), []).append(place)
     for (_, seeds), places in groups.items():
-        right = np.stack([settings[place].n_right(seeds) for place in places]).astype(np.float32)
+        right = np.stack([settings[place].n_right(seeds) for place in places]).astype(np.float32)  # (k, n)
         products = (right @ right.T).astype(np.float64)
         squares, totals = np.diag(products), right.sum(axis=1, dtype=np.float64)
-        total_square = squares[:, np.newaxis] + squares - 2 * products
+        sum_of_squares = squares[:, np.newaxis] + squares - 2 * products
         total = totals[:, np.newaxis] - totals
-        with np.errstate(divide="ignore", invalid="ignore"):
-            p_values = stats.chi2.sf(np.where(total_square > 0, total**2 / total_square, 0.0), df=1)
-        found[np.ix_(places, places)] = p_values
+        # Where no image differs, the total is 0 too.
+        found[np.ix_(places, places)] = stats.chi2.sf(total**2 / np.maximum(sum_of_squares, 1), df=1)
     return found
 
 
-def _threshold_of_holm(p_values: NDArray[np.float64]) -> float:
+def _threshold_of_holm(p_values: PValues) -> float:
     """The level at which Holm's method stops to reject."""
     tested = np.sort(p_values[~np.isnan(p_values)])
     levels = ALPHA / np.arange(len(tested), 0, -1)
@@ -262,13 +220,13 @@ def _threshold_of_holm(p_values: NDArray[np.float64]) -> float:
     return float(levels[kept[0]]) if len(kept) else ALPHA
 
 
-def adjust_by_holm(p_values: NDArray[np.float64]) -> NDArray[np.float64]:
+def adjust_by_holm(p_values: PValues) -> PValues:
     """P-values adjusted for their number by Holm's step-down method (Scandinavian Journal of Statistics 6, 1979).
 
     The same as statsmodels' `multipletests`, which collects garbage on every call: 0.1 s each.
 
     Args:
-        p_values: NaN is no test and stays.
+        p_values: NaN stands for a pair that is not tested, and stays.
     """
     order = np.argsort(p_values)[: np.count_nonzero(~np.isnan(p_values))]  # NaN sorts last
     adjusted = p_values.copy()

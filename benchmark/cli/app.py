@@ -1,4 +1,4 @@
-"""The program: its commands, and what becomes of an error."""
+"""The program: its commands, and how errors end it."""
 
 import logging
 import os
@@ -26,33 +26,32 @@ from benchmark.errors import BenchmarkError
 
 EXIT_DONE = 0
 EXIT_USER_MISTAKE = 2
-EXIT_BY_SIGNAL = 128  # and the number of the signal, as shells have it
+EXIT_BY_SIGNAL = 128  # plus the number of the signal, as in shells
 
 app = typer.Typer(
     name="benchmark",
-    help="Compare pretrained image backbones, with the preprocessing as an axis and not a hidden constant.",
+    help="Compare pretrained image backbones, with preprocessing as an axis of the comparison.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.command("run")(running.run)
-app.command("status")(running.status)
-app.command("params")(preparing.params)
-app.command("leaderboard")(results.leaderboard)
-app.command("ablation")(results.ablation)
-app.command("compare")(results.compare)
-app.command("verify")(verifying.verify)
-app.command("rerun")(rerunning.rerun)
-app.command("plot")(plotting.plot)
-app.command("report")(reporting.report)
-app.command("inspect")(inspecting.inspect)
-app.command("list")(listing.list_names)
-app.command("doctor")(listing.doctor)
-app.command("fetch")(preparing.fetch)
+COMMANDS = {
+    "Sweeps": {
+        "run": running.run, "status": running.status, "params": preparing.params, "fetch": preparing.fetch,
+    },
+    "Results": {
+        "leaderboard": results.leaderboard, "ablation": results.ablation, "compare": results.compare,
+        "plot": plotting.plot, "report": reporting.report, "verify": verifying.verify, "rerun": rerunning.rerun,
+    },
+    "Information": {"inspect": inspecting.inspect, "list": listing.list_names, "doctor": listing.doctor},
+}  # fmt: skip
+for _panel, _commands in COMMANDS.items():
+    for _name, _command in _commands.items():
+        app.command(_name, rich_help_panel=_panel)(_command)
 
 cache_app = typer.Typer(no_args_is_help=True, help="List and prune the cached features.")
 cache_app.command("list")(caching.cache_list)
 cache_app.command("prune")(caching.cache_prune)
-app.add_typer(cache_app, name="cache")
+app.add_typer(cache_app, name="cache", rich_help_panel="Information")
 
 
 @app.callback(invoke_without_command=True)
@@ -65,7 +64,7 @@ def _version(
 
 
 def main() -> NoReturn:
-    """Run the command line; a mistake of the user's ends with its message and exit code 2."""
+    """Run the command line; a user's mistake ends with a message and exit code 2."""
     _open_closed_outputs()
     _end_in_order_on_sigterm()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
@@ -79,22 +78,22 @@ def main() -> NoReturn:
         sys.exit(running.EXIT_INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone: `benchmark list backbones | head`
-    except OSError as error:  # a full disk, a folder that may not be read, where no command could say more of it
-        sys.stdout = _nowhere(1)  # what is left in the old one may be what could not be written
+    except OSError as error:  # such as a full disk or an unreadable folder that no command explains better
+        sys.stdout = _nowhere(1)  # the old one may hold what could not be written
         typer.secho(f"Error: {error}.", fg="red", err=True)
         sys.exit(EXIT_USER_MISTAKE)
     sys.exit(EXIT_DONE)
 
 
 def _open_closed_outputs() -> None:
-    """Give what is written to an output that whoever started the program has closed a place to go: nowhere."""
+    """Replace outputs that the caller has closed by ones that discard everything."""
     for descriptor, name in ((1, "stdout"), (2, "stderr")):
         if getattr(sys, name) is None:
             setattr(sys, name, _nowhere(descriptor))
 
 
 def _nowhere(descriptor: int) -> TextIO:
-    """An output of that number that takes everything and keeps nothing."""
+    """An output with this descriptor that discards everything."""
     opened = os.open(os.devnull, os.O_RDWR)
     if opened != descriptor:
         os.dup2(opened, descriptor)
@@ -102,6 +101,6 @@ def _nowhere(descriptor: int) -> TextIO:
 
 
 def _end_in_order_on_sigterm() -> None:
-    """End as after an error: workers first, no temporary folder left."""
+    """On SIGTERM, end as after an error: workers first, and without leaving a temporary folder."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(EXIT_BY_SIGNAL + number))

@@ -1,114 +1,88 @@
-"""`benchmark list` and `doctor`: the names that can be used, and what matters on this machine."""
+"""`benchmark list` and `doctor`: the names that can be used, and the state of this machine."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from benchmark.cli.options import JsonOption, RegistryOption
+from benchmark.cli.options import NAMES, JsonOption, RegistryOption, names_of
 from benchmark.errors import UnknownNameError
+
+# Backbones with their own classifier.
+NETWORKS = "networks"
+KINDS = (*NAMES, NETWORKS)
+BACKBONE_FACTS = (
+    "name", "mode", "input_size_px", "min_size_px", "feature_dim", "params_backbone", "flops_g", "weights",
+)  # fmt: skip
 
 
 def list_names(
-    kind: Annotated[str, typer.Argument(help="backbones, networks, datasets, modes, strategies, heads or recipes")],
+    kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show the names that can be used."""
-    listings: dict[str, Callable[[], list[dict[str, Any]]]] = {
-        "backbones": lambda: _list_backbones(registry),
-        "datasets": _list_datasets,
-        "modes": _list_modes,
-        "heads": _list_heads,
-        "networks": lambda: _list_networks(registry),
-        "strategies": _list_strategies,
-        "recipes": _list_recipes,
-    }
-    if kind not in listings:
-        raise UnknownNameError("list", kind, listings)
-    print_records(listings[kind](), as_json=as_json)
-
-
-def _list_backbones(extra: list[Path] | None) -> list[dict[str, Any]]:
     from benchmark.registry import load_registry
 
-    shown = ("name", "mode", "input_size_px", "min_size_px", "feature_dim", "params_backbone", "flops_g", "weights")
-    return [
-        {key: value for key, value in backbone.model_dump(mode="json", by_alias=True).items() if key in shown}
-        for backbone in load_registry(extra or ()).values()
-    ]
+    if kind not in KINDS:
+        raise UnknownNameError("list", kind, KINDS)
+    if kind == "backbones":
+        backbones = load_registry(registry or ()).values()
+        facts = [backbone.model_dump(mode="json", by_alias=True) for backbone in backbones]
+        records = [{fact: backbone[fact] for fact in BACKBONE_FACTS} for backbone in facts]
+    elif kind == "recipes":
+        from benchmark.recipes import read_recipe
 
+        records = [{"name": name, "what": read_recipe(path).description} for name, path in names_of(kind).items()]
+    elif kind == NETWORKS:
+        from benchmark.backbones.build import import_builder
 
-def _list_datasets() -> list[dict[str, Any]]:
-    from benchmark.datasets import list_datasets
-
-    return [{"name": name, "what": what} for name, what in list_datasets().items()]
-
-
-def _list_modes() -> list[dict[str, Any]]:
-    from benchmark.preprocessing import MODES
-
-    return [{"name": name, "what": what} for name, what in MODES.items()]
-
-
-def _list_heads() -> list[dict[str, Any]]:
-    from benchmark.strategies.heads import describe_heads
-
-    return [{"name": name, "what": what} for name, what in describe_heads().items()]
-
-
-def _list_networks(extra: list[Path] | None) -> list[dict[str, Any]]:
-    """The backbones with their own classifier; what each is, says the first line of its builder's docstring."""
-    from benchmark.backbones.build import import_builder
-    from benchmark.registry import load_registry
-
-    return [
-        {
-            "name": backbone.name,
-            "input_size_px": backbone.input_size_px,
-            "what": (import_builder(backbone).__doc__ or "").partition("\n")[0],
-        }
-        for backbone in load_registry(extra or ()).values()
-        if backbone.has_classifier
-    ]
-
-
-def _list_strategies() -> list[dict[str, Any]]:
-    from benchmark.plan.cells import STRATEGIES
-
-    return [{"name": name, "what": what} for name, what in STRATEGIES.items()]
-
-
-def _list_recipes() -> list[dict[str, Any]]:
-    from benchmark.recipes import read_recipe, recipe_paths
-
-    return [{"name": name, "what": read_recipe(path).description} for name, path in recipe_paths().items()]
+        records = [
+            {
+                "name": backbone.name,
+                "input_size_px": backbone.input_size_px,
+                "what": (import_builder(backbone).__doc__ or "").partition("\n")[0],
+            }
+            for backbone in load_registry(registry or ()).values()
+            if backbone.has_classifier
+        ]
+    else:
+        records = [{"name": name, "what": what} for name, what in names_of(kind).items()]
+    print_records(records, as_json=as_json, least_telling=("min_size_px", "flops_g", "feature_dim"))
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Say what matters on this machine, and what to mend."""
+    """Check this machine, and say what to fix."""
     from benchmark.doctor import examine
 
     print_records([asdict(finding) for finding in examine()], as_json=as_json)
 
 
-def print_records(records: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Print records of the same keys as a table, or as JSON."""
+def print_records(
+    records: Sequence[dict[str, Any]],
+    *,
+    as_json: bool,
+    columns: Sequence[str] = (),
+    least_telling: Sequence[str] = (),
+) -> None:
+    """Print records of the same keys as a table, or as JSON.
+
+    Args:
+        records: The records.
+        as_json: Print all keys as JSON.
+        columns: Keys that the table shows; all without any.
+        least_telling: Keys that the table leaves out on a narrow screen, the first of them first.
+    """
     if as_json:
         typer.echo(json.dumps(records, indent=2, ensure_ascii=False))
     elif records:
         from benchmark import console
 
-        console.show_table(list(records[0]), ([cell_text(value) for value in record.values()] for record in records))
+        columns = columns or list(records[0])
+        console.show_table(
+            columns, ([record[key] for key in columns] for record in records), least_telling=least_telling
+        )
     else:
         typer.echo("None yet.", err=True)
-
-
-def cell_text(value: Any) -> str:
-    """A value as a table shows it, thousands separated; a dash for what is not known."""
-    if value is None:
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,6 +1,8 @@
 """Options that several commands take, how their text is read, and their shell completion."""
 
+import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,25 +11,22 @@ import typer
 from benchmark.errors import BenchmarkError
 
 RESULTS = Path("results")
+# Where the names of each kind are: a mapping, or a function that returns one.
+NAMES = {
+    "backbones": "benchmark.registry:load_registry",
+    "datasets": "benchmark.datasets:list_datasets",
+    "modes": "benchmark.preprocessing:MODES",
+    "strategies": "benchmark.plan.cells:STRATEGIES",
+    "heads": "benchmark.strategies.heads:describe_heads",
+    "recipes": "benchmark.recipes:recipe_paths",
+}
 
 
-def split_names(text: str | None) -> tuple[str, ...] | None:
-    """The names of a comma separated option; None where it was not given."""
-    return tuple(part.strip() for part in text.split(",") if part.strip()) if text is not None else None
-
-
-def split_numbers(option: str, text: str | None) -> tuple[int, ...] | None:
-    """The whole numbers of a comma separated option; None where it was not given.
-
-    Raises:
-        BenchmarkError: Something in it is no whole number.
-    """
-    try:
-        return tuple(int(name) for name in split_names(text) or ()) if text is not None else None
-    except ValueError as error:
-        raise BenchmarkError(
-            f"{option} takes whole numbers separated by commas, such as 0,1,2; got {text!r}."
-        ) from error
+def names_of(kind: str) -> Mapping[str, Any]:
+    """The names of a kind of `NAMES`, mostly with descriptions."""
+    names = pkgutil.resolve_name(NAMES[kind])
+    found: Mapping[str, Any] = names() if callable(names) else names
+    return found
 
 
 def complete(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
@@ -40,61 +39,106 @@ def complete(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
     return complete_last
 
 
-def _backbone_names() -> Iterable[str]:
-    from benchmark.registry import load_registry
-
-    return load_registry()
+def _complete_kind(kind: str) -> Callable[[str], list[str]]:
+    return complete(partial(names_of, kind))
 
 
 def _names_to_inspect() -> Iterable[str]:
-    return [*_backbone_names(), *sorted(str(path) for path in Path().glob("*.keras"))]
+    return [*names_of("backbones"), *sorted(map(str, Path().glob("*.keras")))]
 
 
-def _recipe_names() -> Iterable[str]:
-    from benchmark.recipes import recipe_paths
+# Options grouped as the help shows them.
+_what = partial(typer.Option, rich_help_panel="What to run", show_default=False)
+_images = partial(typer.Option, rich_help_panel="How to prepare images")
+_where = partial(typer.Option, rich_help_panel="Where to run")
+_output = partial(typer.Option, rich_help_panel="Output")
 
-    return recipe_paths()
-
-
-def _mode_names() -> Iterable[str]:
-    from benchmark.preprocessing import MODES
-
-    return MODES
-
-
-def _head_names() -> Iterable[str]:
-    from benchmark.strategies.heads import HEADS
-
-    return HEADS
-
-
-def _strategy_names() -> Iterable[str]:
-    from benchmark.plan.cells import STRATEGIES
-
-    return STRATEGIES
-
-
-def _dataset_names() -> Iterable[str]:
-    from benchmark.datasets import list_datasets
-
-    return list_datasets()
-
-
-RegistryOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--registry",
-        help="A file of further backbones; its entries replace those of the same name.",
-        show_default=False,
-    ),
-]
 RecipeArgument = Annotated[
     str | None,
     typer.Argument(
         help="A recipe file, or the name of a shipped recipe.",
         show_default=False,
-        autocompletion=complete(_recipe_names),
+        autocompletion=_complete_kind("recipes"),
     ),
+]
+BackbonesOption = Annotated[
+    str | None, _what(help="Names or patterns, comma separated.", autocompletion=_complete_kind("backbones"))
+]
+DatasetsOption = Annotated[str | None, _what(help="Names, comma separated.", autocompletion=_complete_kind("datasets"))]
+ModesOption = Annotated[
+    str | None,
+    _what(help="Preprocessing modes or patterns, comma separated.", autocompletion=_complete_kind("modes")),
+]
+HeadsOption = Annotated[
+    str | None, _what(help="Heads or patterns, comma separated.", autocompletion=_complete_kind("heads"))
+]
+StrategiesOption = Annotated[
+    str | None,
+    _what(help="probe, finetune or scratch, comma separated.", autocompletion=_complete_kind("strategies")),
+]
+SeedsOption = Annotated[str | None, _what(help="Whole numbers, comma separated.")]
+FoldsOption = Annotated[int | None, _what(help="Number of stratified folds for cross-validation, instead of seeds.")]
+LimitOption = Annotated[int | None, _what(help="Use a stratified subset of this many images.", show_default="all")]
+ClassesOption = Annotated[str | None, _what(help="Only these classes of folder: datasets, comma separated.")]
+NameOption = Annotated[str, _what(help="Name of the sweep if no recipe is given.", show_default=True)]
+RegistryOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--registry", help="A file of further backbones; its entries replace those of the same name.",
+        show_default=False,
+    ),
+]  # fmt: skip
+WhereOption = Annotated[
+    list[str] | None,
+    _what(
+        help="Only cells with this value or pattern in a column of the ledger, such as backbone=VGG*; may be repeated.",
+        metavar="COLUMN=VALUE",
+    ),
+]
+WhenOption = Annotated[str, _what(help="Which cells: missing (stale ones too), failed or always.", show_default=True)]
+
+InputSizeOption = Annotated[
+    int | None, _images(help="Width and height of the network's input in px.", show_default="the registry's")
+]
+ResizeOption = Annotated[str | None, _images(help="Interpolation, such as bicubic-antialias.", show_default="bilinear")]
+CropOption = Annotated[str | None, _images(help="squash or crop.", show_default="squash")]
+PrecisionOption = Annotated[str | None, _images(help="float32 or bfloat16.", show_default="float32")]
+BadImagesOption = Annotated[
+    int | None, _images(help="Leave out at most this many undecodable images.", show_default="0")
+]
+
+JobsOption = Annotated[
+    int, _where(min=1, help="Backbones to run at the same time; they share the cores, and their times are marked.")
+]
+TimeoutOption = Annotated[
+    float | None,
+    _where(min=0.001, help="Seconds that a cell may take, including its extraction.", show_default="no limit"),
+]
+DeterministicOption = Annotated[
+    bool | None,
+    _where(
+        "--deterministic/--no-deterministic",
+        help="Make TensorFlow give the same result every time.",
+        show_default="only for CPU jobs that train nothing in TensorFlow",
+    ),
+]
+ExecutorOption = Annotated[str, _where(help="Where jobs run: local, or ray for a cluster.")]
+RayAddressOption = Annotated[
+    str | None,
+    _where(
+        help="Address of a running Ray cluster, such as auto or head-node:6379.",
+        show_default="a new one on this machine",
+    ),
+]
+
+ResultsOption = Annotated[Path, _output("--results", help="The folder of the results of all sweeps.")]
+DryRunOption = Annotated[bool, _output("--dry-run", help="Only print what would be done and how long it would take.")]
+JsonOption = Annotated[bool, _output("--json", help="Print JSON for machines.")]
+FormatOption = Annotated[str, _output("--format", help="table, md, csv or json.")]
+OutOption = Annotated[Path | None, _output(help="Write to this file (md, csv or json).", show_default=False)]
+
+PathsArgument = Annotated[
+    list[Path] | None, typer.Argument(help="Folders of results; ./results if none is given.", show_default=False)
 ]
 InspectedArgument = Annotated[
     str,
@@ -107,102 +151,41 @@ InspectedArgument = Annotated[
 ]
 FedModeOption = Annotated[
     str | None,
-    typer.Option("--mode", help="The mode you feed.", show_default=False, autocompletion=complete(_mode_names)),
+    typer.Option("--mode", help="The mode you feed.", show_default=False, autocompletion=_complete_kind("modes")),
 ]
-ResultsOption = Annotated[Path, typer.Option("--results", help="The folder of all sweeps' results.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-PathsArgument = Annotated[
-    list[Path] | None, typer.Argument(help="Folders of results; ./results without any.", show_default=False)
-]
-BackbonesOption = Annotated[
-    str | None, typer.Option(help="Names or patterns, comma separated.", autocompletion=complete(_backbone_names))
-]
-DatasetsOption = Annotated[str | None, typer.Option(help="Comma separated.", autocompletion=complete(_dataset_names))]
-ModesOption = Annotated[
-    str | None,
-    typer.Option(help="Preprocessing modes or patterns, comma separated.", autocompletion=complete(_mode_names)),
-]
-HeadsOption = Annotated[
-    str | None, typer.Option(help="Heads or patterns, comma separated.", autocompletion=complete(_head_names))
-]
-StrategiesOption = Annotated[
-    str | None,
-    typer.Option(help="probe, finetune or scratch, comma separated.", autocompletion=complete(_strategy_names)),
-]
-FoldsOption = Annotated[int | None, typer.Option(help="Cross-validate in so many stratified folds instead of seeds.")]
-SeedsOption = Annotated[str | None, typer.Option(help="Whole numbers, comma separated.")]
-InputSizeOption = Annotated[
-    int | None, typer.Option(help="Side of the network's input in px.", show_default="the registry's")
-]
-LimitOption = Annotated[int | None, typer.Option(help="Use a stratified subset of so many images.", show_default="all")]
-ClassesOption = Annotated[str | None, typer.Option(help="Of folder: datasets, only these classes, comma separated.")]
-BadImagesOption = Annotated[
-    int | None, typer.Option(help="Leave out at most so many undecodable images.", show_default="0")
-]
-PrecisionOption = Annotated[str | None, typer.Option(help="float32 or bfloat16.", show_default="float32")]
-ResizeOption = Annotated[
-    str | None, typer.Option(help="Interpolation, such as bicubic-antialias.", show_default="bilinear")
-]
-CropOption = Annotated[str | None, typer.Option(help="squash or crop.", show_default="squash")]
-NameOption = Annotated[str, typer.Option(help="Of the sweep, where no recipe is given.")]
-WhereOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        help="Only cells with this value or pattern in a column of the ledger, such as backbone=VGG*; may be repeated.",
-        metavar="COLUMN=VALUE",
-        show_default=False,
-    ),
-]
-WhenOption = Annotated[str, typer.Option(help="Which cells: missing (stale ones too), failed or always.")]
-JobsOption = Annotated[
-    int,
-    typer.Option(min=1, help="Backbones to run at the same time, the cores divided among them; times are then marked."),
-]
-TimeoutOption = Annotated[
-    float | None,
-    typer.Option(
-        min=0.001,
-        help="Seconds that a cell may take, with its extraction.",
-        show_default="no limit",
-    ),
-]
-DeterministicOption = Annotated[
-    bool | None,
-    typer.Option(
-        "--deterministic/--no-deterministic",
-        help="Make TensorFlow give the same result every time.",
-        show_default="where it costs nothing: jobs that TensorFlow trains nothing in, without a GPU",
-    ),
-]
-ExecutorOption = Annotated[str, typer.Option(help="Where jobs run: local, or ray for a cluster.")]
-RayAddressOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Of a running Ray cluster, such as auto or head-node:6379.", show_default="a new one of this machine"
-    ),
-]
-DryRunOption = Annotated[
-    bool, typer.Option("--dry-run", help="Only say what would be done and how long it would take.")
-]
+
+
+def split_names(text: str | None) -> tuple[str, ...] | None:
+    """The names of a comma separated option; None if it was not given."""
+    return tuple(part.strip() for part in text.split(",") if part.strip()) if text is not None else None
+
+
+def _split_seeds(text: str | None) -> tuple[int, ...] | None:
+    try:
+        return tuple(map(int, split_names(text) or ())) if text is not None else None
+    except ValueError as error:
+        raise BenchmarkError(
+            f"--seeds takes whole numbers separated by commas, such as 0,1,2; got {text!r}."
+        ) from error
 
 
 def parse_where(conditions: Sequence[str] | None) -> dict[str, str]:
-    """The columns of `--where` and what is wanted in them.
+    """The columns of `--where` and the values or patterns wanted in them.
 
     Raises:
-        BenchmarkError: One is not of the form column=value.
+        BenchmarkError: A condition is not of the form column=value.
     """
     pairs = [condition.partition("=") for condition in conditions or ()]
     for column, equals, _ in pairs:
         if not equals:
-            raise BenchmarkError(f"--where takes column=value, such as seed=0, got {column!r}.")
+            raise BenchmarkError(f"--where takes column=value, such as seed=0; got {column!r}.")
     return {column.strip(): value.strip() for column, _, value in pairs}
 
 
-# What becomes of the text of an option; the others are taken as they are.
+# How the text of an option is read; the others are taken as they are.
 _PARSERS: Mapping[str, Callable[[str | None], Any]] = {
-    **dict.fromkeys(("backbones", "datasets", "modes", "strategies", "heads", "classes"), split_names),
-    "seeds": lambda text: split_numbers("--seeds", text),
+    **dict.fromkeys(("backbones", "networks", "datasets", "modes", "strategies", "heads", "classes"), split_names),
+    "seeds": _split_seeds,
 }
 _GRID_KEYS = {
     **{name: name for name in (*_PARSERS, "limit", "folds", "max_bad_images", "precision", "resize", "crop")},

@@ -1,4 +1,4 @@
-"""`benchmark leaderboard`, `ablation` and `compare`: what ledgers say."""
+"""`benchmark leaderboard`, `ablation` and `compare`: tables made from ledgers."""
 
 import sys
 from pathlib import Path
@@ -6,19 +6,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import RESULTS, PathsArgument
+from benchmark.cli.options import RESULTS, FormatOption, OutOption, PathsArgument
 from benchmark.errors import BenchmarkError, UnknownNameError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from benchmark.analysis.tables import Section
+    from benchmark.analysis.formats import Section
 
 EXIT_REGRESSION = 3
 EXIT_NOTHING_TO_COMPARE = 4
-
-FormatOption = Annotated[str, typer.Option("--format", help="table, md, csv or json.")]
-OutOption = Annotated[Path | None, typer.Option(help="Write to this file; not for tables.", show_default=False)]
 
 
 def leaderboard(
@@ -29,7 +26,7 @@ def leaderboard(
     format_name: FormatOption = "table",
     out: OutOption = None,
 ) -> None:
-    """Rank the settings of one or many ledgers, each the mean of its seeds, and tie those that cannot be told apart."""
+    """Rank the settings of ledgers, each the mean of its seeds; settings that cannot be told apart share ranks."""
     show_board(paths or [RESULTS], by=by, format_name=format_name, out=out)
 
 
@@ -43,10 +40,11 @@ def show_board(paths: list[Path], *, by: str, format_name: str, out: Path | None
         out: The file to write.
     """
     from benchmark.analysis.correctness import Correctness
+    from benchmark.analysis.formats import count_of
     from benchmark.analysis.leaderboard import make_leaderboard
     from benchmark.analysis.loading import count_failed, load_runs
+    from benchmark.analysis.presentation import leaderboard_sections
     from benchmark.analysis.published import compare_published, load_published
-    from benchmark.analysis.tables import leaderboard_sections
 
     check_format(format_name, out)
     runs = load_runs(paths)
@@ -56,7 +54,10 @@ def show_board(paths: list[Path], *, by: str, format_name: str, out: Path | None
     comparison = compare_published(board, published)
     publish(board, leaderboard_sections(board, comparison, n_failed, by=by), format_name, out)
     if n_failed and format_name in ("csv", "json"):
-        typer.secho(f"{sum(n_failed.values())} failed cells are not ranked.", fg="yellow", err=True)
+        total = sum(n_failed.values())
+        typer.secho(
+            f"{count_of(total, 'failed cell')} {'is' if total == 1 else 'are'} not ranked.", fg="yellow", err=True
+        )
 
 
 def ablation(paths: PathsArgument = None, format_name: FormatOption = "table", out: OutOption = None) -> None:
@@ -64,33 +65,33 @@ def ablation(paths: PathsArgument = None, format_name: FormatOption = "table", o
     from benchmark.analysis.ablation import make_ablation
     from benchmark.analysis.correctness import Correctness
     from benchmark.analysis.loading import load_runs
-    from benchmark.analysis.tables import ablation_sections
+    from benchmark.analysis.presentation import ablation_sections
 
     check_format(format_name, out)
     runs = load_runs(paths or [RESULTS])
     table = make_ablation(runs, Correctness(runs))
     if table.empty:
         raise BenchmarkError(
-            "There is nothing to compare: no setting was done both in mode native and in another one with the same "
-            "seed. Run a sweep with --modes native,unit or more."
+            "There is nothing to compare: no setting was run with the same seed both in mode native and in another "
+            "mode. Run a sweep with --modes native,unit or more."
         )
     publish(table, ablation_sections(table), format_name, out)
 
 
 def compare(
     before: Annotated[str, typer.Argument(help="A folder of results, or REVISION:PATH of a git revision.")],
-    after: Annotated[str, typer.Argument(help="The same for the later one.")] = str(RESULTS),
+    after: Annotated[str, typer.Argument(help="The same for the later results.")] = str(RESULTS),
     format_name: FormatOption = "table",
     out: OutOption = None,
 ) -> None:
-    """Compare two ledgers, or two git revisions of one: which cells moved, and whether that is beyond noise.
+    """Compare two ledgers, or two git revisions of one: which cells changed, and whether that is beyond noise.
 
     Exit code 3: a cell got worse or no longer works. 4: there is nothing to compare.
     """
     from benchmark.analysis.comparison import compare_ledgers, has_regressed, is_comparable
     from benchmark.analysis.loading import load_runs
+    from benchmark.analysis.presentation import changes_sections
     from benchmark.analysis.revisions import ledgers_at
-    from benchmark.analysis.tables import changes_sections
 
     check_format(format_name, out)
     with ledgers_at(before) as folder_before, ledgers_at(after) as folder_after:

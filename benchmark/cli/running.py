@@ -1,47 +1,16 @@
-"""`benchmark run` and `status`: sweeps planned and run, and how far they are."""
+"""`benchmark run` and `status`: plan and run a sweep, and show the state of its cells."""
 
 import json
 import sys
-from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from benchmark.cli import options
 from benchmark.cli.executing import LOCAL, Execution
-from benchmark.cli.listing import cell_text
-from benchmark.cli.options import (
-    RESULTS,
-    BackbonesOption,
-    BadImagesOption,
-    ClassesOption,
-    CropOption,
-    DatasetsOption,
-    DeterministicOption,
-    DryRunOption,
-    ExecutorOption,
-    FoldsOption,
-    HeadsOption,
-    InputSizeOption,
-    JobsOption,
-    JsonOption,
-    LimitOption,
-    ModesOption,
-    NameOption,
-    PrecisionOption,
-    RayAddressOption,
-    RecipeArgument,
-    RegistryOption,
-    ResizeOption,
-    ResultsOption,
-    SeedsOption,
-    StrategiesOption,
-    TimeoutOption,
-    WhenOption,
-    WhereOption,
-    grid_options,
-    parse_where,
-)
+from benchmark.cli.listing import print_records
 from benchmark.cli.results import show_board
 
 if TYPE_CHECKING:
@@ -55,45 +24,49 @@ EXIT_INTERRUPTED = 130
 
 DEFAULT_RECIPE = "demo"
 AD_HOC_SWEEP = "custom"
+# What a table of cells shows, and what of it a narrow screen leaves out first.
+SHOWN_COLUMNS = ("backbone", "dataset", "mode", "head", "input_size_px", "seed", "state")
+LEAST_TELLING = ("params_total", "input_size_px", "seed")
 
 
 def run(
     context: typer.Context,
-    recipe: RecipeArgument = None,
-    backbones: BackbonesOption = None,
-    datasets: DatasetsOption = None,
-    modes: ModesOption = None,
-    strategies: StrategiesOption = None,
-    heads: HeadsOption = None,
-    seeds: SeedsOption = None,
-    folds: FoldsOption = None,
-    input_size: InputSizeOption = None,
-    limit: LimitOption = None,
-    classes: ClassesOption = None,
-    max_bad_images: BadImagesOption = None,
-    precision: PrecisionOption = None,
-    resize: ResizeOption = None,
-    crop: CropOption = None,
-    name: NameOption = AD_HOC_SWEEP,
-    results: ResultsOption = RESULTS,
-    registry: RegistryOption = None,
-    where: WhereOption = None,
-    when: WhenOption = "missing",
-    jobs: JobsOption = 1,
-    timeout: TimeoutOption = None,
-    deterministic: DeterministicOption = None,
-    executor: ExecutorOption = LOCAL,
-    ray_address: RayAddressOption = None,
-    dry_run: DryRunOption = False,
-    as_json: JsonOption = False,
+    recipe: options.RecipeArgument = None,
+    backbones: options.BackbonesOption = None,
+    datasets: options.DatasetsOption = None,
+    modes: options.ModesOption = None,
+    strategies: options.StrategiesOption = None,
+    heads: options.HeadsOption = None,
+    seeds: options.SeedsOption = None,
+    folds: options.FoldsOption = None,
+    input_size: options.InputSizeOption = None,
+    limit: options.LimitOption = None,
+    classes: options.ClassesOption = None,
+    max_bad_images: options.BadImagesOption = None,
+    precision: options.PrecisionOption = None,
+    resize: options.ResizeOption = None,
+    crop: options.CropOption = None,
+    name: options.NameOption = AD_HOC_SWEEP,
+    results: options.ResultsOption = options.RESULTS,
+    registry: options.RegistryOption = None,
+    where: options.WhereOption = None,
+    when: options.WhenOption = "missing",
+    jobs: options.JobsOption = 1,
+    timeout: options.TimeoutOption = None,
+    deterministic: options.DeterministicOption = None,
+    executor: options.ExecutorOption = LOCAL,
+    ray_address: options.RayAddressOption = None,
+    dry_run: options.DryRunOption = False,
+    as_json: options.JsonOption = False,
 ) -> None:
-    """Run the cells of a recipe, or of the lists given as options, that are not done yet; then show the leaderboard.
+    """Run the missing cells of a recipe, or of the lists given as options, and show the leaderboard.
 
-    With neither recipe nor options the recipe 'demo' is run. Options given with a recipe replace its lists;
-    --where chooses among its cells.
-    Interrupt it at any time: finished rows are kept, and the same command goes on from there.
+    Without a recipe and options, this runs the recipe 'demo'. Options given with a recipe replace its lists; --where
+    chooses among its cells.
+
+    You can interrupt it at any time: finished rows are kept, and the same command continues from there.
     """
-    from benchmark import console
+    from benchmark.analysis.formats import tally
     from benchmark.ledger import FAILED, Ledger
     from benchmark.plan.grid import expanded
     from benchmark.plan.planning import check_when
@@ -103,8 +76,8 @@ def run(
     check_when(when)
     execution = Execution(jobs, timeout, deterministic, executor, ray_address)
     known = load_registry(registry or ())
-    sweep = find_sweep(recipe, grid_options(context.params), name)
-    plan = _plan(sweep, known, results, parse_where(where))
+    sweep = find_sweep(recipe, options.grid_options(context.params), name)
+    plan = _plan(sweep, known, results, options.parse_where(where))
     chosen = plan.to_run(when)
     _warn_of_modes(chosen)
     if dry_run:
@@ -114,16 +87,16 @@ def run(
     stored = recipe_text(expanded(sweep, known))
     _take_over(plan, ledger, stored)
     if not chosen:
-        typer.secho(f"Nothing to do in {ledger.folder}: {console.counts_text(plan.counts)}.", fg="green", err=True)
-    n_failed = sum(planned.state == FAILED for planned in plan.cells) * (when == "missing")
+        typer.secho(f"Nothing to do in {ledger.folder}: {tally(plan.counts)}.", fg="green", err=True)
+    n_failed = sum(planned.state == FAILED for planned in plan.cells) if when == "missing" else 0
     run_planned(chosen, ledger, stored, execution, again=when == "always", as_json=as_json, n_failed=n_failed)
 
 
-def find_sweep(recipe: str | None, options: dict[str, Any], name: str) -> "Sweep":
-    """The sweep to run; options that are None were not given."""
+def find_sweep(recipe: str | None, asked: dict[str, Any], name: str) -> "Sweep":
+    """The sweep to run; an option that is None was not given."""
     from benchmark.recipes import find_recipe, read_recipe, sweep_of_options
 
-    given = {key: value for key, value in options.items() if value is not None}
+    given = {key: value for key, value in asked.items() if value is not None}
     if recipe is None and given:
         return sweep_of_options(name, given)
     return read_recipe(find_recipe(recipe or DEFAULT_RECIPE), given)
@@ -131,63 +104,58 @@ def find_sweep(recipe: str | None, options: dict[str, Any], name: str) -> "Sweep
 
 def _plan(sweep: "Sweep", registry: "Registry", results: Path, where: dict[str, str] | None = None) -> "Plan":
     from benchmark import console
+    from benchmark.analysis.formats import count_of
     from benchmark.ledger import Ledger
     from benchmark.plan.grid import select_cells
     from benchmark.plan.planning import make_plan
 
+    choose = partial(select_cells, where=where or {})
     with console.scan_display() as on_scan:
-        plan = make_plan(
-            sweep, registry, Ledger(results / sweep.name), on_scan,
-            choose=(lambda cells: select_cells(cells, where)) if where else None,
-        )  # fmt: skip
+        plan = make_plan(sweep, registry, Ledger(results / sweep.name), on_scan, choose=choose)
     for dataset, files in plan.bad_files.items():
-        typer.secho(f"{dataset}: {len(files)} undecodable images left out: {', '.join(files)}", fg="yellow", err=True)
+        left_out = count_of(len(files), "undecodable image")
+        typer.secho(f"{dataset}: {left_out} left out: {', '.join(files)}", fg="yellow", err=True)
     return plan
 
 
 def _warn_of_modes(chosen: "list[PlannedCell]") -> None:
-    """Say of each backbone and mode once that they do not go together."""
+    """Warn once of each backbone and mode that do not go together."""
     warnings = dict.fromkeys(planned.warning for planned in chosen if planned.warning)
     for warning in warnings:
         typer.secho(f"Warning: {warning}.", fg="yellow", err=True)
     if warnings:
         typer.secho(
-            "Choose mode native; or, if it is meant, put native beside it or 'ablation = true' at the top of the "
-            "recipe. 'benchmark inspect BACKBONE' shows what each mode does.",
+            "Choose mode native. If the wrong mode is intended, run native beside it, or put 'ablation = true' at the "
+            "top of the recipe. 'benchmark inspect BACKBONE' shows what each mode does.",
             fg="yellow",
             err=True,
         )
 
 
 def _show_dry_run(chosen: "list[PlannedCell]", *, as_json: bool) -> None:
-    from benchmark import console
+    from benchmark.analysis.formats import count_of, duration_text
     from benchmark.plan.estimate import estimate
 
     expected = estimate(chosen)
     records = [
-        {
-            **planned.cell.columns,
-            "state": planned.state,
-            "params_total": _params_total(planned),
-        }
-        for planned in chosen
+        {**planned.cell.columns, "state": planned.state, "params_total": _params_total(planned)} for planned in chosen
     ]
     if as_json:
         typer.echo(json.dumps({"cells": records, "estimate_s": round(expected.total_s, 1)}, indent=2))
         return
-    shown = ("backbone", "dataset", "mode", "head", "input_size_px", "seed", "state", "params_total")
-    console.show_table(shown, ([cell_text(record[column]) for column in shown] for record in records))
-    source = "this machine's own rate" if expected.is_measured else "a guess of this machine's rate"
+    if records:
+        print_records(records, as_json=False, columns=(*SHOWN_COLUMNS, "params_total"), least_telling=LEAST_TELLING)
+    source = "measured rate" if expected.is_measured else "guessed rate"
     typer.echo(
-        f"{len(records)} cells, {expected.n_passes} passes over images. "
-        f"About {console.duration_text(expected.total_s)}: "
-        f"extracting {console.duration_text(expected.extract_s)}, heads {console.duration_text(expected.heads_s)}, "
-        f"starting {console.duration_text(expected.overhead_s)} (by {source}; expect a factor of two)."
+        f"{count_of(len(records), 'cell')}, {count_of(expected.n_passes, 'pass')} over images. "
+        f"About {duration_text(expected.total_s)}: extracting {duration_text(expected.extract_s)}, "
+        f"heads {duration_text(expected.heads_s)}, starting {duration_text(expected.overhead_s)} "
+        f"(from this machine's {source}; expect a factor of two)."
     )
 
 
 def _params_total(planned: "PlannedCell") -> int | None:
-    """By the registry, backbone and head; None where it does not know: `benchmark params` builds the networks."""
+    """Backbone and head by the registry; None if it does not know, where `benchmark params` builds the networks."""
     from benchmark.strategies.heads import count_head_params
 
     cell = planned.cell
@@ -216,7 +184,7 @@ def _take_over(plan: "Plan", ledger: "Ledger", recipe: str) -> None:
             for planned in taken
         }
     )
-    typer.secho(f"{ledger.folder} is now of schema 2: {len(taken)} finished cells are kept.", fg="yellow", err=True)
+    typer.secho(f"{ledger.folder} now has schema 2; {len(taken)} finished cells are kept.", fg="yellow", err=True)
 
 
 def run_planned(
@@ -241,6 +209,7 @@ def run_planned(
         n_failed: Number of cells that failed earlier and are not run now.
     """
     from benchmark import console
+    from benchmark.analysis.formats import count_of
     from benchmark.ledger import FAILED, RUNS
     from benchmark.processes.runner import RunEnded, run_cells
 
@@ -254,7 +223,7 @@ def run_planned(
                     n_failed += isinstance(event, RunEnded) and event.row["status"] == FAILED
         except KeyboardInterrupt:
             typer.secho(
-                f"Interrupted. Every finished row is in {ledger.folder}; the same command goes on from there.",
+                f"Interrupted. Every finished row is in {ledger.folder}; the same command continues from there.",
                 fg="yellow",
                 err=True,
             )
@@ -262,7 +231,7 @@ def run_planned(
     show_board([ledger.folder], by="accuracy", format_name="json" if as_json else "table")
     if n_failed:
         typer.secho(
-            f"{n_failed} {'cell' if n_failed == 1 else 'cells'} failed; {ledger.folder / RUNS} says why. "
+            f"{count_of(n_failed, 'cell')} failed; {ledger.folder / RUNS} says why. "
             "The same command with --when failed tries again.",
             fg="red",
             err=True,
@@ -271,16 +240,16 @@ def run_planned(
 
 
 def status(
-    recipe: RecipeArgument = None,
-    results: ResultsOption = RESULTS,
-    registry: RegistryOption = None,
-    as_json: JsonOption = False,
+    recipe: options.RecipeArgument = None,
+    results: options.ResultsOption = options.RESULTS,
+    registry: options.RegistryOption = None,
+    as_json: options.JsonOption = False,
 ) -> None:
-    """Say of each cell of a recipe whether it is done, failed, missing, or stale and why.
+    """Show the state of each cell of a recipe: done, failed, missing, or stale, and why.
 
-    Of a sweep that was given by options, named by --name, the cells are those that its ledger has.
+    For a sweep that was given by options, pass its --name: the cells are those in its ledger.
     """
-    from benchmark import console
+    from benchmark.analysis.formats import tally
     from benchmark.ledger import RUNS
     from benchmark.recipes import find_recipe, read_recipe, recipe_paths
     from benchmark.registry import load_registry
@@ -292,16 +261,13 @@ def status(
         plan = _plan(read_recipe(find_recipe(name)), load_registry(registry or ()), results)
         records = [{**planned.cell.columns, "state": planned.state, "reason": planned.reason} for planned in plan.cells]
         name = plan.sweep.name
-    if as_json:
-        typer.echo(json.dumps(records, indent=2))
-        return
-    shown = ("backbone", "dataset", "mode", "head", "input_size_px", "seed", "state", "reason")
-    console.show_table(shown, ([cell_text(record[column]) for column in shown] for record in records))
-    typer.echo(f"{name}: {console.counts_text(Counter(record['state'] for record in records))}.")
+    print_records(records, as_json=as_json, columns=(*SHOWN_COLUMNS, "reason"), least_telling=LEAST_TELLING)
+    if not as_json:
+        typer.echo(f"{name}: {tally(record['state'] for record in records)}.")
 
 
 def _records_of_ledger(folder: Path) -> list[dict[str, Any]]:
-    """The last row of each cell, as `status` shows it."""
+    """The last row of each cell of a ledger, for `status`."""
     from benchmark.analysis.loading import load_runs
     from benchmark.ledger import CELL_COLUMNS, FAILED
 

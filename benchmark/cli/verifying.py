@@ -3,7 +3,6 @@
 import sys
 import tempfile
 from dataclasses import replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,9 @@ import typer
 from benchmark.cli.executing import Execution
 from benchmark.cli.options import (
     RESULTS,
+    FormatOption,
     JobsOption,
+    OutOption,
     PathsArgument,
     RegistryOption,
     TimeoutOption,
@@ -22,8 +23,6 @@ from benchmark.cli.options import (
 from benchmark.cli.results import (
     EXIT_NOTHING_TO_COMPARE,
     EXIT_REGRESSION,
-    FormatOption,
-    OutOption,
     check_format,
     publish,
 )
@@ -53,13 +52,16 @@ def verify(
     """
     from benchmark.analysis.comparison import has_regressed, is_comparable, verify_rows
     from benchmark.analysis.loading import finished, load_runs
+    from benchmark.analysis.presentation import verification_sections
     from benchmark.analysis.soundness import find_contradictions
-    from benchmark.analysis.tables import verification_sections
+    from benchmark.ledger import CELL_COLUMNS
+    from benchmark.plan.grid import matching
     from benchmark.plan.repeating import choose_rows
 
     check_format(format_name, out)
     runs = finished(load_runs(paths or [RESULTS]))
-    rows = _rows_where(runs.assign(dataset=runs["dataset_name"]), parse_where(where))
+    rows = runs.assign(dataset=runs["dataset_name"])
+    rows = rows.iloc[matching(rows[list(CELL_COLUMNS)].to_dict("records"), parse_where(where))]
     chosen = rows if cells == ALL_CELLS else choose_rows(rows, _number_of(cells))
     if chosen.empty:
         raise BenchmarkError("The ledger has no finished row to verify.")
@@ -78,19 +80,6 @@ def _number_of(cells: str) -> int:
     if not cells.isdigit() or int(cells) == 0:
         raise BenchmarkError(f"--cells takes a number of cells or {ALL_CELLS!r}, got {cells!r}.")
     return int(cells)
-
-
-def _rows_where(runs: "pd.DataFrame", where: dict[str, str]) -> "pd.DataFrame":
-    from benchmark.errors import UnknownNameError
-    from benchmark.ledger import CELL_COLUMNS
-
-    for column, value in where.items():
-        if column not in CELL_COLUMNS:
-            raise UnknownNameError("column in --where", column, CELL_COLUMNS)
-        found = runs[column].astype(str)
-        exact = found == value
-        runs = runs[exact if exact.any() else found.map(lambda text, value=value: fnmatchcase(text, value))]
-    return runs
 
 
 def _run_again(

@@ -3,6 +3,7 @@
 import fnmatch
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from benchmark.datasets import check_dataset_name
 from benchmark.errors import BenchmarkError, UnknownNameError
@@ -38,21 +39,27 @@ def expand(sweep: Sweep, registry: Registry) -> list[Cell]:
 
 
 def select_cells(cells: Sequence[Cell], where: Mapping[str, str]) -> list[Cell]:
-    """The cells whose columns have these values, or match these shell patterns.
+    """The cells that `matching` finds by their columns."""
+    return [cells[place] for place in matching([cell.columns for cell in cells], where)]
+
+
+def matching(rows: Sequence[Mapping[Any, Any]], where: Mapping[str, str]) -> list[int]:
+    """The positions of the rows whose columns have these values or match these shell patterns.
 
     Raises:
-        UnknownNameError: There is no such column, or no cell is like that.
+        UnknownNameError: There is no such column, or no row matches.
     """
+    places = list(range(len(rows)))
     for column, pattern in where.items():
-        if column not in cells[0].columns:
-            raise UnknownNameError("column in --where", column, cells[0].columns)
-        found = {str(cell.columns[column]) for cell in cells}
-        # Names may hold brackets of their own, so a whole value needs no pattern.
+        if rows and column not in rows[0]:
+            raise UnknownNameError("column in --where", column, rows[0])
+        found = {str(rows[place][column]) for place in places}
+        # A whole value needs no pattern, since names may hold brackets of their own.
         wanted = {pattern} & found or set(fnmatch.filter(found, pattern))
-        cells = [cell for cell in cells if str(cell.columns[column]) in wanted]
-        if not cells:
-            raise UnknownNameError(f"{column} among the cells of the sweep", pattern, found)
-    return list(cells)
+        places = [place for place in places if str(rows[place][column]) in wanted]
+        if rows and not places:
+            raise UnknownNameError(f"{column} among the cells", pattern, found)
+    return places
 
 
 def _grids_of_strategies(grid: Grid, registry: Registry) -> Iterator[Grid]:

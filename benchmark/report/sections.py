@@ -9,7 +9,7 @@ import pandas as pd
 from benchmark.analysis.ablation import HARMFUL, MARGIN
 from benchmark.analysis.commands import Command, Commands
 from benchmark.analysis.loading import SETTING
-from benchmark.analysis.tables import leaderboard_sections
+from benchmark.analysis.presentation import leaderboard_sections
 from benchmark.charts.labels import count_of, name_settings
 from benchmark.report.charts import Chart, ablation_chart, cost_chart, pareto_chart
 from benchmark.report.material import Material

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from benchmark.analysis.ablation import MARGIN
-from benchmark.analysis.tables import ablation_cells, comparison_cells, leaderboard_cells
+from benchmark.analysis.presentation import ablation_cells, comparison_cells, leaderboard_cells
 from benchmark.report.wording import MISSING_VALUE
 
 # Of the leaderboard's headings: the column that their texts come from.
@@ -18,7 +18,7 @@ BOARD_NUMBERS = {
 }  # fmt: skip
 ABLATION_NUMBERS = {
     "Rank": "rank", "Input px": "input_size_px", "Accuracy → native, %": "accuracy", "Points lost": "accuracy_lost",
-    "95 % interval": "lost_low", "Native gains": "relative_gain", "Seeds": "n_seeds",
+    "95 % interval": "lost_low", "Relative gain": "relative_gain", "Seeds": "n_seeds",
 }  # fmt: skip
 COMPARISON_NUMBERS = {"Published": "published", "Measured": "measured", "Difference": "difference"}
 # Columns that a reader sorts by to see what is largest.

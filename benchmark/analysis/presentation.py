@@ -1,0 +1,249 @@
+"""Leaderboards, ablations and comparisons as tables for people."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pandas as pd
+
+from benchmark.analysis.ablation import MARGIN
+from benchmark.analysis.comparison import MARKS, SAME, TOLERANCE
+from benchmark.analysis.formats import MISSING_VALUE, Section, count_of, number_texts, tally
+from benchmark.analysis.labels import dataset_labels, head_labels, strategy_labels
+from benchmark.analysis.significance import ALPHA
+
+# From this size on, a published number is a count and not a fraction.
+FIRST_COUNT = 1000
+# Settings that few sweeps change: they get a column only in a table where one of them differs from this value.
+USUAL = (
+    ("Crop", "crop", "squash"),
+    ("Resize", "resize", "bilinear"),
+    ("Precision", "precision", "float32"),
+    ("Augmentation", "augment", ""),
+    ("Strategy", "strategy", "probe"),
+    ("Variant", "variant", ""),
+)
+
+# The columns that a narrow screen leaves out, the first of them first.
+LEADERBOARD_LEAST_TELLING = {
+    "efficiency_above_chance": "Above chance / M",
+    "images_per_s": "Images/s",
+    "peak_rss_mib": "Peak MiB",
+    "difference": "Difference",
+    "efficiency": "Accuracy / M",
+    "wall_s": "Wall, s",
+    "n_seeds": "Seeds",
+    "accuracy_low": "95 % interval",
+    "params_total": "Params, M",
+    "published": "Published",
+    "input_size_px": "Input px",
+}
+ABLATION_LEAST_TELLING = ("Interval over", "Relative gain", "Input px", "95 % interval")
+CELLS_LEAST_TELLING = ("Wall ratio", "", "Input px", "p", "Predictions changed", "Difference", "Seed")
+
+
+def leaderboard_sections(
+    board: pd.DataFrame, comparison: pd.DataFrame, n_failed: dict[str, int] | None = None, *, by: str = "accuracy"
+) -> list[Section]:
+    """One table per dataset, and one of published figures where there are any.
+
+    Args:
+        board: What `make_leaderboard` gives.
+        comparison: What `compare_published` gives.
+        n_failed: Number of failed cells by dataset.
+        by: The column that the board is ranked by, which every screen shows.
+    """
+    n_failed = n_failed or {}
+    least_telling = tuple(heading for column, heading in LEADERBOARD_LEAST_TELLING.items() if column != by)
+    sections = []
+    for dataset in sorted({*board["dataset"], *n_failed}):
+        rows, figures = board[board["dataset"] == dataset], comparison[comparison["dataset"] == dataset]
+        notes = _leaderboard_notes(rows, n_failed.get(dataset, 0), by)
+        sections.append(Section(dataset, leaderboard_cells(rows), notes, least_telling=least_telling))
+        if len(figures):
+            sections.append(Section(f"{dataset}: published and measured", comparison_cells(figures), level=3))
+    return sections
+
+
+def _leaderboard_notes(rows: pd.DataFrame, n_failed: int, by: str) -> tuple[str, ...]:
+    notes = []
+    least = rows["smallest_difference"].median()
+    if by == "accuracy" and not pd.isna(least):
+        notes.append(
+            "A range of ranks: all but those that McNemar's test on the saved predictions, Holm-corrected for all "
+            f"pairs at 5 %, shows to be better or worse. On these {rows['n_test'].max():,.0f} test images, differences "
+            f"from the best below about {least:.4f} (median) are within chance."
+        )
+    n_untested = int(rows["p_best"].isna().sum()) - 1  # the best is not tested against itself
+    if by == "accuracy" and n_untested > 0:
+        notes.append(f"{n_untested} of {len(rows) - 1} settings could not be tested against the best: no predictions.")
+    if n_failed:
+        notes.append(f"{count_of(n_failed, 'failed cell')} {'is' if n_failed == 1 else 'are'} not ranked.")
+    return tuple(notes)
+
+
+def leaderboard_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The leaderboard of one dataset: one row per setting."""
+    columns = {
+        "Rank": [
+            str(rank) if first == last else f"{first}–{last}"
+            for rank, first, last in _rows(table, "rank", "rank_first", "rank_last")
+        ],
+        **_setting_cells(table),
+        "Accuracy": [
+            f"{mean:.4f}" if pd.isna(deviation) else f"{mean:.4f} ± {deviation:.4f}"
+            for mean, deviation in _rows(table, "accuracy", "accuracy_std")
+        ],
+        "95 % interval": [f"{low:.3f}–{high:.3f}" for low, high in _rows(table, "accuracy_low", "accuracy_high")],
+    }
+    if table["published"].notna().any():
+        columns["Published"] = number_texts(table["published"], "{:.3f}")
+        columns["Difference"] = number_texts(table["difference"], "{:+.3f}")
+    columns |= {
+        "Params, M": number_texts(table["params_total"] / 1e6, "{:.2f}"),
+        "Accuracy / M": number_texts(table["efficiency"], "{:.3f}"),
+        "Above chance / M": number_texts(table["efficiency_above_chance"], "{:.3f}"),
+        "Wall, s": number_texts(table["wall_s"], "{:.0f}"),
+        "Images/s": number_texts(table["images_per_s"], "{:.0f}"),
+        "Peak MiB": number_texts(table["peak_rss_mib"], "{:.0f}"),
+        "Seeds": number_texts(table["n_seeds"], "{}"),
+    }
+    return pd.DataFrame(columns, index=table.index)
+
+
+def ablation_sections(ablation: pd.DataFrame) -> list[Section]:
+    """One table per dataset of what each wrong mode costs.
+
+    Args:
+        ablation: What `make_ablation` gives.
+    """
+    note = (
+        "Points lost: native less this mode, with its 95 % interval over seeds, or over test images where they do not "
+        "differ; it is not corrected for the number of comparisons. "
+        f"Harmless: all of it within {100 * MARGIN:.0f} point of zero."
+    )
+    return [
+        Section(str(dataset), ablation_cells(rows), (note,), least_telling=ABLATION_LEAST_TELLING)
+        for dataset, rows in ablation.groupby("dataset", sort=True)
+    ]
+
+
+def ablation_cells(table: pd.DataFrame) -> pd.DataFrame:
+    """The ablation of one dataset: one row per setting and wrong mode; accuracies in percent."""
+    columns = {
+        "Rank": number_texts(table["rank"], "{}"),
+        **_setting_cells(table),
+        "Accuracy → native, %": [
+            f"{100 * here:.2f} → {100 * native:.2f}" for here, native in _rows(table, "accuracy", "accuracy_native")
+        ],
+        "Points lost": number_texts(100 * table["accuracy_lost"], "{:+.2f}"),
+        "95 % interval": [
+            MISSING_VALUE if pd.isna(low) else f"{100 * low:+.2f} to {100 * high:+.2f}"
+            for low, high in _rows(table, "lost_low", "lost_high")
+        ],
+        "Interval over": table["interval_over"].replace("", MISSING_VALUE),
+        "Relative gain": number_texts(100 * table["relative_gain"], "{:+z.0f} %"),
+        "Verdict": table["verdict"],
+        "Seeds": number_texts(table["n_seeds"], "{}"),
+    }
+    return pd.DataFrame(columns, index=table.index)
+
+
+def comparison_cells(comparison: pd.DataFrame) -> pd.DataFrame:
+    """Published figures beside measured ones; counts to the last digit."""
+
+    def texts(column: str, sign: str = "") -> list[str]:
+        return [
+            number_texts([value], f"{{:{sign},.{0 if abs(value) >= FIRST_COUNT else 4}f}}")[0]
+            for value in comparison[column]
+        ]
+
+    columns = {
+        "Backbone": comparison["backbone"],
+        "Strategy": strategy_labels(comparison),
+        "Mode": comparison["mode"],
+        "Head": head_labels(comparison),
+        "Metric": comparison["metric"],
+        "Published": texts("published"),
+        "Measured": texts("measured"),
+        "Difference": texts("difference", "+"),
+        "Note": comparison["note"],
+    }
+    return pd.DataFrame(columns, index=comparison.index)
+
+
+def changes_sections(comparison: pd.DataFrame) -> list[Section]:
+    """How many cells changed in which way, and the cells that changed.
+
+    Args:
+        comparison: What `compare_ledgers` gives.
+    """
+    table = comparison[comparison["change"] != SAME]
+    columns = {
+        "": table["mark"],
+        "Change": table["change"],
+        **_cell_names(table),
+        "Before": number_texts(table["accuracy_before"], "{:.4f}"),
+        "After": number_texts(table["accuracy_after"], "{:.4f}"),
+        "Difference": number_texts(table["difference"], "{:+.4f}"),
+        "p": number_texts(table["p_value"], "{:.2g}"),
+        "Wall ratio": number_texts(table["wall_ratio"], "{:.2f}"),
+        "Note": table["note"],
+    }
+    note = f"Worse and better: beyond noise by {100 * ALPHA:.0f} %, Holm-corrected over the cells. Times are advisory."
+    return [_cells_section(tally(comparison["change"], MARKS), columns, note)]
+
+
+def verification_sections(verification: pd.DataFrame) -> list[Section]:
+    """How many figures were reproduced, and every cell.
+
+    Args:
+        verification: What `verify_rows` gives.
+    """
+    columns = {
+        "": verification["mark"],
+        "Result": verification["change"],
+        **_cell_names(verification),
+        "Ledger": number_texts(verification["accuracy_before"], "{:.4f}"),
+        "Now": number_texts(verification["accuracy_after"], "{:.4f}"),
+        "Predictions changed": number_texts(verification["n_predictions_changed"], "{:.0f}"),
+        "Wall ratio": number_texts(verification["wall_ratio"], "{:.2f}"),
+        "Note": verification["note"],
+    }
+    note = (
+        "Reproduced: the same counts and predictions. Close: the same counts on another type of machine or other "
+        f"versions, the accuracy within {TOLERANCE:g} or no further away than chance explains (McNemar's test, "
+        "Holm-corrected). Times are advisory."
+    )
+    return [_cells_section(tally(verification["change"], MARKS), columns, note)]
+
+
+def _cells_section(heading: str, columns: dict[str, Any], note: str) -> Section:
+    return Section(heading, pd.DataFrame(columns), (note,), least_telling=CELLS_LEAST_TELLING)
+
+
+def _cell_names(table: pd.DataFrame) -> dict[str, Any]:
+    """The columns that name a cell."""
+    backbone, *others = _setting_cells(table).items()
+    return dict(
+        [backbone, ("Dataset", dataset_labels(table)), *others, ("Seed", number_texts(table["seed"], "{:.0f}"))]
+    )
+
+
+def _setting_cells(table: pd.DataFrame) -> dict[str, Any]:
+    """The columns that name a setting within its dataset."""
+    shown = table.assign(strategy=strategy_labels(table))
+    return {
+        "Backbone": table["backbone"],
+        "Mode": table["mode"],
+        "Head": head_labels(table),
+        **{
+            heading: shown[column]
+            for heading, column, usual in USUAL
+            if column in shown and not set(shown[column]) <= {usual}
+        },
+        "Input px": number_texts(table["input_size_px"], "{:.0f}"),
+    }
+
+
+def _rows(table: pd.DataFrame, *columns: str) -> Iterable[tuple[Any, ...]]:
+    return table[list(columns)].itertuples(index=False, name=None)
