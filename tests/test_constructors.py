@@ -8,7 +8,8 @@ import pytest
 from documented_modes import BUILT_IN, EXPECTED, NATIVE_OF, fed
 
 from benchmark.registry import Backbone, read_registry, shipped_path
-from benchmark.xray import inspecting
+from benchmark.xray import xray
+from benchmark.xray.xray import xray_backbone
 
 pytestmark = [
     pytest.mark.slow,
@@ -53,25 +54,25 @@ def test_width_and_parameters_are_those_of_the_network_that_keras_builds(backbon
 def test_every_constructor_gets_the_right_verdict_on_every_mode(
     backbone: Backbone, network: Any, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(inspecting, "build_untrained", lambda *_, **__: network)
+    monkeypatch.setattr(xray, "build_untrained", lambda *_, **__: network)
     native = NATIVE_OF[backbone.name]
     kinds, built_in = next(layers for prefix, layers in LAYERS_OF.items() if backbone.name.startswith(prefix))
     scale, offset = BUILT_IN[built_in]
     corners = np.array(np.meshgrid([0.0, 255.0], [0.0, 255.0], [0.0, 255.0])).reshape(3, -1).T
 
-    found = inspecting.inspect_backbone(backbone)
+    found = xray_backbone(backbone)
 
     assert {one.mode: one.findings or (one.verdict,) for one in found.modes} == EXPECTED[native]
     assert {one.mode: one.verdict for one in found.modes} == {
         mode: findings[0] for mode, findings in EXPECTED[native].items()
     }
-    assert (found.native, found.graph.first_kind) == (native, "Conv2D")
-    assert [layer.kind for layer in found.graph.layers] == kinds
+    assert (found.native, found.stem.first_kind) == (native, "Conv2D")
+    assert [layer.kind for layer in found.stem.layers] == kinds
     for one in found.modes:
         arrives = fed(one.mode, native, corners) * scale + offset
         np.testing.assert_allclose(one.arrives.low, arrives.min(axis=0), rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(one.arrives.high, arrives.max(axis=0), rtol=1e-4, atol=1e-5)
     is_efficientnet = backbone.name.startswith("EfficientNetB")
-    in_weights = [layer.name.partition("_")[0] for layer in found.graph.layers if layer.is_in_weights]
+    in_weights = [layer.name.partition("_")[0] for layer in found.stem.layers if layer.is_in_weights]
     assert in_weights == (["normalization"] if is_efficientnet else [])
     assert any("imagenet" in note for note in found.notes) == is_efficientnet

@@ -15,11 +15,10 @@ from typer.testing import CliRunner
 from benchmark.cli.app import app
 from benchmark.cli.inspecting import formulas, xray_record
 from benchmark.cli.options import InspectedArgument
-from benchmark.preprocessing import MODES
 from benchmark.xray.affine import AffineMap
-from benchmark.xray.inspecting import XRay
-from benchmark.xray.stem import Graph
-from benchmark.xray.verdicts import VERDICTS, judge_mode
+from benchmark.xray.stem import Stem
+from benchmark.xray.verdicts import VERDICTS
+from benchmark.xray.xray import XRay
 
 TIMEOUT_S = 120
 
@@ -89,12 +88,9 @@ def test_json_has_the_numbers_of_every_map():
     xray = XRay(
         name="Mine",
         source="a saved model",
-        graph=Graph((8, 9), (), halved, "first", "Conv2D"),
+        stem=Stem((8, 9), (), halved, "first", "Conv2D"),
         native="caffe",
         native_source="--mode",
-        preprocess="",
-        preprocess_map=None,
-        modes=tuple(judge_mode(mode, "caffe", halved) for mode in MODES),
         notes=("note",),
     )
 
@@ -155,7 +151,7 @@ def test_a_model_that_rescales_and_is_fed_unit_pixels_is_double_scaled(models: P
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("plain.keras",), r"no built-in layers that tell .*--mode raw\|unit\|tf\|caffe\|torch; got none"),
+        (("plain.keras",), r"no built-in layers that show .*--mode raw\|unit\|tf\|caffe\|torch; got none"),
         (("vectors.keras", "--mode", "unit"), r"has no single input of RGB images .*it takes \(7,\)"),
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",

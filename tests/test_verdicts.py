@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from benchmark.errors import UnknownNameError
 from benchmark.preprocessing import MODES, STEPS, apply_steps, resolve_mode
 from benchmark.registry import NATIVE_MODES
-from benchmark.xray.affine import IDENTITY, AffineMap, NotAffineError, probe_affine, probe_pixelwise
+from benchmark.xray.affine import UNCHANGED, AffineMap, NotAffineError, probe_affine
 from benchmark.xray.verdicts import (
     DOUBLE_SCALED,
     NOT_SCALED,
@@ -88,7 +88,7 @@ def test_a_function_that_looks_at_the_whole_image_is_no_map_of_a_pixel():
         return (images - images.mean()) / images.std()
 
     with pytest.raises(NotAffineError):
-        probe_pixelwise(standardise, "standardise")
+        probe_affine(standardise, "standardise")
 
 
 def test_a_function_that_writes_into_its_argument_does_not_disturb_the_next_probe():
@@ -97,7 +97,7 @@ def test_a_function_that_writes_into_its_argument_does_not_disturb_the_next_prob
         images -= 1
         return images
 
-    first, second = probe_pixelwise(in_place, "tf"), probe_pixelwise(in_place, "tf")
+    first, second = probe_affine(in_place, "tf"), probe_affine(in_place, "tf")
 
     np.testing.assert_allclose(first.matrix, np.eye(3) / 127.5, rtol=1e-6)
     np.testing.assert_allclose(second.offset, -np.ones(3), rtol=1e-6)
@@ -232,7 +232,7 @@ def test_outputs_that_do_not_depend_on_the_pixel_tell_nothing():
      (1.01 * SCALING, (NOT_SCALED,))],
 )  # fmt: skip
 def test_sixteen_times_is_where_a_scaling_begins(factor, expected):
-    assert find_differences(AffineMap(np.eye(3) * factor, np.zeros(3)), IDENTITY) == expected
+    assert find_differences(AffineMap(np.eye(3) * factor, np.zeros(3)), UNCHANGED) == expected
 
 
 def test_scalings_of_known_modes_lie_far_from_the_border():

@@ -13,9 +13,9 @@ from benchmark.errors import BenchmarkError, UnknownNameError
 from benchmark.preprocessing import MODES, apply_steps, resolve_mode
 from benchmark.registry import Backbone, read_registry, shipped_path
 from benchmark.xray.affine import NotAffineError
-from benchmark.xray.inspecting import XRay, inspect_backbone, inspect_file, judge_modes, probe_preprocess
-from benchmark.xray.stem import BuiltInLayer, look_into
-from benchmark.xray.verdicts import DOUBLE_SCALED, NOT_SCALED, RIGHT, SAME, SWAPPED
+from benchmark.xray.stem import BuiltInLayer, Stem, probe_stem
+from benchmark.xray.verdicts import DOUBLE_SCALED, NOT_SCALED, RIGHT, SAME, SWAPPED, judge_mode
+from benchmark.xray.xray import XRay, probe_preprocess, xray_backbone, xray_file
 
 REGISTRY = read_registry(shipped_path("backbones.toml"))
 
@@ -41,6 +41,10 @@ def saved(network: Any, folder: Path) -> Path:
     return path
 
 
+def xray_of(stem: Stem, native: str) -> XRay:
+    return XRay("it", "a test", stem, native, "the test")
+
+
 def verdicts_of(xray: XRay) -> dict[str, str]:
     return {judgement.mode: judgement.verdict for judgement in xray.modes}
 
@@ -55,11 +59,11 @@ def entry(**facts: Any) -> Backbone:
 
 
 def test_a_plain_network_does_nothing_to_pixels():
-    graph = look_into(network_of(), "it")
+    stem = probe_stem(network_of(), "it")
 
-    assert (graph.input_px, graph.layers, graph.first_layer, graph.first_kind) == ((12, 10), (), "first", "Conv2D")
-    np.testing.assert_array_equal(graph.built_in.matrix, np.eye(3))
-    np.testing.assert_array_equal(graph.built_in.offset, np.zeros(3))
+    assert (stem.input_px, stem.layers, stem.first_layer, stem.first_kind) == ((12, 10), (), "first", "Conv2D")
+    np.testing.assert_array_equal(stem.built_in.matrix, np.eye(3))
+    np.testing.assert_array_equal(stem.built_in.offset, np.zeros(3))
 
 
 def test_built_in_layers_are_named_with_their_numbers_in_the_order_of_the_pixels_way():
@@ -71,14 +75,14 @@ def test_built_in_layers_are_named_with_their_numbers_in_the_order_of_the_pixels
         layers.Normalization(mean=[1.0, 2.0, 3.0], variance=[4.0, 16.0, 64.0], name="norm"),
     )
 
-    graph = look_into(network, "it")
+    stem = probe_stem(network, "it")
 
-    assert graph.layers == (
+    assert stem.layers == (
         BuiltInLayer("scale", "Rescaling", {"scale": (0.5, 0.25, 2.0), "offset": (-1.0,)}, is_in_weights=False),
         BuiltInLayer("norm", "Normalization", {"mean": (1, 2, 3), "variance": (4, 16, 64)}, is_in_weights=False),
     )
-    np.testing.assert_allclose(graph.built_in.matrix, np.diag([0.5 / 2, 0.25 / 4, 2 / 8]), rtol=1e-6)
-    np.testing.assert_allclose(graph.built_in.offset, [-2 / 2, -3 / 4, -4 / 8], rtol=1e-6)
+    np.testing.assert_allclose(stem.built_in.matrix, np.diag([0.5 / 2, 0.25 / 4, 2 / 8]), rtol=1e-6)
+    np.testing.assert_allclose(stem.built_in.offset, [-2 / 2, -3 / 4, -4 / 8], rtol=1e-6)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -89,7 +93,7 @@ def test_what_arrives_is_what_a_submodel_up_to_the_convolution_gives(mode, rng):
     up_to_first = keras.Model(network.inputs[0], network.get_layer("first").input)
     pixels = rng.uniform(0, 255, (1, 12, 10, 3)).astype(np.float32)
 
-    (judgement,) = [one for one in judge_modes("caffe", look_into(network, "it").built_in) if one.mode == mode]
+    judgement = judge_mode(mode, "caffe", probe_stem(network, "it").built_in)
 
     given = up_to_first(apply_steps(resolve_mode(mode, "caffe"), pixels)).numpy()[:, 1:-1, 1:-1]
     predicted = pixels.astype(np.float64) @ judgement.arrives.matrix.T + judgement.arrives.offset
@@ -105,9 +109,9 @@ def test_layers_after_the_first_convolution_are_no_preprocessing():
     network = keras.Sequential([network_of(), layers.Rescaling(7.0), layers.Conv2D(2, 1)])
     network.build((None, 12, 10, 3))
 
-    graph = look_into(network, "it")
+    stem = probe_stem(network, "it")
 
-    assert (graph.layers, graph.first_layer) == ((), "first")
+    assert (stem.layers, stem.first_layer) == ((), "first")
 
 
 def test_a_network_inside_another_is_looked_into():
@@ -117,11 +121,11 @@ def test_a_network_inside_another_is_looked_into():
     inner = network_of(keras.layers.Rescaling(1 / 255, name="inside"))
     network = keras.Model(pixels, inner(keras.layers.RandomFlip()(pixels)))
 
-    graph = look_into(network, "it")
+    stem = probe_stem(network, "it")
 
-    assert [layer.name for layer in graph.layers] == ["inside"]
-    assert graph.first_layer == "first"
-    np.testing.assert_allclose(graph.built_in.matrix, np.eye(3) / 255, rtol=1e-6)
+    assert [layer.name for layer in stem.layers] == ["inside"]
+    assert stem.first_layer == "first"
+    np.testing.assert_allclose(stem.built_in.matrix, np.eye(3) / 255, rtol=1e-6)
 
 
 def test_arithmetic_without_layers_is_seen_too():
@@ -131,12 +135,12 @@ def test_arithmetic_without_layers_is_seen_too():
     pixels = keras.Input((12, 10, 3))
     network = keras.Model(pixels, keras.layers.Conv2D(2, 3)(pixels[..., ::-1] / 2.0 - 4.0))
 
-    graph = look_into(network, "it")
+    stem = probe_stem(network, "it")
 
-    assert graph.layers == ()
-    assert graph.built_in.channel_order == "BGR"
-    np.testing.assert_allclose(graph.built_in.matrix, np.eye(3)[::-1] / 2)
-    np.testing.assert_allclose(graph.built_in.offset, [-4, -4, -4])
+    assert stem.layers == ()
+    assert stem.built_in.channel_order == "BGR"
+    np.testing.assert_allclose(stem.built_in.matrix, np.eye(3)[::-1] / 2)
+    np.testing.assert_allclose(stem.built_in.offset, [-4, -4, -4])
 
 
 def test_a_network_that_cuts_images_into_patches_is_told_from_one_pixel():
@@ -146,20 +150,20 @@ def test_a_network_that_cuts_images_into_patches_is_told_from_one_pixel():
     flat = keras.layers.Flatten()(keras.layers.Rescaling(1 / 255)(pixels))
     network = keras.Model(pixels, keras.layers.Dense(4, name="patches")(flat))
 
-    graph = look_into(network, "it")
+    stem = probe_stem(network, "it")
 
-    assert (graph.first_layer, graph.first_kind) == ("patches", "Dense")
-    np.testing.assert_allclose(graph.built_in.matrix, np.eye(3) / 255, rtol=1e-6)
+    assert (stem.first_layer, stem.first_kind) == ("patches", "Dense")
+    np.testing.assert_allclose(stem.built_in.matrix, np.eye(3) / 255, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("shape", "options"), [((None, None, 3), {}), ((9, 9, 3), {"batch_size": 4})])
 def test_open_sizes_and_fixed_batches_are_fed_as_they_are_wanted(shape, options):
     import keras
 
-    graph = look_into(network_of(keras.layers.Rescaling(3.0), shape=shape, **options), "it")
+    stem = probe_stem(network_of(keras.layers.Rescaling(3.0), shape=shape, **options), "it")
 
-    assert graph.input_px == (64, 64) if None in shape else (9, 9)
-    np.testing.assert_allclose(graph.built_in.matrix, 3 * np.eye(3))
+    assert stem.input_px == (64, 64) if None in shape else (9, 9)
+    np.testing.assert_allclose(stem.built_in.matrix, 3 * np.eye(3))
 
 
 def test_a_network_in_half_precision_is_still_told(rng):
@@ -167,9 +171,9 @@ def test_a_network_in_half_precision_is_still_told(rng):
 
     network = network_of(keras.layers.Rescaling(1 / 255, dtype="bfloat16"))
 
-    verdicts = {one.mode: one.verdict for one in judge_modes("raw", look_into(network, "it").built_in)}
+    xray = xray_of(probe_stem(network, "it"), "raw")
 
-    assert verdicts == {mode: EXPECTED["raw"][mode][0] for mode in MODES}
+    assert verdicts_of(xray) == {mode: EXPECTED["raw"][mode][0] for mode in MODES}
 
 
 def test_looking_changes_nothing_in_a_network(rng):
@@ -179,7 +183,7 @@ def test_looking_changes_nothing_in_a_network(rng):
     images = rng.uniform(0, 255, (2, 12, 10, 3)).astype(np.float32)
     before = network(images).numpy()
 
-    look_into(network, "it")
+    probe_stem(network, "it")
 
     np.testing.assert_array_equal(network(images).numpy(), before)
     assert not any("call" in vars(layer) for layer in network.layers)
@@ -192,7 +196,7 @@ def test_layers_that_do_more_than_scale_and_shift_are_refused():
     network = keras.Model(pixels, keras.layers.Conv2D(2, 3)(keras.ops.sqrt(pixels)))
 
     with pytest.raises(NotAffineError, match=r"What mine\.keras does before its first convolution does more than"):
-        look_into(network, "mine.keras")
+        probe_stem(network, "mine.keras")
 
 
 def refused_networks() -> dict[str, tuple[Any, str]]:
@@ -223,7 +227,7 @@ def test_what_is_no_network_of_images_is_refused_with_the_reason(kind):
     network, message = refused_networks()[kind]
 
     with pytest.raises(BenchmarkError, match=f"it.*{message}"):
-        look_into(network, "it")
+        probe_stem(network, "it")
 
 
 # Saved models
@@ -232,7 +236,7 @@ def test_what_is_no_network_of_images_is_refused_with_the_reason(kind):
 def test_a_saved_model_that_rescales_was_made_for_whole_pixels(tmp_path):
     import keras
 
-    xray = inspect_file(saved(network_of(keras.layers.Rescaling(1 / 255)), tmp_path), "unit")
+    xray = xray_file(saved(network_of(keras.layers.Rescaling(1 / 255)), tmp_path), "unit")
 
     assert (xray.native, xray.native_source) == ("raw", "its built-in layers")
     assert verdicts_of(xray) == {mode: EXPECTED["raw"][mode][0] for mode in MODES}
@@ -245,11 +249,11 @@ def test_a_normalisation_fitted_to_pixels_in_0_to_1_wants_these(tmp_path, rng):
     normalization = keras.layers.Normalization()
     normalization.adapt(rng.uniform(0, 1, (8, 12, 10, 3)).astype(np.float32))
 
-    xray = inspect_file(saved(network_of(normalization), tmp_path), "raw")
+    xray = xray_file(saved(network_of(normalization), tmp_path), "raw")
 
     assert xray.native == "unit"
     assert verdicts_of(xray)["raw"] == NOT_SCALED
-    assert [layer.is_in_weights for layer in xray.graph.layers] == [True]
+    assert [layer.is_in_weights for layer in xray.stem.layers] == [True]
     assert xray.notes == (), "the statistics are there"
 
 
@@ -258,7 +262,7 @@ def test_a_normalisation_that_was_never_fitted_is_pointed_out(tmp_path):
 
     network = network_of(keras.layers.Rescaling(1 / 255), keras.layers.Normalization(name="norm"))
 
-    (note,) = inspect_file(saved(network, tmp_path), None).notes
+    (note,) = xray_file(saved(network, tmp_path), None).notes
 
     assert note.startswith("norm: its mean and variance are weights. Here they are 0 and 1 and change nothing")
     assert "imagenet" not in note
@@ -266,7 +270,7 @@ def test_a_normalisation_that_was_never_fitted_is_pointed_out(tmp_path):
 
 @pytest.mark.parametrize(("fed_mode", "native"), [("raw", "raw"), ("unit", "unit"), ("tf", "tf"), ("caffe", "caffe")])
 def test_where_no_layer_tells_the_mode_that_is_fed_is_taken_as_right(tmp_path, fed_mode, native):
-    xray = inspect_file(saved(network_of(), tmp_path), fed_mode)
+    xray = xray_file(saved(network_of(), tmp_path), fed_mode)
 
     assert xray.native == native
     assert xray.native_source.startswith("--mode")
@@ -279,9 +283,9 @@ def test_where_nothing_tells_what_is_right_the_user_is_asked(tmp_path, fed_mode)
     path = saved(network_of(), tmp_path)
 
     with pytest.raises(
-        BenchmarkError, match=rf"no built-in layers that tell .* --mode raw\|unit.*got {fed_mode or 'n'}"
+        BenchmarkError, match=rf"no built-in layers that show .* --mode raw\|unit.*got {fed_mode or 'n'}"
     ):
-        inspect_file(path, fed_mode)
+        xray_file(path, fed_mode)
 
 
 def test_a_network_that_swaps_channels_itself_is_judged_by_what_arrives(tmp_path):
@@ -290,9 +294,9 @@ def test_a_network_that_swaps_channels_itself_is_judged_by_what_arrives(tmp_path
     pixels = keras.Input((12, 10, 3))
     network = keras.Model(pixels, keras.layers.Conv2D(2, 3)(keras.layers.Rescaling(1 / 255)(pixels[..., ::-1])))
 
-    xray = inspect_file(saved(network, tmp_path), None)
+    xray = xray_file(saved(network, tmp_path), None)
 
-    assert xray.graph.built_in.channel_order == "BGR"
+    assert xray.stem.built_in.channel_order == "BGR"
     assert verdicts_of(xray)["native"] == RIGHT
     assert verdicts_of(xray)["bgr"] == SWAPPED
 
@@ -367,15 +371,15 @@ def builder(tmp_path, monkeypatch) -> str:
 
 
 def test_a_network_of_ones_own_needs_no_preprocess_input(builder):
-    xray = inspect_backbone(entry(builder=builder))
+    xray = xray_backbone(entry(builder=builder))
 
     assert (xray.preprocess, xray.preprocess_map, xray.notes) == ("", None, ())
-    assert xray.graph.input_px == (20, 20)
+    assert xray.stem.input_px == (20, 20)
     assert verdicts_of(xray)["unit"] == DOUBLE_SCALED
 
 
 def test_a_registry_that_names_another_function_than_its_mode_is_pointed_out(builder):
-    xray = inspect_backbone(entry(builder=builder, preprocess="mobilenet_v2"))
+    xray = xray_backbone(entry(builder=builder, preprocess="mobilenet_v2"))
 
     (note,) = xray.notes
     assert note.startswith("preprocess_input of 'mobilenet_v2' is not mode 'raw'")
@@ -386,7 +390,7 @@ def test_a_saved_model_in_a_registry_is_inspected_with_its_weights(tmp_path):
 
     saved(network_of(keras.layers.Rescaling(1 / 127.5, -1), shape=(20, 20, 3)), tmp_path)
 
-    xray = inspect_backbone(entry(model="file:mine.keras", folder=tmp_path))
+    xray = xray_backbone(entry(model="file:mine.keras", folder=tmp_path))
 
     assert xray.source == "file:mine.keras"
     assert verdicts_of(xray)["tf"] == DOUBLE_SCALED
@@ -435,11 +439,11 @@ def test_verdicts_on_efficientnet_hold_in_the_graph_of_its_real_weights_with_the
     normalization.set_weights([MEAN, DEVIATION, *normalization.get_weights()[2:]])
     normalization.finalize_state()
 
-    graph = look_into(network, "EfficientNetB0")
+    stem = probe_stem(network, "EfficientNetB0")
 
-    assert [layer.kind for layer in graph.layers] == ["Rescaling", "Normalization", "Rescaling"]
+    assert [layer.kind for layer in stem.layers] == ["Rescaling", "Normalization", "Rescaling"]
     scale, offset = BUILT_IN["ImageNet statistics"]
-    np.testing.assert_allclose(graph.built_in.matrix, np.diag(scale), rtol=1e-5)
-    np.testing.assert_allclose(graph.built_in.offset, offset, rtol=1e-5)
-    findings = {one.mode: one.findings or (one.verdict,) for one in judge_modes("raw", graph.built_in)}
+    np.testing.assert_allclose(stem.built_in.matrix, np.diag(scale), rtol=1e-5)
+    np.testing.assert_allclose(stem.built_in.offset, offset, rtol=1e-5)
+    findings = {one.mode: one.findings or (one.verdict,) for one in xray_of(stem, "raw").modes}
     assert findings == EXPECTED["raw"]

@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +13,11 @@ from benchmark.cli.options import FedModeOption, InspectedArgument, JsonOption, 
 from benchmark.errors import UnknownNameError
 
 if TYPE_CHECKING:
-    from benchmark.registry import Backbone
     from benchmark.xray.affine import AffineMap
-    from benchmark.xray.inspecting import XRay
     from benchmark.xray.stem import BuiltInLayer
-    from benchmark.xray.verdicts import Judgement
+    from benchmark.xray.xray import XRay
 
-# Digits that float32 arithmetic keeps.
+# float32 arithmetic keeps that many digits.
 DIGITS = 7
 
 
@@ -29,8 +29,8 @@ def inspect(
 ) -> None:
     """Show what a network does to a pixel, and for every preprocessing mode whether it is right.
 
-    Nothing is looked up: preprocess_input and the network, built small and without weights, are fed pixels. Each mode
-    is judged by what it brings to the first convolution, compared with what native brings there:
+    Nothing is looked up: preprocess_input and the network, built small and without weights, are fed pixels. What each
+    mode brings to the first convolution is compared with what native brings there:
 
     - right: the mode the network was trained with
 
@@ -44,14 +44,15 @@ def inspect(
 
     - shifted: scaled about as in native, but the range that arrives has another middle or width
 
-    Of several findings the first in this order is the verdict. What native is, the registry knows of a backbone; of a
-    model of your own its built-in layers tell it, or else --mode does.
+    Of several findings the first in this order is the verdict. The registry names the native mode of a backbone; that
+    of your own model is read from its built-in layers, or else from --mode.
     """
     from benchmark import console
     from benchmark.backbones.saved import check_model_file
     from benchmark.isolation import call_silently_in_child
     from benchmark.preprocessing import MODES
     from benchmark.registry import get_backbone, load_registry
+    from benchmark.xray.xray import xray_backbone, xray_file
 
     if mode is not None and mode not in MODES:
         raise UnknownNameError("mode", mode, MODES)
@@ -59,9 +60,9 @@ def inspect(
     with console.waiting(f"building {target}"):
         if target not in backbones and _is_path(target):
             check_model_file(Path(target))
-            xray = call_silently_in_child(look_at_model, Path(target), mode)
+            xray = call_silently_in_child(inspect_without_gpu, xray_file, Path(target), mode)
         else:
-            xray = call_silently_in_child(look_at_backbone, get_backbone(backbones, target))
+            xray = call_silently_in_child(inspect_without_gpu, xray_backbone, get_backbone(backbones, target))
     if as_json:
         typer.echo(json.dumps(xray_record(xray, mode), indent=2, ensure_ascii=False))
     else:
@@ -69,29 +70,15 @@ def inspect(
 
 
 def _is_path(target: str) -> bool:
-    """Whether what is no registered name is meant as a file."""
+    """Whether a name that is not registered is meant as a file."""
     return os.sep in target or Path(target).suffix in (".keras", ".h5", ".hdf5") or Path(target).is_file()
 
 
-def look_at_backbone(backbone: "Backbone") -> "XRay":
-    """The x-ray of a backbone, for a process of its own."""
-    from benchmark.xray.inspecting import inspect_backbone
-
-    _hide_gpus()
-    return inspect_backbone(backbone)
-
-
-def look_at_model(path: Path, mode: str | None) -> "XRay":
-    """The x-ray of a saved model, for a process of its own."""
-    from benchmark.xray.inspecting import inspect_file
-
-    _hide_gpus()
-    return inspect_file(path, mode)
-
-
-def _hide_gpus() -> None:
+def inspect_without_gpu(take: Callable[..., "XRay"], *arguments: Any) -> "XRay":
+    """The x-ray that a function takes, in a process of its own."""
     # TensorFlow would take the memory that a run beside it needs.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    return take(*arguments)
 
 
 def xray_record(xray: "XRay", fed: str | None) -> dict[str, Any]:
@@ -103,31 +90,25 @@ def xray_record(xray: "XRay", fed: str | None) -> dict[str, Any]:
     """
     from benchmark.xray.verdicts import VERDICTS
 
+    preprocess = xray.preprocess_map and {"name": xray.preprocess, **_map_record(xray.preprocess_map)}
     return {
         "name": xray.name,
         "source": xray.source,
-        "input_px": list(xray.graph.input_px),
+        "input_px": list(xray.stem.input_px),
         "native": xray.native,
         "native_source": xray.native_source,
-        "preprocess_input": (
-            None if xray.preprocess_map is None else {"name": xray.preprocess, **_map_record(xray.preprocess_map)}
-        ),
+        "preprocess_input": preprocess,
         "built_in_layers": [
             {"name": layer.name, "kind": layer.kind, **layer.numbers, "is_in_weights": layer.is_in_weights}
-            for layer in xray.graph.layers
+            for layer in xray.stem.layers
         ],
-        "built_in": _map_record(xray.graph.built_in),
-        "first_layer": xray.graph.first_layer,
-        "first_kind": xray.graph.first_kind,
+        "built_in": _map_record(xray.stem.built_in),
+        "first_layer": xray.stem.first_layer,
+        "first_kind": xray.stem.first_kind,
         "fed": fed,
         "modes": [
-            {
-                "mode": judgement.mode,
-                "verdict": judgement.verdict,
-                "findings": list(judgement.findings),
-                **_map_record(judgement.arrives),
-            }
-            for judgement in xray.modes
+            {"mode": one.mode, "verdict": one.verdict, "findings": list(one.findings), **_map_record(one.arrives)}
+            for one in xray.modes
         ],
         "notes": list(xray.notes),
         "verdicts": VERDICTS,
@@ -135,19 +116,13 @@ def xray_record(xray: "XRay", fed: str | None) -> dict[str, Any]:
 
 
 def _map_record(found: "AffineMap") -> dict[str, Any]:
+    outputs = [[float(f"{value:.{DIGITS}g}") for value in (*row, offset)] for row, offset in _rows(found)]
     return {
         "channel_order": found.channel_order,
-        "low": _rounded(found.low.min()),
-        "high": _rounded(found.high.max()),
-        "outputs": [
-            {**dict(zip("RGB", map(_rounded, row), strict=True)), "offset": _rounded(offset)}
-            for row, offset in zip(found.matrix, found.offset, strict=True)
-        ],
+        "low": float(f"{found.low.min():.{DIGITS}g}"),
+        "high": float(f"{found.high.max():.{DIGITS}g}"),
+        "outputs": [dict(zip(("R", "G", "B", "offset"), output, strict=True)) for output in outputs],
     }
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
 
 
 def _show(xray: "XRay", fed: str | None) -> None:
@@ -155,63 +130,58 @@ def _show(xray: "XRay", fed: str | None) -> None:
     from benchmark.preprocessing import MODES
     from benchmark.xray.verdicts import VERDICTS
 
-    height, width = xray.graph.input_px
-    typer.echo(f"{xray.name}: {xray.source}, at {height} x {width} px")
+    stem, modes = xray.stem, xray.modes
+    typer.echo(f"{xray.name}: {xray.source}, at {stem.input_px[0]} x {stem.input_px[1]} px")
     typer.echo(f"Right: {MODES[xray.native]} (mode {xray.native}), says {xray.native_source}.")
     if xray.preprocess_map is not None:
         typer.echo(f"\nProbed: {xray.preprocess} gives {xray.preprocess_map.channel_order}, of a pixel in 0..255")
         rows = [[str(number), text] for number, text in enumerate(formulas(xray.preprocess_map))]
         console.show_table(("Channel", "Is"), rows)
-    typer.echo(
-        f"\nBuilt in before the first convolution:{'' if xray.graph.layers else ' no Rescaling, no Normalization'}"
-    )
-    if xray.graph.layers:
-        console.show_table(("Layer", "Kind", "Numbers"), map(_layer_cells, xray.graph.layers))
-    typer.echo(f"\nWhat reaches the first convolution, {xray.graph.first_layer} ({xray.graph.first_kind}), of 0..255")
+    typer.echo(f"\nBuilt in before the first convolution:{'' if stem.layers else ' no Rescaling, no Normalization'}")
+    if stem.layers:
+        console.show_table(("Layer", "Kind", "Numbers"), map(_layer_cells, stem.layers))
+    typer.echo(f"\nWhat reaches the first convolution, {stem.first_layer} ({stem.first_kind}), of 0..255")
     console.show_table(
         ("Mode", "Verdict", "Besides", "Channels", "Lowest", "Highest"),
-        [_mode_cells(judgement, fed) for judgement in xray.modes],
-    )
-    used = {judgement.verdict for judgement in xray.modes} | {one for mode in xray.modes for one in mode.findings}
-    for verdict, meaning in VERDICTS.items():
-        if verdict in used:
-            typer.echo(f"{verdict}: {meaning}.")
+        [
+            [
+                f"{one.mode} (yours)" if one.mode == fed else one.mode, one.verdict, ", ".join(one.findings[1:]),
+                one.arrives.channel_order, f"{one.arrives.low.min():.5g}", f"{one.arrives.high.max():.5g}",
+            ]
+            for one in modes
+        ],
+    )  # fmt: skip
+    used = {verdict for one in modes for verdict in (one.verdict, *one.findings)}
+    for verdict in filter(used.__contains__, VERDICTS):
+        typer.echo(f"{verdict}: {VERDICTS[verdict]}.")
     for note in xray.notes:
         typer.echo(f"\n{note}")
-    for judgement in xray.modes:
-        if judgement.mode == fed:
-            typer.echo(f"\nYou feed {fed}: {', '.join(judgement.findings) or judgement.verdict}.")
+    for one in modes:
+        if one.mode == fed:
+            typer.echo(f"\nYou feed {fed}: {', '.join(one.findings) or one.verdict}.")
 
 
 def formulas(found: "AffineMap") -> list[str]:
     """Each output of a map as people write it: `B - 103.939`."""
-    return [_formula(row.tolist(), float(offset)) for row, offset in zip(found.matrix, found.offset, strict=True)]
+    return [_formula(row, offset) for row, offset in _rows(found)]
+
+
+def _rows(found: "AffineMap") -> list[tuple[list[float], float]]:
+    """The weights of red, green and blue in each output of a map, and its offset."""
+    return list(zip(found.matrix.tolist(), found.offset.tolist(), strict=True))
 
 
 def _formula(row: list[float], offset: float) -> str:
-    terms = [(weight, f" {channel}") for weight, channel in zip(row, "RGB", strict=True) if weight] + [(offset, "")]
-    text = ""
-    for value, channel in terms:
+    terms = []
+    for value, channel in zip((*row, offset), ("R", "G", "B", ""), strict=True):
         number = f"{abs(value):.6g}"
-        if number == "0":
-            continue
-        amount = channel.strip() if channel and number == "1" else number + channel
-        sign = " - " if value < 0 else " + "
-        text += sign + amount if text else sign.strip(" +") + amount
-    return text or "0"
+        if number != "0":
+            amount = channel if channel and number == "1" else f"{number} {channel}".strip()
+            terms.append(f"{'-' if value < 0 else '+'} {amount}")
+    # A leading plus is not written, and a leading minus stands close to its number.
+    return re.sub(r"^(?:\+|(-)) ", r"\1", " ".join(terms)) or "0"
 
 
 def _layer_cells(layer: "BuiltInLayer") -> list[str]:
     numbers = "; ".join(f"{key} {', '.join(f'{value:.6g}' for value in layer.numbers[key])}" for key in layer.numbers)
     return [layer.name, layer.kind, f"{numbers} (weights)" if layer.is_in_weights else numbers]
-
-
-def _mode_cells(judgement: "Judgement", fed: str | None) -> list[str]:
-    return [
-        f"{judgement.mode} (yours)" if judgement.mode == fed else judgement.mode,
-        judgement.verdict,
-        ", ".join(judgement.findings[1:]),
-        judgement.arrives.channel_order,
-        f"{judgement.arrives.low.min():.5g}",
-        f"{judgement.arrives.high.max():.5g}",
-    ]

@@ -1,4 +1,4 @@
-"""Affine maps of a pixel, found by probing a function and not by reading its source."""
+"""Affine maps of a pixel, found by probing a function, not by reading its source."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,19 +10,20 @@ from numpy.typing import NDArray
 from benchmark.errors import BenchmarkError
 
 PIXEL_MAX = 255.0
-CHANNELS = "RGB"
 MIXED = "mixed"
 
 Floats = NDArray[np.float64]
 Colours = NDArray[np.float32]
 
-# Black and the three pure colours give the map; the others, fractions among them, must then lie on it.
-_CORNERS = np.vstack([np.zeros(3), PIXEL_MAX * np.eye(3)]).astype(np.float32)
+# The corners of the colour cube, `(8, 3)`. An affine map is greatest and least there.
+_CUBE = PIXEL_MAX * np.indices((2, 2, 2)).reshape(3, -1).T
+# Black and the pure colours determine a map; its values at the others, random ones, prove it.
+_BASIS = np.vstack([np.zeros(3), PIXEL_MAX * np.eye(3)]).astype(np.float32)
 _OTHERS = np.random.default_rng(0).uniform(0, PIXEL_MAX, (16, 3)).astype(np.float32)
 
 
 class NotAffineError(BenchmarkError):
-    """Something that does more to a pixel than scale, mix and shift its channels."""
+    """A function that does more to a pixel than scale, mix and shift its channels."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,78 +39,72 @@ class AffineMap:
     offset: Floats
 
     def after(self, first: "AffineMap") -> "AffineMap":
-        """This map of what another one with three outputs gives."""
+        """This map applied to the three outputs of another one."""
         return AffineMap(self.matrix @ first.matrix, self.matrix @ first.offset + self.offset)
+
+    def select(self, outputs: Any) -> "AffineMap":
+        """These outputs alone, given as a NumPy index."""
+        return AffineMap(self.matrix[outputs], self.offset[outputs])
+
+    @property
+    def at_corners(self) -> Floats:
+        """The outputs at the corners of the colour cube, `(8, d)`."""
+        values: Floats = _CUBE @ self.matrix.T + self.offset
+        return values
 
     @property
     def low(self) -> Floats:
         """The least value of each output, `(d,)`."""
-        lowest: Floats = self.offset + PIXEL_MAX * np.minimum(self.matrix, 0).sum(axis=1)
-        return lowest
-
-    @property
-    def width(self) -> Floats:
-        """How far each output ranges, `(d,)`, at least 0."""
-        span: Floats = PIXEL_MAX * np.abs(self.matrix).sum(axis=1)
-        return span
+        least: Floats = self.at_corners.min(axis=0)
+        return least
 
     @property
     def high(self) -> Floats:
         """The greatest value of each output, `(d,)`."""
-        return self.low + self.width
+        greatest: Floats = self.at_corners.max(axis=0)
+        return greatest
+
+    @property
+    def width(self) -> Floats:
+        """The length of the range of each output, `(d,)`, at least 0."""
+        return self.high - self.low
 
     @property
     def channel_order(self) -> str:
         """`RGB`, `BGR`, or `mixed` where the outputs are not the three channels in one of these orders."""
         weights = np.abs(self.matrix)
-        is_one_channel = (weights.max(axis=1) > 0.999 * weights.sum(axis=1)).all() and weights.any(axis=1).all()
-        order = "".join(CHANNELS[source] for source in weights.argmax(axis=1))
-        return order if is_one_channel and order in (CHANNELS, CHANNELS[::-1]) else MIXED
+        is_one_channel = (weights.max(axis=1) > 0.999 * weights.sum(axis=1)).all()
+        order = "".join("RGB"[channel] for channel in weights.argmax(axis=1))
+        return order if is_one_channel and order in ("RGB", "BGR") else MIXED
 
     def distance(self, other: "AffineMap") -> Floats:
-        """How far each output lies from that of another map, at the pixel where this is most, `(d,)`."""
-        difference = AffineMap(self.matrix - other.matrix, self.offset - other.offset)
-        return np.maximum(np.abs(difference.low), np.abs(difference.high))
+        """The greatest difference of each output from that of another map, over all pixels, `(d,)`."""
+        greatest: Floats = np.abs(self.at_corners - other.at_corners).max(axis=0)
+        return greatest
 
 
-IDENTITY = AffineMap(np.eye(3), np.zeros(3))
+UNCHANGED = AffineMap(np.eye(3), np.zeros(3))
 
 
 def probe_affine(function: Callable[[Colours], Any], what: str, *, tolerance: float = 1e-4) -> AffineMap:
-    """The affine map that a function is.
+    """The affine map that a function computes.
 
     Args:
         function: Takes `(n, 3)` float32, RGB colours in 0..255, and returns `(n, d)`; it may write into its argument.
-            It is called twice.
+            It is called twice, so that a function of all colours together does not pass for one of each.
         what: Names the function in the error.
-        tolerance: How far an answer may lie from the map, as a share of the greatest one at the corners.
+        tolerance: How far a value may lie from the map, as a share of the greatest value at black and pure colours.
 
     Raises:
-        NotAffineError: Further answers do not lie on the map that the first ones determine.
+        NotAffineError: The values at other colours do not lie on the map.
     """
-    # f(x) = A x + b: b is the answer to black, and column c of A is (f(255 e_c) - b) / 255.
-    corners, others = (np.asarray(function(colours.copy()), np.float64) for colours in (_CORNERS, _OTHERS))
-    offset = corners[0]
-    found = AffineMap((corners[1:] - offset).T / PIXEL_MAX, offset)
-    distance = np.abs(others - (_OTHERS @ found.matrix.T + offset)).max()
-    if not distance <= tolerance * np.abs(corners).max():  # not a number is no answer either
+    # f(x) = A x + b: b is the value at black, and column c of A is (f(255 e_c) - b) / 255.
+    basis, others = (np.asarray(function(colours.copy()), np.float64) for colours in (_BASIS, _OTHERS))
+    found = AffineMap((basis[1:] - basis[0]).T / PIXEL_MAX, basis[0])
+    distance = np.abs(others - (_OTHERS @ found.matrix.T + found.offset)).max()
+    if not distance <= tolerance * np.abs(basis).max():  # also true of NaN
         raise NotAffineError(
-            f"{what} does more than scale, mix and shift the channels of each pixel by itself, so modes cannot be "
-            "compared through it."
+            f"{what} does more than scale, mix and shift the channels of each pixel, so modes cannot be compared "
+            "through it."
         )
     return found
-
-
-def probe_pixelwise(function: Callable[[Any], Any], what: str) -> AffineMap:
-    """The affine map of a function of images, such as `preprocess_input`.
-
-    The probes are pixels of two images: a function that looks at a whole image is no map of a pixel.
-
-    Args:
-        function: Takes `(1, n, 1, 3)` float32 in 0..255, returns the same shape, and may write into its argument.
-        what: Names the function in the error.
-
-    Raises:
-        NotAffineError: It is none.
-    """
-    return probe_affine(lambda colours: np.asarray(function(colours.reshape(1, -1, 1, 3))).reshape(-1, 3), what)

@@ -1,9 +1,9 @@
-"""Whether a preprocessing mode is right for a network, told from two affine maps; nothing here imports TensorFlow.
+"""Whether a preprocessing mode is right for a network, judged from two affine maps; nothing here imports TensorFlow.
 
-A mode is judged by what it brings to the first convolution, compared with what `native` brings there: both go
-through the same built-in layers. Scales are compared as a ratio, channels by which one arrives where, and ranges as
-shares of the native one. So built-in layers that treat each channel by itself cancel, and the verdicts hold whatever
-their numbers are: also for the statistics of EfficientNet, which are weights.
+What a mode brings to the first convolution is compared with what `native` brings there, both through the same built-in
+layers. Scales are compared as a ratio, channels by which one arrives where, and ranges as shares of the native one.
+So built-in layers that treat each channel by itself cancel out, and the verdicts hold whatever the numbers of these
+layers are: also for the statistics of EfficientNet, which are weights.
 """
 
 import functools
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmark.preprocessing import apply_steps, resolve_mode
-from benchmark.xray.affine import IDENTITY, AffineMap, probe_affine
+from benchmark.xray.affine import UNCHANGED, AffineMap, probe_affine
 
 RIGHT = "right"
 SAME = "same as native"
@@ -21,7 +21,7 @@ NOT_SCALED = "not scaled"
 SWAPPED = "channels swapped"
 SHIFTED = "shifted"
 
-# Modes of one scaling differ at most 4.5-fold (`unit` and `torch`), a scaling divides by at least 57 (`torch`):
+# Modes of one scaling differ at most 4.5-fold (`unit` and `torch`); a scaling divides by at least 57 (`torch`).
 # 16 is half way on a logarithmic scale.
 SCALING = 16.0
 
@@ -35,7 +35,7 @@ VERDICTS = {
     SHIFTED: "scaled about as in native, but the range that arrives has another middle or width",
 }
 
-# Shares of the native range. A difference that no more than rounding explains is none.
+# Shares of the native range. Differences up to the first are rounding.
 SAME_WITHIN = 1e-4
 UNCHANGED_WITHIN = 1e-2
 
@@ -46,15 +46,18 @@ class Judgement:
 
     Attributes:
         mode: The mode.
-        verdict: A key of `VERDICTS`.
-        findings: All that is wrong with the mode, in the order of `VERDICTS`; empty where nothing is.
+        findings: Everything that is wrong with the mode, in the order of `VERDICTS`; empty for a right one.
         arrives: What reaches the first convolution of a pixel.
     """
 
     mode: str
-    verdict: str
     findings: tuple[str, ...]
     arrives: AffineMap
+
+    @property
+    def verdict(self) -> str:
+        """A key of `VERDICTS`."""
+        return self.findings[0] if self.findings else RIGHT if self.mode == "native" else SAME
 
 
 @functools.cache
@@ -63,22 +66,19 @@ def map_of_steps(steps: tuple[str, ...]) -> AffineMap:
     return probe_affine(lambda colours: apply_steps(steps, colours), " + ".join(steps))
 
 
-def judge_mode(mode: str, native: str, built_in: AffineMap = IDENTITY) -> Judgement:
-    """The verdict about a mode.
+def judge_mode(mode: str, native: str, built_in: AffineMap = UNCHANGED) -> Judgement:
+    """The verdict on a mode.
 
     Args:
         mode: A key of `preprocessing.MODES`.
-        native: What the right mode does, as the registry has it: raw, unit, tf, caffe or torch.
+        native: The right mode, as the registry has it: raw, unit, tf, caffe or torch.
         built_in: What the network itself does to a pixel before its first convolution.
 
     Raises:
         UnknownNameError: There is no such mode.
     """
-    arrives = built_in.after(map_of_steps(resolve_mode(mode, native)))
-    findings = find_differences(arrives, built_in.after(map_of_steps(resolve_mode("native", native))))
-    if findings:
-        return Judgement(mode, findings[0], findings, arrives)
-    return Judgement(mode, RIGHT if mode == "native" else SAME, (), arrives)
+    arrives, right = (built_in.after(map_of_steps(resolve_mode(one, native))) for one in (mode, "native"))
+    return Judgement(mode, find_differences(arrives, right), arrives)
 
 
 def find_differences(found: AffineMap, native: AffineMap) -> tuple[str, ...]:
@@ -88,52 +88,40 @@ def find_differences(found: AffineMap, native: AffineMap) -> tuple[str, ...]:
         found: Map of the mode up to the first convolution.
         native: Map of the right mode up to there; at least one of its outputs depends on the pixel.
     """
-    # Outputs that do not depend on the pixel, such as appended coordinates, tell nothing.
+    # Outputs that do not depend on the pixel, such as appended coordinates, say nothing about a mode.
     rows = native.width > 0
     assert rows.any(), "the caller makes sure that pixels reach the first convolution"
-    found = AffineMap(found.matrix[rows], found.offset[rows])
-    native = AffineMap(native.matrix[rows], native.offset[rows])
-    if (found.distance(native) <= SAME_WITHIN * native.width).all():
+    found, native = found.select(rows), native.select(rows)
+    tolerance = SAME_WITHIN * native.width
+    if (found.distance(native) <= tolerance).all():
         return ()
-    findings = []
-    ratio = float(np.median(found.width / native.width))
-    if ratio * SCALING < 1:
-        findings.append(DOUBLE_SCALED)
-    elif ratio > SCALING:
-        findings.append(NOT_SCALED)
-    if _is_swapped(found, native):
-        findings.append(SWAPPED)
-    # With a scaling too many or too few the ranges differ anyway.
-    if not {DOUBLE_SCALED, NOT_SCALED} & set(findings) and (not findings or _is_moved(found, native)):
-        findings.append(SHIFTED)
-    return tuple(findings)
-
-
-def _is_swapped(found: AffineMap, native: AffineMap) -> bool:
-    """Whether the shares of red, green and blue in each output are nearer to those of native read backwards."""
-    shares = found.matrix / found.width[:, None]
-    native_shares = native.matrix / native.width[:, None]
-    return bool(np.abs(shares - native_shares[:, ::-1]).sum() < np.abs(shares - native_shares).sum())
-
-
-def _is_moved(found: AffineMap, native: AffineMap) -> bool:
-    ends = np.maximum(np.abs(found.low - native.low), np.abs(found.high - native.high))
-    return bool((ends > SAME_WITHIN * native.width).any())
+    ratio = np.median(found.width / native.width)
+    # Swapped: the shares of red, green and blue in each output are nearer to those of native read backwards.
+    shares, native_shares = (one.matrix / one.width[:, None] for one in (found, native))
+    is_swapped = np.abs(shares - native_shares[:, ::-1]).sum() < np.abs(shares - native_shares).sum()
+    is_moved = (np.abs([found.low - native.low, found.high - native.high]) > tolerance).any()
+    findings = {
+        DOUBLE_SCALED: ratio * SCALING < 1,
+        NOT_SCALED: ratio > SCALING,
+        SWAPPED: is_swapped,
+        # With one scaling too many or too few the ranges differ anyway.
+        SHIFTED: 1 / SCALING <= ratio <= SCALING and (is_moved or not is_swapped),
+    }
+    return tuple(finding for finding, applies in findings.items() if applies)
 
 
 def infer_native(built_in: AffineMap) -> str | None:
-    """The mode that a network's built-in layers were made for, in the registry's words; None where they do not tell.
+    """The mode that a network's built-in layers were made for; None where they do not show it.
 
-    Pixels are wanted as 0..255, [0, 1] or [-1, 1]: as the first of these that the layers bring into a range around
-    zero that is no wider than a scaled one, or else no wider than that of whole pixels.
+    It is the first of raw, unit and tf that the layers bring into a range around zero no wider than that of scaled
+    pixels; if there is none, no wider than that of pixels in 0..255.
 
     Args:
         built_in: What the network does to a pixel before its first convolution.
     """
-    if built_in.matrix.shape == IDENTITY.matrix.shape:
-        order = slice(None, None, -1) if built_in.channel_order == "BGR" else slice(None)
-        unchanged = AffineMap(built_in.matrix[order], built_in.offset[order])
-        if (unchanged.distance(IDENTITY) <= UNCHANGED_WITHIN * IDENTITY.width).all():
+    if built_in.matrix.shape == UNCHANGED.matrix.shape:
+        distances = [built_in.distance(UNCHANGED.select(order)) for order in ([0, 1, 2], [2, 1, 0])]
+        if np.max(distances, axis=1).min() <= UNCHANGED_WITHIN * UNCHANGED.width.max():
             return None
     for widest in (SCALING, 2 * 256.0):
         for native in ("raw", "unit", "tf"):

@@ -1,0 +1,145 @@
+"""The x-ray of a network: what it and its `preprocess_input` do to a pixel, and the verdict on every mode.
+
+Nothing is looked up: functions and networks are fed pixels, and the maps are solved from what comes out.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.backbones.build import build_untrained
+from benchmark.backbones.saved import load_model
+from benchmark.errors import BenchmarkError, UnknownNameError
+from benchmark.preprocessing import MODES
+from benchmark.registry import NATIVE_MODES, Backbone
+from benchmark.xray.affine import AffineMap, probe_affine
+from benchmark.xray.stem import Stem, probe_stem
+from benchmark.xray.verdicts import Judgement, find_differences, infer_native, judge_mode, map_of_steps
+
+
+@dataclass(frozen=True)
+class XRay:
+    """What a network and its preprocessing do to a pixel.
+
+    Attributes:
+        name: Of the backbone, or the model's file.
+        source: Where the network comes from.
+        stem: What the network itself does.
+        native: The right mode: raw, unit, tf, caffe or torch.
+        native_source: How that is known.
+        preprocess: Name of the right `preprocess_input`; empty where the registry names none.
+        preprocess_map: What that function does; None without one.
+        notes: What else should be known.
+    """
+
+    name: str
+    source: str
+    stem: Stem
+    native: str
+    native_source: str
+    preprocess: str = ""
+    preprocess_map: AffineMap | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def modes(self) -> tuple[Judgement, ...]:
+        """The verdict on each mode, in the order of `preprocessing.MODES`."""
+        return tuple(judge_mode(mode, self.native, self.stem.built_in) for mode in MODES)
+
+
+def xray_backbone(backbone: Backbone) -> XRay:
+    """The x-ray of a registered backbone, built small and without its weights.
+
+    Raises:
+        BenchmarkError: It cannot be built, or does more to pixels than scale, mix and shift their channels.
+        UnknownNameError: The registry names a constructor or module that Keras does not have.
+    """
+    # Small is quick, but an entry without a minimum does not say which sizes are legal.
+    size_px = backbone.min_size_px if "min_size_px" in backbone.model_fields_set else backbone.input_size_px
+    stem = probe_stem(build_untrained(backbone, size_px, seed=0), backbone.name)
+    notes = _statistics_notes(stem, is_of_keras=backbone.application is not None)
+    preprocess, preprocess_map = "", None
+    if backbone.preprocess is not None:
+        preprocess = f"keras.applications.{backbone.preprocess}.preprocess_input"
+        preprocess_map = probe_preprocess(backbone.preprocess)
+        if find_differences(preprocess_map, map_of_steps((backbone.native_mode,))):
+            notes.append(
+                f"preprocess_input of {backbone.preprocess!r} is not mode {backbone.native_mode!r}, which the registry "
+                "names and runs use: correct one of the two."
+            )
+    network = f"keras.applications.{backbone.application}" if backbone.application else backbone.builder
+    return XRay(
+        name=backbone.name,
+        source=backbone.model or f"{network}, built without weights",
+        stem=stem,
+        native=backbone.native_mode,
+        native_source="the registry",
+        preprocess=preprocess,
+        preprocess_map=preprocess_map,
+        notes=tuple(notes),
+    )
+
+
+def xray_file(path: Path, fed: str | None) -> XRay:
+    """The x-ray of a saved model.
+
+    Args:
+        path: A `.keras` file; code in it is not run.
+        fed: The mode its user feeds. It is taken to be the right one where the built-in layers do not show it.
+
+    Raises:
+        BenchmarkError: The file is not such a model, does not take RGB images, or nothing shows which mode is right.
+    """
+    stem = probe_stem(load_model(path), str(path))
+    native, native_source = infer_native(stem.built_in), "its built-in layers"
+    if native is None:
+        if fed not in NATIVE_MODES:
+            raise BenchmarkError(
+                f"{path} has no built-in layers that show which pixels it was trained with, so no mode can be judged: "
+                f"name the mode it was trained with, --mode {'|'.join(NATIVE_MODES)}; got {fed or 'none'}."
+            )
+        native, native_source = fed, "--mode, because no built-in layer shows it"
+    notes = tuple(_statistics_notes(stem, is_of_keras=False))
+    return XRay(str(path), "a saved model", stem, native, native_source, notes=notes)
+
+
+def probe_preprocess(module: str) -> AffineMap:
+    """What the `preprocess_input` of a module of `keras.applications` does to a pixel.
+
+    Raises:
+        UnknownNameError: Keras has no such module.
+        NotAffineError: The function is not an affine map.
+    """
+    import keras
+
+    modules = {name: value for name, value in vars(keras.applications).items() if hasattr(value, "preprocess_input")}
+    if module not in modules:
+        raise UnknownNameError("module of keras.applications", module, modules)
+    preprocess_input = modules[module].preprocess_input
+    return probe_affine(
+        lambda colours: np.reshape(preprocess_input(colours.reshape(1, -1, 1, 3)), (-1, 3)),
+        f"{module}.preprocess_input",
+    )
+
+
+def _statistics_notes(stem: Stem, *, is_of_keras: bool) -> list[str]:
+    """Notes on normalisations whose statistics are weights that were not loaded.
+
+    Args:
+        stem: What the network does.
+        is_of_keras: Whether it is a constructor of `keras.applications`; of those only EfficientNetB0 to B7 keep
+            their statistics in weights.
+    """
+    extra = (
+        ' With weights="imagenet" Keras also adds Rescaling(1 / sqrt(deviation)) behind it, which this graph lacks.'
+        if is_of_keras
+        else ""
+    )
+    return [
+        f"{layer.name}: its mean and variance are weights. Here they are 0 and 1 and change nothing, so the ranges are "
+        f"those of the graph without statistics.{extra} The verdicts hold with real statistics too: a mode and native "
+        "pass through the same layers, and only ratios are compared."
+        for layer in stem.layers
+        if layer.is_in_weights and set(layer.numbers["mean"]) == {0.0} and set(layer.numbers["variance"]) == {1.0}
+    ]
