@@ -1,7 +1,7 @@
 """Labels and scores turned into named numbers, by scikit-learn and SciPy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +15,11 @@ Labels = NDArray[np.int64]
 Scores = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class ClassMetrics:
-    """Precision, recall and F1 in 0..1 of one class, and its number of test images."""
-
-    class_name: str
-    precision: float
-    recall: float
-    f1: float
-    support: int
-
-
 def wilson_interval(n_correct: int, n: int) -> tuple[float, float]:
     """The 95 % confidence interval of a share, by Wilson's score method (Wilson 1927, as SciPy computes it).
 
     Args:
-        n_correct: Images named correctly.
+        n_correct: Images classified correctly.
         n: All images.
     """
     interval = binomtest(n_correct, n).proportion_ci(CONFIDENCE_LEVEL, method="wilson")
@@ -38,7 +27,7 @@ def wilson_interval(n_correct: int, n: int) -> tuple[float, float]:
 
 
 def accuracy(labels: Labels, predicted: Labels) -> float:
-    """Share of images named correctly, 0..1."""
+    """Share of images classified correctly, 0..1."""
     return float(np.mean(labels == predicted))
 
 
@@ -48,60 +37,49 @@ def score_metrics(labels: Labels, scores: Scores, *, are_probabilities: bool) ->
     Args:
         labels: `(n,)` true classes.
         scores: `(n, k)`, the greatest is the predicted class.
-        are_probabilities: Whether the scores are a probabilistic model's, so that the log loss means something.
+        are_probabilities: Whether the scores are probabilities, so that the log loss means something.
 
     Returns:
-        By column name; None where a metric does not apply (top-5 of five or fewer classes, log loss of
-        scores that are no probabilities).
+        By column name; None where a metric does not apply (top-5 of five or fewer classes, log loss of scores that are
+        not probabilities).
     """
-    n_classes = scores.shape[1]
-    predicted = scores.argmax(axis=1)
-    classes = np.arange(n_classes)
+    predicted, classes = scores.argmax(axis=1), np.arange(scores.shape[1])
     low, high = wilson_interval(int(np.sum(labels == predicted)), len(labels))
-    precision, recall, f1, _ = metrics.precision_recall_fscore_support(
-        labels, predicted, labels=classes, average="macro", zero_division=0
-    )
-    weighted_f1 = metrics.f1_score(labels, predicted, labels=classes, average="weighted", zero_division=0)
+    precision, recall, f1, support = _by_class(labels, predicted, len(classes))
+    top5 = log_loss = None
+    if len(classes) > TOP_K:
+        top5 = float(metrics.top_k_accuracy_score(labels, scores, k=TOP_K, labels=classes))
+    if are_probabilities:
+        # float32 softmax rows miss 1 by more than scikit-learn's log_loss tolerates without a warning.
+        exact = scores.astype(np.float64)
+        log_loss = float(metrics.log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=classes))
     return {
         "accuracy": accuracy(labels, predicted),
         "accuracy_low": low,
         "accuracy_high": high,
-        "top5_accuracy": _top_k_accuracy(labels, scores) if n_classes > TOP_K else None,
-        "balanced_accuracy": _balanced_accuracy(labels, predicted),
-        "macro_precision": float(precision),
-        "macro_recall": float(recall),
-        "macro_f1": float(f1),
-        "weighted_f1": float(weighted_f1),
-        "log_loss": float(metrics.log_loss(labels, _normalised(scores), labels=classes)) if are_probabilities else None,
+        "top5_accuracy": top5,
+        # The mean recall of the classes that the test set has; the macro averages are of all classes.
+        "balanced_accuracy": float(recall[support > 0].mean()),
+        "macro_precision": float(precision.mean()),
+        "macro_recall": float(recall.mean()),
+        "macro_f1": float(f1.mean()),
+        "weighted_f1": float(np.average(f1, weights=support)),
+        "log_loss": log_loss,
     }
 
 
-def _top_k_accuracy(labels: Labels, scores: Scores) -> float:
-    return float(metrics.top_k_accuracy_score(labels, scores, k=TOP_K, labels=np.arange(scores.shape[1])))
-
-
-def _balanced_accuracy(labels: Labels, predicted: Labels) -> float:
-    # Mean recall over the classes that the test set has; scikit-learn warns where a prediction has others.
-    present = np.unique(labels)
-    return float(metrics.recall_score(labels, predicted, labels=present, average="macro", zero_division=0))
-
-
-def _normalised(scores: Scores) -> NDArray[np.float64]:
-    # float32 softmax rows miss 1 by more than scikit-learn's log_loss tolerates without a warning.
-    exact = scores.astype(np.float64)
-    normalised: NDArray[np.float64] = exact / exact.sum(axis=1, keepdims=True)
-    return normalised
-
-
-def per_class_metrics(labels: Labels, predicted: Labels, class_names: Sequence[str]) -> list[ClassMetrics]:
-    """Precision, recall, F1 and support of every class, in the order of `class_names`."""
-    columns = metrics.precision_recall_fscore_support(
-        labels, predicted, labels=np.arange(len(class_names)), average=None, zero_division=0
-    )
+def per_class_metrics(labels: Labels, predicted: Labels, class_names: Sequence[str]) -> list[dict[str, Any]]:
+    """Precision, recall and F1 in 0..1 and the support (test images) of each class, by column of `per_class.csv`."""
+    columns = _by_class(labels, predicted, len(class_names))
     return [
-        ClassMetrics(name, float(precision), float(recall), float(f1), int(support))
-        for name, precision, recall, f1, support in zip(class_names, *columns, strict=True)
+        dict(zip(("class_name", "precision", "recall", "f1", "support"), (name, *numbers), strict=True))
+        for name, *numbers in zip(class_names, *(column.tolist() for column in columns), strict=True)
     ]
+
+
+def _by_class(labels: Labels, predicted: Labels, n_classes: int) -> Any:
+    """Four arrays `(k,)`: precision, recall, F1 and support of each class."""
+    return metrics.precision_recall_fscore_support(labels, predicted, labels=np.arange(n_classes), zero_division=0)
 
 
 def confusion_counts(labels: Labels, predicted: Labels, n_classes: int) -> NDArray[np.int64]:

@@ -158,7 +158,7 @@ def class_rows(
 ) -> tuple[Rows, Rows]:
     """The rows of a run in `per_class.csv` and `confusion.csv`; pairs of classes that never occur are left out."""
     predicted = scores.argmax(axis=1)
-    per_class = [{"run_id": run_id, **asdict(metric)} for metric in per_class_metrics(labels, predicted, class_names)]
+    per_class = [{"run_id": run_id, **metric} for metric in per_class_metrics(labels, predicted, class_names)]
     counts = confusion_counts(labels, predicted, len(class_names))
     confusion = [
         {
