@@ -1,4 +1,4 @@
-"""Tidy CSV files that survive a kill: one header, whole lines, appended durably."""
+"""Tidy CSV files that survive a kill: one header, whole lines, each append on disk before it returns."""
 
 import csv
 import errno
@@ -17,20 +17,25 @@ Row = Mapping[str, Any]
 
 
 def append_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
-    """Add rows in one write and see them on disk; a missing file gets its header, a torn last line is cut off.
+    """Add rows in one write and sync them to disk. A missing file gets its header; a torn last line is cut off.
 
-    Empty means not measured. After a failure the file holds what it held before.
+    Values that a row lacks stay empty, which means not measured. After a failure the file holds what it held before.
 
     Raises:
         LedgerError: The file has other columns.
         OSError: It cannot be written.
     """
-    with path.open("ab") as file:
-        _mend_torn_line(path)
-        if path.stat().st_size == 0:
-            rows = [dict(zip(columns, columns, strict=True)), *rows]
+    with path.open("a+b") as file:
+        if file.seek(0, os.SEEK_END):
+            file.seek(-1, os.SEEK_END)
+            if file.read() != b"\n":  # a kill or a full disk left the last line without its end
+                file.truncate(path.read_bytes().rfind(b"\n") + 1)
+        file.seek(0)
+        header = file.readline()
+        if header:
+            _check_header(path, header, columns)
         else:
-            _check_header(path, _first_line(path), columns)
+            rows = [dict(zip(columns, columns, strict=True)), *rows]
         _write_durably(file.fileno(), _csv_text(rows, columns).encode(errors="backslashreplace"))
 
 
@@ -59,34 +64,25 @@ def parse_rows(whole: bytes, path: Path, columns: Sequence[str], *, text_columns
     Raises:
         LedgerError: The file has other columns, or text where a number is expected.
     """
-    types = {column: str for column in columns if column in text_columns}
+    numeric = [column for column in columns if column not in text_columns]
     if not whole:
-        return pd.DataFrame({column: pd.Series(dtype=types.get(column, "float64")) for column in columns})
+        empty = pd.DataFrame(columns=list(columns), dtype=str)
+        return empty.astype(dict.fromkeys(numeric, "float64"))
     _check_header(path, whole, columns)
-    not_measured = {column: [""] for column in columns if column not in text_columns}
+    types = dict.fromkeys(set(columns) - set(numeric), str)
     try:
-        rows = pd.read_csv(io.BytesIO(whole), dtype=types, keep_default_na=False, na_values=not_measured)
-    except ValueError as error:  # pandas' own errors and those of decoding are all of this type
+        rows = pd.read_csv(io.BytesIO(whole), dtype=types, keep_default_na=False, na_values=dict.fromkeys(numeric, ""))
+        for column in numeric:
+            texts = rows[column][pd.to_numeric(rows[column], errors="coerce").isna() & rows[column].notna()]
+            if len(texts):
+                raise ValueError(f"column {column} has {texts.iloc[0]!r}, which is not a number")
+    except ValueError as error:  # also the type of pandas' own errors and of decoding errors
         raise LedgerError(f"{path} is damaged: {error}. Restore it, or move the folder away.") from error
-    for column in not_measured:
-        wrong = _no_numbers(rows[column])
-        if len(wrong):
-            raise LedgerError(
-                f"{path} is damaged: column {column} has {wrong.iloc[0]!r}, which is no number. Restore it, or move "
-                "the folder away."
-            )
     return rows
 
 
-def _no_numbers(column: pd.Series) -> pd.Series:
-    """The texts of a column that are neither numbers nor empty."""
-    if pd.api.types.is_numeric_dtype(column):
-        return column[:0]
-    return column[pd.to_numeric(column, errors="coerce").isna() & column.notna()]
-
-
 def _write_durably(descriptor: int, content: bytes) -> None:
-    """Append the content and see it on disk, or leave the file as it was."""
+    """Append the content and sync it to disk, or leave the file as it was."""
     size = os.fstat(descriptor).st_size
     try:
         n_written = os.write(descriptor, content)
@@ -98,25 +94,8 @@ def _write_durably(descriptor: int, content: bytes) -> None:
         raise
 
 
-def _mend_torn_line(path: Path) -> None:
-    """Cut off a last line that a kill or a full disk left without its end."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        if size == 0:
-            return
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) == b"\n":
-            return
-    os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
-
-
-def _first_line(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.readline()
-
-
 def _check_header(path: Path, content: bytes, columns: Sequence[str]) -> None:
-    found = content.split(b"\n", 1)[0].decode().split(",")
+    found = content.split(b"\n", 1)[0].decode(errors="replace").split(",")
     if found == list(columns):
         return
     unknown = [name for name in found if name not in columns]
@@ -129,18 +108,15 @@ def _check_header(path: Path, content: bytes, columns: Sequence[str]) -> None:
 
 def _csv_text(rows: Iterable[Row], columns: Sequence[str]) -> str:
     output = io.StringIO()
-    writer = csv.DictWriter(output, columns, restval="", extrasaction="raise", lineterminator="\n")
-    for row in rows:
-        writer.writerow({name: _plain(value) for name, value in row.items()})
+    writer = csv.DictWriter(output, columns, lineterminator="\n")
+    writer.writerows({name: _plain(value) for name, value in row.items()} for row in rows)
     return output.getvalue()
 
 
 def _plain(value: Any) -> Any:
-    if value is None:
-        return ""
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.9g}"
     if isinstance(value, bool):
         return int(value)
-    # One line a row: the reader mends a torn file by its line ends.
+    # One line per row: line ends are what a torn file is repaired by.
     return " ".join(value.split()) if isinstance(value, str) else value
