@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from benchmark.backbones.build import build_backbone, weights_sha256
-from benchmark.backbones.sources import is_at_hand, local_path, weights_file, weights_identity
-from benchmark.downloads import wheel_member_path
+from benchmark.backbones.sources import local_path, weights_file, weights_identity
 from benchmark.errors import BenchmarkError, ConfigError, DownloadError, FeaturesError, UnknownNameError, WeightsError
 from benchmark.registry import Backbone
 from benchmark.storage import sha256_of_file
@@ -278,21 +277,6 @@ def test_a_path_may_begin_at_the_registry_at_the_root_or_at_home(tmp_path, monke
 
     for source in ("file:net.h5", f"file:{tmp_path}/net.h5", "file:~/net.h5"):
         assert local_path(record, source) == tmp_path / "net.h5"
-
-
-def test_a_wheels_member_is_at_hand_once_it_is_in_the_cache():
-    record = entry(application="VGG16", weights="pypi:a==1/b.h5", weights_sha256=SHA)
-    before = is_at_hand(record)
-    path = wheel_member_path(record.weights, SHA)
-    path.parent.mkdir(parents=True)
-    path.touch()
-
-    assert (before, is_at_hand(record)) == (False, True)
-
-
-@pytest.mark.parametrize(("weights", "expected"), [("random", True), ("file:net.h5", True), ("imagenet", False)])
-def test_other_weights_are_at_hand_unless_only_keras_knows(weights, expected):
-    assert is_at_hand(entry(application="VGG16", weights=weights)) is expected
 
 
 def test_weights_that_are_not_finite_are_refused(tmp_path, monkeypatch):

@@ -329,7 +329,7 @@ def test_a_model_that_was_cut_short_is_no_model(tmp_path, length):
     content = path.read_bytes()
     path.write_bytes(content[: int(length * len(content))])
 
-    with pytest.raises(BenchmarkError, match=r"mine\.keras is no saved Keras model"):
+    with pytest.raises(BenchmarkError, match=r"mine\.keras is not a saved Keras model"):
         load_model(path)
 
 
@@ -348,8 +348,8 @@ def test_a_model_with_a_damaged_configuration_is_told(tmp_path):
     ("name", "content", "message"),
     [
         ("absent.keras", None, r"There is no file .*absent\.keras"),
-        ("text.keras", b"no model", r"text\.keras is no saved Keras model"),
-        ("old.h5", b"", r"old\.h5 is no \.keras file: save the model with model\.save\('x\.keras'\)"),
+        ("text.keras", b"no model", r"text\.keras is not a saved Keras model"),
+        ("old.h5", b"", r"old\.h5 is not a \.keras file: save the model with model\.save\('x\.keras'\)"),
     ],
 )
 def test_what_is_no_keras_file_is_refused_before_it_is_read(tmp_path, name, content, message):

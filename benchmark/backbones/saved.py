@@ -1,4 +1,4 @@
-"""Saved Keras models read without running code of theirs."""
+"""Saved Keras models read without running code from them."""
 
 import zipfile
 from pathlib import Path
@@ -6,14 +6,12 @@ from typing import Any
 
 from benchmark.errors import BenchmarkError
 
-MODEL_SUFFIX = ".keras"
-
 
 def load_model(path: Path) -> Any:
     """A saved Keras model, not compiled, refused if it holds code.
 
     Raises:
-        BenchmarkError: There is no such file, it is no model, or it cannot be loaded safely.
+        BenchmarkError: There is no such file, it is not a model, or it cannot be loaded safely.
     """
     check_model_file(path)
     import keras
@@ -29,28 +27,21 @@ def load_model(path: Path) -> Any:
 
 
 def check_model_file(path: Path) -> None:
-    """Refuse what is no `.keras` file before TensorFlow is imported.
+    """Refuse anything but a `.keras` file, before TensorFlow is imported.
 
     Raises:
-        BenchmarkError: There is no such file, or it is no archive of a Keras model.
+        BenchmarkError: There is no such file, or it is not an archive of a Keras model.
     """
     if not path.is_file():
         raise BenchmarkError(f"There is no file {path}.")
-    if path.suffix != MODEL_SUFFIX:
-        raise BenchmarkError(f"{path} is no {MODEL_SUFFIX} file: save the model with model.save('x{MODEL_SUFFIX}').")
-    if not _holds_config(path):
-        raise BenchmarkError(f"{path} is no saved Keras model: it is not an archive with a config.json.")
+    if path.suffix != ".keras":
+        raise BenchmarkError(f"{path} is not a .keras file: save the model with model.save('x.keras').")
+    if not (zipfile.is_zipfile(path) and zipfile.Path(path, "config.json").exists()):
+        raise BenchmarkError(f"{path} is not a saved Keras model: it is not an archive with a config.json.")
 
 
 def _reason(error: BaseException) -> str:
-    """The first sentence of the error that began it; Keras wraps it in others that print whole configurations."""
+    """The first sentence of the original error; Keras wraps it in others that print whole configurations."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".") or type(error).__name__
-
-
-def _holds_config(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return "config.json" in archive.namelist()

