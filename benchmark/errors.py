@@ -1,4 +1,4 @@
-"""What a user can get wrong and fix: every message says what was wrong, what was expected and what to do."""
+"""Errors that a user can fix: every message says what was wrong, what was expected and what to do."""
 
 import difflib
 from collections.abc import Iterable
@@ -7,20 +7,20 @@ from typing import Any
 
 
 class BenchmarkError(Exception):
-    """A mistake or a lack that the user can mend; shown without a traceback.
+    """Something that the user can fix; shown without a traceback.
 
-    `error_type` is what the ledger writes into the column of that name when the error ends a cell.
+    `error_type` is the value of that column in the ledger when the error ends a cell.
     """
 
     error_type = "invalid"
 
 
 class ConfigError(BenchmarkError):
-    """A registry or recipe file that cannot be read as one."""
+    """A registry or recipe file with wrong content."""
 
     @classmethod
     def from_validation(cls, path: Path, table: str, problems: Iterable[Any]) -> "ConfigError":
-        """The problems that pydantic found in one table of a TOML file, one a line.
+        """The problems that pydantic found in one table of a TOML file, one per line.
 
         Args:
             path: The file that holds the table.
@@ -47,12 +47,12 @@ class UnknownNameError(BenchmarkError):
         self._arguments = (kind, name, names)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # An exception is otherwise copied to another process by its message alone.
+        # By default an exception is pickled as its type and its message.
         return type(self), self._arguments
 
 
 class DownloadError(BenchmarkError):
-    """Weights or data that could not be brought from elsewhere."""
+    """Weights or data that could not be downloaded."""
 
     error_type = "download"
 
@@ -70,7 +70,7 @@ class DataError(BenchmarkError):
 
 
 class FeaturesError(BenchmarkError):
-    """Features, or weights that make them, that are not finite numbers."""
+    """Features, or the weights that make them, that are not finite numbers."""
 
     error_type = "nan_features"
 

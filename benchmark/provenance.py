@@ -1,4 +1,4 @@
-"""What made a number: versions, machine and commit, read without importing TensorFlow."""
+"""What a result was made with: versions, machine and commit, read without importing TensorFlow."""
 
 import functools
 import os
@@ -11,13 +11,13 @@ import benchmark
 
 # Where Linux describes its processors.
 CPUINFO = Path("/proc/cpuinfo")
-# Vector instructions by their flags there, the widest first.
+# Vector instructions by their flags in that file, the widest first.
 VECTORS = {"amx_bf16": "AMX", "avx512_bf16": "AVX-512 BF16", "avx512f": "AVX-512", "avx2": "AVX2", "avx": "AVX"}
 
 
 @functools.cache
 def installed_version(distribution: str) -> str:
-    """The version of an installed distribution, or an empty text where it is not installed."""
+    """The version of an installed distribution; empty if it is not installed."""
     try:
         return metadata.version(distribution)
     except metadata.PackageNotFoundError:
@@ -26,10 +26,7 @@ def installed_version(distribution: str) -> str:
 
 def framework_versions() -> dict[str, str]:
     """The Keras and TensorFlow versions, by the names of their ledger columns."""
-    return {
-        "keras_version": installed_version("keras"),
-        "tensorflow_version": installed_version("tensorflow"),
-    }
+    return {f"{name}_version": installed_version(name) for name in ("keras", "tensorflow")}
 
 
 def minor_version(version: str) -> str:
@@ -39,7 +36,7 @@ def minor_version(version: str) -> str:
 
 @functools.cache
 def environment() -> dict[str, str | int]:
-    """The columns of a row that depend only on where it runs."""
+    """The columns of a row that depend only on the installation and the machine."""
     return {
         "harness_version": benchmark.__version__,
         "git_commit": git_commit(),
@@ -70,7 +67,7 @@ def _git(*arguments: str) -> str:
 
 
 def _output(*command: str) -> str:
-    """What a program prints; empty where it is not there, fails or hangs."""
+    """What a program prints; empty if it is not installed, fails or hangs."""
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -103,12 +100,12 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def gpu_name() -> str:
-    """The first GPU as NVIDIA's own tool names it; empty without one."""
+    """The first GPU, as NVIDIA's own tool names it; empty without one."""
     return _output("nvidia-smi", "--query-gpu=name", "--format=csv,noheader").split("\n", 1)[0]
 
 
 def usable_cpus() -> int:
-    """How many cores this process may use, which in a container can be fewer than the machine has."""
+    """The number of cores that this process may use; in a container it can be less than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

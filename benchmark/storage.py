@@ -1,4 +1,4 @@
-"""Where caches lie, and files that are whole or absent."""
+"""Where caches are, and files that are either complete or absent."""
 
 import errno
 import hashlib
@@ -15,21 +15,21 @@ import platformdirs
 from benchmark.errors import BenchmarkError
 
 CACHE_VARIABLE = "BENCHMARK_CACHE"
-# What the system says where a disk, or what one may use of it, is full.
+# The system's errors for a full disk and for a used-up quota.
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 
 def cache_root() -> Path:
-    """The cache folder: `BENCHMARK_CACHE` if set, else the platform's own place for caches."""
+    """The cache folder: `BENCHMARK_CACHE` if set, else the platform's usual folder for caches."""
     chosen = os.environ.get(CACHE_VARIABLE)
     return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("backbone-benchmark"))
 
 
 def check_cache() -> None:
-    """See that the cache folder can be written.
+    """Refuse a cache folder that cannot be written.
 
     Raises:
-        BenchmarkError: It cannot.
+        BenchmarkError: With the system's reason.
     """
     folder = cache_root()
     try:
@@ -38,15 +38,15 @@ def check_cache() -> None:
             pass
     except OSError as error:
         raise BenchmarkError(
-            f"The cache folder {folder} cannot be written: {error}. The variable {CACHE_VARIABLE} can name another one."
+            f"The cache folder {folder} cannot be written: {error}. Set {CACHE_VARIABLE} to another folder."
         ) from error
 
 
 @contextmanager
 def write_whole(path: Path) -> Iterator[IO[bytes]]:
-    """A binary file to write; it takes the name `path` only once it is complete and on disk.
+    """A binary file to write, which gets the name `path` only when it is complete and on disk.
 
-    The folder is made if it is missing. After an exception neither `path` nor the partial file is left changed.
+    A missing folder is made. After an exception `path` is as it was, and no partial file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")

@@ -39,7 +39,7 @@ def test_a_config_error_names_file_table_every_key_and_every_value():
     assert "(got 'big')" in lines[1]
 
 
-def test_every_kind_of_error_is_one_the_user_can_mend_and_has_its_own_word_for_the_ledger():
+def test_every_kind_of_error_is_one_the_user_can_fix_and_has_its_own_word_for_the_ledger():
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, BenchmarkError)]
 
     words = {kind.__name__: kind.error_type for kind in kinds}

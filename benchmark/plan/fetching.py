@@ -1,4 +1,4 @@
-"""Weights and data brought ahead of time."""
+"""Weights and data downloaded ahead of time."""
 
 from benchmark.backbones.sources import weights_file
 from benchmark.isolation import call_silently_in_child
@@ -7,20 +7,20 @@ from benchmark.registry import Backbone
 
 
 def fetch_dataset(request: DatasetRequest) -> str:
-    """Bring a dataset and say what it is.
+    """Download a dataset and describe it.
 
     Raises:
-        BenchmarkError: It cannot be brought or used.
+        BenchmarkError: It cannot be downloaded or used.
     """
     dataset = request.load()
     return f"{len(dataset):,} images, {len(dataset.class_names)} classes, fingerprint {dataset.fingerprint[:12]}"
 
 
 def fetch_backbone(backbone: Backbone, size_px: int) -> str:
-    """Bring a backbone's weights and say where they are.
+    """Download a backbone's weights and say where they are.
 
     Raises:
-        BenchmarkError: They cannot be brought.
+        BenchmarkError: They cannot be downloaded.
     """
     path = weights_file(backbone)
     if path is not None:
@@ -32,10 +32,10 @@ def fetch_backbone(backbone: Backbone, size_px: int) -> str:
 
 
 def fetch_imagenet_weights(backbone: Backbone, size_px: int) -> None:
-    """Build a backbone once: only Keras knows which file it wants, and brings it then.
+    """Build a backbone once: only Keras knows which file it needs, and downloads it then.
 
     Raises:
-        DownloadError: It cannot be brought.
+        DownloadError: It cannot be downloaded.
     """
     from benchmark.backbones.build import build_backbone
 

@@ -1,11 +1,11 @@
-"""Cells whose preprocessing is known to be wrong for their backbone, told without building anything."""
+"""Cells whose preprocessing is known to be wrong for their backbone, found without building a network."""
 
+import functools
 from collections.abc import Iterable
 from typing import Any
 
 from benchmark.options import SCRATCH
 from benchmark.plan.cells import Cell
-from benchmark.preprocessing import resolve_mode
 from benchmark.xray.verdicts import judge_mode
 
 # Cells that agree in these and in their dataset are compared with each other.
@@ -13,20 +13,30 @@ COMPARED = ("backbone", "strategy", "stages", "folds", "head", "head_options", "
 
 
 def wrong_modes(cells: Iterable[Cell]) -> dict[Cell, str]:
-    """What is wrong with the mode of each cell that has a wrong one and no right one to be compared with.
+    """What is wrong with the mode of each cell that has a wrong one, and no cell with the right one to compare with.
 
-    A cell is compared, and so an ablation, where another one of the same backbone, dataset, head, strategy and size
-    has the right mode. A network that has learned nothing yet has no wrong mode.
+    A cell with a wrong mode is part of an ablation, and left out, if another cell of the same backbone, dataset, head,
+    strategy and size has the right mode. For a network that has not learned anything yet no mode is wrong.
 
     Args:
         cells: All cells of a sweep.
 
     Returns:
-        A sentence for each such cell; it is the same for all cells of one backbone and mode.
+        A sentence for each such cell, the same for all cells of one backbone and mode.
     """
     learned = [cell for cell in cells if _has_learned(cell)]
-    compared = {_comparison(cell) for cell in learned if _is_right(cell)}
-    return {cell: _warning(cell) for cell in learned if not _is_right(cell) and _comparison(cell) not in compared}
+    findings = {cell: _findings(cell.mode, cell.backbone.native_mode) for cell in learned}
+    compared = {_comparison(cell) for cell in learned if not findings[cell]}
+    return {
+        cell: f"mode {cell.mode} is not what {cell.backbone.name} was trained with ({findings[cell]})"
+        for cell in learned
+        if findings[cell] and _comparison(cell) not in compared
+    }
+
+
+@functools.cache
+def _findings(mode: str, native: str) -> str:
+    return ", ".join(judge_mode(mode, native).findings)
 
 
 def _has_learned(cell: Cell) -> bool:
@@ -34,15 +44,6 @@ def _has_learned(cell: Cell) -> bool:
     return cell.strategy != SCRATCH and not is_random
 
 
-def _is_right(cell: Cell) -> bool:
-    return cell.steps == resolve_mode("native", cell.backbone.native_mode)
-
-
 def _comparison(cell: Cell) -> tuple[Any, ...]:
     columns = cell.columns
     return (cell.dataset, *(columns[column] for column in COMPARED))
-
-
-def _warning(cell: Cell) -> str:
-    findings = ", ".join(judge_mode(cell.mode, cell.backbone.native_mode).findings)
-    return f"mode {cell.mode} is not what {cell.backbone.name} was trained with ({findings})"
