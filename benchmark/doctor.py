@@ -16,13 +16,14 @@ from benchmark import __version__
 from benchmark.downloads import KERAS_HOST, can_reach
 from benchmark.memory import MIB
 from benchmark.provenance import (
-    CHANGED,
     CPUINFO,
     cpu_name,
+    cpu_vectors,
     framework_versions,
     git_commit,
     gpu_name,
     installed_version,
+    is_dirty,
     usable_cpus,
 )
 from benchmark.storage import cache_root
@@ -65,9 +66,8 @@ def examine() -> list[Finding]:
 
 def _versions() -> Iterator[Finding]:
     commit = git_commit()
-    changed = CHANGED if commit.endswith(CHANGED) else ""
-    advice = f"Rows will say {CHANGED}: commit your changes first." if changed else ""
-    harness = f"{__version__} at {commit[:12]} {changed}".rstrip() if commit else __version__
+    advice = "Rows will be marked is_dirty: commit your changes first." if is_dirty() else ""
+    harness = f"{__version__} at {commit[:12]}{' with changes' if advice else ''}" if commit else __version__
     yield Finding("backbone-benchmark", harness, advice)
     yield Finding("Python", f"{platform.python_version()} on {platform.system()}-{platform.machine()}")
     frameworks = framework_versions()
@@ -82,7 +82,7 @@ def _processor() -> Iterator[Finding]:
     n_usable = usable_cpus()
     limits = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
     threads = ", ".join(f"{name}={value}" for name, value in limits.items() if value)
-    yield Finding("processor", cpu_name())
+    yield Finding("processor", ", ".join(filter(None, (cpu_name(), cpu_vectors()))))
     yield Finding(
         "cores",
         ", ".join(filter(None, (f"{n_usable} of {os.cpu_count() or 1}", threads))),

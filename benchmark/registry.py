@@ -24,11 +24,11 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Backbone(BaseModel):
-    """One table of the registry: what a network is, what its pixels must look like, where its weights are.
+    """One table of the registry: a network, the preprocessing it was trained with, and its weights.
 
     Attributes:
         name: The table's name.
-        folder: Where the registry file lies; `file:` paths are relative to it.
+        folder: The folder of the registry file; `file:` paths are relative to it.
         application: Constructor in `keras.applications`; or
         builder: `"package.module:function"` that takes `input_shape` and returns a Keras model; or
         model: `"file:PATH"` of a whole saved Keras model.
@@ -36,15 +36,15 @@ class Backbone(BaseModel):
         native_mode: What that function does to pixels in 0..255; a registry file writes it `mode`.
         input_size_px: Side of the square input the weights were trained for.
         min_size_px: Smallest side the network can be built for.
-        feature_dim: Width of the features after global average pooling.
+        feature_dim: Number of features after global average pooling.
         params_backbone: Parameters without the classifier head.
-        flops_g: Floating-point operations of one image at `input_size_px`, in 1e9 (a multiply-add is two).
+        flops_g: Floating-point operations per image at `input_size_px`, in 1e9 (a multiply-add is two).
         weights: `"imagenet"`, `"random"`, `"file:PATH"` or `"pypi:NAME==VERSION/MEMBER"`.
         weights_sha256: Checksum of the weights file; required for `pypi:`.
-        weights_group: Prefix of the HDF5 paths that belong to the backbone; the others are ignored.
-        weights_match: Arrays go to layers of the same name, or layer after layer in the file's order.
-        weights_graph: `"imagenet"` when the file was saved from the graph that Keras builds for
-            `weights="imagenet"` (EfficientNetB0 to B7 differ, see `backbones.build`).
+        weights_group: Prefix of the HDF5 paths that belong to the backbone; other paths are ignored.
+        weights_match: Whether arrays go to layers of the same name, or layer after layer in the file's order.
+        weights_graph: `"imagenet"` if the file was saved from the graph that Keras builds for `weights="imagenet"`
+            (that of EfficientNetB0 to B7 is different, see `backbones.build`).
         has_classifier: Whether the network ends in its own classifier. Its `builder` also takes `n_classes`, its
             input has as many channels as the images, its output is the probabilities, and it is trained from scratch.
     """
@@ -87,13 +87,13 @@ class Backbone(BaseModel):
 
     @property
     def build_facts(self) -> dict[str, Any]:
-        """The facts that can change the network or where its weights go, for feature keys."""
+        """The facts that can change the network or which array goes to which layer, for feature keys."""
         kept = {"application", "builder", "model", "weights_group", "weights_match", "weights_graph"}
         return self.model_dump(mode="json", include=kept, exclude_defaults=True)
 
     @property
     def facts(self) -> dict[str, Any]:
-        """Every fact that can change a number, for cell keys."""
+        """Every fact that can change a result, for cell keys."""
         informative = {"folder", "flops_g", "params_backbone", "feature_dim"}
         return self.model_dump(mode="json", exclude=informative, exclude_defaults=True, by_alias=True)
 
@@ -111,7 +111,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """The content of a TOML file.
 
     Raises:
-        ConfigError: The file is missing, unreadable or no TOML.
+        ConfigError: The file is missing, unreadable or not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -130,23 +130,20 @@ def read_registry(path: Path) -> dict[str, Backbone]:
     backbones = {}
     for name, table in read_toml(path).items():
         if not isinstance(table, dict):
-            raise ConfigError(f"{path}: {name!r} stands outside a table; expected one table a backbone, [{name}].")
-        reserved = {"name", "folder"} & set(table)
-        if reserved:
-            raise ConfigError(
-                f"{path}, table [{name}]:\n  {', '.join(sorted(reserved))}: not a key of a registry file."
-            )
+            raise ConfigError(f"{path}: {name!r} stands outside a table; expected one table per backbone, [{name}].")
+        if reserved := {"name", "folder"} & set(table):
+            raise ConfigError(f"{path}, table [{name}]:\n  {', '.join(sorted(reserved))}: not a key of a registry.")
         try:
-            backbones[name] = Backbone(**{**table, "name": name, "folder": path.resolve().parent})
+            backbones[name] = Backbone(**table, name=name, folder=path.resolve().parent)
         except ValidationError as error:
             raise ConfigError.from_validation(path, name, error.errors()) from error
     return backbones
 
 
 def load_registry(extra: Sequence[Path] = ()) -> Registry:
-    """All backbones: those of `./backbones.toml`, or else the shipped ones, then those of the files in `extra`.
+    """The backbones of `./backbones.toml` (without one, those shipped) and of the files in `extra`.
 
-    A later file replaces an entry of the same name.
+    An entry of a later file replaces one of the same name.
     """
     local = Path(REGISTRY_FILE)
     backbones = read_registry(local if local.exists() else shipped_path(REGISTRY_FILE))
@@ -159,7 +156,7 @@ def select_names(kind: str, patterns: Iterable[str], known: Iterable[str]) -> li
     """The known names that match, in the order of the patterns, each once.
 
     Args:
-        kind: What a name stands for, used in the message.
+        kind: What is chosen, for the message.
         patterns: Names or shell patterns such as `EfficientNet*`.
         known: All names.
 
