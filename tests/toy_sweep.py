@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmark.ledger import IDENTITY, Ledger
+from benchmark.ledger import CELL_COLUMNS, Ledger
 
 BUILDERS = """
 def tiny(input_shape):
@@ -76,5 +76,5 @@ def assert_same_rows(one: Ledger, other: Ledger) -> None:
 
 
 def _comparable(ledger: Ledger) -> pd.DataFrame:
-    runs = ledger.read_runs().sort_values(list(IDENTITY), ignore_index=True)
+    runs = ledger.read_runs().sort_values(list(CELL_COLUMNS), ignore_index=True)
     return runs.drop(columns=list(INCIDENTAL))

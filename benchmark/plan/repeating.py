@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.errors import LedgerError
+from benchmark.errors import LedgerError, UnknownNameError
 from benchmark.ledger import Ledger, cell_names
 from benchmark.origins import MACHINE, VERSIONS, what_changed
 from benchmark.plan.cells import Cell
@@ -48,9 +48,14 @@ def plan_again(runs: pd.DataFrame, registry: Registry, target: Ledger) -> list[P
                 "their sweep is run once more: 'benchmark run RECIPE --results FOLDER' keeps what is done."
             )
         names = cell_names(rows)
-        plan = make_plan(
-            read_recipe(recipe), registry, target, choose=functools.partial(_named, names=frozenset(names))
-        )
+        choose = functools.partial(_named, names=frozenset(names))
+        try:
+            plan = make_plan(read_recipe(recipe), registry, target, choose=choose)
+        except UnknownNameError as error:
+            raise LedgerError(
+                f"{recipe} names something unknown. {error} Give the file that describes your own backbones with "
+                "--registry."
+            ) from error
         by_key = {planned.key: planned for planned in plan.cells if planned.key}
         by_name = {planned.cell.name: planned for planned in plan.cells}
         for number, key, name in zip(rows.index, rows["cell_key"], names, strict=True):
