@@ -13,8 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from benchmark.analysis.formats import MISSING_VALUE, TEXT_HEADINGS, Section
-from benchmark.processes.runner import RunEnded, RunStarted, SweepEvent
-from benchmark.work.events import Progress as StageProgress
+from benchmark.work.events import CellEnded, CellStarted, Event, StageProgress
 
 # Piped output is for files and other programs, where a narrow table would only lose text.
 PIPED_WIDTH = 160
@@ -126,6 +125,7 @@ class SweepDisplay:
 
     def __init__(self, n_cells: int) -> None:
         self._n_cells = n_cells
+        self._n_ended = 0
         self._progress = Progress(
             # Only the description gives way on a narrow screen.
             TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
@@ -149,17 +149,20 @@ class SweepDisplay:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def show(self, event: SweepEvent) -> None:
-        """Update the display after an event."""
-        if isinstance(event, RunStarted):
-            self._progress.update(self._cells, description=str(event.cell))
+    def show(self, event: Event) -> None:
+        """Show an event; cells are numbered in the order in which they end."""
+        if isinstance(event, StageProgress):
+            self._show_stage(event)
+            return
+        name = f"cell {self._n_ended + 1}/{self._n_cells} {event.planned.cell}"
+        if isinstance(event, CellStarted):
+            self._progress.update(self._cells, description=str(event.planned.cell))
             self._progress.update(self._stage, visible=False)
             self._stage_name = ""
-        elif isinstance(event, StageProgress):
-            self._show_stage(event)
         else:
+            self._n_ended += 1
             self._progress.update(self._cells, advance=1)
-            stderr.print(_ended_line(event, self._n_cells), highlight=False)
+            stderr.print(_ended_line(event, name), highlight=False)
 
     def _show_stage(self, event: StageProgress) -> None:
         if event.stage != self._stage_name:
@@ -171,9 +174,9 @@ class SweepDisplay:
         self._progress.update(self._stage, completed=event.n_done)
 
 
-def _ended_line(event: RunEnded, n_cells: int) -> Text:
+def _ended_line(event: CellEnded, name: str) -> Text:
     row = event.row
-    line = Text(f"cell {event.number}/{n_cells} {event.cell}: ")
+    line = Text(f"{name}: ")
     if row["status"] == "done":
         line.append(f"accuracy {row['accuracy']:.4f}", style="green")
         source = "features cached" if row["features_cached"] else f"extract {row['extract_s']:.1f} s"

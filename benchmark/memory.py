@@ -8,20 +8,18 @@ import psutil
 
 MIB = 2**20
 SAMPLE_INTERVAL_S = 0.05
-
-
-# The limit of a container and what it holds, by version 2 of Linux's control groups.
+# Where version 2 of Linux's control groups keeps the memory limit and the memory use of a container.
 CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_mib() -> float:
-    """Memory that can still be had, in MiB: of the machine, or of the container if that has less."""
+    """Available memory in MiB: of the machine, or of the container if it has less."""
     free = psutil.virtual_memory().available / MIB
     try:
-        limit, held = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # no container, or one without a limit, which says "max"
+        limit, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # not in a container, or its limit is the word "max"
         return free
-    return min(free, (limit - held) / MIB)
+    return min(free, (limit - used) / MIB)
 
 
 class PeakMemory:

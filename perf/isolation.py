@@ -13,14 +13,13 @@ from pathlib import Path
 from time import perf_counter
 from typing import NoReturn
 
-from benchmark.processes.repeating import clean_cache
 from measuring import Contestant, Figures, Target, markdown_table, race, run_script, say, script_options
 
 from benchmark.cli import main as run_command
 from benchmark.cli.executing import Execution
-from benchmark.isolation import choose_backend
-from benchmark.plan.cells import Job
-from benchmark.processes.executors import JobEvent
+from benchmark.plan.planning import Job
+from benchmark.plan.repeating import clean_cache
+from benchmark.processes.conditions import Conditions
 from benchmark.processes.worker import run_job
 from benchmark.work.events import Event
 
@@ -31,14 +30,13 @@ MOST_OVER_ONE_PROCESS = 1.15
 def run_in_one_process(arguments: Sequence[str]) -> NoReturn:
     """`benchmark run` with its jobs done in this very process."""
 
-    def execute(jobs: Sequence[Job]) -> Iterator[JobEvent]:
-        for number, job in enumerate(jobs):
+    def execute(jobs: Sequence[Job], again: bool) -> Iterator[Event]:
+        for job in jobs:
             events: list[Event] = []
-            run_job(job, events.append, {})
-            yield from (JobEvent(number, event) for event in events)
+            run_job(job, events.append, Conditions(Path(os.devnull), again=again))
+            yield from events
 
     Execution.start = lambda *_: execute  # type: ignore[method-assign]
-    choose_backend()
     sys.argv = ["benchmark", *arguments]
     run_command()
 

@@ -15,8 +15,9 @@ from benchmark.errors import BenchmarkError, UnknownNameError, WeightsError
 from benchmark.ledger import CELL_COLUMNS
 from benchmark.options import FINETUNE_STAGES, Augmentation, DenseOptions, Stage
 from benchmark.plan import cells as cells_module
-from benchmark.plan.cells import Cell, DatasetRequest, feature_facts, group_into_jobs, make_keys, view_key
+from benchmark.plan.cells import Cell, DatasetRequest, feature_facts, make_keys, view_key
 from benchmark.plan.grid import expand, expanded, select_cells
+from benchmark.plan.planning import MISSING, PlannedCell, group_into_jobs
 from benchmark.recipes import Grid, Sweep, read_recipe, recipe_text
 from benchmark.registry import Backbone
 
@@ -424,13 +425,18 @@ def test_jobs_are_the_cells_of_one_backbone_dataset_and_size():
     cells = expand(a_sweep(grid, replace_size(grid, 96)), REGISTRY)
     shuffled = cells[::2] + cells[1::2]
 
-    jobs = group_into_jobs([(cell, f"key {cells.index(cell)}") for cell in shuffled], "sha")
+    jobs = jobs_of(shuffled)
 
-    shared = [{(cell.backbone.name, cell.dataset.name, cell.input_size_px) for cell in job.cells} for job in jobs]
+    shared = [{(cell.backbone.name, cell.dataset.name, cell.input_size_px) for cell in job} for job in jobs]
     assert [len(group) for group in shared] == [1] * 8
     assert len(set.union(*shared)) == 8
-    assert all(job.keys == tuple(f"key {cells.index(cell)}" for cell in job.cells) for job in jobs)
-    assert {job.recipe_sha256 for job in jobs} == {"sha"}
+    assert sorted(itertools.chain(*jobs), key=cells.index) == cells
+
+
+def jobs_of(cells: list[Cell]) -> list[list[Cell]]:
+    return [
+        [planned.cell for planned in job] for job in group_into_jobs(PlannedCell(cell, "", MISSING) for cell in cells)
+    ]
 
 
 def replace_size(grid: Grid, size_px: int) -> Grid:
@@ -441,12 +447,12 @@ def test_the_cells_of_one_view_are_neighbours_in_their_job():
     modes = ("native", "unit", "caffe", "raw")
     cells = [a_cell(mode=mode, seed=seed) for seed in range(3) for mode in modes]
 
-    (job,) = group_into_jobs([(cell, "") for cell in cells], "")
+    (job,) = jobs_of(cells)
 
-    views = [view_key(cell) for cell in job.cells]
+    views = [view_key(cell) for cell in job]
     n_changes = sum(one != other for one, other in itertools.pairwise(views))
     assert n_changes == 2, "a view would be extracted or opened twice"
-    assert sorted(job.cells, key=cells.index) == cells
+    assert sorted(job, key=cells.index) == cells
 
 
 def test_a_cell_says_what_it_is():

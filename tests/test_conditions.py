@@ -1,4 +1,4 @@
-"""How workers are told to work."""
+"""The conditions under which workers run cells."""
 
 import os
 from dataclasses import replace
@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from faulty_sweep import faulty_sweep
 
-from benchmark.plan import conditions
-from benchmark.plan.cells import FINETUNE, PROBE, SCRATCH, group_into_jobs
+from benchmark.options import FINETUNE, PROBE, SCRATCH
 from benchmark.plan.planning import make_plan
+from benchmark.processes import conditions
 from benchmark.processes.conditions import DETERMINISM_VARIABLE, Conditions
 from benchmark.processes.runner import run_cells
 
@@ -33,9 +33,9 @@ def test_tensorflow_is_deterministic_where_it_is_asked_or_costs_nothing(
     monkeypatch.setattr(conditions, "environment", lambda: {"gpu": gpu})
     (planned,) = faulty_sweep(tmp_path, "tiny").plan.cells
     cells = [replace(planned.cell, strategy=strategy, head=head) for strategy in strategies for head in heads]
-    (job,) = group_into_jobs([(cell, "") for cell in cells], "")
+    planned = replace(planned, has_training=any(cell.is_trained_by_tensorflow for cell in cells))
 
-    is_deterministic = Conditions(tmp_path / "log", is_deterministic=asked).choose_determinism(job)
+    is_deterministic = Conditions(tmp_path / "log", is_deterministic=asked).apply_determinism(planned)
 
     assert is_deterministic == chosen
     assert os.environ[DETERMINISM_VARIABLE] == str(int(chosen))
@@ -50,11 +50,11 @@ def test_what_is_left_of_a_job_is_done_as_all_of_it(tmp_path: Path, where):
     plan = make_plan(sweep, sick.registry, sick.ledger, where=where)
     given = []
 
-    def execute(jobs):
+    def execute(jobs, again):
         given.extend(jobs)
         return iter(())
 
     rest = [planned for planned in plan.cells if planned.cell.head == "knn"]
     list(run_cells(rest, sick.ledger, execute, recipe_sha256="", again=False))
 
-    assert [(job.has_training, len(job.cells)) for job in given] == [(True, 1)]
+    assert [[planned.has_training for planned in job] for job in given] == [[True]]

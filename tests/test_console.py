@@ -1,5 +1,7 @@
 """Tables on screens of any width: what is shown is whole, and what is not is named."""
 
+from types import SimpleNamespace
+
 import pandas as pd
 import pytest
 from toy_ledgers import add
@@ -11,6 +13,7 @@ from benchmark.analysis.loading import load_runs
 from benchmark.analysis.presentation import LEADERBOARD_LEAST_TELLING, leaderboard_sections
 from benchmark.analysis.published import compare_published
 from benchmark.ledger import Ledger
+from benchmark.work.events import CellEnded, CellStarted
 
 STRATEGY = (
     "finetune(0, epochs=5, patience=3, reduce_patience=2 + 20, learning_rate=0.0001, patience=3, reduce_patience=2)"
@@ -65,3 +68,16 @@ def test_an_empty_table_is_its_heading_and_its_notes(capsys):
     console.show_sections([Section("digits", pd.DataFrame(), ("nothing is ranked",))])
 
     assert capsys.readouterr().out.split("\n")[:2] == ["digits", "nothing is ranked"]
+
+
+def test_cells_are_numbered_in_the_order_in_which_they_end(capsys):
+    row = {"status": "failed", "error_type": "crashed", "error_message": "it died"}
+    one, other = SimpleNamespace(cell="one"), SimpleNamespace(cell="other")
+
+    with console.SweepDisplay(2) as display:
+        for event in (CellStarted(one), CellStarted(other), CellEnded(other, row), CellEnded(one, row)):
+            display.show(event)
+
+    assert capsys.readouterr().err.splitlines() == [
+        "cell 1/2 other: failed (crashed): it died", "cell 2/2 one: failed (crashed): it died",
+    ]  # fmt: skip

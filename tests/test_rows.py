@@ -14,6 +14,7 @@ from benchmark.features.engine import Extraction
 from benchmark.ledger import DONE, FAILED, RUN_COLUMNS, SCHEMA
 from benchmark.options import DenseOptions
 from benchmark.plan.cells import Cell, DatasetRequest
+from benchmark.plan.planning import MISSING, PlannedCell
 from benchmark.registry import Backbone
 from benchmark.strategies.records import HistoryPoint, Outcome
 from benchmark.work.rows import (
@@ -25,7 +26,6 @@ from benchmark.work.rows import (
     majority_share,
     new_row,
     result_columns,
-    warning_columns,
 )
 
 CELL = Cell(
@@ -33,6 +33,7 @@ CELL = Cell(
     dataset=DatasetRequest("digits", 300), mode="unit", strategy="probe", head="linear", seed=3, input_size_px=64,
     resize="bilinear", crop="squash", precision="float32", val_fraction=0.1, dense=DenseOptions(),
 )  # fmt: skip
+PLANNED = PlannedCell(CELL, "key", MISSING, setting_key="setting")
 STARTED = datetime(2024, 5, 1, 12, 30, tzinfo=timezone(timedelta(hours=2)))
 
 # Three classes; 4 train, 2 val and 4 test images.
@@ -73,25 +74,24 @@ def results_of(outcome: Outcome, *, were_cached: bool = False) -> dict[str, Any]
 
 
 def test_a_new_row_names_its_cell_and_where_it_runs():
-    row = new_row(CELL, "key", "sha", STARTED)
+    row = new_row(PLANNED, STARTED)
 
     assert row["schema"] == SCHEMA
-    assert row["cell_key"] == "key"
-    assert row["recipe_sha256"] == "sha"
-    assert (row["backbone"], row["weights"], row["dataset"], row["mode"], row["seed"]) == (
-        "Net", "imagenet", "digits@300", "unit", 3,
+    assert (row["cell_key"], row["setting_key"]) == ("key", "setting")
+    assert (row["backbone"], row["weights"], row["dataset"], row["limit"], row["mode"], row["seed"]) == (
+        "Net", "imagenet", "digits", 300, "unit", 3,
     )  # fmt: skip
     assert row["keras_version"].startswith("3.")
     assert row["cpu_count"] >= 1
 
 
 def test_the_start_is_written_in_utc():
-    assert new_row(CELL, "key", "", STARTED)["started_utc"] == "2024-05-01T10:30:00Z"
-    assert new_row(CELL, "key", "", STARTED.astimezone(UTC))["started_utc"] == "2024-05-01T10:30:00Z"
+    assert new_row(PLANNED, STARTED)["started_utc"] == "2024-05-01T10:30:00Z"
+    assert new_row(PLANNED, STARTED.astimezone(UTC))["started_utc"] == "2024-05-01T10:30:00Z"
 
 
 def test_two_rows_of_one_cell_have_their_own_run_ids():
-    ids = {new_row(CELL, "key", "", STARTED)["run_id"] for _ in range(50)}
+    ids = {new_row(PLANNED, STARTED)["run_id"] for _ in range(50)}
 
     assert len(ids) == 50
 
@@ -123,18 +123,6 @@ def test_a_failure_without_a_message_gets_the_name_of_its_type():
     }
 
 
-@pytest.mark.parametrize(
-    ("status", "warning", "columns"),
-    [
-        (DONE, "", {}),
-        (DONE, "mode unit is not", {"error_type": "wrong_mode", "error_message": "mode unit is not"}),
-        (FAILED, "mode unit is not", {}),
-    ],
-)
-def test_a_finished_run_of_a_wrong_mode_says_so_and_a_failed_one_says_why_it_failed(status, warning, columns):
-    assert warning_columns(status, warning) == columns
-
-
 def test_a_finished_run_fills_the_columns_of_a_probe():
     row = results_of(an_outcome(epochs=3))
 
@@ -149,10 +137,10 @@ def test_a_finished_run_fills_the_columns_of_a_probe():
 
 
 def test_every_column_filled_is_a_column_of_the_ledger():
-    columns = {**new_row(CELL, "key", "", STARTED), **results_of(an_outcome()), **failure_columns(ValueError("x"))}
+    columns = {**new_row(PLANNED, STARTED), **results_of(an_outcome()), **failure_columns(ValueError("x"))}
 
     assert set(columns) <= set(RUN_COLUMNS)
-    assert set(RUN_COLUMNS) - set(columns) == {"elapsed_s", "peak_rss_mib"}
+    assert set(RUN_COLUMNS) - set(columns) == {"elapsed_s", "peak_rss_mib", "recipe_sha256", "warning"}
 
 
 @pytest.mark.parametrize("were_cached", [False, True])

@@ -1,5 +1,6 @@
 """Cells become rows: in child processes, with shared work, and whatever goes wrong in one of them."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -16,17 +17,16 @@ import pytest
 
 from benchmark.datasets import load_dataset, partition
 from benchmark.errors import DownloadError, LedgerError
-from benchmark.ledger import DONE, FAILED, RECIPE_COPY, Ledger
-from benchmark.plan import runner
-from benchmark.plan.cells import Job
-from benchmark.plan.planning import MISSING, Plan, PlannedCell, make_plan
+from benchmark.ledger import DONE, FAILED, Ledger
+from benchmark.plan.planning import MISSING, Job, Plan, PlannedCell, make_plan
+from benchmark.processes import executors, runner
 from benchmark.processes.conditions import Conditions
 from benchmark.processes.death import WorkerCrashError
-from benchmark.processes.executors import Execute, JobEvent, LocalExecutor
-from benchmark.processes.runner import RunEnded, RunStarted, copy_recipe, run_cells
+from benchmark.processes.executors import Execute, LocalExecutor
+from benchmark.processes.runner import run_cells
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Registry, load_registry
-from benchmark.work.events import CellEnded, CellStarted, Progress
+from benchmark.work.events import CellEnded, CellStarted, Event, StageProgress, cell_failed
 from benchmark.work.rows import failure_columns, new_row
 
 # A module of tiny networks that child processes can import, too: they get the parent's search path.
@@ -103,31 +103,29 @@ def ledger(tmp_path: Path) -> Ledger:
     return Ledger(tmp_path / "toy")
 
 
-def ended(job: Job, index: int) -> CellEnded:
-    row = new_row(job.cells[index], job.keys[index], job.recipe_sha256, datetime.now().astimezone())
+def ended(planned: PlannedCell) -> CellEnded:
+    row = new_row(planned, datetime.now().astimezone())
     row |= {"status": DONE, "accuracy": 0.5, "dataset_fingerprint": "f" * 64}
     scores = np.eye(2, dtype=np.float32)
-    return CellEnded(index, row, [], [], [], scores, np.array([0, 1]), ("cat", "dog"))
+    return CellEnded(planned, row, scores=scores, labels=np.array([0, 1]), class_names=("cat", "dog"))
 
 
-def stand_in(jobs: Sequence[Job]) -> Iterator[JobEvent]:
+def stand_in(jobs: Sequence[Job], again: bool) -> Iterator[Event]:
     """Every cell is done, without a process."""
-    for number, job in enumerate(jobs):
-        for index in range(len(job.cells)):
-            yield JobEvent(number, CellStarted(index))
-            yield JobEvent(number, Progress("extracting", 1, 1))
-            yield JobEvent(number, ended(job, index))
+    for planned in itertools.chain(*jobs):
+        yield CellStarted(planned)
+        yield StageProgress("extracting", 1, 1)
+        yield ended(planned)
 
 
-def test_every_cell_begins_and_ends_under_its_number(registry: Registry, ledger: Ledger):
+def test_every_cell_begins_and_ends(registry: Registry, ledger: Ledger):
     plan = plan_of(registry, ledger, backbones=("Tiny", "Broken"), seeds=(0, 1))
 
     events = run_all(plan.to_run("missing"), ledger, stand_in)
 
-    numbers = [(type(event), event.number) for event in events if not isinstance(event, Progress)]
-    assert numbers == [(kind, number) for number in (1, 2, 3, 4) for kind in (RunStarted, RunEnded)]
-    cells = [event.cell for event in events if isinstance(event, RunEnded)]
-    assert cells == [planned.cell for planned in plan.cells]
+    cells = [(type(event), event.planned) for event in events if not isinstance(event, StageProgress)]
+    assert cells == [(kind, planned) for planned in plan.cells for kind in (CellStarted, CellEnded)]
+    assert {event.row["recipe_sha256"] for event in events if isinstance(event, CellEnded)} == {"sha"}
     assert plan_of(registry, ledger, backbones=("Tiny", "Broken"), seeds=(0, 1)).counts == {DONE: 4}
 
 
@@ -137,7 +135,7 @@ def test_a_row_is_in_the_ledger_when_its_event_comes(registry: Registry, ledger:
     counts = [
         len(ledger.read_runs())
         for event in run_cells(list(plan.cells), ledger, stand_in, recipe_sha256="", again=False)
-        if isinstance(event, RunEnded)
+        if isinstance(event, CellEnded)
     ]
 
     assert counts == [1, 2]
@@ -179,7 +177,7 @@ def test_always_writes_a_row_for_a_cell_that_was_done(registry: Registry, ledger
     assert len(ledger.read_runs()) == 2
 
 
-def test_cells_whose_dataset_cannot_be_had_fail_first_and_start_no_process(registry: Registry, ledger: Ledger):
+def test_cells_whose_dataset_is_not_available_fail_first_and_start_no_process(registry: Registry, ledger: Ledger):
     free, blocked = plan_of(registry, ledger, seeds=(0, 1)).cells
     blocked = replace(blocked, key="", state=MISSING, obstacle=DownloadError("no network here"))
 
@@ -189,19 +187,30 @@ def test_cells_whose_dataset_cannot_be_had_fail_first_and_start_no_process(regis
     assert list(zip(runs["seed"], runs["status"], runs["error_type"], runs["error_message"], strict=True)) == [
         (1, FAILED, "download", "no network here"), (0, DONE, "", ""),
     ]  # fmt: skip
-    assert [event.number for event in events if isinstance(event, RunEnded)] == [1, 2]
+    assert [event.planned for event in events if isinstance(event, CellEnded)] == [blocked, free]
+
+
+def test_without_room_for_a_process_every_cell_fails_for_memory(
+    registry: Registry, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    def refuse(*_: object) -> None:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(executors, "start_worker", refuse)
+
+    run_all(list(plan_of(registry, ledger, seeds=(0, 1)).cells), ledger)
+
+    runs = ledger.read_runs()
+    assert list(zip(runs["seed"], runs["error_type"], strict=True)) == [(0, "oom"), (1, "oom")]
 
 
 def test_a_wrong_mode_stands_in_the_row_of_a_done_cell_and_not_in_that_of_a_failed_one(
     registry: Registry, ledger: Ledger
 ):
-    def second_one_dies(jobs: Sequence[Job]) -> Iterator[JobEvent]:
-        for told in stand_in(jobs):
-            if isinstance(told.event, CellEnded) and told.event.index == 1:
-                row = {**told.event.row, **failure_columns(WorkerCrashError("it died")), "accuracy": None}
-                yield JobEvent(told.job, CellEnded(1, row, [], [], []))
-            else:
-                yield told
+    def second_one_dies(jobs: Sequence[Job], again: bool) -> Iterator[Event]:
+        for event in stand_in(jobs, again):
+            is_second = isinstance(event, CellEnded) and event.planned.cell.seed == 1
+            yield cell_failed(event.planned, WorkerCrashError("it died")) if is_second else event
 
     cells = list(plan_of(registry, ledger, modes=("unit",), seeds=(0, 1)).cells)
 
@@ -209,10 +218,10 @@ def test_a_wrong_mode_stands_in_the_row_of_a_done_cell_and_not_in_that_of_a_fail
 
     message = "mode unit is not what Tiny was trained with (shifted)"
     runs = ledger.read_runs()
-    assert list(zip(runs["status"], runs["error_type"], runs["error_message"] == message, strict=True)) == [
-        (DONE, "wrong_mode", True), (FAILED, "crashed", False),
+    assert list(zip(runs["status"], runs["error_type"], runs["warning"], strict=True)) == [
+        (DONE, "", message), (FAILED, "crashed", ""),
     ]  # fmt: skip
-    assert [event.row["error_type"] for event in events if isinstance(event, RunEnded)] == ["wrong_mode", "crashed"]
+    assert [event.row["warning"] for event in events if isinstance(event, CellEnded)] == [message, ""]
     assert plan_of(registry, ledger, modes=("unit",), seeds=(0, 1)).counts == {DONE: 1, FAILED: 1}
 
 
@@ -221,7 +230,7 @@ def test_rows_that_were_written_stay_when_the_sweep_is_left_early(registry: Regi
         list(plan_of(registry, ledger, seeds=(0, 1)).cells), ledger, stand_in, recipe_sha256="", again=False
     )
     for event in events:
-        if isinstance(event, RunEnded):
+        if isinstance(event, CellEnded):
             break
 
     events.close()
@@ -238,20 +247,9 @@ def test_a_ledger_that_cannot_be_written_ends_the_sweep(registry: Registry, tmp_
         run_all([blocked], Ledger(tmp_path / "file" / "toy"), stand_in)
 
 
-def test_a_recipe_is_copied_beside_its_rows_and_kept_up_to_date(ledger: Ledger, tmp_path: Path):
-    recipe = tmp_path / "mine.toml"
-    contents = []
-    for text in ('name = "one"\n', 'name = "two"\n'):
-        recipe.write_text(text)
-        copy_recipe(recipe, ledger)
-        contents.append((ledger.folder / RECIPE_COPY).read_text())
-
-    assert contents == ['name = "one"\n', 'name = "two"\n']
-
-
 def test_a_long_message_of_a_failure_is_one_line_of_the_ledger(ledger: Ledger, registry: Registry):
     planned = plan_of(registry, ledger).cells[0]
-    row = new_row(planned.cell, planned.key, "", datetime.now().astimezone())
+    row = new_row(planned, datetime.now().astimezone())
 
     ledger.append_run({**row, **failure_columns(ValueError('first\nsecond, "third"'))})
 
@@ -389,7 +387,7 @@ def test_a_network_that_cannot_be_built_fails_its_own_cells_with_type_and_messag
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_fails_the_cell_at_hand_and_the_others_go_on(done: Done):
+def test_a_process_that_is_killed_fails_its_current_cell_and_the_others_go_on(done: Done):
     runs = runs_of(done, "Deadly")
 
     assert list(zip(runs["seed"], runs["status"], runs["error_type"], strict=True)) == [

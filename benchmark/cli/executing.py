@@ -1,4 +1,4 @@
-"""What the options of `run` and `verify` say about where and how jobs are done."""
+"""Where and how jobs run, by the options of `run` and `verify`."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,17 +16,17 @@ LOCAL, RAY = "local", "ray"
 
 @dataclass(frozen=True)
 class Execution:
-    """Where and how jobs are done.
+    """Where and how jobs run.
 
     Attributes:
         n_jobs: How many at a time on a machine.
-        timeout_s: Seconds that a cell may take; None for ever.
-        is_deterministic: Whether TensorFlow has to be; None where that costs nothing.
+        timeout_s: Seconds that a cell may take; None = no limit.
+        is_deterministic: Whether TensorFlow uses deterministic operations only; None = automatic, see `Conditions`.
         executor: `local` or `ray`.
-        ray_address: Of a running Ray cluster; None for a new one of this machine.
+        ray_address: Of a running Ray cluster; None = start one on this machine.
 
     Raises:
-        BenchmarkError: There is no such executor, or the address is of no use to it.
+        BenchmarkError: The executor is unknown, or is not Ray but has an address.
     """
 
     n_jobs: int = 1
@@ -46,7 +46,10 @@ class Execution:
 
         Args:
             ledger: Where the rows go, and the log of the workers.
-            runs: Rows that say what memory a backbone took.
+            runs: Rows that say how much memory a backbone took.
+
+        Raises:
+            BenchmarkError: The cache or the ledger cannot be written.
         """
         from benchmark.plan.estimate import expect_memory
         from benchmark.processes.conditions import Conditions
@@ -56,10 +59,11 @@ class Execution:
         from benchmark.processes.starting import start_server
         from benchmark.storage import check_cache
 
-        conditions = Conditions(ledger.folder / WORKER_LOG, self.timeout_s, self.is_deterministic)
+        conditions = Conditions(ledger.folder / WORKER_LOG, self.timeout_s, self.is_deterministic, self.n_jobs)
         memory_mib = expect_memory(runs)
         if self.executor == RAY:
-            return RayExecutor(conditions, memory_mib=memory_mib, n_jobs=self.n_jobs, address=self.ray_address)
+            return RayExecutor(conditions, memory_mib=memory_mib, address=self.ray_address)
         check_cache()
-        start_server(conditions.log_path)
-        return LocalExecutor(conditions, memory_mib=memory_mib, n_jobs=self.n_jobs)
+        with ledger.writing():  # a folder that cannot be written is reported now
+            start_server(conditions.log_path)
+        return LocalExecutor(conditions, memory_mib=memory_mib)

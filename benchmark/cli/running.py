@@ -211,7 +211,8 @@ def run_planned(
     from benchmark import console
     from benchmark.analysis.formats import count_of
     from benchmark.ledger import FAILED, RUNS
-    from benchmark.processes.runner import RunEnded, run_cells
+    from benchmark.processes.runner import run_cells
+    from benchmark.work.events import CellEnded
 
     if chosen:
         recipe_sha256 = ledger.keep_recipe(recipe)
@@ -220,7 +221,7 @@ def run_planned(
             with console.SweepDisplay(len(chosen)) as display:
                 for event in run_cells(chosen, ledger, execute, recipe_sha256=recipe_sha256, again=again):
                     display.show(event)
-                    n_failed += isinstance(event, RunEnded) and event.row["status"] == FAILED
+                    n_failed += isinstance(event, CellEnded) and event.row["status"] == FAILED
         except KeyboardInterrupt:
             typer.secho(
                 f"Interrupted. Every finished row is in {ledger.folder}; the same command continues from there.",

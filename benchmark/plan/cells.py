@@ -1,8 +1,6 @@
 """Cells: the points of a sweep's grid, and the keys that tell whether one was done."""
 
-import itertools
 import json
-from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,8 +33,6 @@ STRATEGIES = {
 TRAINED_HEAD = "dense"
 # Of that head: what it is, not how a probe trains it.
 SHAPE_OPTIONS = ("units", "dropout")
-# What cells must agree in to be done by one process.
-JobKey = tuple[Any, ...]
 USUAL_STAGES = {FINETUNE: FINETUNE_STAGES, SCRATCH: SCRATCH_STAGES}
 
 
@@ -203,58 +199,7 @@ def make_keys(cell: Cell, dataset_fingerprint: str) -> Keys:
     return Keys(cache_key({"setting": setting, "seed": cell.seed}), setting)
 
 
-@dataclass(frozen=True)
-class Job:
-    """The cells that share a backbone, a dataset and a size, done by one process.
-
-    Attributes:
-        cells: What to do, cells of one view next to each other.
-        keys: The key of each cell.
-        recipe_sha256: For the rows.
-        again: Whether trainings begin anew, whatever is left of earlier ones.
-        has_training: Whether TensorFlow trains something in the job when all of it is done.
-    """
-
-    cells: tuple[Cell, ...]
-    keys: tuple[str, ...]
-    recipe_sha256: str
-    again: bool = False
-    has_training: bool = False
-
-
-def group_into_jobs(
-    cells: Iterable[tuple[Cell, str]],
-    recipe_sha256: str,
-    *,
-    again: bool = False,
-    with_training: Container[JobKey] = frozenset(),
-) -> list[Job]:
-    """Jobs in the order of their first cells.
-
-    Args:
-        cells: Each with its key.
-        recipe_sha256: For the rows.
-        again: Whether trainings begin anew.
-        with_training: Jobs in which TensorFlow trains something, if not in these cells, then in others.
-    """
-    jobs: dict[JobKey, dict[Any, list[tuple[Cell, str]]]] = {}
-    for cell, key in cells:
-        jobs.setdefault(job_key(cell), {}).setdefault(view_key(cell), []).append((cell, key))
-    made = []
-    for name, views in jobs.items():
-        ordered = list(itertools.chain.from_iterable(views.values()))
-        has_training = name in with_training or any(cell.is_trained_by_tensorflow for cell, _ in ordered)
-        chosen, keys = zip(*ordered, strict=True)
-        made.append(Job(chosen, keys, recipe_sha256, again=again, has_training=has_training))
-    return made
-
-
-def jobs_with_training(cells: Iterable[Cell]) -> frozenset[JobKey]:
-    """The jobs in which TensorFlow trains something."""
-    return frozenset(job_key(cell) for cell in cells if cell.is_trained_by_tensorflow)
-
-
-def job_key(cell: Cell) -> JobKey:
+def job_key(cell: Cell) -> tuple[Any, ...]:
     """What cells must agree in to be done by one process."""
     return (cell.backbone.name, cell.dataset, cell.input_size_px)
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmark.features.cache import is_cached, list_cache
 from benchmark.options import PROBE
-from benchmark.plan.cells import Cell, Job, feature_facts, job_key, view_key
+from benchmark.plan.cells import Cell, feature_facts, job_key, view_key
 from benchmark.plan.planning import PlannedCell
 from benchmark.provenance import usable_cpus
 
@@ -67,14 +67,14 @@ def estimate(cells: Iterable[PlannedCell]) -> Estimate:
     )
 
 
-def expect_memory(runs: pd.DataFrame) -> Callable[[Job], float]:
-    """What a job is likely to need, in MiB: the most that its backbone took in these rows, or a guess.
+def expect_memory(runs: pd.DataFrame) -> Callable[[Cell], float]:
+    """The memory that a cell is likely to need, in MiB: the most that its backbone took in these rows, or a guess.
 
     Args:
         runs: Rows of `runs.csv`.
     """
     known = runs.groupby("backbone")["peak_rss_mib"].max().dropna()
-    return lambda job: float(known.get(job.cells[0].backbone.name, UNKNOWN_MEMORY_MIB))
+    return lambda cell: float(known.get(cell.backbone.name, UNKNOWN_MEMORY_MIB))
 
 
 def flops_g_at_size(cell: Cell) -> float:

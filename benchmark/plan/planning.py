@@ -1,7 +1,8 @@
 """What of a sweep is done, failed, missing or stale, and why."""
 
+import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 from benchmark.errors import BenchmarkError, DownloadError, UnknownNameError
 from benchmark.ledger import CELL_COLUMNS, DONE, FAILED, Ledger, cell_names
 from benchmark.origins import DEFINITION, INPUTS, VERSIONS, what_changed
-from benchmark.plan.cells import Cell, DatasetRequest, job_key, jobs_with_training, make_keys
+from benchmark.plan.cells import Cell, DatasetRequest, job_key, make_keys, view_key
 from benchmark.plan.grid import expand
 from benchmark.plan.wrong_modes import wrong_modes
 from benchmark.provenance import framework_versions, minor_version
@@ -39,9 +40,9 @@ class PlannedCell:
     Attributes:
         cell: The cell.
         key: Its key; empty if its dataset is not available.
-        setting_key: The key of its setting; empty likewise.
         state: done, failed, missing or stale.
         reason: Why it is stale, or how it failed.
+        setting_key: The key of its setting; empty likewise.
         dataset_fingerprint: Empty if the dataset is not available.
         n_images: Images that its features need.
         n_classes: Of its dataset.
@@ -53,9 +54,9 @@ class PlannedCell:
 
     cell: Cell
     key: str
-    setting_key: str
     state: str
     reason: str = ""
+    setting_key: str = ""
     dataset_fingerprint: str = ""
     n_images: int = 0
     n_classes: int = 0
@@ -63,6 +64,10 @@ class PlannedCell:
     warning: str = ""
     has_training: bool = False
     taken_over: str = ""
+
+
+# Cells that one process runs: they share a backbone, a dataset and a size.
+Job = Sequence[PlannedCell]
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,7 @@ def make_plan(
     # Whether a mode is wrong, and a job trains, depends on all cells of the sweep, chosen or not.
     all_cells = expand(sweep, registry)
     warnings = {} if sweep.ablation else wrong_modes(all_cells)
-    with_training = jobs_with_training(all_cells)
+    with_training = {job_key(cell) for cell in all_cells if cell.is_trained_by_tensorflow}
     cells = choose(all_cells) if choose else all_cells
     past = _Past.of_runs(ledger.read_runs())
     datasets = {request: _dataset_facts(request, on_scan) for request in dict.fromkeys(cell.dataset for cell in cells)}
@@ -193,7 +198,7 @@ def _planned(cell: Cell, dataset: _DatasetFacts | DownloadError, past: _Past) ->
     name = cell.name
     failed = past.without_key.get(name)
     if isinstance(dataset, DownloadError):
-        return PlannedCell(cell, "", "", MISSING if failed is None else FAILED, str(dataset), obstacle=dataset)
+        return PlannedCell(cell, "", MISSING if failed is None else FAILED, str(dataset), obstacle=dataset)
     keys = make_keys(cell, dataset.fingerprint)
     state, reason, taken_over = MISSING, "", ""
     if (row := past.by_key.get(keys.cell)) is not None:
@@ -208,9 +213,16 @@ def _planned(cell: Cell, dataset: _DatasetFacts | DownloadError, past: _Past) ->
         else:
             state, taken_over = DONE, earlier["run_id"]
     return PlannedCell(
-        cell, keys.cell, keys.setting, state, reason, dataset.fingerprint, dataset.n_images, dataset.n_classes,
+        cell,
+        keys.cell,
+        state,
+        reason,
+        setting_key=keys.setting,
+        dataset_fingerprint=dataset.fingerprint,
+        n_images=dataset.n_images,
+        n_classes=dataset.n_classes,
         taken_over=taken_over,
-    )  # fmt: skip
+    )
 
 
 def _changes(cell: Cell, dataset: _DatasetFacts, row: Mapping[Any, Any]) -> list[str]:
@@ -222,3 +234,11 @@ def _changes(cell: Cell, dataset: _DatasetFacts, row: Mapping[Any, Any]) -> list
 
 def _minor_versions(facts: Mapping[Any, Any]) -> dict[str, str]:
     return {column: minor_version(str(facts[column])) for column in framework_versions()}
+
+
+def group_into_jobs(cells: Iterable[PlannedCell]) -> list[Job]:
+    """Jobs in the order of their first cells; in a job, cells of the same view stand next to each other."""
+    jobs: dict[Any, dict[Any, list[PlannedCell]]] = {}
+    for planned in cells:
+        jobs.setdefault(job_key(planned.cell), {}).setdefault(view_key(planned.cell), []).append(planned)
+    return [list(itertools.chain.from_iterable(views.values())) for views in jobs.values()]

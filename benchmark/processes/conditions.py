@@ -1,35 +1,39 @@
-"""How workers work, whatever the job."""
+"""The conditions under which workers run cells."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.plan.cells import Job
+from benchmark.plan.planning import PlannedCell
 from benchmark.provenance import environment
 
-# TensorFlow reads it at the first operation: every operation gives the same result every time.
+# TensorFlow reads this variable at its first operation: 1 makes every operation deterministic.
 DETERMINISM_VARIABLE = "TF_DETERMINISTIC_OPS"
 
 
 @dataclass(frozen=True)
 class Conditions:
-    """How workers work, whatever the job.
+    """The conditions under which workers run cells.
 
     Attributes:
-        log_path: Where everything goes that workers and their libraries print.
-        timeout_s: Seconds that a cell may take, with the work that it is the first to need; None for ever.
-        is_deterministic: Whether TensorFlow has to give the same result every time; None where that costs nothing,
-            which is where it trains nothing, on a machine without a GPU.
+        log_path: The file that takes everything that workers and their libraries print.
+        timeout_s: Seconds that a cell may take, shared work that it is the first to need included; None = no limit.
+        is_deterministic: Whether TensorFlow uses deterministic operations only; None = automatic: only in CPU jobs in
+            which TensorFlow trains nothing, where it costs no time.
+        n_jobs: How many jobs run at the same time on a machine.
+        again: Whether trainings start over and ignore the checkpoints of earlier ones.
     """
 
     log_path: Path
     timeout_s: float | None = None
     is_deterministic: bool | None = None
+    n_jobs: int = 1
+    again: bool = False
 
-    def choose_determinism(self, job: Job) -> bool:
-        """Tell TensorFlow, before it does anything; whether it has to be deterministic in this job."""
+    def apply_determinism(self, planned: PlannedCell) -> bool:
+        """Write the choice for the job of this cell into this process's environment, and return it."""
         chosen = self.is_deterministic
         if chosen is None:
-            chosen = not job.has_training and not environment()["gpu"]
+            chosen = not planned.has_training and not environment()["gpu"]
         os.environ[DETERMINISM_VARIABLE] = str(int(chosen))
         return chosen

@@ -1,37 +1,44 @@
-"""Why a worker process ended without a word."""
+"""Why a worker process ended before it sent its cell's row."""
 
 import signal
 from pathlib import Path
 
 from benchmark.errors import BenchmarkError
+from benchmark.processes.conditions import Conditions
 
 LOG_TAIL_BYTES = 4000
-# What the C++ libraries under TensorFlow write before they abort for want of memory.
+# What the C++ libraries under TensorFlow write before they abort because they are out of memory.
 OUT_OF_MEMORY_WORDS = ("bad_alloc", "out of memory", "oom when allocating", "cannot allocate memory", "memoryerror")
-# Where Linux counts the processes that it killed for want of memory: of this container, or of the machine.
+# Where Linux counts the processes that its out-of-memory killer ended: in this container, and on the machine.
 OOM_COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat"))
 
 
 class WorkerCrashError(BenchmarkError):
-    """The process of a job ended without a word."""
+    """The worker process ended during a cell."""
 
     error_type = "crashed"
 
 
 class WorkerMemoryError(BenchmarkError):
-    """The process of a job ended for want of memory."""
+    """The worker process ran out of memory, or could not be started because memory was short."""
 
     error_type = "oom"
 
 
 class CellTimeoutError(BenchmarkError):
-    """A cell took longer than it was given."""
+    """A cell took longer than its limit."""
 
     error_type = "timeout"
 
+    def __init__(self, conditions: Conditions) -> None:
+        super().__init__(
+            f"The cell took longer than {conditions.timeout_s:g} s: raise the limit with --timeout, or look into "
+            f"{conditions.log_path}."
+        )
+
 
 def count_oom_kills() -> int:
-    """How many processes the kernel has killed for want of memory; 0 where it does not say."""
+    """How many processes the kernel's out-of-memory killer has ended; 0 where the kernel does not count them."""
     total = 0
     for path in OOM_COUNTERS:
         try:
@@ -42,8 +49,34 @@ def count_oom_kills() -> int:
     return total
 
 
-def log_end(path: Path, start: int) -> str:
-    """The last of what was written to a log file after so many bytes."""
+def size_of(log_path: Path) -> int:
+    """Bytes that a log file has now."""
+    return log_path.stat().st_size if log_path.exists() else 0
+
+
+def cause_of_death(exit_code: int | None, log_path: Path, log_start: int, *, was_oom_kill: bool) -> BenchmarkError:
+    """What to write into the row of the cell during which a process died.
+
+    Args:
+        exit_code: Of the process: negative for a signal, None if it is not known.
+        log_path: The log of the process.
+        log_start: The size in bytes that the log had when the cell began.
+        was_oom_kill: Whether the kernel's out-of-memory killer ended a process since then.
+    """
+    how = _how(exit_code)
+    # A library that is out of memory exits or aborts by itself; other signals have other causes, whatever the log says.
+    gave_up = exit_code is not None and (exit_code > 0 or exit_code == -signal.SIGABRT)
+    says_so = gave_up and any(words in _log_tail(log_path, log_start).lower() for words in OUT_OF_MEMORY_WORDS)
+    if says_so or (was_oom_kill and exit_code == -signal.SIGKILL):
+        return WorkerMemoryError(
+            f"The worker process {how} because it ran out of memory: run fewer jobs at once, use a smaller input size, "
+            f"or run this cell on a machine with more memory. The end of {log_path} may say more."
+        )
+    return WorkerCrashError(f"The worker process {how} in this cell; {log_path} may say why.")
+
+
+def _log_tail(path: Path, start: int) -> str:
+    """The end of what was written to a log file after its first `start` bytes."""
     try:
         with path.open("rb") as file:
             file.seek(max(start, path.stat().st_size - LOG_TAIL_BYTES))
@@ -52,37 +85,12 @@ def log_end(path: Path, start: int) -> str:
         return ""
 
 
-def cause_of_death(exit_code: int | None, log_text: str, *, was_oom_kill: bool, log_path: Path) -> BenchmarkError:
-    """What to write into the row of the cell in which a process died.
-
-    Args:
-        exit_code: Of the process: negative for a signal, None if it is not known.
-        log_text: What it wrote last.
-        was_oom_kill: Whether the kernel killed a process for want of memory meanwhile.
-        log_path: Where the user can read more.
-    """
-    how = _how(exit_code)
-    # Of the ends that a library chooses; a segmentation fault is one, whatever was written before.
-    gave_up = exit_code is not None and (exit_code > 0 or exit_code == -signal.SIGABRT)
-    is_short_of_memory = gave_up and any(words in log_text.lower() for words in OUT_OF_MEMORY_WORDS)
-    if is_short_of_memory or (was_oom_kill and exit_code == -signal.SIGKILL):
-        return WorkerMemoryError(
-            f"The worker process {how} for want of memory: run fewer jobs at once, a smaller input size, or this cell "
-            f"on a machine with more. {log_path} holds its last words."
-        )
-    return WorkerCrashError(f"The worker process {how} in this cell; {log_path} may say why.")
-
-
 def _how(exit_code: int | None) -> str:
     if exit_code is None:
         return "ended"
-    if exit_code < 0:
-        return f"was killed by {_signal_name(-exit_code)}"
-    return f"ended with exit code {exit_code}"
-
-
-def _signal_name(number: int) -> str:
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code}"
     try:
-        return signal.Signals(number).name
+        return f"was killed by {signal.Signals(-exit_code).name}"
     except ValueError:  # real-time signals have no names
-        return f"signal {number}"
+        return f"was killed by signal {-exit_code}"

@@ -1,104 +1,178 @@
-"""Where jobs are done: each in a process of its own, one or several at a time, on this machine."""
+"""The executor of this machine: each job in a process of its own, one or several at a time."""
 
+import math
+import os
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import replace
+from multiprocessing.connection import wait
 
-from benchmark.memory import available_mib
-from benchmark.plan.cells import Job
+import psutil
+
+from benchmark.errors import BenchmarkError
+from benchmark.memory import MIB, available_mib
+from benchmark.plan.cells import Cell
+from benchmark.plan.planning import Job
 from benchmark.processes.conditions import Conditions
-from benchmark.processes.placement import ALL_CORES, Placement, divide_cores
-from benchmark.processes.process import JobProcess, wait_for_any
-from benchmark.work.events import Event
+from benchmark.processes.death import CellTimeoutError, WorkerMemoryError, cause_of_death, count_oom_kills, size_of
+from benchmark.processes.starting import start_worker
+from benchmark.processes.worker import work
+from benchmark.work.events import CellEnded, Event, StageProgress, cell_failed
+
+# Runs jobs and yields their events; every cell ends. The flag says whether trainings start over.
+Execute = Callable[[Sequence[Job], bool], Iterator[Event]]
+# How long a worker that was asked to end has before it is killed.
+GRACE_S = 5.0
 
 
-@dataclass(frozen=True)
-class JobEvent:
-    """What happens in the job of that number."""
+class JobProcess:
+    """The cells of a job in a process of their own.
 
-    job: int
-    event: Event
+    Args:
+        job: The cells, at least one.
+        conditions: How to run them.
+        cores: Which of the machine's cores to use.
+
+    Attributes:
+        rest: The cells that have not ended; the first one is the current cell.
+        cores: As given.
+        channel: Has something to read when the process has sent an event or is dead.
+        is_over: Whether `next_event` has returned the last event.
+
+    Raises:
+        OSError: The system cannot start another process.
+    """
+
+    def __init__(self, job: Job, conditions: Conditions, cores: Sequence[int]) -> None:
+        self.rest = list(job)
+        self.cores = cores
+        self.is_over = False
+        self._conditions = conditions
+        self._n_oom_kills = count_oom_kills()
+        self._child, self.channel = start_worker(work, (conditions, cores), conditions.log_path)
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Send the current cell, or None after the last one."""
+        self._cell_started = time.monotonic()
+        self._log_start = size_of(self._conditions.log_path)
+        with suppress(OSError):  # the process is dead, which the end of the channel reports
+            self.channel.send(self.rest[0] if self.rest else None)
+
+    @property
+    def rss_mib(self) -> float:
+        """Resident memory of the process now."""
+        try:
+            return psutil.Process(self._child.pid).memory_info().rss / MIB
+        except psutil.Error:
+            return 0.0
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that the current cell has left; infinite without a limit."""
+        return self._cell_started + (self._conditions.timeout_s or math.inf) - time.monotonic()
+
+    def next_event(self) -> Event:
+        """What the process sent, or, if it is dead or late, the failure of its current cell.
+
+        Call this when `channel` has something to read or `left_s` is 0 or less.
+        """
+        if not self.channel.poll():
+            self._child.kill()
+            return self._failed(CellTimeoutError(self._conditions))
+        try:
+            event: Event = self.channel.recv()
+        except (EOFError, OSError):  # closed, or killed in the middle of a message
+            return self._failed(self._cause_of_death())
+        if isinstance(event, CellEnded):
+            del self.rest[0]
+            self.is_over = not self.rest
+            self._hand_over()
+        elif not isinstance(event, StageProgress):
+            self._cell_started = time.monotonic()  # the start of the process does not count
+        return event
+
+    def _failed(self, error: BenchmarkError) -> CellEnded:
+        self.is_over = True
+        return cell_failed(self.rest.pop(0), error)
+
+    def _cause_of_death(self) -> BenchmarkError:
+        self._child.join(GRACE_S)
+        return cause_of_death(
+            self._child.exitcode,
+            self._conditions.log_path,
+            self._log_start,
+            was_oom_kill=count_oom_kills() > self._n_oom_kills,
+        )
+
+    def end(self) -> None:
+        """End the process, whatever it does."""
+        if self._child.is_alive():  # if not, its number may belong to another process by now
+            self._child.terminate()
+            self._child.join(GRACE_S)
+            if self._child.is_alive():
+                self._child.kill()
+                self._child.join()
+        self.channel.close()
 
 
-Execute = Callable[[Sequence[Job]], Iterator[JobEvent]]
-
-
-@dataclass(frozen=True)
-class _Remaining:
-    """What is left of a job: its cells from `first` on."""
-
-    number: int
-    job: Job
-    first: int = 0
-
-
-@dataclass(frozen=True)
-class _Running:
-    remaining: _Remaining
-    placement: Placement
-    process: JobProcess
+def wait_for_any(processes: Sequence[JobProcess]) -> list[JobProcess]:
+    """Sleep until at least one process has sent something, is dead or is late; return all of these."""
+    left_s = min((process.left_s for process in processes), default=0.0)
+    ready = wait([process.channel for process in processes], max(0.0, left_s) if left_s < math.inf else None)
+    return [process for process in processes if process.channel in ready or process.left_s <= 0]
 
 
 class LocalExecutor:
-    """Does jobs in child processes; one that dies or hangs fails the cell at hand, a new one does the others.
+    """Runs jobs in child processes. One that dies or hangs fails its current cell; a new one runs the others.
 
     The parent sleeps while nothing happens. Leaving the generator early ends all children.
 
     Args:
-        conditions: Log and time limit.
-        memory_mib: What a job is expected to need. It is not started beside others if so much is not free.
-        n_jobs: How many at a time; the cores are divided among them.
-        placement: The cores of a job that has no neighbours.
+        conditions: How to run them; the cores are divided among the jobs that run at the same time.
+        memory_mib: What the job of a cell is expected to need. It starts beside others only if that much is free.
     """
 
-    def __init__(
-        self,
-        conditions: Conditions,
-        *,
-        memory_mib: Callable[[Job], float],
-        n_jobs: int = 1,
-        placement: Placement = ALL_CORES,
-    ) -> None:
+    def __init__(self, conditions: Conditions, *, memory_mib: Callable[[Cell], float]) -> None:
         self._conditions = conditions
-        self._n_jobs = n_jobs
         self._memory_mib = memory_mib
-        self._placement = placement
 
-    def __call__(self, jobs: Sequence[Job]) -> Iterator[JobEvent]:
-        """The events of all jobs; every cell ends."""
-        waiting = deque(_Remaining(number, job) for number, job in enumerate(jobs))
-        n_jobs = min(self._n_jobs, len(jobs))
-        free = divide_cores(n_jobs) if n_jobs > 1 else [self._placement]
-        running: list[_Running] = []
+    def __call__(self, jobs: Sequence[Job], again: bool) -> Iterator[Event]:
+        """See `Execute`."""
+        conditions = replace(self._conditions, n_jobs=min(self._conditions.n_jobs, len(jobs)), again=again)
+        free = divide_cores(conditions.n_jobs)
+        waiting, running = deque(jobs), list[JobProcess]()
         try:
             while waiting or running:
-                while waiting and free and (not running or self._fits(waiting[0].job, running)):
-                    running.append(self._start(waiting.popleft(), free.pop()))
-                awaited = wait_for_any([one.process for one in running])
-                for one in [one for one in running if one.process in awaited]:
-                    event = one.process.next_event()
-                    if event is not None:
-                        yield JobEvent(one.remaining.number, event)
-                    if one.process.is_over:
-                        one.process.end()
-                        running.remove(one)
-                        free.append(one.placement)
-                        waiting.extendleft(self._rest(one))
+                while waiting and free and (not running or self._fits(waiting[0], running)):
+                    job = waiting.popleft()
+                    try:
+                        running.append(JobProcess(job, conditions, free[-1]))
+                        free.pop()
+                    except OSError as error:
+                        yield cell_failed(job[0], WorkerMemoryError(f"Cannot start a worker: {error}. Run fewer jobs."))
+                        waiting.extendleft([job[1:]] if job[1:] else [])
+                for process in wait_for_any(running):
+                    yield process.next_event()
+                    if process.is_over:
+                        process.end()
+                        running.remove(process)
+                        free.append(process.cores)
+                        # Before other jobs: what it has computed is in the cache.
+                        waiting.extendleft([process.rest] if process.rest else [])
         finally:
-            for one in running:
-                one.process.end()
+            for process in running:
+                process.end()
 
-    def _start(self, remaining: _Remaining, placement: Placement) -> _Running:
-        process = JobProcess(remaining.job, remaining.first, self._conditions, placement)
-        return _Running(remaining, placement, process)
+    def _fits(self, job: Job, running: Sequence[JobProcess]) -> bool:
+        """Whether enough memory is free for a job after the running ones have taken all that they are expected to."""
+        yet_to_come = sum(max(0.0, self._memory_mib(one.rest[0].cell) - one.rss_mib) for one in running)
+        return self._memory_mib(job[0].cell) + yet_to_come <= available_mib()
 
-    def _fits(self, job: Job, running: Sequence[_Running]) -> bool:
-        """Whether a job finds its memory when those that run have taken all that they are expected to need."""
-        yet_to_come = sum(max(0.0, self._memory_mib(one.remaining.job) - one.process.rss_mib) for one in running)
-        return self._memory_mib(job) + yet_to_come <= available_mib()
 
-    def _rest(self, one: _Running) -> list[_Remaining]:
-        """What a process left undone, to be done before other jobs: its features are in the cache."""
-        first = one.process.n_ended
-        job = one.remaining.job
-        return [_Remaining(one.remaining.number, job, first)] if first < len(job.cells) else []
+def divide_cores(n_jobs: int) -> list[Sequence[int]]:
+    """The usable cores in `n_jobs` parts of about equal size, which overlap only where there are fewer cores."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    return [cores[number::n_jobs] or [cores[number % len(cores)]] for number in range(n_jobs)]

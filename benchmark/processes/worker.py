@@ -1,4 +1,4 @@
-"""One job in a process of its own; TensorFlow does something here and nowhere upstream."""
+"""The worker process: it runs one cell after the other, and only here TensorFlow does any work."""
 
 import logging
 import multiprocessing
@@ -6,43 +6,72 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from benchmark.isolation import choose_backend
-from benchmark.plan.cells import Cell, Job
+from benchmark.plan.planning import PlannedCell
 from benchmark.processes.conditions import Conditions
-from benchmark.processes.placement import Placement
-from benchmark.provenance import cpu_name, platform_label
-from benchmark.work.events import CellEnded, CellStarted, Report
-from benchmark.work.rows import class_rows, history_rows, new_row, result_columns
-from benchmark.work.workshop import Workshop, checkpoint_path
+from benchmark.work.events import CellStarted, Report, cell_failed
+from benchmark.work.rows import new_row
+from benchmark.work.running import CellRunner, checkpoint_path
 
 log = logging.getLogger(__name__)
 
 
-def work(channel: Connection, conditions: Conditions, placement: Placement) -> None:
-    """Do the cells of a job and send what happens; the entry point of the child process.
+def work(channel: Connection, conditions: Conditions, cores: Sequence[int]) -> None:
+    """Run the cells of a job, each when the parent sends it; the first function of a worker process.
 
     Args:
-        channel: Gives the `Job`, takes `Event` records.
-        conditions: How to work.
-        placement: The cores to use.
+        channel: Gives one `PlannedCell` at a time and None after the last one; takes the events.
+        conditions: How to run them.
+        cores: The numbers of the cores to use.
     """
     _die_with_parent()
-    _send_output_to(conditions.log_path)
-    placement.take()
+    send_output_to(conditions.log_path)
+    # TensorFlow and BLAS make one thread per core that they see.
+    if conditions.n_jobs > 1 and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores)
+    run_job(iter(channel.recv, None), channel.send, conditions)
+
+
+def run_job(cells: Iterable[PlannedCell], report: Report, conditions: Conditions) -> None:
+    """Run the cells of a job in this process; a failure ends its own cell, or those that need what failed.
+
+    Args:
+        cells: They share a backbone, a dataset and a size.
+        report: Called with each event.
+        conditions: How to run them.
+    """
     choose_backend()
-    job: Job = channel.recv()
-    is_deterministic = conditions.choose_determinism(job)
-    how = {"cpu": placement.label(cpu_name()), "platform": platform_label(is_deterministic=is_deterministic)}
-    run_job(job, channel.send, how)
-    channel.close()
+    runner: CellRunner | None = None
+    for planned in cells:
+        report(CellStarted(planned))
+        is_deterministic = conditions.apply_determinism(planned)  # the same for all cells of a job
+        now = datetime.now().astimezone()
+        row = new_row(planned, now, n_jobs=conditions.n_jobs, is_deterministic=is_deterministic)
+        runner = runner or CellRunner(planned.cell, report)
+        try:
+            if conditions.again:
+                checkpoint_path(planned.key).unlink(missing_ok=True)
+            ended = runner.run(planned, row)
+        # Whatever goes wrong is written into the cell's row, and the sweep goes on.
+        except Exception as error:
+            log.exception("%s failed", planned.cell)
+            ended = cell_failed(planned, error, row)
+        report(ended)
+
+
+def send_output_to(log_path: Path) -> None:
+    """Send standard output and error of this process, including what C++ libraries print, to a file."""
+    log_path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr, force=True)
 
 
 def _die_with_parent() -> None:
@@ -52,8 +81,8 @@ def _die_with_parent() -> None:
     if sys.platform == "linux":
         import fcntl
 
-        # The pipe whose other end the parent holds as long as it lives. The kernel kills this process when it is
-        # closed, whatever this process is stuck in; sandboxes that do without this leave it to the thread.
+        # The parent holds the other end of this pipe as long as it lives. When it is closed, the kernel kills this
+        # process even while it hangs in C code; in sandboxes that do not support this, the thread below remains.
         with suppress(OSError):
             fcntl.fcntl(parent.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
             fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
@@ -64,50 +93,3 @@ def _die_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
 
     threading.Thread(target=wait, daemon=True).start()
-
-
-def _send_output_to(log_path: Path) -> None:
-    """Standard output and error of this process, TensorFlow's C++ lines included, into a file."""
-    log_path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(descriptor, sys.stdout.fileno())
-    os.dup2(descriptor, sys.stderr.fileno())
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s", stream=sys.stderr, force=True)
-
-
-def run_job(job: Job, report: Report, how: Mapping[str, str]) -> None:
-    """Do the cells of a job in this process; a failure ends its cell, or those that share what failed.
-
-    Args:
-        job: What to do.
-        report: Told what happens.
-        how: Columns of every row that say how this process works.
-    """
-    if job.again:
-        for key in job.keys:
-            checkpoint_path(key).unlink(missing_ok=True)
-    workshop = Workshop(job.cells[0], report)
-    for index, (cell, key) in enumerate(zip(job.cells, job.keys, strict=True)):
-        report(CellStarted(index))
-        started = datetime.now().astimezone()
-        row = {**new_row(cell, key, job.recipe_sha256, started), **how}
-        try:
-            ended = _run_cell(workshop, cell, key, index, row)
-        # Whatever goes wrong becomes the cell's row, and the sweep goes on.
-        except Exception as error:
-            log.exception("%s failed", cell)
-            ended = CellEnded.in_failure(index, row, error)
-        report(ended)
-
-
-def _run_cell(workshop: Workshop, cell: Cell, key: str, index: int, row: dict[str, Any]) -> CellEnded:
-    started = time.perf_counter()
-    done = workshop.do(cell, key)
-    dataset, labels = done.dataset, done.dataset.labels[done.split.test]
-    row |= result_columns(dataset, done.split, done.costs, done.outcome)
-    row["peak_rss_mib"] = max([done.peak_rss_mib, *(one.peak_rss_mib for one in done.costs.extractions)])
-    row["elapsed_s"] = time.perf_counter() - started
-    scores = done.outcome.scores
-    history = history_rows(row["run_id"], done.outcome, done.costs)
-    per_class, confusion = class_rows(row["run_id"], labels, scores, dataset.class_names)
-    return CellEnded(index, row, history, per_class, confusion, scores, labels, dataset.class_names)

@@ -1,27 +1,27 @@
-"""What a worker process tells its parent."""
+"""What happens while cells are run: one record for each kind of event."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.plan.cells import Job
+from benchmark.plan.planning import PlannedCell
 from benchmark.work.rows import Rows, failure_columns, new_row
 
 
 @dataclass(frozen=True)
 class CellStarted:
-    """The worker begins the job's cell of that index."""
+    """A worker begins a cell."""
 
-    index: int
+    planned: PlannedCell
 
 
 @dataclass(frozen=True)
-class Progress:
-    """So many of a stage's images are done."""
+class StageProgress:
+    """`n_done` of the `n_total` images or epochs of a stage of the current cell are done."""
 
     stage: str
     n_done: int
@@ -30,10 +30,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class CellEnded:
-    """A cell's row and what goes with it; a failed one has no scores.
+    """A cell's row and the tables that belong to it; a failed cell has no scores.
 
     Attributes:
-        index: Of the cell in its job.
+        planned: The cell.
         row: For `runs.csv`.
         history: For `history.csv`.
         per_class: For `per_class.csv`.
@@ -43,26 +43,27 @@ class CellEnded:
         class_names: In the order of the labels.
     """
 
-    index: int
+    planned: PlannedCell
     row: dict[str, Any]
-    history: Rows
-    per_class: Rows
-    confusion: Rows
+    history: Rows = field(default_factory=list)
+    per_class: Rows = field(default_factory=list)
+    confusion: Rows = field(default_factory=list)
     scores: NDArray[np.float32] | None = None
     labels: NDArray[np.int64] | None = None
     class_names: tuple[str, ...] = ()
 
-    @classmethod
-    def in_failure(cls, index: int, row: dict[str, Any], error: BaseException) -> "CellEnded":
-        """The end of a cell that failed; `row` is what was known of it."""
-        return cls(index, {**row, **failure_columns(error)}, [], [], [])
+
+def cell_failed(planned: PlannedCell, error: BaseException, row: dict[str, Any] | None = None) -> CellEnded:
+    """The end of a cell that failed.
+
+    Args:
+        planned: The cell.
+        error: Why it failed.
+        row: The columns known before; None if the worker is gone and with it what it knew.
+    """
+    row = row or new_row(planned, datetime.now().astimezone())
+    return CellEnded(planned, {**row, **failure_columns(error)})
 
 
-def cell_lost(job: Job, index: int, error: BaseException) -> CellEnded:
-    """The end of a cell whose process cannot tell of it any more."""
-    row = new_row(job.cells[index], job.keys[index], job.recipe_sha256, datetime.now().astimezone())
-    return CellEnded.in_failure(index, row, error)
-
-
-Event = CellStarted | Progress | CellEnded
+Event = CellStarted | StageProgress | CellEnded
 Report = Callable[[Event], None]

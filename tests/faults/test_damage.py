@@ -1,4 +1,4 @@
-"""What is damaged on its way or on disk, a full disk, a clock that jumps: told in a typed row, or mended."""
+"""Damaged downloads and files, a full disk, a clock that jumps: each gives a typed row, or is repaired."""
 
 import subprocess
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ def failures(sick: Sick) -> dict[str, str]:
     return dict(zip(failed["backbone"], failed["error_type"], strict=True))
 
 
-def test_a_truncated_download_fails_its_cell_until_the_whole_file_can_be_had(downloading: Sick, tmp_path: Path):
+def test_a_truncated_download_fails_its_cell_until_the_whole_file_is_available(downloading: Sick, tmp_path: Path):
     (wheel,) = (tmp_path / "index").iterdir()
     whole = wheel.read_bytes()
     wheel.write_bytes(whole[: len(whole) // 2])
@@ -75,7 +75,7 @@ def test_a_truncated_download_fails_its_cell_until_the_whole_file_can_be_had(dow
     assert downloading.plan.counts == {DONE: 2}
 
 
-def test_damaged_files_of_the_cache_are_made_anew(downloading: Sick):
+def test_damaged_files_of_the_cache_are_made_again(downloading: Sick):
     downloading.run("missing")
     before = downloading.ledger.read_runs()
     damaged = [*cache_root().rglob("features.npy"), *cache_root().rglob("*.weights.h5")]

@@ -18,13 +18,11 @@ import pytest
 from faulty_sweep import Sick, faulty_sweep, write_backbones
 
 from benchmark.ledger import DONE, FAILED, Ledger
-from benchmark.plan import executors, worker
-from benchmark.plan.cells import group_into_jobs
+from benchmark.plan.planning import group_into_jobs
+from benchmark.processes import executors, worker
 from benchmark.processes.conditions import Conditions
-from benchmark.processes.executors import LocalExecutor
-from benchmark.processes.placement import ALL_CORES
-from benchmark.processes.process import JobProcess, wait_for_any
-from benchmark.work.workshop import checkpoint_path
+from benchmark.processes.executors import JobProcess, LocalExecutor, divide_cores, wait_for_any
+from benchmark.work.running import checkpoint_path
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="needs signals and limits of POSIX")]
 
@@ -34,7 +32,7 @@ DEATHS = {
     "segfaulted": ("crashed", "killed by SIGSEGV"),
     "silent": ("crashed", "exit code 7"),
     "greedy": ("oom", "Unable to allocate"),
-    "aborted": ("oom", "want of memory"),
+    "aborted": ("oom", "ran out of memory"),
     "full": ("disk_full", "No space left on device"),
     "poisoned": ("nan_features", "are not finite: the weights are damaged"),
 }
@@ -100,30 +98,32 @@ def test_a_cell_that_hangs_is_ended_and_the_others_of_its_job_go_on(
 def test_a_worker_that_dies_while_it_starts_ends_its_cell_however_large_its_job_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """A large job does not fit into the pipe of a process that never reads it."""
+    """A large job would not fit into the pipe of a process that never reads it."""
     (tmp_path / "sitecustomize.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     sick = faulty_sweep(tmp_path, "tiny", seeds=tuple(range(1500)))
-    (job,) = group_into_jobs([(planned.cell, planned.key) for planned in sick.plan.cells], "")
+    (job,) = group_into_jobs(sick.plan.cells)
     assert len(pickle.dumps(job)) > 2 * PIPE_BYTES
 
-    process = JobProcess(job, 0, Conditions(tmp_path / "log"), ALL_CORES)
+    process = JobProcess(job, Conditions(tmp_path / "log"), divide_cores(1)[0])
 
     assert wait_for_any([process]) == [process]
     ended = process.next_event()
     process.end()
-    assert (ended.index, ended.row["error_type"]) == (0, "crashed")
+    assert (ended.planned, ended.row["error_type"]) == (job[0], "crashed")
+    assert process.is_over
+    assert process.rest == job[1:]
 
 
 def test_a_job_waits_for_the_memory_that_those_before_it_have_not_taken_yet(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(executors, "available_mib", lambda: 4000.0)
-    (job,) = group_into_jobs([(planned.cell, planned.key) for planned in faulty_sweep(tmp_path, "tiny").plan.cells], "")
-    execute = LocalExecutor(Conditions(tmp_path / "log"), memory_mib=lambda _: 3000.0, n_jobs=4)
+    (job,) = group_into_jobs(faulty_sweep(tmp_path, "tiny").plan.cells)
+    execute = LocalExecutor(Conditions(tmp_path / "log", n_jobs=4), memory_mib=lambda _: 3000.0)
 
     def running(rss_mib: float) -> SimpleNamespace:
-        return SimpleNamespace(remaining=SimpleNamespace(job=job), process=SimpleNamespace(rss_mib=rss_mib))
+        return SimpleNamespace(rest=job, rss_mib=rss_mib)
 
     assert execute._fits(job, [])
     assert not execute._fits(job, [running(0.0)])
@@ -132,17 +132,16 @@ def test_a_job_waits_for_the_memory_that_those_before_it_have_not_taken_yet(
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_what_is_left_of_a_training_is_used_unless_it_is_to_begin_anew(
+def test_the_checkpoint_of_a_training_is_used_unless_it_is_to_start_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: bool
 ):
     (planned,) = faulty_sweep(tmp_path, "tiny").plan.cells
-    (job,) = group_into_jobs([(planned.cell, planned.key)], "", again=again)
     left = checkpoint_path(planned.key)
     left.parent.mkdir(parents=True)
     left.touch()
-    monkeypatch.setattr(worker, "Workshop", lambda *_: SimpleNamespace(do=lambda *_: 1 / 0))
+    monkeypatch.setattr(worker, "CellRunner", lambda *_: SimpleNamespace(run=lambda *_: 1 / 0))
 
-    worker.run_job(job, lambda _: None, {})
+    worker.run_job([planned], lambda _: None, Conditions(tmp_path / "log", again=again))
 
     assert left.exists() != again
 

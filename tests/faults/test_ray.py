@@ -14,7 +14,7 @@ from toy_sweep import N_ROWS, assert_same_rows, start_sweep, write_sweep
 from benchmark.cli import main
 from benchmark.errors import BenchmarkError
 from benchmark.ledger import DONE, Ledger
-from benchmark.processes.ray_tasks import RayExecutor, _Share
+from benchmark.processes.ray_tasks import RayExecutor, share_of_node
 
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
@@ -77,20 +77,29 @@ def test_the_jobs_of_a_lost_node_are_done_elsewhere(workplace: Path, cluster: cl
     assert_same_rows(ledger, Ledger(workplace / "local" / "toy"))
 
 
-def test_a_fault_ends_its_cell_with_its_type_as_on_one_machine(tmp_path: Path):
-    write_backbones(tmp_path, "killed")
-    arguments = ("--backbones", "killed", "--registry", "faulty.toml", "--limit", "200", "--seeds", "0,1")
+@pytest.mark.parametrize(
+    ("fault", "error_type", "message"),
+    [("killed", "crashed", "worker process ended"), ("sleeping", "timeout", "longer than 30 s")],
+)
+def test_a_fault_ends_its_cell_with_its_type_as_on_one_machine(
+    tmp_path: Path, fault: str, error_type: str, message: str
+):
+    write_backbones(tmp_path, fault)
+    arguments = (
+        "--backbones", fault, "--registry", "faulty.toml", "--limit", "200", "--seeds", "0,1", "--executor", "ray",
+        "--timeout", "30",
+    )  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": str(tmp_path), "RAY_AUTH_MODE": "disabled"}
 
     ended = subprocess.run(
-        [sys.executable, "-m", "benchmark", "run", *arguments, "--executor", "ray"], cwd=tmp_path, env=environment,
+        [sys.executable, "-m", "benchmark", "run", *arguments], cwd=tmp_path, env=environment,
         capture_output=True, check=False,
     )  # fmt: skip
 
     assert ended.returncode == 1
     runs = Ledger(tmp_path / "results" / "custom").read_runs()
-    assert runs["error_type"].tolist() == ["crashed", ""]
-    assert "killed by SIGKILL" in runs["error_message"][0]
+    assert runs["error_type"].tolist() == [error_type, ""]
+    assert message in runs["error_message"][0]
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -139,9 +148,9 @@ def test_an_executor_that_does_not_fit_is_refused(
         ([{"CPU": 1.0, "memory": 8e9}], 3, 1, 0.0),
     ],
 )
-def test_a_share_is_what_the_smallest_node_has_so_often(resources: list[dict[str, float]], n_jobs, cpus, gpus):
-    share = _Share.of_nodes(resources, n_jobs)
+def test_the_smallest_node_has_room_for_that_many_shares(resources: list[dict[str, float]], n_jobs, cpus, gpus):
+    share = share_of_node(resources, n_jobs)
 
-    assert (share.cpus, share.gpus) == (cpus, gpus)
-    assert share.demand(1e9)["memory"] == max(node["memory"] for node in resources)
-    assert min(node["CPU"] for node in resources) // share.cpus <= n_jobs
+    assert (share["num_cpus"], share["num_gpus"]) == (cpus, gpus)
+    assert share["memory"] == max(node["memory"] for node in resources)
+    assert min(node["CPU"] for node in resources) // share["num_cpus"] <= n_jobs

@@ -1,9 +1,9 @@
-"""Where the cells of a job are done, and what they share."""
+"""Runs the cells of a job, which share a dataset, a backbone and features."""
 
 import functools
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,39 +17,21 @@ from benchmark.features.engine import Extraction, View, extract_features
 from benchmark.memory import PeakMemory
 from benchmark.options import FINETUNE, PROBE
 from benchmark.plan.cells import Cell, feature_facts, view_key
+from benchmark.plan.planning import PlannedCell
 from benchmark.storage import cache_root
 from benchmark.strategies.heads import prepare_head
 from benchmark.strategies.probe import run_probe
 from benchmark.strategies.records import Outcome
-from benchmark.work.events import Progress, Report
-from benchmark.work.rows import Costs
+from benchmark.work.events import CellEnded, Report, StageProgress
+from benchmark.work.rows import Costs, class_rows, history_rows, result_columns
 
 REPORT_INTERVAL_S = 0.2
 
 
-@dataclass(frozen=True)
-class DoneCell:
-    """What doing a cell gave.
+class CellRunner:
+    """Runs cells that share a backbone, a dataset and a size: each of these, and the features, is made once.
 
-    Attributes:
-        dataset: What was classified.
-        split: Its splits.
-        costs: What came before the training.
-        outcome: Of training and testing.
-        peak_rss_mib: Peak memory of training and testing.
-    """
-
-    dataset: Dataset
-    split: Partition
-    costs: Costs
-    outcome: Outcome
-    peak_rss_mib: float
-
-
-class Workshop:
-    """Does cells that share a backbone, a dataset and a size: the dataset, the backbone and features at hand.
-
-    Each is made when first asked for. What failed once is not tried again: the next cell gets the same error.
+    They are made when first asked for. What failed once is not tried again: the next cell gets the same error.
     """
 
     def __init__(self, any_cell: Cell, report: Report) -> None:
@@ -58,19 +40,35 @@ class Workshop:
         self._view: tuple[str, ...] | None = None
         self._features: CachedFeatures | Exception | None = None
 
-    def do(self, cell: Cell, key: str) -> DoneCell:
+    def run(self, planned: PlannedCell, row: dict[str, Any]) -> CellEnded:
         """Train and test one cell.
 
         Args:
-            cell: Of this workshop's job.
-            key: Its key, under which an interrupted training is found again.
+            planned: Agrees with the others in backbone, dataset and size. An interrupted training is found by its key.
+            row: The columns known so far. Not changed.
         """
-        return self._probe(cell) if cell.strategy == PROBE else self._train(cell, key)
+        started = time.perf_counter()
+        cell = planned.cell
+        dataset, _ = self._dataset()
+        split = partition(dataset, seed=cell.seed, val_fraction=cell.val_fraction, folds=cell.folds)
+        do = self._probe if cell.strategy == PROBE else self._train
+        costs, outcome, peak_rss_mib = do(planned, split)
+        row = {
+            **row,
+            **result_columns(dataset, split, costs, outcome),
+            "peak_rss_mib": max([peak_rss_mib, *(one.peak_rss_mib for one in costs.extractions)]),
+            "elapsed_s": time.perf_counter() - started,
+        }
+        labels, scores = dataset.labels[split.test], outcome.scores
+        history = history_rows(row["run_id"], outcome, costs)
+        per_class, confusion = class_rows(row["run_id"], labels, scores, dataset.class_names)
+        return CellEnded(planned, row, history, per_class, confusion, scores, labels, dataset.class_names)
 
-    def _probe(self, cell: Cell) -> DoneCell:
+    def _probe(self, planned: PlannedCell, split: Partition) -> tuple[Costs, Outcome, float]:
+        """What came before the training, its outcome, and the peak memory of training and testing in MiB."""
+        cell = planned.cell
         dataset, load_s = self._dataset()
         cached = self._features_of(cell)
-        split = _split(dataset, cell)
         prepare_head(cell.head)
         with PeakMemory() as memory:
             outcome = run_probe(
@@ -84,17 +82,19 @@ class Workshop:
                 params_backbone=cached.build.params_backbone,
             )
         costs = Costs(cached.build, load_s, (cached.extraction,), cached.extraction.feature_dim, cached.was_cached)
-        return DoneCell(dataset, split, costs, outcome, memory.rss_mib)
+        return costs, outcome, memory.rss_mib
 
-    def _train(self, cell: Cell, key: str) -> DoneCell:
+    def _train(self, planned: PlannedCell, split: Partition) -> tuple[Costs, Outcome, float]:
+        """As `_probe`, of a cell that trains more than a head."""
         from benchmark.strategies.classifier import Cut
         from benchmark.strategies.finetune import Pixels, run_training
         from benchmark.strategies.stage import DivergedError, Task
         from benchmark.work.learners import make_learner
 
+        cell = planned.cell
         dataset, load_s = self._dataset()
         _let_gpu_memory_grow()
-        self._report(Progress("building the network", 0, 1))
+        self._report(StageProgress("building the network", 0, 1))
         learner = make_learner(cell, dataset)
         passes: dict[str, CachedFeatures] = {}
 
@@ -104,9 +104,9 @@ class Workshop:
                 passes[cut.name] = self._cached(cell, facts, lambda: (learner.freeze(cut), learner.facts))
             return passes[cut.name].features
 
-        checkpoint = checkpoint_path(key)
+        checkpoint = checkpoint_path(planned.key)
         pixels = Pixels(dataset.images, cell.input_size_px, cell.resize, cell.crop, cell.steps, cell.augmentation)
-        task = Task(dataset.labels, dataset.class_names, _split(dataset, cell), cell.seed)
+        task = Task(dataset.labels, dataset.class_names, split, cell.seed)
         try:
             with PeakMemory() as memory:
                 outcome = run_training(
@@ -124,10 +124,10 @@ class Workshop:
         extractions = tuple(one.extraction for one in passes.values())
         were_cached = all(one.was_cached for one in passes.values()) if passes else None
         costs = Costs(learner.facts, load_s, extractions, learner.feature_dim, were_cached)
-        return DoneCell(dataset, task.split, costs, outcome, memory.rss_mib)
+        return costs, outcome, memory.rss_mib
 
     def _report_epoch(self, stage: int, n_done: int, n_epochs: int) -> None:
-        self._report(Progress(f"training stage {stage + 1}", n_done, n_epochs))
+        self._report(StageProgress(f"training stage {stage + 1}", n_done, n_epochs))
 
     @functools.cached_property
     def _loaded(self) -> tuple[Dataset, float] | Exception:
@@ -145,7 +145,7 @@ class Workshop:
         return self._loaded
 
     def _features_of(self, cell: Cell) -> CachedFeatures:
-        """The features of a cell's view, extracted unless they are in the cache."""
+        """The features of a cell's view, from the cache or extracted now."""
         if view_key(cell) != self._view:
             self._view, self._features = view_key(cell), None
             try:
@@ -160,7 +160,7 @@ class Workshop:
         return self._features
 
     def _cached(self, cell: Cell, facts: dict[str, Any], build: Callable[[], tuple[Any, BuildFacts]]) -> CachedFeatures:
-        """The output of a frozen network for all images, out of the cache or computed.
+        """The output of a frozen network for all images, from the cache or computed now.
 
         Args:
             cell: Says how images are prepared.
@@ -191,13 +191,13 @@ class Workshop:
         from benchmark.features.graph import FrozenBackbone
 
         _let_gpu_memory_grow()
-        self._report(Progress("building the backbone", 0, 1))
+        self._report(StageProgress("building the backbone", 0, 1))
         backbone, size_px = self._cell.backbone, self._cell.input_size_px
         started = time.perf_counter()
         try:
             network = build_backbone(backbone, size_px)
             frozen = FrozenBackbone(network, size_px)
-        except Exception as error:  # noqa: BLE001  # raised by whoever asks for the backbone
+        except Exception as error:  # noqa: BLE001  # raised for each cell that needs the backbone
             return error
         build_s = time.perf_counter() - started
         return frozen, BuildFacts(build_s, frozen.params, frozen.flops_g(), weights_sha256(backbone, network))
@@ -211,18 +211,14 @@ class Workshop:
             now = time.perf_counter()
             if n_done == n_total or now - last > REPORT_INTERVAL_S:
                 last = now
-                self._report(Progress(stage, n_done, n_total))
+                self._report(StageProgress(stage, n_done, n_total))
 
         return on_progress
 
 
 def checkpoint_path(key: str) -> Path:
-    """Where the training of the cell with that key keeps its standing until its row is written."""
+    """Where the training of the cell with that key keeps its checkpoint until its row is written."""
     return cache_root() / "training" / f"{key}.npz"
-
-
-def _split(dataset: Dataset, cell: Cell) -> Partition:
-    return partition(dataset, seed=cell.seed, val_fraction=cell.val_fraction, folds=cell.folds)
 
 
 def _let_gpu_memory_grow() -> None:
