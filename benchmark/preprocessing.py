@@ -1,13 +1,14 @@
-"""Preprocessing modes and resizing, one function each.
+"""Preprocessing: modes, resizing, and the record `View` that holds both.
 
 A mode takes pixels `(n, height, width, 3)` float32, RGB, 0..255, and returns a new array or tensor of the same
-shape. The functions use operators that NumPy arrays and TensorFlow tensors share, so the same code runs inside
-the extraction graph and in a test.
+shape. It uses only operators that work on NumPy arrays and on TensorFlow tensors, so the same code runs inside the
+extraction graph and in a test.
 
 The constants are those of `keras.applications.imagenet_utils.preprocess_input`.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from benchmark.errors import UnknownNameError
 Pixels = Any  # a NumPy array or a TensorFlow tensor
 Mode = Callable[[Pixels], Pixels]
 
-# Of ImageNet's training images: means of blue, green and red in 0..255; means and deviations of RGB in 0..1.
+# Of ImageNet's training images: means of blue, green and red in 0..255; means and standard deviations of RGB in 0..1.
 CAFFE_MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)
 TORCH_MEAN_RGB = np.array([0.485, 0.456, 0.406], np.float32)
 TORCH_STD_RGB = np.array([0.229, 0.224, 0.225], np.float32)
@@ -63,7 +64,7 @@ STEPS: dict[str, Mode] = {
 }
 
 MODES = {
-    "native": "the right one for the backbone, as the registry has it",
+    "native": "the right one for the backbone, from the registry",
     "unit": "x/255, in [0, 1]",
     "raw": "0..255, untouched",
     "tf": "x/127.5 - 1, in [-1, 1]",
@@ -116,29 +117,45 @@ CROPS = {
 }
 
 
-def resize_images(images: Pixels, *, size_px: int, resize: str, crop: str, n_channels: int = 3) -> Pixels:
-    """Images brought to the network's input size, grey ones repeated to its channels.
+@dataclass(frozen=True)
+class View:
+    """How images are prepared for a network: all that decides which pixels it sees.
 
-    Args:
-        images: Tensor `(n, height, width, channels)` uint8 with one or three channels.
-        size_px: Side of the square result.
+    Attributes:
+        size_px: Side of the square input.
         resize: A key of `RESIZERS`.
         crop: A key of `CROPS`.
-        n_channels: Three, or one for a network of grey images.
-
-    Returns:
-        Tensor `(n, size_px, size_px, n_channels)` float32 in 0..255; bicubic may overshoot a little. Images that have
-        the size already keep their pixels.
+        steps: What the mode does, from `resolve_mode`.
     """
-    import tensorflow as tf
 
-    method, antialias = RESIZERS[resize]
-    square = _centre_square(images) if crop == "crop" else images
-    if tuple(square.shape[1:3]) == (size_px, size_px):
+    size_px: int
+    resize: str
+    crop: str
+    steps: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.size_px}px {self.resize} {self.crop} {'>'.join(self.steps)}"
+
+    def resize_images(self, images: Pixels, n_channels: int = 3) -> Pixels:
+        """Images resized to the network's input, before the steps of the mode.
+
+        Args:
+            images: Tensor `(n, height, width, channels)` uint8 with one or three channels.
+            n_channels: Of the result: three, or one for a network of grey images. Grey images are repeated.
+
+        Returns:
+            Tensor `(n, size_px, size_px, n_channels)` float32 in 0..255; bicubic may overshoot a little. Images that
+            have the size already keep their pixels.
+        """
+        import tensorflow as tf
+
+        method, antialias = RESIZERS[self.resize]
+        size = (self.size_px, self.size_px)
+        square = _centre_square(images) if self.crop == "crop" else images
+        if tuple(square.shape[1:3]) != size:
+            square = tf.image.resize(square, size, method, antialias=antialias)
         resized = tf.cast(square, tf.float32)
-    else:
-        resized = tf.cast(tf.image.resize(square, (size_px, size_px), method, antialias=antialias), tf.float32)
-    return tf.image.grayscale_to_rgb(resized) if images.shape[-1] < n_channels else resized
+        return tf.image.grayscale_to_rgb(resized) if images.shape[-1] < n_channels else resized
 
 
 def _centre_square(images: Pixels) -> Pixels:

@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from benchmark.backbones.build import build_backbone
 from benchmark.datasets import ArrayImages
-from benchmark.features.engine import BATCH_SIZE, BATCHES_IN_FLIGHT, View, extract_features
-from benchmark.features.graph import FrozenBackbone
-from benchmark.preprocessing import resolve_mode
+from benchmark.features.engine import BATCH_SIZE, BATCHES_IN_FLIGHT, extract_features
+from benchmark.features.graph import FrozenNetwork
+from benchmark.preprocessing import View, resolve_mode
 from benchmark.registry import Backbone, get_backbone, load_registry
 
 MODELS = (
@@ -143,8 +143,8 @@ def _enliven(network: Any) -> None:
 
 def engine_measure(subject: Subject) -> tuple[Measure, Callable[[NDArray[np.uint8]], Features]]:
     """The engine's own steady rate on images, and the features it wrote for them."""
-    frozen = FrozenBackbone(subject.network, subject.size_px)
-    view = View(resolve_mode("native", subject.backbone.native_mode), resize="bilinear", crop="squash")
+    frozen = FrozenNetwork(subject.network, subject.size_px)
+    view = View(subject.size_px, "bilinear", "squash", resolve_mode("native", subject.backbone.native_mode))
 
     def measure(images: NDArray[np.uint8]) -> float:
         with tempfile.TemporaryFile() as file:

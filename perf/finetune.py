@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 from measuring import Figures, Target, in_fresh_process, markdown_table, run_script, say, script_options
 
-from benchmark.datasets import Dataset, load_dataset, partition
+from benchmark.datasets import Dataset, load_dataset, split_dataset
 from benchmark.options import ALL_LAYERS, DenseOptions, Stage
-from benchmark.preprocessing import resolve_mode
+from benchmark.preprocessing import View, resolve_mode
 from benchmark.recipes import Grid
 from benchmark.registry import get_backbone, load_registry
 
@@ -60,8 +60,8 @@ def finetune(limit: int, size_px: int, n_epochs: int, *, is_cached: bool) -> Tra
     import keras
 
     from benchmark.backbones.build import build_backbone
-    from benchmark.features.engine import View, extract_features
-    from benchmark.features.graph import FrozenBackbone
+    from benchmark.features.engine import extract_features
+    from benchmark.features.graph import FrozenNetwork
     from benchmark.options import NO_AUGMENTATION
     from benchmark.strategies.classifier import Classifier, Cut
     from benchmark.strategies.dense import dense_layers
@@ -69,21 +69,19 @@ def finetune(limit: int, size_px: int, n_epochs: int, *, is_cached: bool) -> Tra
     from benchmark.strategies.stage import Task
 
     dataset = load_dataset(DATASET, limit=limit)
-    split = partition(dataset, seed=SEED, val_fraction=Grid().val_fraction)
+    split = split_dataset(dataset, seed=SEED, val_fraction=Grid().val_fraction)
     backbone = get_backbone(load_registry(), BACKBONE)
     body = build_backbone(backbone, size_px)
     keras.utils.set_random_seed(SEED)
     classifier = Classifier(body, dense_layers(DenseOptions(units=0), len(dataset.class_names)), is_pretrained=True)
-    steps = resolve_mode("native", backbone.native_mode)
+    view = View(size_px, "bilinear", "squash", resolve_mode("native", backbone.native_mode))
     extract_s = []
 
     def activations(cut: Cut) -> np.ndarray:
         path = Path(folder) / f"{cut.name}.npy"
         with path.open("wb") as file:
-            frozen = FrozenBackbone(classifier.front(cut), size_px)
-            extract_s.append(
-                extract_features(frozen, dataset.images, View(steps, "bilinear", "squash"), file).extract_s
-            )
+            frozen = FrozenNetwork(classifier.front(cut), size_px)
+            extract_s.append(extract_features(frozen, dataset.images, view, file).extract_s)
         return np.load(path, mmap_mode="r")
 
     stages = (
@@ -93,7 +91,7 @@ def finetune(limit: int, size_px: int, n_epochs: int, *, is_cached: bool) -> Tra
     with tempfile.TemporaryDirectory() as folder:
         outcome = run_training(
             classifier,
-            Pixels(dataset.images, size_px, "bilinear", "squash", steps, NO_AUGMENTATION),
+            Pixels(dataset.images, view, NO_AUGMENTATION),
             Task(dataset.labels, dataset.class_names, split, SEED),
             stages,
             activations=activations if is_cached else None,
@@ -119,13 +117,13 @@ def train_network(limit: int, n_epochs: int) -> Training:
     from benchmark.strategies.stage import Task
 
     dataset = load_dataset(DATASET, limit=limit)
-    split = partition(dataset, seed=SEED, val_fraction=Grid().val_fraction)
+    split = split_dataset(dataset, seed=SEED, val_fraction=Grid().val_fraction)
     network = _untrained_network(dataset)
     stages = (Stage(unfreeze=ALL_LAYERS, epochs=n_epochs, batch_size=BATCH_SIZE),)
     with tempfile.TemporaryDirectory() as folder:
         outcome = run_training(
             Classifier(network, [], is_pretrained=False),
-            Pixels(dataset.images, network.input_shape[1], "bilinear", "squash", ("unit",), NO_AUGMENTATION),
+            Pixels(dataset.images, View(network.input_shape[1], "bilinear", "squash", ("unit",)), NO_AUGMENTATION),
             Task(dataset.labels, dataset.class_names, split, SEED),
             stages,
             activations=None,
@@ -140,7 +138,7 @@ def fit_network(limit: int, n_epochs: int) -> Training:
     import keras
 
     dataset = load_dataset(DATASET, limit=limit)
-    split = partition(dataset, seed=SEED, val_fraction=Grid().val_fraction)
+    split = split_dataset(dataset, seed=SEED, val_fraction=Grid().val_fraction)
     pixels = dataset.images.pixels / np.float32(255)
     model = _untrained_network(dataset)
     model.compile(optimizer="adam", loss="sparse_categorical_crossentropy", metrics=["accuracy"])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from benchmark.datasets import Dataset, load_dataset, partition
+from benchmark.datasets import Dataset, load_dataset, split_dataset
 from benchmark.features.cache import cached_features
 from benchmark.plan.cells import Cell, feature_facts
 from benchmark.plan.grid import expand
@@ -93,7 +93,7 @@ def standardised_features(cell: Cell, dataset: Dataset) -> Standardised:
         raise RuntimeError("the features of a cell that was just run are not in the cache")
 
     features = cached_features(feature_facts(cell, dataset.fingerprint), refuse).features
-    split = partition(dataset, seed=cell.seed, val_fraction=cell.val_fraction)
+    split = split_dataset(dataset, seed=cell.seed, val_fraction=cell.val_fraction)
     scaler = StandardScaler().fit(features[split.train])
     return Standardised(
         train=scaler.transform(features[split.train]),

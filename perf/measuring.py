@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from benchmark.isolation import choose_backend
+from benchmark.isolation import apply_backend_settings
 from benchmark.ledger import Ledger
 from benchmark.provenance import environment
 from benchmark.storage import CACHE_VARIABLE, cache_root, write_whole
@@ -135,7 +135,7 @@ def script_options(description: str | None) -> argparse.ArgumentParser:
 def run_script(measure: Callable[[argparse.Namespace], Figures], options: argparse.Namespace) -> int:
     """Measure, print, write the figures; the exit code is 1 where a target is missed."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    choose_backend()  # as `benchmark run` does, for all sides of a comparison
+    apply_backend_settings()  # as `benchmark run` does, for all sides of a comparison
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # it takes a new graph for a mistake
     origin = _origin(options)
     started = time.perf_counter()

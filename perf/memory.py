@@ -10,8 +10,8 @@ import numpy as np
 from measuring import Figures, Target, in_fresh_process, markdown_table, run_script, say, script_options
 
 from benchmark.datasets import ArrayImages, Dataset, load_dataset
-from benchmark.features.engine import Extraction, View, extract_features
-from benchmark.preprocessing import resolve_mode
+from benchmark.features.engine import Extraction, extract_features
+from benchmark.preprocessing import View, resolve_mode
 from benchmark.registry import get_backbone, load_registry
 
 BACKBONE, DATASET = "MobileNetV2-dogs", "fashion_mnist"
@@ -22,20 +22,20 @@ MOST_MIB = 300.0
 def extract_first_images(n_images: int, size_px: int) -> Extraction:
     """What it costs this process to extract the first training images into a temporary file."""
     from benchmark.backbones.build import build_backbone
-    from benchmark.features.graph import FrozenBackbone
+    from benchmark.features.graph import FrozenNetwork
 
     backbone = get_backbone(load_registry(), BACKBONE)
-    frozen = FrozenBackbone(build_backbone(backbone, size_px), size_px)
+    frozen = FrozenNetwork(build_backbone(backbone, size_px), size_px)
     images = _first_training_images(load_dataset(DATASET), n_images)
-    view = View(resolve_mode("native", backbone.native_mode), resize="bilinear", crop="squash")
+    view = View(size_px, "bilinear", "squash", resolve_mode("native", backbone.native_mode))
     with tempfile.TemporaryFile() as file:
         return extract_features(frozen, images, view, file)
 
 
 def _first_training_images(dataset: Dataset, n_images: int) -> ArrayImages:
-    """A copy of so many images, so that the others' memory is given back."""
+    """A copy of `n_images` images, so that the memory of the others is freed."""
     train = np.delete(np.arange(len(dataset)), dataset.test)
-    return ArrayImages(dataset.images.take(train[:n_images]).pixels)
+    return ArrayImages(dataset.images.read(train[:n_images]))
 
 
 def measure_memory(options: argparse.Namespace) -> Figures:

@@ -26,7 +26,7 @@ from measuring import (
 )
 
 from benchmark.backbones.sources import weights_file
-from benchmark.datasets import load_dataset, partition
+from benchmark.datasets import load_dataset, split_dataset
 from benchmark.options import DenseOptions
 from benchmark.recipes import Grid
 from benchmark.registry import get_backbone, load_registry
@@ -156,7 +156,7 @@ def fit_through_backbone(limit: int, size_px: int, n_epochs: int) -> TutorialRes
 
     started = time.perf_counter()
     dataset = load_dataset(DATASET, limit=limit)
-    split = partition(dataset, seed=TUTORIAL_SEED, val_fraction=Grid().val_fraction)
+    split = split_dataset(dataset, seed=TUTORIAL_SEED, val_fraction=Grid().val_fraction)
     model = _tutorial_model(size_px, len(dataset.class_names))
     parts = {
         name: _image_stream(dataset.images.pixels[chosen], dataset.labels[chosen], size_px, is_shuffled=name == "train")

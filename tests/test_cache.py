@@ -392,8 +392,13 @@ def test_pruning_to_nothing_removes_what_a_killed_extraction_left():
 
 
 def test_the_manifest_holds_the_facts_and_the_costs():
-    cached = cached_features(FACTS, Extractor())
+    cached = cached_features(FACTS, Extractor(), dataset="toys")
 
     manifest = json.loads((only_folder() / cache.MANIFEST).read_text())
 
-    assert manifest == {"facts": FACTS, "extraction": asdict(cached.extraction), "build": asdict(BUILD)}
+    assert manifest == {
+        "dataset": "toys",
+        "facts": FACTS,
+        "extraction": asdict(cached.extraction),
+        "build": asdict(BUILD),
+    }

@@ -8,7 +8,7 @@ import pytest
 from sklearn.datasets import load_digits
 from tensorflow_datasets.core.utils import file_utils
 
-from benchmark.datasets import keras_cache, list_datasets, load_dataset, load_local_dataset, partition, tfds
+from benchmark.datasets import keras_cache, list_datasets, load_dataset, load_local_dataset, split_dataset, tfds
 from benchmark.datasets.catalog import check_dataset_name
 from benchmark.errors import BenchmarkError, DataError, UnknownNameError
 
@@ -41,7 +41,7 @@ def test_a_limit_takes_a_subset_of_the_dataset():
     assert len(dataset) == 200
     assert dataset.name == "digits@200"
     assert min(dataset.class_counts.values()) >= 19
-    split = partition(dataset, seed=0, val_fraction=0.2)
+    split = split_dataset(dataset, seed=0, val_fraction=0.2)
     assert set(dataset.labels[split.train]) == set(dataset.labels[split.test]) == set(range(10))
 
 
@@ -83,7 +83,7 @@ def test_known_names_and_places_pass(name):
 
 @pytest.mark.parametrize("name", ["digits", "idx:somewhere"])
 def test_classes_can_be_chosen_of_folders_only(name):
-    with pytest.raises(BenchmarkError, match=f"classes can be chosen of folder: datasets only, not of {name}"):
+    with pytest.raises(BenchmarkError, match=f"classes can be chosen for folder: datasets only, not for {name}"):
         load_dataset(name, classes=["1", "2"])
 
 
@@ -95,28 +95,28 @@ def test_a_placeholder_of_the_list_is_a_folder_that_does_not_exist(name, tmp_pat
         load_dataset(name)
 
 
-# --- what a ledger calls a dataset -----------------------------------------------------------------------------------
+# --- datasets on this machine ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("label", "options"),
+    ("name", "options"),
     [
         ("digits", {}),
-        ("digits@200", {"limit": 200}),
+        ("digits", {"limit": 200}),
         ("folder:{}", {}),
-        ("folder:{}[dog,cat]", {"classes": ["dog", "cat"]}),
-        ("folder:{}[cat,dog]@10", {"classes": ["cat", "dog"], "limit": 10}),
+        ("folder:{}", {"classes": ["dog", "cat"]}),
+        ("folder:{}", {"classes": ["cat", "dog"], "limit": 10}),
     ],
 )
-def test_a_ledgers_name_of_a_dataset_loads_the_same_images(image_folder: Path, label: str, options: dict[str, Any]):
-    label = label.format(image_folder)
-    dataset = load_dataset(label.partition("[")[0].partition("@")[0], **options)
+def test_a_dataset_on_this_machine_is_loaded_as_ever(image_folder: Path, name: str, options: dict[str, Any]):
+    name = name.format(image_folder)
 
-    again = load_local_dataset(label)
+    local = load_local_dataset(name, **options)
 
-    assert again.fingerprint == dataset.fingerprint
-    assert again.class_names == dataset.class_names
-    assert len(again) == len(dataset)
+    dataset = load_dataset(name, **options)
+    assert local.fingerprint == dataset.fingerprint
+    assert local.class_names == dataset.class_names
+    assert len(local) == len(dataset)
 
 
 def test_files_that_were_left_out_before_are_left_out_again(image_folder: Path):
@@ -127,7 +127,7 @@ def test_files_that_were_left_out_before_are_left_out_again(image_folder: Path):
     assert dataset.fingerprint == load_dataset(f"folder:{image_folder}", max_bad_images=1).fingerprint
 
 
-@pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar100@500", "tfds:stanford_dogs"])
+@pytest.mark.parametrize("name", ["mnist", "cifar10", "cifar100", "tfds:stanford_dogs"])
 def test_what_is_not_on_this_machine_is_not_downloaded(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     def refuse(*_: Any) -> None:
         raise AssertionError("this would download")
@@ -136,15 +136,15 @@ def test_what_is_not_on_this_machine_is_not_downloaded(name: str, monkeypatch: p
         monkeypatch.setattr(module, "call_silently_in_child", refuse)
     monkeypatch.setattr(file_utils, "list_data_dirs", lambda: [tmp_path])
 
-    with pytest.raises(DataError, match=r"is not on this machine: bring it with 'benchmark fetch --datasets"):
+    with pytest.raises(DataError, match=r"is not on this machine: download it with 'benchmark fetch --datasets"):
         load_local_dataset(name)
 
 
-def test_a_folder_that_has_gone_is_said(tmp_path: Path):
+def test_a_missing_folder_is_named(tmp_path: Path):
     with pytest.raises(DataError, match="gone is not a folder"):
-        load_local_dataset(f"folder:{tmp_path / 'gone'}[cat,dog]")
+        load_local_dataset(f"folder:{tmp_path / 'gone'}", classes=["cat", "dog"])
 
 
-def test_a_ledgers_name_that_no_dataset_has_is_refused():
+def test_an_unknown_name_is_refused_without_loading():
     with pytest.raises(UnknownNameError, match=r"'digit'\. Did you mean 'digits'\?"):
-        load_local_dataset("digit@100")
+        load_local_dataset("digit", limit=100)

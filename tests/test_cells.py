@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import BenchmarkError, UnknownNameError, WeightsError
+from benchmark.features.cache import cache_key
 from benchmark.ledger import CELL_COLUMNS
 from benchmark.options import FINETUNE_STAGES, Augmentation, DenseOptions, Stage
 from benchmark.plan import cells as cells_module
@@ -412,6 +413,14 @@ def test_native_shares_the_view_of_the_mode_that_it_is(right_mode: str, twin: st
 def test_cells_that_differ_in_what_follows_the_features_share_them(change: str):
     assert feature_facts(CHANGES[change], FINGERPRINT) == feature_facts(a_cell(), FINGERPRINT)
     assert view_key(CHANGES[change]) == view_key(a_cell())
+
+
+def test_the_name_of_a_dataset_is_no_fact_of_its_features():
+    spellings = ("folder:../pets", "folder:pets/", "folder:./pets", "folder:/home/me/pets")
+
+    keys = {cache_key(feature_facts(a_cell(dataset=DatasetRequest(name)), FINGERPRINT)) for name in spellings}
+
+    assert len(keys) == 1
 
 
 @pytest.mark.parametrize("change", ["mode", "resize", "crop", "precision"])

@@ -4,6 +4,7 @@ import hashlib
 import io
 import logging
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,17 +13,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.datasets import ArrayImages, FileImages
+from benchmark.datasets import ArrayImages, EncodedImages, Images
+from benchmark.datasets.decode import decode_file
 from benchmark.errors import FeaturesError
 from benchmark.features import engine
-from benchmark.features.engine import Extraction, View, extract_features
-from benchmark.features.graph import FrozenBackbone, set_precision, use_depthwise_convolutions
-from benchmark.preprocessing import RESIZERS
+from benchmark.features.engine import Extraction, extract_features
+from benchmark.features.graph import FrozenNetwork, set_precision, use_depthwise_convolutions
+from benchmark.preprocessing import RESIZERS, View
 
 pytestmark = pytest.mark.slow
 
 SIZE_PX = 32
-AS_THEY_ARE = View(("raw",), "bilinear", "squash")
+AS_THEY_ARE = View(SIZE_PX, "bilinear", "squash", ("raw",))
 
 
 def tiny_network(**first_layer: Any) -> Any:
@@ -49,19 +51,19 @@ def network() -> Any:
 
 
 @pytest.fixture(scope="module")
-def frozen(network) -> FrozenBackbone:
-    return FrozenBackbone(network, SIZE_PX)
+def frozen(network) -> FrozenNetwork:
+    return FrozenNetwork(network, SIZE_PX)
 
 
 @pytest.fixture(scope="module")
-def mobilenet() -> tuple[Any, FrozenBackbone]:
+def mobilenet() -> tuple[Any, FrozenNetwork]:
     import keras
 
     keras.utils.set_random_seed(1)
     model = keras.applications.MobileNetV2(
         include_top=False, weights=None, input_shape=(SIZE_PX, SIZE_PX, 3), pooling="avg"
     )
-    return model, FrozenBackbone(model, SIZE_PX)
+    return model, FrozenNetwork(model, SIZE_PX)
 
 
 @pytest.fixture
@@ -71,7 +73,7 @@ def pixels(rng) -> np.ndarray:
 
 
 def extract(
-    frozen: FrozenBackbone, images: ArrayImages | FileImages, view: View = AS_THEY_ARE, **options: Any
+    frozen: FrozenNetwork, images: Images, view: View = AS_THEY_ARE, **options: Any
 ) -> tuple[np.ndarray, Extraction]:
     file = io.BytesIO()
     extraction = extract_features(frozen, images, view, file, **options)
@@ -110,17 +112,17 @@ def preprocessed_by_keras(images: np.ndarray, steps: tuple[str, ...]) -> np.ndar
 
 
 VIEWS = [
-    View(("raw",), "bilinear", "squash"),
-    View(("unit",), "bilinear", "crop"),
-    View(("tf",), "bilinear-antialias", "squash"),
-    View(("caffe",), "bicubic", "crop"),
-    View(("torch",), "bicubic", "squash"),
-    View(("unit", "caffe"), "nearest", "squash"),
-    View(("unit", "torch"), "nearest", "crop"),
+    View(SIZE_PX, "bilinear", "squash", ("raw",)),
+    View(SIZE_PX, "bilinear", "crop", ("unit",)),
+    View(SIZE_PX, "bilinear-antialias", "squash", ("tf",)),
+    View(SIZE_PX, "bicubic", "crop", ("caffe",)),
+    View(SIZE_PX, "bicubic", "squash", ("torch",)),
+    View(SIZE_PX, "nearest", "squash", ("unit", "caffe")),
+    View(SIZE_PX, "nearest", "crop", ("unit", "torch")),
 ]
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=lambda view: f"{'-'.join(view.steps)} {view.resize} {view.crop}")
+@pytest.mark.parametrize("view", VIEWS, ids=str)
 def test_features_equal_kerass_own_prediction(view, network, frozen, pixels):
     features, _ = extract(frozen, ArrayImages(pixels), view)
 
@@ -140,12 +142,11 @@ def test_features_of_mobilenet_equal_kerass_own_prediction(view, mobilenet, pixe
     assert relative_error(features, model.predict(inputs, verbose=0)) < 1e-5
 
 
-def test_a_frozen_backbone_knows_its_network(mobilenet):
+def test_a_frozen_network_knows_its_size(mobilenet):
     model, frozen_mobilenet = mobilenet
 
     assert frozen_mobilenet.params == model.count_params()
     assert frozen_mobilenet.feature_dim == 1280
-    assert frozen_mobilenet.size_px == SIZE_PX
 
 
 def test_a_multiply_add_counts_as_two_operations():
@@ -153,7 +154,7 @@ def test_a_multiply_add_counts_as_two_operations():
 
     inputs = keras.Input((SIZE_PX, SIZE_PX, 3))
     x = keras.layers.Conv2D(16, 3, padding="same", use_bias=False)(inputs)
-    convolution = FrozenBackbone(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x)), SIZE_PX)
+    convolution = FrozenNetwork(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x)), SIZE_PX)
 
     flops_g = convolution.flops_g()
 
@@ -193,14 +194,14 @@ def test_the_callers_images_are_not_changed(frozen, pixels):
     assert np.array_equal(pixels, before)
 
 
-def write_files(folder: Path, pixels: list[np.ndarray]) -> FileImages:
+def write_files(folder: Path, pixels: list[np.ndarray]) -> EncodedImages:
     paths = [folder / f"{number}.png" for number in range(len(pixels))]
     for path, image in zip(paths, pixels, strict=True):
         Image.fromarray(image).save(path)
-    return FileImages(tuple(paths))
+    return EncodedImages(tuple(paths), decode_file)
 
 
-@pytest.mark.parametrize("view", VIEWS, ids=lambda view: f"{'-'.join(view.steps)} {view.resize} {view.crop}")
+@pytest.mark.parametrize("view", VIEWS, ids=str)
 def test_files_give_the_features_of_their_pixels(view, frozen, pixels, tmp_path):
     files = write_files(tmp_path, list(pixels))
 
@@ -211,7 +212,7 @@ def test_files_give_the_features_of_their_pixels(view, frozen, pixels, tmp_path)
 
 def test_files_of_different_sizes_are_extracted_in_order(network, frozen, rng, tmp_path):
     images = [rng.integers(0, 256, (20 + 3 * n, 70 - 2 * n, 3), dtype=np.uint8) for n in range(21)]
-    view = View(("tf",), "bilinear", "crop")
+    view = View(SIZE_PX, "bilinear", "crop", ("tf",))
 
     features, _ = extract(frozen, write_files(tmp_path, images), view, batch_size=8)
 
@@ -346,7 +347,9 @@ def test_features_that_are_not_finite_are_an_error_that_names_the_image(monkeypa
 
     use_batch_function(monkeypatch, compute)
 
-    with pytest.raises(FeaturesError, match=r"features of image 37 \(steps raw\) are not finite numbers: the weights"):
+    with pytest.raises(
+        FeaturesError, match=r"image 37 \(32px bilinear squash raw\) are not finite numbers: the weights"
+    ):
         extract_fake(50)
 
 
@@ -356,8 +359,12 @@ def test_damaged_weights_are_an_error(pixels):
     (depthwise,) = (layer for layer in damaged.layers if type(layer).__name__ == "DepthwiseConv2D")
     depthwise.kernel.assign(np.full(depthwise.kernel.shape, np.nan))
 
-    with pytest.raises(FeaturesError, match=r"features of image 0 \(steps unit then tf\) are not finite numbers"):
-        extract(FrozenBackbone(damaged, SIZE_PX), ArrayImages(pixels), View(("unit", "tf"), "bilinear", "squash"))
+    with pytest.raises(
+        FeaturesError, match=r"features of image 0 \(32px bilinear squash unit>tf\) are not finite numbers"
+    ):
+        extract(
+            FrozenNetwork(damaged, SIZE_PX), ArrayImages(pixels), View(SIZE_PX, "bilinear", "squash", ("unit", "tf"))
+        )
 
 
 class Sink:
@@ -371,12 +378,13 @@ def test_memory_does_not_grow_with_the_number_of_images():
     import keras
 
     inputs = keras.Input((8, 8, 3))
-    wide = FrozenBackbone(keras.Model(inputs, keras.layers.Dense(1024)(keras.layers.Flatten()(inputs))), 8)
+    wide = FrozenNetwork(keras.Model(inputs, keras.layers.Dense(1024)(keras.layers.Flatten()(inputs))), 8)
     pixels = np.zeros((24_000, 8, 8, 1), np.uint8)
+    view = replace(AS_THEY_ARE, size_px=8)
     features_mib = len(pixels) * 1024 * 4 / 2**20
 
-    few = extract_features(wide, ArrayImages(pixels[:1000]), AS_THEY_ARE, Sink())
-    many = extract_features(wide, ArrayImages(pixels), AS_THEY_ARE, Sink())
+    few = extract_features(wide, ArrayImages(pixels[:1000]), view, Sink())
+    many = extract_features(wide, ArrayImages(pixels), view, Sink())
 
     assert features_mib > 90
     assert many.peak_rss_mib < few.peak_rss_mib + 40
@@ -429,7 +437,7 @@ def test_depthwise_layers_written_as_groups_are_rewritten_with_equal_features(op
     assert type(grouped.get_layer("grouped")) is keras.layers.Conv2D, "the caller's network was changed"
     assert rewritten.count_params() == grouped.count_params()
     assert relative_error(rewritten.predict(images, verbose=0), expected) < 1e-5
-    assert relative_error(np.asarray(FrozenBackbone(grouped, 16).features(tf.constant(images))), expected) < 1e-5
+    assert relative_error(np.asarray(FrozenNetwork(grouped, 16).features(tf.constant(images))), expected) < 1e-5
 
 
 @pytest.mark.parametrize(("groups", "filters"), [(1, 8), (2, 8), (4, 16), (8, 16)])
@@ -440,13 +448,13 @@ def test_other_convolutions_are_left_as_they_are(groups, filters):
 
 
 def test_bfloat16_is_close_and_ends_when_float32_is_set_again(network, pixels):
-    exact, _ = extract(FrozenBackbone(network, SIZE_PX), ArrayImages(pixels), VIEWS[2])
+    exact, _ = extract(FrozenNetwork(network, SIZE_PX), ArrayImages(pixels), VIEWS[2])
     try:
         set_precision("bfloat16")
-        rounded, _ = extract(FrozenBackbone(network, SIZE_PX), ArrayImages(pixels), VIEWS[2])
+        rounded, _ = extract(FrozenNetwork(network, SIZE_PX), ArrayImages(pixels), VIEWS[2])
     finally:
         set_precision("float32")
-    again, _ = extract(FrozenBackbone(network, SIZE_PX), ArrayImages(pixels), VIEWS[2])
+    again, _ = extract(FrozenNetwork(network, SIZE_PX), ArrayImages(pixels), VIEWS[2])
 
     assert rounded.dtype == np.float32
     assert relative_error(rounded, exact) < 0.03

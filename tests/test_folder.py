@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.datasets import FileImages, folder, load_dataset, partition
+from benchmark.datasets import folder, load_dataset, split_dataset
 from benchmark.errors import DataError, UnknownNameError
 
 
@@ -44,17 +44,16 @@ def test_every_class_folder_is_a_class(image_folder):
     dataset = load_dataset(f"folder:{image_folder}")
 
     assert dataset.class_counts == {"cat": 10, "dog": 10}
-    assert isinstance(dataset.images, FileImages)
-    for path, label in zip(dataset.images.paths, dataset.labels, strict=True):
+    for path, label in zip(dataset.images.places, dataset.labels, strict=True):
         assert path.parent.name == dataset.class_names[label]
     assert dataset.bad_files == ()
 
 
 def test_an_image_is_decoded_with_its_own_size(image_folder):
     dataset = load_dataset(f"folder:{image_folder}")
-    index = dataset.images.paths.index(image_folder / "dog" / "3.png")
+    index = dataset.images.places.index(image_folder / "dog" / "3.png")
 
-    pixels = dataset.images.decode(index)
+    (pixels,) = dataset.images.read([index])
 
     assert pixels.shape == (23, 27, 3)
     assert pixels.min() >= 150, "the fixture's dogs are bright"
@@ -73,9 +72,9 @@ def test_train_val_and_test_folders_are_the_splits(tmp_path):
 
     dataset = load_dataset(f"folder:{tmp_path}")
 
-    split = partition(dataset, seed=0, val_fraction=0.5)
+    split = split_dataset(dataset, seed=0, val_fraction=0.5)
     for positions, name, n in ((split.train, "train", 4), (split.val, "val", 2), (split.test, "test", 3)):
-        assert {dataset.images.paths[index].parents[1].name for index in positions} == {name}
+        assert {dataset.images.places[index].parents[1].name for index in positions} == {name}
         assert np.bincount(dataset.labels[positions]).tolist() == [n, n]
 
 
@@ -85,9 +84,9 @@ def test_train_and_test_folders_leave_validation_to_the_seed(tmp_path):
 
     dataset = load_dataset(f"folder:{tmp_path}")
 
-    split = partition(dataset, seed=0, val_fraction=0.2)
+    split = split_dataset(dataset, seed=0, val_fraction=0.2)
     assert (len(split.train), len(split.val), len(split.test)) == (16, 4, 6)
-    assert {dataset.images.paths[index].parents[1].name for index in split.val} == {"train"}
+    assert {dataset.images.places[index].parents[1].name for index in split.val} == {"train"}
 
 
 def test_train_and_val_folders_without_test_never_test_on_validation_images(tmp_path):
@@ -96,7 +95,7 @@ def test_train_and_val_folders_without_test_never_test_on_validation_images(tmp_
 
     dataset = load_dataset(f"folder:{tmp_path}")
 
-    split = partition(dataset, seed=0, val_fraction=0.2)
+    split = split_dataset(dataset, seed=0, val_fraction=0.2)
     assert sorted([*split.train, *split.val, *split.test]) == list(range(30)), "the splits overlap"
     assert np.bincount(dataset.labels[split.test]).min() > 0
 
@@ -137,7 +136,7 @@ def test_chosen_classes_come_in_the_order_asked_for(tmp_path):
     dataset = load_dataset(f"folder:{tmp_path}", classes=["newt", "cat"])
 
     assert list(dataset.class_counts.items()) == [("newt", 7), ("cat", 5)]
-    assert {path.parent.name for path in dataset.images.paths} == {"newt", "cat"}
+    assert {path.parent.name for path in dataset.images.places} == {"newt", "cat"}
 
 
 def test_all_classes_come_in_the_order_of_their_names(tmp_path):
@@ -202,7 +201,7 @@ def test_a_place_that_is_no_folder_is_refused(tmp_path, is_file):
 def test_a_class_of_one_image_is_too_small_for_a_test_split(tmp_path):
     write_classes(tmp_path, {"cat": 9, "dog": 1})
 
-    with pytest.raises(DataError, match=r"the test split of folder:.* smallest class of a split has 1"):
+    with pytest.raises(DataError, match=r"the test split of folder:.* The smallest has 1"):
         load_dataset(f"folder:{tmp_path}")
 
 
@@ -220,8 +219,8 @@ def test_an_accepted_corrupt_image_is_left_out_and_named(image_folder):
 
     assert dataset.class_counts == {"cat": 9, "dog": 10}
     assert dataset.bad_files == (str(Path("cat", "3.png")),)
-    assert image_folder / "cat" / "3.png" not in dataset.images.paths
-    for path, label in zip(dataset.images.paths, dataset.labels, strict=True):
+    assert image_folder / "cat" / "3.png" not in dataset.images.places
+    for path, label in zip(dataset.images.places, dataset.labels, strict=True):
         assert path.parent.name == dataset.class_names[label]
 
 
@@ -352,6 +351,26 @@ def test_moving_an_image_to_another_split_changes_the_fingerprint(tmp_path):
     assert second.fingerprint != first.fingerprint
 
 
+def test_a_folder_has_one_fingerprint_and_one_scan_by_all_its_spellings(image_folder, decoded, monkeypatch):
+    (image_folder.parent / "other").mkdir()
+    monkeypatch.setenv("HOME", str(image_folder.parent))
+    datasets = []
+
+    for place, here in (
+        ("../pets", image_folder.parent / "other"),
+        ("pets/", image_folder.parent),
+        ("./pets", image_folder.parent),
+        (str(image_folder), Path("/")),
+        ("~/pets", Path("/")),
+    ):
+        monkeypatch.chdir(here)
+        datasets.append(load_dataset(f"folder:{place}"))
+
+    assert len({dataset.fingerprint for dataset in datasets}) == 1
+    assert len({tuple(dataset.test) for dataset in datasets}) == 1
+    assert len(decoded) == 20
+
+
 def test_the_progress_counts_every_file(image_folder):
     calls = []
 
@@ -364,5 +383,4 @@ def test_loading_holds_no_pixels(image_folder):
     dataset = load_dataset(f"folder:{image_folder}", limit=10)
 
     assert dataset.name == f"folder:{image_folder}@10"
-    assert isinstance(dataset.images, FileImages)
-    assert len(dataset.images.paths) == 10
+    assert len(dataset.images.places) == 10

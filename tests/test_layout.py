@@ -32,8 +32,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "migration": set(),
     "ledger": {"errors", "storage", "migration", "tidycsv"},
     "plan": {
-        "errors", "storage", "origins", "provenance", "isolation", "registry", "options", "recipes", "datasets", "preprocessing", "backbones",
-        "xray", "features", "strategies", "ledger",
+        "errors", "storage", "origins", "provenance", "isolation", "registry", "options", "recipes", "datasets",
+        "preprocessing", "backbones", "xray", "features", "strategies", "ledger",
     },
     "work": {
         "errors", "storage", "provenance", "memory", "isolation", "options", "datasets", "preprocessing", "backbones",

@@ -14,9 +14,9 @@ from benchmark.preprocessing import (
     CROPS,
     MODES,
     RESIZERS,
+    View,
     apply_steps,
     check_resizing,
-    resize_images,
     resolve_mode,
 )
 from benchmark.registry import NATIVE_MODES
@@ -153,7 +153,7 @@ def test_an_unknown_mode_is_refused_with_the_nearest_name():
 
 
 def resized(images: np.ndarray, size_px: int, resize: str = "bilinear", crop: str = "squash") -> np.ndarray:
-    return resize_images(images, size_px=size_px, resize=resize, crop=crop).numpy()
+    return View(size_px, resize, crop, ()).resize_images(images).numpy()
 
 
 def bilinear_reference(images: np.ndarray, size_px: int) -> np.ndarray:
@@ -268,7 +268,7 @@ def test_images_whose_size_is_known_only_when_they_come_are_resized_the_same(cro
 
     @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
     def traced(images):
-        return resize_images(images, size_px=5, resize="bilinear", crop=crop)
+        return View(5, "bilinear", crop, ()).resize_images(images)
 
     for shape in [(9, 6), (6, 9), (5, 5)]:
         images = rng.integers(0, 256, (2, *shape, 3), dtype=np.uint8)
@@ -297,3 +297,7 @@ def test_unknown_names_of_resizing_are_refused_with_the_nearest_name():
         check_resizing("bilinear_antialias", "squash")
     with pytest.raises(UnknownNameError, match=r"Unknown crop 'squish'\. Did you mean 'squash'\?"):
         check_resizing("bilinear", "squish")
+
+
+def test_a_view_is_written_in_one_line():
+    assert str(View(224, "bilinear", "squash", ("unit", "caffe"))) == "224px bilinear squash unit>caffe"

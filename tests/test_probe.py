@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from benchmark.datasets import Partition
+from benchmark.datasets import Split
 from benchmark.options import DenseOptions
 from benchmark.strategies.heads import HEADS
 from benchmark.strategies.probe import run_probe
@@ -28,18 +28,18 @@ def features(labels, rng) -> np.ndarray:
 
 
 @pytest.fixture
-def split(rng) -> Partition:
+def split(rng) -> Split:
     positions = rng.permutation(300)
-    return Partition(*(np.sort(part) for part in np.split(positions, [180, 240])))
+    return Split(*(np.sort(part) for part in np.split(positions, [180, 240])))
 
 
-def probe(features: np.ndarray, labels: np.ndarray, split: Partition, head: str = "linear") -> Outcome:
+def probe(features: np.ndarray, labels: np.ndarray, split: Split, head: str = "linear") -> Outcome:
     return run_probe(
         features, labels, split, n_classes=N_CLASSES, head=head, seed=0, options=QUICK, params_backbone=1000
     )
 
 
-def scores_of_a_head(features: np.ndarray, labels: np.ndarray, split: Partition, head: str, of: np.ndarray):
+def scores_of_a_head(features: np.ndarray, labels: np.ndarray, split: Split, head: str, of: np.ndarray):
     """Scores of some images by the head alone."""
     data = HeadData(features[split.train], labels[split.train], features[split.val], labels[split.val], N_CLASSES)
     return HEADS[head](data, 0, QUICK).scores(features[of])

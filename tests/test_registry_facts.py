@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from benchmark.backbones.build import application_names, build_untrained
-from benchmark.features.graph import FrozenBackbone
+from benchmark.features.graph import FrozenNetwork
 from benchmark.registry import read_registry, shipped_path
 
 REGISTRY = read_registry(shipped_path("backbones.toml"))
@@ -155,7 +155,7 @@ def test_operations_are_those_that_tensorflow_counts_in_the_frozen_network(name)
     size_px = backbone.input_size_px
     network = constructor_of(name)(include_top=False, weights=None, pooling="avg", input_shape=(size_px, size_px, 3))
 
-    counted = FrozenBackbone(network, size_px).flops_g()
+    counted = FrozenNetwork(network, size_px).flops_g()
 
     assert counted == pytest.approx(backbone.flops_g, rel=0.01)
 
@@ -168,7 +168,7 @@ def test_a_multiply_add_counts_as_two_operations():
     maps = keras.layers.Conv2D(5, 1, use_bias=False)(pixels)
     network = keras.Model(pixels, keras.layers.GlobalAveragePooling2D()(maps))
 
-    counted = FrozenBackbone(network, 8).flops_g()
+    counted = FrozenNetwork(network, 8).flops_g()
 
     convolution = 8 * 8 * 5 * 3 * 2
     assert convolution <= counted * 1e9 <= convolution + 8 * 8 * 5 + 5

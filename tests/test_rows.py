@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.datasets import ArrayImages, Dataset, Partition
+from benchmark.datasets import ArrayImages, Dataset, Split
 from benchmark.errors import DataError, DownloadError, FeaturesError, LedgerError, UnknownNameError, WeightsError
 from benchmark.features.cache import BuildFacts
 from benchmark.features.engine import Extraction
@@ -46,7 +46,7 @@ DATASET = Dataset(
     test=np.arange(6, 10),
     fingerprint="f" * 64,
 )
-SPLIT = Partition(np.arange(4), np.arange(4, 6), np.arange(6, 10))
+SPLIT = Split(np.arange(4), np.arange(4, 6), np.arange(6, 10))
 # Predicted: 0, 1, 2, 2 against 0, 1, 1, 2: three of four are right.
 SCORES = np.array([[0.8, 0.1, 0.1], [0.2, 0.6, 0.2], [0.1, 0.3, 0.6], [0.1, 0.1, 0.8]], np.float32)
 EXTRACTION = Extraction(
@@ -165,7 +165,7 @@ def test_chance_looks_at_the_training_labels_only():
     labels = np.array([1, 1, 1, 0, 0, 0, 0, 1])
     dataset = Dataset("toy", DATASET.images, labels, ("cat", "dog"), np.arange(4, 8), "f")
 
-    share = majority_share(dataset, Partition(np.arange(4), np.arange(0), np.arange(4, 8)))
+    share = majority_share(dataset, Split(np.arange(4), np.arange(0), np.arange(4, 8)))
 
     assert share == 0.25
 

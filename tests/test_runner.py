@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmark.datasets import load_dataset, partition
+from benchmark.datasets import load_dataset, split_dataset
 from benchmark.errors import DownloadError, LedgerError
 from benchmark.ledger import DONE, FAILED, Ledger
 from benchmark.plan.planning import MISSING, Job, Plan, PlannedCell, make_plan
@@ -347,7 +347,7 @@ def test_modes_of_equal_steps_give_equal_results(done: Done):
 def test_the_tables_of_a_run_agree_with_its_predictions(done: Done):
     row = runs_of(done, "Tiny").iloc[0]
     dataset = load_dataset("digits", limit=300)
-    truth = dataset.labels[partition(dataset, seed=0, val_fraction=0.1).test]
+    truth = dataset.labels[split_dataset(dataset, seed=0, val_fraction=0.1).test]
 
     predictions = done.ledger.read_predictions(row["run_id"])
     labels = done.ledger.read_true_labels(row["dataset_fingerprint"])

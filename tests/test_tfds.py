@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from benchmark.datasets import RecordImages, known_shape, load_dataset, partition, tfds
+from benchmark.datasets import known_shape, load_dataset, split_dataset, tfds
+from benchmark.datasets.dataset import TEST_FRACTION
 from benchmark.errors import DataError, DownloadError, UnknownNameError
 
 N_EXAMPLES = 1500
@@ -38,8 +39,7 @@ def test_stanford_dogs_has_120_classes_and_the_test_split_of_its_authors(mocked)
 def test_images_are_decoded_when_asked_for(mocked):
     images = load_dataset("tfds:stanford_dogs").images
 
-    assert isinstance(images, RecordImages)
-    image = images.decode(7)
+    (image,) = images.read([7])
     assert image.dtype == np.uint8
     assert image.shape[-1] == 3
 
@@ -52,14 +52,14 @@ def test_a_subset_keeps_its_images(mocked):
     first_of_train = subset.images.places[0][1]
     assert len(subset) == 1200
     assert subset.labels[0] == whole.labels[first_of_train]
-    np.testing.assert_array_equal(subset.images.decode(0), whole.images.decode(first_of_train))
+    np.testing.assert_array_equal(subset.images.read([0])[0], whole.images.read([first_of_train])[0])
     assert set(np.unique(subset.labels)) == set(range(120))
 
 
 def test_grey_records_become_rgb(mocked):
     dataset = load_dataset("tfds:mnist")
 
-    assert dataset.images.decode(0).shape == (28, 28, 3)
+    assert dataset.images.read([0])[0].shape == (28, 28, 3)
 
 
 def test_the_fingerprint_is_of_name_version_and_labels(mocked):
@@ -73,13 +73,13 @@ def test_a_dataset_with_train_only_gets_a_test_split(mocked, monkeypatch: pytest
 
     dataset = load_dataset("tfds:mnist")
 
-    assert len(dataset.test) == pytest.approx(tfds.TEST_FRACTION * N_EXAMPLES, abs=1)
+    assert len(dataset.test) == pytest.approx(TEST_FRACTION * N_EXAMPLES, abs=1)
 
 
 def test_a_validation_split_is_used_where_there_is_a_test_split_too(mocked, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tfds, "split_names", lambda _: ("train", "validation", "test"))
 
-    split = partition(load_dataset("tfds:mnist"), seed=0, val_fraction=0.1)
+    split = split_dataset(load_dataset("tfds:mnist"), seed=0, val_fraction=0.1)
 
     np.testing.assert_array_equal(split.val, np.arange(N_EXAMPLES, 2 * N_EXAMPLES))
 

@@ -6,10 +6,11 @@ import keras
 import numpy as np
 import pytest
 
-from benchmark.datasets import ArrayImages, Partition
+from benchmark.datasets import ArrayImages, Split
 from benchmark.errors import UnknownNameError
-from benchmark.features.graph import FrozenBackbone
+from benchmark.features.graph import FrozenNetwork
 from benchmark.options import Augmentation, DenseOptions, Stage
+from benchmark.preprocessing import View
 from benchmark.strategies.checkpoint import values_of
 from benchmark.strategies.classifier import Classifier, Cut
 from benchmark.strategies.dense import dense_layers
@@ -18,6 +19,7 @@ from benchmark.strategies.records import Outcome
 from benchmark.strategies.stage import DivergedError, Task
 
 SIZE_PX = 8
+VIEW = View(SIZE_PX, "bilinear", "squash", ("unit",))
 N = 90
 CLASS_NAMES = ("dark", "grey", "bright")
 TWO_STAGES = (
@@ -51,18 +53,18 @@ def images() -> ArrayImages:
 @pytest.fixture(scope="module")
 def task() -> Task:
     order = np.random.default_rng(0).permutation(N)
-    split = Partition(np.sort(order[:60]), np.sort(order[60:75]), np.sort(order[75:]))
+    split = Split(np.sort(order[:60]), np.sort(order[60:75]), np.sort(order[75:]))
     return Task(np.repeat([0, 1, 2], N // 3), CLASS_NAMES, split, seed=3)
 
 
 def pixels_of(images: ArrayImages, augmentation: Augmentation | None = None) -> Pixels:
-    return Pixels(images, SIZE_PX, "bilinear", "squash", ("unit",), augmentation or Augmentation())
+    return Pixels(images, VIEW, augmentation or Augmentation())
 
 
 def activations_of(classifier: Classifier, images: ArrayImages):
     def activations(cut: Cut) -> np.ndarray:
-        frozen = FrozenBackbone(classifier.front(cut), SIZE_PX)
-        extract = frozen.extractor(images.pixels.shape[1:], steps=("unit",), resize="bilinear", crop="squash")
+        frozen = FrozenNetwork(classifier.front(cut), SIZE_PX)
+        extract = frozen.extractor(VIEW, images.pixels.shape[1:], "uint8")
         return np.asarray(extract(images.pixels))
 
     return activations
@@ -281,7 +283,7 @@ def test_a_class_weight_moves_predictions_towards_its_class(images, task, tmp_pa
 
 
 def test_balanced_class_weights_of_equal_classes_change_nothing(images, tmp_path):
-    split = Partition(np.arange(0, N, 3), np.arange(1, N, 3), np.arange(2, N, 3))
+    split = Split(np.arange(0, N, 3), np.arange(1, N, 3), np.arange(2, N, 3))
     task = Task(
         np.tile([0, 1, 2], N // 3)[np.argsort(np.tile([0, 1, 2], N // 3), kind="stable")], CLASS_NAMES, split, 0
     )

@@ -1,5 +1,6 @@
 """Test images that the best setting is sure of, rightly or wrongly."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,8 +109,9 @@ def _test_images(label: str, run: pd.Series) -> "Dataset":
     """
     from benchmark.datasets import load_local_dataset
 
+    name, classes, limit = _parts(label.removesuffix(f" #{run['dataset_fingerprint'][:FINGERPRINT_SHOWN]}"))
     try:
-        images = load_local_dataset(label.removesuffix(f" #{run['dataset_fingerprint'][:FINGERPRINT_SHOWN]}"))
+        images = load_local_dataset(name, limit=limit, classes=classes)
     except BenchmarkError as error:
         raise NothingToDrawError(f"it needs the images. {error}", is_lack=True) from error
     if images.fingerprint != run["dataset_fingerprint"]:
@@ -119,11 +121,17 @@ def _test_images(label: str, run: pd.Series) -> "Dataset":
     return images
 
 
+def _parts(label: str) -> tuple[str, list[str] | None, int | None]:
+    """Name, classes and limit of a label such as `folder:pets[cat,dog]@100`, until rows have a column for each."""
+    match = re.fullmatch(r"(.*?)(?:\[([^\[\]]*)\])?(?:@(\d+))?", label, re.DOTALL)
+    assert match is not None, "every text has a name at least"
+    name, classes, limit = match.groups()
+    return name, classes.split(",") if classes else None, int(limit) if limit else None
+
+
 def _pixels(dataset: "Dataset", index: int) -> NDArray[np.uint8]:
     """The test image of that number, `(height, width, 3)` or `(height, width)`."""
-    position = int(dataset.test[index])
-    images = dataset.images
-    pixels = images.pixels[position] if hasattr(images, "pixels") else images.decode(position)
+    (pixels,) = dataset.images.read([int(dataset.test[index])])
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
 

@@ -22,8 +22,10 @@ def cache_list(as_json: JsonOption = False) -> None:
     records = [
         {
             "key": entry.path.name,
-            **{name: entry.facts[name] for name in ("backbone", "dataset", "input_size_px", "precision")},
-            "steps": "+".join(entry.facts["steps"]),
+            "backbone": entry.facts["backbone"],
+            "dataset": entry.dataset,
+            "view": entry.facts.get("view", ""),
+            "precision": entry.facts["precision"],
             "size_mib": round(entry.size_bytes / 2**20, 1),
             "used_utc": entry.used_utc.strftime("%Y-%m-%d %H:%M"),
         }

@@ -1,21 +1,24 @@
 """Datasets: a name turned into images, labels and splits with a fingerprint."""
 
 from benchmark.datasets.catalog import check_dataset_name, known_shape, list_datasets, load_dataset, load_local_dataset
-from benchmark.datasets.folder import Progress
-from benchmark.datasets.records import ArrayImages, Dataset, FileImages, Images, Partition, RecordImages, partition
+from benchmark.datasets.dataset import Dataset, Split, split_dataset
+from benchmark.datasets.folder import OnProgress
+from benchmark.datasets.images import ArrayImages, EncodedImages, Images, Source, array_source, image_source
 
 __all__ = [
     "ArrayImages",
     "Dataset",
-    "FileImages",
+    "EncodedImages",
     "Images",
-    "Partition",
-    "Progress",
-    "RecordImages",
+    "OnProgress",
+    "Source",
+    "Split",
+    "array_source",
     "check_dataset_name",
+    "image_source",
     "known_shape",
     "list_datasets",
     "load_dataset",
     "load_local_dataset",
-    "partition",
+    "split_dataset",
 ]

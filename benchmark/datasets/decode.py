@@ -1,4 +1,4 @@
-"""One image file as RGB pixels, whatever its format, rotation and colour model."""
+"""One image file as RGB pixels, for any format, rotation and colour model."""
 
 from pathlib import Path
 
@@ -15,16 +15,16 @@ WHITE = (255, 255, 255, 255)
 def decode_file(path: Path) -> NDArray[np.uint8]:
     """The image of a file: `(height, width, 3)` uint8, RGB, 0..255.
 
-    The EXIF rotation is applied, 16-bit grey is scaled to 8 bits, palettes and CMYK become RGB,
-    transparent pixels are laid on white, and of an animation the first frame is taken.
+    The EXIF rotation is applied, 16-bit grey is scaled to 8 bits, palettes and CMYK become RGB, transparent pixels
+    are put on white, and only the first frame of an animation is read.
 
     Raises:
-        DataError: The file is no image, is damaged, or is so large that it may be an attack.
+        DataError: The file is not an image, is damaged, or is so large that it may be an attack.
     """
     try:
         with Image.open(path) as image:
             return np.asarray(_to_rgb(ImageOps.exif_transpose(image)), np.uint8)
-    # Pillow reports damage by many types, SyntaxError and struct.error among them.
+    # Pillow reports damage by many types of errors, such as SyntaxError and struct.error.
     except Exception as error:
         raise DataError(f"{path} cannot be decoded as an image: {error}") from error
 

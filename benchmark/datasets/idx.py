@@ -1,4 +1,4 @@
-"""MNIST-format (IDX) files, and where Fashion-MNIST's may lie on this machine."""
+"""Files in the MNIST format (IDX)."""
 
 import gzip
 import math
@@ -13,6 +13,7 @@ from benchmark.errors import DataError
 
 # Debian's package dataset-fashion-mnist puts its files here.
 DEBIAN_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+SPLITS = ("train", "t10k")
 IMAGES = "images-idx3-ubyte"
 LABELS = "labels-idx1-ubyte"
 UNSIGNED_BYTE = 8
@@ -20,24 +21,22 @@ UNSIGNED_BYTE = 8
 
 def has_idx_files(folder: Path) -> bool:
     """Whether the folder holds the four files of an MNIST-format dataset."""
-    names = (f"{split}-{kind}" for split in ("train", "t10k") for kind in (IMAGES, LABELS))
-    return all(_find(folder, name) is not None for name in names)
+    return all(_find(folder, f"{split}-{kind}") for split in SPLITS for kind in (IMAGES, LABELS))
 
 
 def read_idx_folder(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
-    """Images `(n, height, width, 1)` uint8, labels `(n,)` int64, and how many of them are for training.
-
-    The training images come first, then the test images.
+    """Images `(n, height, width, 1)` uint8, labels `(n,)` int64, and the number of training images, which come first.
 
     Raises:
-        DataError: A file is missing or not what its header says.
+        DataError: A file is missing or does not match its header.
     """
-    images, labels = [], []
-    for split in ("train", "t10k"):
-        images.append(read_idx_file(_require(folder, f"{split}-{IMAGES}"), n_dimensions=3))
-        labels.append(read_idx_file(_require(folder, f"{split}-{LABELS}"), n_dimensions=1))
-        if len(images[-1]) != len(labels[-1]):
-            raise DataError(f"{folder}: {len(images[-1])} {split} images, but {len(labels[-1])} labels.")
+    images, labels = (
+        [read_idx_file(_require(folder, f"{split}-{kind}"), n_dimensions=n) for split in SPLITS]
+        for kind, n in ((IMAGES, 3), (LABELS, 1))
+    )
+    for split, n_images, n_labels in zip(SPLITS, map(len, images), map(len, labels), strict=True):
+        if n_images != n_labels:
+            raise DataError(f"{folder}: {n_images} {split} images, but {n_labels} labels.")
     if images[0].shape[1:] != images[1].shape[1:]:
         raise DataError(
             f"{folder}: training images are {images[0].shape[1:]} px, test images {images[1].shape[1:]} px."

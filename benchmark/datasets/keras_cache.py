@@ -1,180 +1,159 @@
-"""The datasets of `keras.datasets`, read from Keras's own cache without importing Keras.
+"""The datasets of `keras.datasets`, loaded once by Keras in a child process and kept in our own cache.
 
-Only a missing file makes a child process import Keras, which downloads it.
+Reading what is kept imports no Keras. It is loaded again when Keras's own files have changed.
 """
 
 import os
 import pickle
 import zipfile
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from benchmark.datasets.idx import DEBIAN_FASHION_MNIST, has_idx_files, read_idx_folder
 from benchmark.downloads import fast_failing_downloads
-from benchmark.errors import DataError
+from benchmark.errors import DataError, DownloadError
 from benchmark.isolation import call_silently_in_child
-
-# What damage shows itself as; the pickle module documents that a bad pickle may raise nearly any of these.
-UNREADABLE = (
-    OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, ImportError, zlib.error,
-    pickle.UnpicklingError, zipfile.BadZipFile,
-)  # fmt: skip
-
-Arrays = tuple[NDArray[np.uint8], NDArray[np.int64], int]
+from benchmark.storage import cache_root, write_whole
 
 DIGIT_NAMES = tuple("0123456789")
 FASHION_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 
+# In Keras's folder of datasets: what Keras downloads, and where the class names are in it.
+KERAS_DATASETS = {
+    "mnist": "mnist.npz",
+    "fashion_mnist": "fashion-mnist",
+    "cifar10": "cifar-10-batches-py-target_archive",
+    "cifar100": "cifar-100-python-target_archive",
+}
+CIFAR_NAMES = {
+    "cifar10": ("cifar-10-batches-py-target/cifar-10-batches-py/batches.meta", b"label_names"),
+    "cifar100": ("cifar-100-python-target/cifar-100-python/meta", b"fine_label_names"),
+}
 
-@dataclass(frozen=True)
-class KerasDataset:
-    """One dataset of `keras.datasets`.
+
+class KerasArrays(NamedTuple):
+    """A dataset of Keras, its training images first.
 
     Attributes:
-        find: Where its files lie, or None where they are not there.
-        read: Images, labels and number of training images from that place.
-        class_names: Given the place.
+        images: `(n, height, width, channels)` uint8 in 0..255.
+        labels: `(n,)` int64, positions in `class_names`.
+        n_train: Number of training images.
+        class_names: In the order of the labels.
     """
 
-    find: Callable[[], Path | None]
-    read: Callable[[Path], Arrays]
-    class_names: Callable[[Path], tuple[str, ...]]
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    n_train: int
+    class_names: tuple[str, ...]
 
 
-def keras_home() -> Path:
-    """Keras's folder of downloads: `KERAS_HOME` if set, else `~/.keras`."""
-    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+def has_keras_dataset(name: str) -> bool:
+    """Whether a dataset of Keras is on this machine."""
+    return _kept_path(name).exists() or bool(_downloaded_state(name)) or _idx_folder(name) is not None
 
 
-def read_keras_dataset(name: str) -> tuple[Arrays, tuple[str, ...]]:
-    """Images, labels, number of training images (they come first), and class names.
+def read_keras_dataset(name: str) -> KerasArrays:
+    """A dataset of Keras, from Keras's own cache or downloaded by Keras.
 
     Raises:
         DownloadError: The files are not there and cannot be downloaded.
         DataError: They are damaged.
     """
-    dataset = KERAS_DATASETS[name]
-    place = dataset.find()
-    if place is None:
-        call_silently_in_child(download_dataset, name)
-        place = dataset.find()
-        if place is None:
-            raise DataError(f"Keras fetched {name}, but not into {keras_home()}: is KERAS_HOME writable?")
-    try:
-        return dataset.read(place), dataset.class_names(place)
-    except UNREADABLE as error:
-        raise DataError(f"{name}: the files in {place} are damaged ({error}). Delete them and fetch again.") from error
+    idx_folder = _idx_folder(name)
+    if idx_folder is not None:
+        return KerasArrays(*read_idx_folder(idx_folder), FASHION_NAMES)
+    path = _kept_path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        kept = _read_kept(name)
+        if kept is None:
+            call_silently_in_child(keep_keras_dataset, name)
+            kept = _read_kept(name)
+            assert kept is not None, f"{path} was written but cannot be read"
+    return kept
 
 
-def download_dataset(name: str) -> None:
-    """Let Keras bring one of its datasets into its cache.
+def keep_keras_dataset(name: str) -> None:
+    """Let Keras load one of its datasets, downloading it if necessary, and keep its arrays in our cache.
 
     Raises:
-        DownloadError: It cannot be brought.
+        DownloadError: It cannot be downloaded.
+        DataError: Keras's files are damaged.
     """
     import keras
 
-    with fast_failing_downloads(f"The dataset {name}"):
-        getattr(keras.datasets, name).load_data()
+    before = _downloaded_state(name)
+    try:
+        with fast_failing_downloads(f"The dataset {name}"):
+            (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
+        images, labels = np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test]).ravel()
+        class_names = _class_names(name)
+    except DownloadError as error:
+        if before:  # Keras downloads again what does not have the right checksum
+            raise DownloadError(f"{_keras_folder() / KERAS_DATASETS[name]} was damaged. {error}") from error
+        raise
+    except Exception as error:  # damaged pickles and archives raise nearly anything
+        raise DataError(
+            f"{name}: the files in {_keras_folder()} are damaged ({error}). Delete them and fetch again."
+        ) from error
+    with write_whole(_kept_path(name)) as file:
+        np.savez(
+            file,
+            images=images[..., np.newaxis] if images.ndim == 3 else images,
+            labels=labels.astype(np.int64),
+            n_train=len(y_train),
+            class_names=np.array(class_names),
+            source=_downloaded_state(name),
+        )
 
 
-def _first_existing(*candidates: Path) -> Path | None:
-    return next((path for path in candidates if path.exists()), None)
+def _read_kept(name: str) -> KerasArrays | None:
+    """What is kept of a dataset; None if there is nothing, if it is damaged, or if Keras's files have changed since."""
+    try:
+        with _kept_path(name).open("rb") as file, np.load(file, allow_pickle=False) as kept:
+            if _downloaded_state(name) not in ("", str(kept["source"])):
+                return None
+            class_names = tuple(kept["class_names"].tolist())
+            return KerasArrays(kept["images"], kept["labels"], int(kept["n_train"]), class_names)
+    except (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile):
+        return None
 
 
-def _find_mnist() -> Path | None:
-    return _first_existing(keras_home() / "datasets" / "mnist.npz")
+def _kept_path(name: str) -> Path:
+    return cache_root() / "datasets" / f"{name}.npz"
 
 
-def _find_fashion_mnist() -> Path | None:
-    folders = (keras_home() / "datasets" / "fashion-mnist", DEBIAN_FASHION_MNIST)
-    return next((folder for folder in folders if has_idx_files(folder)), None)
+def _keras_folder() -> Path:
+    """Keras's folder of datasets, below `KERAS_HOME` if that is set, else `~/.keras`."""
+    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "datasets"
 
 
-def _find_cifar(folder: str) -> Callable[[], Path | None]:
-    def find() -> Path | None:
-        # Keras 3.6 and later unpack into a folder named after the archive.
-        base = keras_home() / "datasets"
-        return _first_existing(base / f"{folder}-target" / folder, base / folder)
-
-    return find
-
-
-def _read_mnist(path: Path) -> Arrays:
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        images = np.concatenate([arrays["x_train"], arrays["x_test"]])
-        labels = np.concatenate([arrays["y_train"], arrays["y_test"]]).astype(np.int64)
-        return _matched(images[..., np.newaxis], labels), labels, len(arrays["y_train"])
+def _downloaded_state(name: str) -> str:
+    """Size and time of the file that Keras downloaded; empty if it is not there."""
+    path = _keras_folder() / KERAS_DATASETS[name]
+    if not path.is_file():
+        return ""
+    state = path.stat()
+    return f"{state.st_size}|{state.st_mtime_ns}"
 
 
-def _read_cifar10(folder: Path) -> Arrays:
-    names = [f"data_batch_{number}" for number in range(1, 6)]
-    return _read_cifar_batches(folder, names, "test_batch", b"labels")
+def _idx_folder(name: str) -> Path | None:
+    """The folder of Fashion-MNIST's files, if they are on this machine: Keras and Debian store them as they are."""
+    folders = (_keras_folder() / KERAS_DATASETS[name], DEBIAN_FASHION_MNIST)
+    return next((folder for folder in folders if name == "fashion_mnist" and has_idx_files(folder)), None)
 
 
-def _read_cifar100(folder: Path) -> Arrays:
-    return _read_cifar_batches(folder, ["train"], "test", b"fine_labels")
-
-
-def _read_cifar_batches(folder: Path, train: list[str], test: str, label_key: bytes) -> Arrays:
-    batches = [_unpickle(folder / name) for name in (*train, test)]
-    images = np.concatenate([batch[b"data"] for batch in batches]).reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    labels = np.concatenate([np.asarray(batch[label_key], np.int64) for batch in batches])
-    images = _matched(np.ascontiguousarray(images, np.uint8), labels)
-    return images, labels, len(labels) - len(batches[-1][label_key])
-
-
-def _matched(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> NDArray[np.uint8]:
-    if len(images) != len(labels):
-        raise ValueError(f"{len(images)} images, but {len(labels)} labels")
-    return images
-
-
-def _cifar10_names(folder: Path) -> tuple[str, ...]:
-    return _cifar_names(folder / "batches.meta", b"label_names", 10)
-
-
-def _cifar100_names(folder: Path) -> tuple[str, ...]:
-    return _cifar_names(folder / "meta", b"fine_label_names", 100)
-
-
-def _cifar_names(path: Path, key: bytes, n_classes: int) -> tuple[str, ...]:
-    if not path.exists():
-        return tuple(str(label) for label in range(n_classes))
-    return tuple(name.decode() for name in _unpickle(path)[key])
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Reads the arrays and lists of a CIFAR batch and refuses anything that could run code."""
-
-    _ALLOWED = frozenset(
-        {("numpy", "dtype"), ("numpy", "ndarray"), ("_codecs", "encode")}
-        | {(f"numpy.{core}.multiarray", "_reconstruct") for core in ("core", "_core")}
-    )
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._ALLOWED:
-            raise pickle.UnpicklingError(f"it holds {module}.{name}, which no CIFAR batch does")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-
-
-def _unpickle(path: Path) -> dict[bytes, Any]:
-    with path.open("rb") as file:
-        content: dict[bytes, Any] = _PlainUnpickler(file, encoding="bytes").load()
-    return content
-
-
-KERAS_DATASETS = {
-    "mnist": KerasDataset(_find_mnist, _read_mnist, lambda _: DIGIT_NAMES),
-    "fashion_mnist": KerasDataset(_find_fashion_mnist, read_idx_folder, lambda _: FASHION_NAMES),
-    "cifar10": KerasDataset(_find_cifar("cifar-10-batches-py"), _read_cifar10, _cifar10_names),
-    "cifar100": KerasDataset(_find_cifar("cifar-100-python"), _read_cifar100, _cifar100_names),
-}
+def _class_names(name: str) -> tuple[str, ...]:
+    if name not in CIFAR_NAMES:
+        return FASHION_NAMES if name == "fashion_mnist" else DIGIT_NAMES
+    place, key = CIFAR_NAMES[name]
+    # From the archive whose checksum Keras has just verified.
+    names = pickle.loads((_keras_folder() / place).read_bytes(), encoding="bytes")[key]
+    return tuple(name.decode() for name in names)

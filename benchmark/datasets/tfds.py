@@ -2,52 +2,40 @@
 
 import re
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.datasets.records import Dataset, RecordImages, fingerprint_of, set_test_aside
-from benchmark.downloads import explained_download, require_host
+from benchmark.datasets.dataset import Dataset, make_dataset
+from benchmark.datasets.images import RGB, EncodedImages
+from benchmark.downloads import explained_download
 from benchmark.errors import DataError, UnknownNameError
 from benchmark.isolation import call_silently_in_child
 
-TEST_FRACTION = 0.2
-STORE = "storage.googleapis.com"  # where TensorFlow Datasets keeps what it knows of its datasets
-FILE_FORMAT = "array_record"  # the one that gives any record without reading those before it
-# In this order; a dataset's only further split is its test split.
+STORE = "storage.googleapis.com"  # where TensorFlow Datasets keeps the descriptions of its datasets
+FILE_FORMAT = "array_record"  # allows reading a record without those before it
+# In this order; if there are only two, the second is the test split.
 SPLITS = ("train", "validation", "test")
 
-
-@dataclass(frozen=True)
-class SplitRecords:
-    """The images of one split, decoded when asked for."""
-
-    source: Sequence[Mapping[str, Any]]
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def __getitem__(self, index: int) -> NDArray[np.uint8]:
-        with self.lock:
-            image = np.asarray(self.source[index]["image"], np.uint8)
-        return image if image.shape[-1] == 3 else np.repeat(image, 3, axis=-1)  # RGB
+Records = Sequence[Mapping[str, Any]]
 
 
 def load_tfds(name: str) -> Dataset:
-    """The dataset that TensorFlow Datasets knows by what follows `tfds:`.
+    """The dataset of TensorFlow Datasets whose name follows `tfds:`.
 
-    Its splits `train`, `validation` and `test` are used; where one of the last two is missing the other is the test
-    split, and without both a fixed stratified part is set aside.
+    Its splits `train`, `validation` and `test` are used. With only one of the last two, that one is the test split;
+    with neither, a stratified part, always the same, is set aside.
 
     Args:
         name: Such as `tfds:stanford_dogs`.
 
     Raises:
         DataError: TensorFlow Datasets is not installed, or the dataset has no images with one label each.
-        UnknownNameError: It has no such dataset.
-        DownloadError: The dataset is not on this machine and cannot be brought.
+        UnknownNameError: There is no such dataset.
+        DownloadError: The dataset is not on this machine and cannot be downloaded.
     """
     builder = _builder(name)
     class_names = _class_names(name, builder)
@@ -57,18 +45,32 @@ def load_tfds(name: str) -> Dataset:
     found = split_names(builder)
     if "train" not in found:
         raise DataError(f"{name} has no split 'train'; it has {', '.join(found) or 'none'}.")
-    images = {split: SplitRecords(_records(builder, split, with_images=True)) for split in found}
-    labels = {split: _labels(_records(builder, split, with_images=False)) for split in found}
-    return _joined(name, str(builder.info.full_name), class_names, images, labels)
+    labels = [_labels(_records(builder, split, with_images=False)) for split in found]
+    records = [_records(builder, split, with_images=True) for split in found]
+    ends = np.cumsum([len(one) for one in labels])
+    positions = {split: np.arange(end - len(one), end) for split, one, end in zip(found, labels, ends, strict=True)}
+    has_both = "validation" in positions and "test" in positions
+    return make_dataset(
+        name,
+        EncodedImages(
+            tuple((split, index) for split, one in enumerate(labels) for index in range(len(one))), _decoder(records)
+        ),
+        np.concatenate(labels),
+        class_names,
+        # TensorFlow Datasets gives each state of a dataset a version of its own.
+        content=str(builder.info.full_name).encode(),
+        test=positions.get("test", positions.get("validation")),
+        val=positions["validation"] if has_both else None,
+    )
 
 
 def has_tfds(name: str) -> bool:
-    """Whether a dataset of TensorFlow Datasets is on this machine, prepared; asked without any network."""
+    """Whether a dataset of TensorFlow Datasets is prepared on this machine; no network is used."""
     try:
         from tensorflow_datasets.core.utils.file_utils import list_data_dirs
     except ImportError:
         return False
-    # A name may go on with a configuration and a version; whoever makes a builder asks a host for what is not here.
+    # A name may have a configuration and a version. A builder of a dataset that is not here would ask a host.
     folder = re.split("[/:]", name.partition(":")[2])[0]
     return any(Path(root, folder).is_dir() for root in list_data_dirs()) and bool(split_names(_builder(name)))
 
@@ -77,10 +79,9 @@ def prepare_tfds(name: str) -> None:
     """Download and prepare a dataset into the folder of TensorFlow Datasets.
 
     Raises:
-        DownloadError: It cannot be brought.
+        DownloadError: It cannot be downloaded.
     """
-    require_host(STORE, f"The dataset {name}")
-    with explained_download(f"The dataset {name}"):
+    with explained_download(f"The dataset {name}", STORE):
         _builder(name).download_and_prepare(file_format=FILE_FORMAT)
 
 
@@ -107,47 +108,31 @@ def _class_names(name: str, builder: Any) -> tuple[str, ...]:
     features = builder.info.features
     has_both = {"image", "label"} <= set(features)
     if not has_both or not hasattr(features["label"], "names"):
-        raise DataError(f"{name} is not for classification: it needs one image and one label a record.")
+        raise DataError(f"{name} is not for classification: it needs one image and one label per record.")
     return tuple(features["label"].names)
 
 
-def _records(builder: Any, split: str, *, with_images: bool) -> Sequence[Mapping[str, Any]]:
-    """The records of a split; without images they are read many times faster."""
+def _records(builder: Any, split: str, *, with_images: bool) -> Records:
+    """The records of a split; without images, reading is many times faster."""
     import tensorflow_datasets
 
     decoders = None if with_images else {"image": tensorflow_datasets.decode.SkipDecoding()}
-    records: Sequence[Mapping[str, Any]] = builder.as_data_source(split=split, decoders=decoders)
+    records: Records = builder.as_data_source(split=split, decoders=decoders)
     return records
 
 
-def _labels(records: Sequence[Mapping[str, Any]]) -> NDArray[np.int64]:
+def _labels(records: Records) -> NDArray[np.int64]:
     return np.array([int(records[index]["label"]) for index in range(len(records))], np.int64)
 
 
-def _joined(
-    name: str,
-    version: str,
-    class_names: tuple[str, ...],
-    images: Mapping[str, SplitRecords],
-    labels: Mapping[str, NDArray[np.int64]],
-) -> Dataset:
-    """The splits one after the other, known by the version that TensorFlow Datasets gives each state of a dataset."""
-    sizes = [len(labels[split]) for split in images]
-    ends = np.cumsum(sizes)
-    ranges = {split: np.arange(end - size, end) for split, size, end in zip(images, sizes, ends, strict=True)}
-    all_labels = np.concatenate(list(labels.values()))
-    val = ranges["validation"] if {"validation", "test"} <= set(ranges) else None
-    test = ranges.get("test", ranges.get("validation"))
-    if test is None:
-        test = set_test_aside(all_labels, np.full(len(all_labels), True), TEST_FRACTION, name)
-    return Dataset(
-        name=name,
-        images=RecordImages(
-            tuple((source, index) for source, size in zip(images.values(), sizes, strict=True) for index in range(size))
-        ),
-        labels=all_labels,
-        class_names=class_names,
-        test=test,
-        val=val,
-        fingerprint=fingerprint_of(version.encode(), all_labels, class_names, test, *(() if val is None else (val,))),
-    )
+def _decoder(records: Sequence[Records]) -> Callable[[tuple[int, int]], NDArray[np.uint8]]:
+    """A function from the numbers of a split and of a record in it to the image of that record, RGB."""
+    lock = threading.Lock()  # a source reads for one thread at a time
+
+    def decode(place: tuple[int, int]) -> NDArray[np.uint8]:
+        split, index = place
+        with lock:
+            image = np.asarray(records[split][index]["image"], np.uint8)
+        return image if image.shape[-1] == RGB else np.repeat(image, RGB, axis=-1)
+
+    return decode

@@ -1,4 +1,4 @@
-"""The feature cache: one folder a view of a dataset by a backbone, whole or absent."""
+"""The feature cache: one folder per backbone, dataset and view, complete or absent."""
 
 import json
 import os
@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from benchmark.features.engine import Extraction
 from benchmark.storage import cache_root, digest_of_text, sha256_of_file, write_whole
 
-# Part of every key. Raise it when a change of the code changes a feature.
-FEATURE_VERSION = 2
+# Part of every key. Raise it when the code or the facts of a key change.
+FEATURE_VERSION = 3
 
 FEATURES = "features.npy"
 MANIFEST = "manifest.json"
@@ -27,7 +27,7 @@ MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class BuildFacts:
-    """What is known once the backbone is built.
+    """Facts about a built backbone.
 
     Attributes:
         build_s: Seconds to build, load weights and freeze.
@@ -42,15 +42,18 @@ class BuildFacts:
     weights_sha256: str
 
 
+Extract = Callable[[IO[bytes]], tuple[Extraction, BuildFacts]]
+
+
 @dataclass(frozen=True)
 class CachedFeatures:
-    """Features on disk and what they cost when they were made.
+    """Features on disk, and their cost when they were made.
 
     Attributes:
         features: `(n, d)` float32, memory-mapped and read-only.
-        extraction: Of the pass that made them.
+        extraction: Cost of the pass that made them.
         build: Of the backbone that made them.
-        was_cached: Whether they were there already.
+        was_cached: Whether they were in the cache already.
     """
 
     features: NDArray[np.float32]
@@ -65,7 +68,8 @@ class CacheEntry:
 
     Attributes:
         path: The folder.
-        facts: What its key was made of.
+        dataset: The dataset's name in the sweep that made it; not part of the key.
+        facts: What its key was made from.
         images_per_s: Steady rate of the extraction.
         flops_g: Floating-point operations of one image, in 1e9.
         size_bytes: On disk.
@@ -73,6 +77,7 @@ class CacheEntry:
     """
 
     path: Path
+    dataset: str
     facts: Mapping[str, Any]
     images_per_s: float
     flops_g: float
@@ -86,17 +91,16 @@ def cache_key(facts: Mapping[str, Any]) -> str:
     return digest_of_text(text)[:32]
 
 
-def cached_features(
-    facts: Mapping[str, Any], extract: Callable[[IO[bytes]], tuple[Extraction, BuildFacts]]
-) -> CachedFeatures:
+def cached_features(facts: Mapping[str, Any], extract: Extract, *, dataset: str = "") -> CachedFeatures:
     """The features that these facts describe, extracted now unless they are in the cache.
 
-    Of two processes that want the same features one extracts and the other waits. A process killed while it
-    extracts leaves only a partial folder, which is never used and removed by the next one.
+    If two processes want the same features, one extracts and the other waits. A process that is killed while it
+    extracts leaves only a partial folder, which is never used; the next process removes it.
 
     Args:
         facts: Everything that can change a feature.
-        extract: Writes the features to a file and says what that cost.
+        extract: Writes the features to a file and returns the cost.
+        dataset: The dataset's name, only shown.
     """
     folder = _features_root() / cache_key(facts)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -104,14 +108,14 @@ def cached_features(
         found = _open(folder, was_cached=True)
         if found is None:
             _remove_partial(folder)
-            _extract_into(folder, facts, extract)
+            _extract_into(folder, {"dataset": dataset, "facts": dict(facts)}, extract)
             found = _open(folder, was_cached=False)
             assert found is not None, f"{folder} was written but cannot be read"
     return found
 
 
 def is_cached(facts: Mapping[str, Any]) -> bool:
-    """Whether the cache has these features; their checksum is not looked at."""
+    """Whether the cache has these features; their checksum is not verified."""
     return (_features_root() / cache_key(facts) / MANIFEST).exists()
 
 
@@ -120,7 +124,7 @@ def _features_root() -> Path:
 
 
 def _open(folder: Path, *, was_cached: bool) -> CachedFeatures | None:
-    """The features of a folder; None where it is absent or damaged (then it is removed)."""
+    """The features of a folder; None if it is absent or damaged (then it is removed)."""
     if not folder.exists():
         return None
     try:
@@ -142,14 +146,12 @@ def _remove_partial(folder: Path) -> None:
         shutil.rmtree(partial)
 
 
-def _extract_into(
-    folder: Path, facts: Mapping[str, Any], extract: Callable[[IO[bytes]], tuple[Extraction, BuildFacts]]
-) -> None:
+def _extract_into(folder: Path, manifest: dict[str, Any], extract: Extract) -> None:
     partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".partial", dir=folder.parent))
     try:
         with write_whole(partial / FEATURES) as file:
             extraction, build = extract(file)
-        manifest = {"facts": dict(facts), "extraction": asdict(extraction), "build": asdict(build)}
+        manifest = {**manifest, "extraction": asdict(extraction), "build": asdict(build)}
         with write_whole(partial / MANIFEST) as file:
             file.write(json.dumps(manifest, indent=2).encode())
         partial.replace(folder)
@@ -165,13 +167,14 @@ def list_cache() -> list[CacheEntry]:
 
 
 def _entry(manifest: Path) -> CacheEntry | None:
-    """What a manifest says; None where it is damaged, which the next use of that entry mends."""
+    """The entry of a manifest; None if it is damaged (the next use of that entry replaces it)."""
     folder = manifest.parent
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
         return CacheEntry(
             path=folder,
             facts=content["facts"],
+            dataset=content.get("dataset", ""),  # entries before version 3 have none
             images_per_s=content["extraction"]["images_per_s"],
             flops_g=content["build"]["flops_g"],
             size_bytes=sum(file.stat().st_size for file in folder.iterdir()),
@@ -182,13 +185,13 @@ def _entry(manifest: Path) -> CacheEntry | None:
 
 
 def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterator[CacheEntry]:
-    """Remove the least recently used entries until the rest fit, and all unused for longer; yields each removed one.
+    """Remove the least recently used entries until the rest fits, and all old ones; yields each removed entry.
 
-    What a killed extraction left behind goes too.
+    What killed extractions left behind is removed too.
 
     Args:
-        max_bytes: What may stay.
-        older_than_s: Entries not used for so long go in any case.
+        max_bytes: Size of what may stay.
+        older_than_s: Entries that were not used for longer are removed in any case.
     """
     _remove_abandoned()
     entries = list_cache()
@@ -205,7 +208,7 @@ def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterato
 
 
 def _remove_abandoned() -> None:
-    """Partial folders whose extraction is no longer running: nobody holds their key's lock."""
+    """Remove partial folders whose extraction no longer runs: no process holds the lock of their key."""
     for partial in _features_root().glob("*.partial"):
         key = partial.name.split(".", 1)[0]
         try:

@@ -1,19 +1,18 @@
-"""A backbone frozen into one graph: uint8 images in; resizing, mode and network inside; features out."""
+"""A network frozen into one graph, from uint8 images over resizing, mode and layers to features."""
 
 from typing import Any
 
-from benchmark.preprocessing import apply_steps, resize_images
+from benchmark.preprocessing import View, apply_steps
 
 
-class FrozenBackbone:
+class FrozenNetwork:
     """A Keras model with its weights turned into constants, so that TensorFlow can fold them.
 
-    Freezing lets BatchNorm melt into the convolutions before it. One frozen backbone serves every mode: each
-    mode's graph calls it, and TensorFlow inlines the call.
+    Freezing folds each BatchNorm into the convolution before it. One frozen network serves all views: the graph of
+    each view calls it, and TensorFlow inlines the call.
 
     Attributes:
-        size_px: Side of the network's input.
-        output_shape: Of what it gives for one image: `(d,)` for features.
+        output_shape: Of the output for one image: `(d,)` for features.
         feature_dim: Width `d` of the features, or channels of a feature map.
         params: Number of the model's weights.
     """
@@ -26,9 +25,8 @@ class FrozenBackbone:
         self._input_shape = (size_px, size_px, network.inputs[0].shape[-1])
         signature = tf.TensorSpec((None, *self._input_shape), tf.float32)
         function = tf.function(lambda pixels: rewritten(pixels, training=False))
-        # Not public, but the only way TensorFlow has to freeze a function; pinned by tests.
+        # Not public, but TensorFlow has no other way to freeze a function; tests check that it still works.
         self._frozen = convert_variables_to_constants_v2(function.get_concrete_function(signature))
-        self.size_px = size_px
         self.output_shape = tuple(int(side) for side in network.outputs[0].shape[1:])
         self.feature_dim = self.output_shape[-1]
         self.params = int(network.count_params())
@@ -37,32 +35,20 @@ class FrozenBackbone:
         """Features `(n, d)` of preprocessed pixels `(n, size_px, size_px, 3)`, as a tensor."""
         return self._frozen(pixels)[0]
 
-    def extractor(self, image_shape: tuple[int, int, int], *, steps: tuple[str, ...], resize: str, crop: str) -> Any:
-        """One graph from images `(n, *image_shape)` uint8 to features `(n, d)`.
+    def extractor(self, view: View, shape: tuple[int, ...], dtype: str) -> Any:
+        """One graph from images `(n, *shape)` to features `(n, d)`.
 
         Args:
-            image_shape: Height, width and channels (one or three).
-            steps: What `preprocessing.resolve_mode` gives.
-            resize: Interpolation.
-            crop: Squash or crop.
+            view: How to prepare the images.
+            shape: Height, width and channels (one or three).
+            dtype: uint8, or float32 for images in 0..255 that are resized already.
         """
         import tensorflow as tf
 
         def extract(images: Any) -> Any:
-            pixels = resize_images(images, size_px=self.size_px, resize=resize, crop=crop)
-            return self.features(apply_steps(steps, pixels))
+            return self.features(apply_steps(view.steps, view.resize_images(images)))
 
-        return tf.function(extract, input_signature=[tf.TensorSpec((None, *image_shape), tf.uint8)])
-
-    def resized_extractor(self, *, steps: tuple[str, ...]) -> Any:
-        """One graph from images that have the network's size already, float32 in 0..255, to features."""
-        import tensorflow as tf
-
-        def extract(pixels: Any) -> Any:
-            return self.features(apply_steps(steps, pixels))
-
-        signature = tf.TensorSpec((None, self.size_px, self.size_px, 3), tf.float32)
-        return tf.function(extract, input_signature=[signature])
+        return tf.function(extract, input_signature=[tf.TensorSpec((None, *shape), dtype)])
 
     def flops_g(self) -> float:
         """Floating-point operations of one image in 1e9, a multiply-add counted as two, by TensorFlow's profiler."""
@@ -79,7 +65,7 @@ class FrozenBackbone:
 
 
 def use_depthwise_convolutions(network: Any) -> Any:
-    """The same network with each one-channel-a-group convolution as a `DepthwiseConv2D`.
+    """The same network with a `DepthwiseConv2D` for each convolution that has one channel per group.
 
     ConvNeXt builds its depthwise layers as `Conv2D(groups=channels)`, which TensorFlow runs several times slower
     on a CPU. Networks without such layers are returned as they are.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.backbones.sources import weights_identity
-from benchmark.datasets import Dataset, Progress, load_dataset
+from benchmark.datasets import Dataset, OnProgress, load_dataset
 from benchmark.features.cache import FEATURE_VERSION, cache_key
 from benchmark.options import (
     FINETUNE,
@@ -19,7 +19,7 @@ from benchmark.options import (
     Stage,
     stages_label,
 )
-from benchmark.preprocessing import resolve_mode
+from benchmark.preprocessing import View, resolve_mode
 from benchmark.provenance import framework_versions, minor_version
 from benchmark.registry import Backbone
 from benchmark.storage import digest_of_text
@@ -45,7 +45,7 @@ class DatasetRequest:
     classes: tuple[str, ...] | None = None
     max_bad_images: int = 0
 
-    def load(self, on_progress: Progress | None = None) -> Dataset:
+    def load(self, on_progress: OnProgress | None = None) -> Dataset:
         """The dataset; see `datasets.load_dataset` for what it raises."""
         return load_dataset(
             self.name,
@@ -80,6 +80,11 @@ class Cell:
     def steps(self) -> tuple[str, ...]:
         """What the mode does for this backbone."""
         return resolve_mode(self.mode, self.backbone.native_mode)
+
+    @property
+    def view(self) -> View:
+        """How the images are prepared."""
+        return View(self.input_size_px, self.resize, self.crop, self.steps)
 
     @property
     def is_trained_by_tensorflow(self) -> bool:
@@ -150,10 +155,7 @@ def feature_facts(cell: Cell, dataset_fingerprint: str) -> dict[str, Any]:
         "build": cell.backbone.build_facts,
         "weights": weights_identity(cell.backbone),
         "dataset_fingerprint": dataset_fingerprint,
-        "input_size_px": cell.input_size_px,
-        "steps": list(cell.steps),
-        "resize": cell.resize,
-        "crop": cell.crop,
+        "view": str(cell.view),
         "precision": cell.precision,
         **{name: minor_version(version) for name, version in framework_versions().items()},
     }
@@ -204,6 +206,6 @@ def job_key(cell: Cell) -> tuple[Any, ...]:
     return (cell.backbone.name, cell.dataset, cell.input_size_px)
 
 
-def view_key(cell: Cell) -> tuple[str, ...]:
+def view_key(cell: Cell) -> tuple[str, View]:
     """What cells of a job must agree in to share one pass over the images."""
-    return (cell.precision, cell.resize, cell.crop, *cell.steps)
+    return cell.precision, cell.view

@@ -58,11 +58,11 @@ def plan_again(runs: pd.DataFrame, registry: Registry, target: Ledger) -> list[P
             ) from error
         by_key = {planned.key: planned for planned in plan.cells if planned.key}
         by_name = {planned.cell.name: planned for planned in plan.cells}
-        for number, key, name in zip(rows.index, rows["cell_key"], names, strict=True):
-            planned = by_key.get(key) or by_name.get(name)
+        for number, row, name in zip(rows.index, rows.to_dict("records"), names, strict=True):
+            planned = by_key.get(row["cell_key"]) or by_name.get(name)
             if planned is None:
-                raise LedgerError(f"The recipe {recipe} does not make the cell of run {rows.at[number, 'run_id']}.")
-            found[int(number)] = planned
+                raise LedgerError(f"The recipe {recipe} does not make the cell of run {row['run_id']}.")
+            found[number] = planned
     return [found[number] for number in range(len(numbered))]
 
 

@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from benchmark.isolation import choose_backend
+from benchmark.isolation import apply_backend_settings
 from benchmark.provenance import environment
 
 log = logging.getLogger(__name__)
@@ -128,7 +128,7 @@ def _settings_of_children(log_path: Path) -> Iterator[None]:
             stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.SIG_IGN))
         stack.callback(os.environ.update, dict(os.environ))
         stack.callback(os.environ.clear)  # before the update
-        choose_backend()
+        apply_backend_settings()
         os.environ["PYTHONSAFEPATH"] = "1"  # the current folder may hold files named like modules
         file = stack.enter_context(log_path.open("ab"))
         for descriptor in (1, 2):

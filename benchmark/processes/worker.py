@@ -12,7 +12,7 @@ from datetime import datetime
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from benchmark.isolation import choose_backend
+from benchmark.isolation import apply_backend_settings
 from benchmark.plan.planning import PlannedCell
 from benchmark.processes.conditions import Conditions
 from benchmark.work.events import CellStarted, Report, cell_failed
@@ -46,7 +46,7 @@ def run_job(cells: Iterable[PlannedCell], report: Report, conditions: Conditions
         report: Called with each event.
         conditions: How to run them.
     """
-    choose_backend()
+    apply_backend_settings()
     runner: CellRunner | None = None
     for planned in cells:
         report(CellStarted(planned))

@@ -4,18 +4,17 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.datasets import Images
+from benchmark.datasets import Images, array_source, image_source
 from benchmark.metrics import accuracy
 from benchmark.options import Augmentation, Stage
-from benchmark.preprocessing import apply_steps, resize_images
+from benchmark.preprocessing import View, apply_steps
 from benchmark.strategies.augmentation import augmentation_layers
 from benchmark.strategies.classifier import Classifier, Cut
-from benchmark.strategies.feeding import array_source, fixed_batches, image_source
+from benchmark.strategies.feeding import fixed_batches
 from benchmark.strategies.records import Outcome
 from benchmark.strategies.stage import EpochProgress, StageModel, Task
 from benchmark.strategies.training import train_in_stages
@@ -29,18 +28,12 @@ class Pixels:
 
     Attributes:
         images: All images.
-        size_px: Side of the network's input.
-        resize: Interpolation.
-        crop: Squash or crop.
-        steps: What `preprocessing.resolve_mode` gives.
-        augmentation: Random changes while training, before the steps.
+        view: How they are prepared.
+        augmentation: Random changes while training, between resizing and the steps of the mode.
     """
 
     images: Images
-    size_px: int
-    resize: str
-    crop: str
-    steps: tuple[str, ...]
+    view: View
     augmentation: Augmentation
 
 
@@ -117,14 +110,13 @@ class _Models:
         import keras
 
         pixels = self._pixels
-        options: dict[str, Any] = {"size_px": pixels.size_px, "resize": pixels.resize, "crop": pixels.crop}
-        source = image_source(pixels.images, **options)
+        source = image_source(pixels.images, pixels.view)
         n_channels = self._classifier.body.inputs[0].shape[-1]
         inputs = keras.Input(source.shape, dtype=source.dtype)
-        x = keras.layers.Lambda(lambda images: resize_images(images, n_channels=n_channels, **options))(inputs)
+        x = keras.layers.Lambda(lambda images: pixels.view.resize_images(images, n_channels))(inputs)
         for layer in augmentation_layers(pixels.augmentation):
             x = layer(x)
-        x = keras.layers.Lambda(lambda images: apply_steps(pixels.steps, images))(x)
+        x = keras.layers.Lambda(lambda images: apply_steps(pixels.view.steps, images))(x)
         return StageModel(self._classifier.whole(inputs, x), source)
 
 

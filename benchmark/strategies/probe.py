@@ -5,7 +5,7 @@ import time
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.datasets import Partition
+from benchmark.datasets import Split
 from benchmark.metrics import accuracy
 from benchmark.options import DenseOptions
 from benchmark.strategies.heads import HEADS
@@ -15,7 +15,7 @@ from benchmark.strategies.records import HeadData, Outcome
 def run_probe(
     features: NDArray[np.float32],
     labels: NDArray[np.int64],
-    split: Partition,
+    split: Split,
     *,
     n_classes: int,
     head: str,

@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 
-from benchmark.datasets import Partition
+from benchmark.datasets import Source, Split
 from benchmark.errors import BenchmarkError, UnknownNameError
 from benchmark.options import BALANCED, Stage
 from benchmark.strategies.checkpoint import Standing, assign_all, values_of
-from benchmark.strategies.feeding import Source, batches, fixed_batches
+from benchmark.strategies.feeding import batches, fixed_batches
 from benchmark.strategies.records import HistoryPoint
 
 # Steps that TensorFlow does in one call: fewer returns to Python, which cost small networks half their time.
@@ -59,7 +59,7 @@ class Task:
 
     labels: NDArray[np.int64]
     class_names: tuple[str, ...]
-    split: Partition
+    split: Split
     seed: int
 
     @property

@@ -3,10 +3,10 @@
 import time
 from dataclasses import dataclass
 
-from benchmark.backbones.build import RGB, build_backbone, build_untrained, weights_sha256
-from benchmark.datasets import ArrayImages, Dataset
+from benchmark.backbones.build import build_backbone, build_untrained, weights_sha256
+from benchmark.datasets import Dataset
 from benchmark.features.cache import BuildFacts
-from benchmark.features.graph import FrozenBackbone
+from benchmark.features.graph import FrozenNetwork
 from benchmark.options import FINETUNE
 from benchmark.plan.cells import Cell
 from benchmark.strategies.classifier import Classifier, Cut
@@ -29,9 +29,9 @@ class Learner:
     feature_dim: int | None
     size_px: int
 
-    def freeze(self, cut: Cut) -> FrozenBackbone:
+    def freeze(self, cut: Cut) -> FrozenNetwork:
         """The network up to a cut, frozen with the weights it has now."""
-        return FrozenBackbone(self.classifier.front(cut), self.size_px)
+        return FrozenNetwork(self.classifier.front(cut), self.size_px)
 
 
 def make_learner(cell: Cell, dataset: Dataset) -> Learner:
@@ -43,7 +43,6 @@ def make_learner(cell: Cell, dataset: Dataset) -> Learner:
     """
     import keras
 
-    n_channels = dataset.images.pixels.shape[-1] if isinstance(dataset.images, ArrayImages) else RGB
     n_classes = len(dataset.class_names)
     started = time.perf_counter()
     if cell.strategy == FINETUNE:
@@ -51,10 +50,10 @@ def make_learner(cell: Cell, dataset: Dataset) -> Learner:
         keras.utils.set_random_seed(cell.seed)
         classifier = Classifier(body, dense_layers(cell.dense, n_classes), is_pretrained=True)
     else:
-        classifier = untrained_classifier(cell, n_channels, n_classes, is_pretrained=False)
+        classifier = untrained_classifier(cell, dataset.images.n_channels, n_classes, is_pretrained=False)
         body = classifier.body
     build_s = time.perf_counter() - started
-    flops_g = FrozenBackbone(body, cell.input_size_px).flops_g()
+    flops_g = FrozenNetwork(body, cell.input_size_px).flops_g()
     facts = BuildFacts(build_s, int(body.count_params()), flops_g, weights_sha256(cell.backbone, body))
     feature_dim = None if cell.backbone.has_classifier else int(body.outputs[0].shape[-1])
     return Learner(classifier, facts, feature_dim, cell.input_size_px)

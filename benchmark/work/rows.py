@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.datasets import Dataset, Partition
+from benchmark.datasets import Dataset, Split
 from benchmark.errors import BenchmarkError
 from benchmark.features.cache import BuildFacts
 from benchmark.features.engine import Extraction
@@ -86,7 +86,7 @@ class Costs:
     were_cached: bool | None
 
 
-def result_columns(dataset: Dataset, split: Partition, costs: Costs, result: Outcome) -> dict[str, Any]:
+def result_columns(dataset: Dataset, split: Split, costs: Costs, result: Outcome) -> dict[str, Any]:
     """The columns that a finished run fills, `elapsed_s` and `peak_rss_mib` excepted.
 
     Args:
@@ -137,7 +137,7 @@ def result_columns(dataset: Dataset, split: Partition, costs: Costs, result: Out
     }
 
 
-def majority_share(dataset: Dataset, split: Partition) -> float:
+def majority_share(dataset: Dataset, split: Split) -> float:
     """Accuracy of always naming the training split's most frequent class, on the test split."""
     commonest = np.bincount(dataset.labels[split.train]).argmax()
     return float(np.mean(dataset.labels[split.test] == commonest))

@@ -10,14 +10,15 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.datasets import Dataset, Partition, partition
+from benchmark.datasets import Dataset, OnProgress, Split, split_dataset
 from benchmark.errors import BenchmarkError
 from benchmark.features.cache import BuildFacts, CachedFeatures, cached_features
-from benchmark.features.engine import Extraction, View, extract_features
+from benchmark.features.engine import Extraction, extract_features
 from benchmark.memory import PeakMemory
 from benchmark.options import FINETUNE, PROBE
 from benchmark.plan.cells import Cell, feature_facts, view_key
 from benchmark.plan.planning import PlannedCell
+from benchmark.preprocessing import View
 from benchmark.storage import cache_root
 from benchmark.strategies.heads import prepare_head
 from benchmark.strategies.probe import run_probe
@@ -37,7 +38,7 @@ class CellRunner:
     def __init__(self, any_cell: Cell, report: Report) -> None:
         self._cell = any_cell
         self._report = report
-        self._view: tuple[str, ...] | None = None
+        self._view: tuple[str, View] | None = None
         self._features: CachedFeatures | Exception | None = None
 
     def run(self, planned: PlannedCell, row: dict[str, Any]) -> CellEnded:
@@ -50,7 +51,7 @@ class CellRunner:
         started = time.perf_counter()
         cell = planned.cell
         dataset, _ = self._dataset()
-        split = partition(dataset, seed=cell.seed, val_fraction=cell.val_fraction, folds=cell.folds)
+        split = split_dataset(dataset, seed=cell.seed, val_fraction=cell.val_fraction, folds=cell.folds)
         do = self._probe if cell.strategy == PROBE else self._train
         costs, outcome, peak_rss_mib = do(planned, split)
         row = {
@@ -64,7 +65,7 @@ class CellRunner:
         per_class, confusion = class_rows(row["run_id"], labels, scores, dataset.class_names)
         return CellEnded(planned, row, history, per_class, confusion, scores, labels, dataset.class_names)
 
-    def _probe(self, planned: PlannedCell, split: Partition) -> tuple[Costs, Outcome, float]:
+    def _probe(self, planned: PlannedCell, split: Split) -> tuple[Costs, Outcome, float]:
         """What came before the training, its outcome, and the peak memory of training and testing in MiB."""
         cell = planned.cell
         dataset, load_s = self._dataset()
@@ -84,7 +85,7 @@ class CellRunner:
         costs = Costs(cached.build, load_s, (cached.extraction,), cached.extraction.feature_dim, cached.was_cached)
         return costs, outcome, memory.rss_mib
 
-    def _train(self, planned: PlannedCell, split: Partition) -> tuple[Costs, Outcome, float]:
+    def _train(self, planned: PlannedCell, split: Split) -> tuple[Costs, Outcome, float]:
         """As `_probe`, of a cell that trains more than a head."""
         from benchmark.strategies.classifier import Cut
         from benchmark.strategies.finetune import Pixels, run_training
@@ -105,7 +106,7 @@ class CellRunner:
             return passes[cut.name].features
 
         checkpoint = checkpoint_path(planned.key)
-        pixels = Pixels(dataset.images, cell.input_size_px, cell.resize, cell.crop, cell.steps, cell.augmentation)
+        pixels = Pixels(dataset.images, cell.view, cell.augmentation)
         task = Task(dataset.labels, dataset.class_names, split, cell.seed)
         try:
             with PeakMemory() as memory:
@@ -174,11 +175,11 @@ class CellRunner:
 
             frozen, built = build()
             set_precision(cell.precision)
-            view = View(cell.steps, cell.resize, cell.crop)
-            stage = f"extracting {cell.mode}"
-            return extract_features(frozen, dataset.images, view, file, on_progress=self._reporter(stage)), built
+            on_progress = self._reporter(f"extracting {cell.mode}")
+            return extract_features(frozen, dataset.images, cell.view, file, on_progress=on_progress), built
 
-        return cached_features({**feature_facts(cell, dataset.fingerprint), **facts}, extract)
+        facts = {**feature_facts(cell, dataset.fingerprint), **facts}
+        return cached_features(facts, extract, dataset=cell.dataset.name)
 
     def _build(self) -> tuple[Any, BuildFacts]:
         if isinstance(self._built, Exception):
@@ -188,7 +189,7 @@ class CellRunner:
     @functools.cached_property
     def _built(self) -> tuple[Any, BuildFacts] | Exception:
         from benchmark.backbones.build import build_backbone, weights_sha256
-        from benchmark.features.graph import FrozenBackbone
+        from benchmark.features.graph import FrozenNetwork
 
         _let_gpu_memory_grow()
         self._report(StageProgress("building the backbone", 0, 1))
@@ -196,13 +197,13 @@ class CellRunner:
         started = time.perf_counter()
         try:
             network = build_backbone(backbone, size_px)
-            frozen = FrozenBackbone(network, size_px)
+            frozen = FrozenNetwork(network, size_px)
         except Exception as error:  # noqa: BLE001  # raised for each cell that needs the backbone
             return error
         build_s = time.perf_counter() - started
         return frozen, BuildFacts(build_s, frozen.params, frozen.flops_g(), weights_sha256(backbone, network))
 
-    def _reporter(self, stage: str) -> Callable[[int, int], None]:
+    def _reporter(self, stage: str) -> OnProgress:
         """A progress callback that reports a few times a second."""
         last = 0.0
 

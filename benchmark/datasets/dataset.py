@@ -1,0 +1,193 @@
+"""What a dataset is, and how its images are divided."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import StratifiedKFold, train_test_split
+
+from benchmark.datasets.images import Images
+from benchmark.errors import DataError
+
+# The subset that `limit` takes and the test images of a dataset without a test split never depend on a run's seed.
+SUBSET_SEED = 0
+TEST_FRACTION = 0.2
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Labelled images with a fixed test split.
+
+    Attributes:
+        name: As the user wrote it; only shown. `@1000` at its end marks a subset of 1,000 images.
+        images: `n` images.
+        labels: `(n,)` int64, positions in `class_names`.
+        class_names: In the order of the labels.
+        test: Positions of the test images, ascending.
+        val: Positions of the validation images if the dataset has its own, else None.
+        fingerprint: Hash of pixels, labels, class names and splits, 64 hexadecimal digits.
+        bad_files: Names of the files that were left out because they cannot be decoded.
+    """
+
+    name: str
+    images: Images
+    labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    test: NDArray[np.int64]
+    fingerprint: str
+    val: NDArray[np.int64] | None = None
+    bad_files: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Number of images per class, over all splits."""
+        counts = np.bincount(self.labels, minlength=len(self.class_names))
+        return dict(zip(self.class_names, counts.tolist(), strict=True))
+
+
+@dataclass(frozen=True)
+class Split:
+    """Positions `(k,)` int64 of the train, validation and test images; each image is in exactly one."""
+
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+
+def split_dataset(dataset: Dataset, *, seed: int, val_fraction: float, folds: int | None = None) -> Split:
+    """The three splits of a run. The seed moves images between train and validation only.
+
+    Args:
+        dataset: The dataset.
+        seed: Of the validation split or, with `folds`, the number of the fold that is the validation split.
+        val_fraction: Share of the validation split, without `folds`.
+        folds: Number of stratified parts, always the same, of the images outside the test split.
+
+    Raises:
+        DataError: A class has too few images to be in both train and validation, or in each fold.
+    """
+    rest = _others(len(dataset), dataset.test)
+    if folds is not None:
+        return _fold(dataset, rest, seed, folds)
+    if dataset.val is not None:
+        return Split(_others(len(dataset), dataset.test, dataset.val), dataset.val, dataset.test)
+    train, val = _stratified(rest, dataset.labels, val_fraction, seed, f"the validation split of {dataset.name}")
+    return Split(train, val, dataset.test)
+
+
+def _fold(dataset: Dataset, rest: NDArray[np.int64], number: int, folds: int) -> Split:
+    if dataset.val is not None:
+        raise DataError(f"{dataset.name} has its own validation split: folds would mix it with train.")
+    counts = np.bincount(dataset.labels[rest], minlength=len(dataset.class_names))
+    smallest = int(counts.argmin())
+    if folds > counts[smallest]:
+        raise DataError(
+            f"folds = {folds}: class {dataset.class_names[smallest]!r} of {dataset.name} has only {counts[smallest]} "
+            "images outside the test split, fewer than one per fold. Take fewer folds or more images."
+        )
+    splitter = StratifiedKFold(folds, shuffle=True, random_state=SUBSET_SEED)
+    train, val = list(splitter.split(rest, dataset.labels[rest]))[number]
+    return Split(rest[train], rest[val], dataset.test)
+
+
+def make_dataset(
+    name: str,
+    images: Images,
+    labels: NDArray[np.int64],
+    class_names: tuple[str, ...],
+    *,
+    content: bytes,
+    test: NDArray[np.int64] | None = None,
+    val: NDArray[np.int64] | None = None,
+    bad_files: tuple[str, ...] = (),
+) -> Dataset:
+    """A dataset with its fingerprint. If it has no test split, a stratified fifth is set aside, always the same.
+
+    Args:
+        name: Only shown, so it is not part of the fingerprint.
+        images: `n` images.
+        labels: `(n,)` positions in `class_names`.
+        class_names: In the order of the labels.
+        content: The pixels, or the hashes of the image files.
+        test: Positions of its own test split.
+        val: Positions of its own validation split.
+        bad_files: Names of the files that were left out.
+
+    Raises:
+        DataError: A class has too few images for a test split.
+    """
+    if test is None:
+        _, test = _stratified(
+            _others(len(labels), val), labels, TEST_FRACTION, SUBSET_SEED, f"the test split of {name}"
+        )
+    digest = hashlib.sha256(content)
+    digest.update("\0".join(class_names).encode())
+    for array in (labels, test, val):
+        if array is not None:
+            digest.update(f"|{array.shape}|".encode())
+            digest.update(np.ascontiguousarray(array, np.int64).data)
+    return Dataset(name, images, labels, class_names, test, digest.hexdigest(), val, bad_files)
+
+
+def take_subset(dataset: Dataset, limit: int) -> Dataset:
+    """A dataset of `limit` images that keeps the shares of classes and splits.
+
+    Raises:
+        DataError: `limit` leaves some class of some split without an image.
+    """
+    if limit >= len(dataset):
+        return dataset
+    split = np.zeros(len(dataset), np.int64)
+    split[dataset.test] = 1
+    if dataset.val is not None:
+        split[dataset.val] = 2
+    groups = split * len(dataset.class_names) + dataset.labels
+    fraction = limit / len(dataset)
+    _, kept = _stratified(np.arange(len(dataset)), groups, fraction, SUBSET_SEED, f"--limit {limit} of {dataset.name}")
+    names = f"{dataset.fingerprint}:{kept.tolist()}"
+    return replace(
+        dataset,
+        name=f"{dataset.name}@{limit}",
+        images=dataset.images.take(kept),
+        labels=dataset.labels[kept],
+        test=np.flatnonzero(split[kept] == 1),
+        val=None if dataset.val is None else np.flatnonzero(split[kept] == 2),
+        fingerprint=hashlib.sha256(names.encode()).hexdigest(),
+    )
+
+
+def _others(n: int, *taken: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """The positions below `n` that are in none of the splits `taken`."""
+    is_free = np.ones(n, bool)
+    for positions in taken:
+        if positions is not None:
+            is_free[positions] = False
+    return np.flatnonzero(is_free)
+
+
+def _stratified(
+    positions: NDArray[np.int64], groups: NDArray[np.int64], fraction: float, seed: int, what: str
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions divided into the larger part and a part of about `fraction`, each ascending.
+
+    Raises:
+        DataError: A group would be missing from one of the parts.
+    """
+    n_part = round(fraction * len(positions))
+    drawn = groups[positions]
+    try:
+        rest, part = train_test_split(positions, test_size=n_part, stratify=drawn, random_state=seed)
+    except ValueError:  # fewer images than groups, or a group of one image
+        rest, part = positions, positions[:0]
+    if any(len(np.setdiff1d(drawn, groups[side])) for side in (rest, part)):
+        sizes = np.unique(drawn, return_counts=True)[1]
+        raise DataError(
+            f"{what} cannot be drawn: with {n_part} of {len(positions)} images, some of the {len(sizes)} classes (or "
+            f"classes of a split) would get no image. The smallest has {sizes.min()}: take or add more images, or "
+            "leave that class out."
+        )
+    return np.sort(rest), np.sort(part)

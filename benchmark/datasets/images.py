@@ -1,0 +1,135 @@
+"""Images wherever they are: one protocol to read them, and one way to turn them into batches."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.preprocessing import View
+
+Positions = Sequence[int] | NDArray[np.int64]
+
+RGB = 3
+DECODERS = 4
+
+
+class Images(Protocol):
+    """`n` images that are read by their positions."""
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of each image: one (grey) or three (RGB)."""
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width of each image in px; None if they differ or are not known."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, indices: Positions) -> Sequence[NDArray[np.uint8]] | NDArray[np.uint8]:
+        """The pixels `(height, width, n_channels)` uint8 of these images, stacked if all have one size."""
+
+    def take(self, indices: Positions) -> "Images":
+        """The images at these positions, not read."""
+
+
+@dataclass(frozen=True)
+class ArrayImages:
+    """Images of one size, held in memory.
+
+    Attributes:
+        pixels: `(n, height, width, n_channels)` uint8 in 0..255.
+    """
+
+    pixels: NDArray[np.uint8]
+
+    @property
+    def n_channels(self) -> int:
+        """Channels of each image."""
+        return int(self.pixels.shape[-1])
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in px."""
+        return self.pixels.shape[1], self.pixels.shape[2]
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def read(self, indices: Positions) -> NDArray[np.uint8]:
+        """A copy of these images, `(k, height, width, n_channels)`."""
+        return self.pixels[indices]
+
+    def take(self, indices: Positions) -> "ArrayImages":
+        """The images at these positions."""
+        return ArrayImages(self.pixels[indices])
+
+
+@dataclass(frozen=True)
+class EncodedImages:
+    """RGB images of any sizes, in files or records, decoded each time they are read.
+
+    Attributes:
+        places: Where each image is, such as its path.
+        decode: From a place to `(height, width, 3)` uint8.
+    """
+
+    places: tuple[Any, ...]
+    decode: Callable[[Any], NDArray[np.uint8]]
+    n_channels: ClassVar[int] = RGB
+    size: ClassVar[None] = None
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def read(self, indices: Positions) -> list[NDArray[np.uint8]]:
+        """These images, each with its own size."""
+        return [self.decode(self.places[index]) for index in indices]
+
+    def take(self, indices: Positions) -> "EncodedImages":
+        """The images at these positions, not decoded."""
+        return EncodedImages(tuple(self.places[index] for index in indices), self.decode)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the inputs of a model come from.
+
+    Attributes:
+        take: From positions `(b,)` to inputs `(b, *shape)`.
+        shape: Of one input.
+        dtype: Of the inputs.
+    """
+
+    take: Callable[[NDArray[np.int64]], NDArray[Any]]
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def array_source(array: NDArray[Any]) -> Source:
+    """Inputs from an array `(n, *shape)`, which may be memory-mapped."""
+    return Source(lambda positions: array[positions], tuple(array.shape[1:]), str(array.dtype))
+
+
+def image_source(images: Images, view: View) -> Source:
+    """Images of one size as they are, uint8; others decoded and resized one by one, float32 in 0..255."""
+    if images.size is not None:
+        return Source(lambda positions: np.asarray(images.read(positions)), (*images.size, images.n_channels), "uint8")
+
+    import tensorflow as tf
+
+    shape = (view.size_px, view.size_px, images.n_channels)
+    # One graph for all sizes.
+    any_image = tf.TensorSpec((1, None, None, images.n_channels), tf.uint8)
+    resize = tf.function(lambda image: view.resize_images(image, images.n_channels)).get_concrete_function(any_image)
+    pool = ThreadPoolExecutor(DECODERS)
+
+    def read_resized(position: int) -> NDArray[np.float32]:
+        (image,) = images.read([position])
+        resized: NDArray[np.float32] = resize(tf.constant(image[np.newaxis])).numpy()
+        return resized
+
+    return Source(lambda positions: np.concatenate(list(pool.map(read_resized, positions.tolist()))), shape, "float32")
