@@ -5,9 +5,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from typing import Any
 
-import pandas as pd
 from rich.cells import cell_len
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
@@ -43,9 +42,10 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, leas
         rows: One value per column; None is not known.
         least_telling: Columns that a narrow screen leaves out, the first of them first.
     """
-    values = pd.DataFrame(list(rows), columns=[_heading(name) for name in columns], dtype=object)
-    numbers = [name for name in values if not values[name].map(lambda value: isinstance(value, str)).any()]
-    _show(values.map(_value_text), numbers, [_heading(name) for name in least_telling])
+    values = dict(zip(map(_heading, columns), zip(*rows, strict=True), strict=True))
+    numbers = [heading for heading, column in values.items() if not any(isinstance(value, str) for value in column)]
+    texts = {heading: [_value_text(value) for value in column] for heading, column in values.items()}
+    _show(texts, numbers, [_heading(name) for name in least_telling])
 
 
 def _heading(name: str) -> str:
@@ -61,25 +61,23 @@ def _value_text(value: object) -> str:
 def show_sections(sections: Iterable[Section]) -> None:
     """Print tables with their notes."""
     for section in sections:
-        numbers = [heading for heading in section.cells if heading not in TEXT_HEADINGS]
-        _show(section.cells, numbers, section.least_telling, section.heading, section.notes)
+        texts = {str(heading): column.tolist() for heading, column in section.cells.items()}
+        _show(texts, set(texts) - TEXT_HEADINGS, section.least_telling, section.heading, section.notes)
 
 
 def _show(
-    cells: pd.DataFrame,
+    columns: Mapping[str, Sequence[str]],
     numbers: Collection[str],
     least_telling: Iterable[str],
     title: str = "",
     notes: Sequence[str] = (),
 ) -> None:
     """Print a table of texts; the title says what all rows have in common, and a note what there is no room for."""
-    if cells.empty:
-        stdout.print(Text("\n".join([title, *notes])))
-        return
-    shown = cells.loc[:, (cells != "").any()]
-    same = [name for name in shown if name in SAYABLE_ONCE and len(cells) > 1 and cells[name].nunique() == 1]
-    shown = shown.drop(columns=same)
-    widths = {name: max(map(cell_len, (*shown[name], *name.split()))) for name in shown}
+    shown = {name: texts for name, texts in columns.items() if any(texts)}
+    same = {
+        name: texts[0] for name, texts in shown.items() if name in SAYABLE_ONCE and len(texts) > len(set(texts)) == 1
+    }
+    widths = {name: max(map(cell_len, (*texts, *name.split()))) for name, texts in shown.items() if name not in same}
     left_out = []
     for name in least_telling:
         if _needed(widths, FOLDED_WELL) <= stdout.width:
@@ -88,21 +86,23 @@ def _show(
             left_out.append(name)
     if left_out:
         notes = [*notes, f"No room for {', '.join(left_out)}: widen the window, or choose another format."]
-    table = Table(
-        title=Text(", ".join(filter(None, [title, *(f"{name} {cells[name].iloc[0]}" for name in same)]))) or None,
-        caption=Text("\n".join(notes)) or None, title_justify="left", caption_justify="left",
-    )  # fmt: skip
+    title = ", ".join(filter(None, [title, *(f"{name} {text}" for name, text in same.items())]))
+    table = Table()
     are_names_whole = _needed(widths, FOLDED_NARROW) <= stdout.width
     for name, width in widths.items():
-        is_number = name in numbers
-        table.add_column(
-            name, justify="right" if is_number else "left", overflow="fold",
-            width=width if width <= LONGEST_WHOLE and (is_number or are_names_whole) else None,
-        )  # fmt: skip
-    for row in shown[list(widths)].to_dict("records"):
-        is_best = str(row.get("Rank", "")).split("–")[0] == "1"
-        table.add_row(*map(Text, row.values()), style="bold" if is_best else None)
-    stdout.print(table)
+        is_fixed = width <= LONGEST_WHOLE and (name in numbers or are_names_whole)
+        justify: JustifyMethod = "right" if name in numbers else "left"
+        table.add_column(name, justify=justify, width=width if is_fixed else None, overflow="fold")
+    ranks = shown.get("Rank", ())
+    for number, row in enumerate(zip(*(shown[name] for name in widths), strict=True)):
+        is_best = bool(ranks) and ranks[number].split("–")[0] == "1"
+        table.add_row(*map(Text, row), style="bold" if is_best else None)
+    if title:
+        stdout.print(Text(title, style="table.title"))
+    if shown:
+        stdout.print(table)
+    if notes:
+        stdout.print(Text("\n".join(notes), style="table.caption"))
 
 
 def _needed(widths: Mapping[str, int], folded: int) -> int:
@@ -198,6 +198,11 @@ def scan_display() -> Iterator[Callable[[str, int, int], None]]:
             progress.update(tasks[name], completed=n_done)
 
         yield on_scan
+
+
+def say(text: str, *, style: str = "yellow") -> None:
+    """Print a message on standard error: yellow for warnings, red for failures."""
+    stderr.print(Text(text, style=style), soft_wrap=True)
 
 
 @contextmanager

@@ -446,7 +446,7 @@ def test_failed_cells_are_mentioned_beside_the_leaderboard(call: Call, tmp_path:
     answer = call("leaderboard", "toy")
 
     assert answer.code == 0
-    assert "1 failed cell is not ranked." in answer.out
+    assert "Not ranked: 1 failed cell." in answer.out
     assert "NetC" not in answer.out
 
 

@@ -119,7 +119,7 @@ def test_a_ledger_of_failures_only_is_no_traceback(call, tmp_path, command):
     code, out, err = call(command)
 
     assert code == (0 if command == "leaderboard" else 2)
-    assert ("1 failed cell is not ranked." in out) == (command == "leaderboard")
+    assert ("Not ranked: 1 failed cell." in out) == (command == "leaderboard")
     assert "Traceback" not in out + err
 
 

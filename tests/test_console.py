@@ -1,9 +1,13 @@
-"""Tables on screens of any width: what is shown is whole, and what is not is named."""
+"""Tables on screens of any width: what is shown is whole, and what is not is named. And the progress of a sweep."""
+
+import io
+import itertools
 
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from rich.console import Console
 from toy_ledgers import add
 
 from benchmark import console
@@ -13,7 +17,7 @@ from benchmark.analysis.loading import load_runs
 from benchmark.analysis.presentation import LEADERBOARD_LEAST_TELLING, leaderboard_sections
 from benchmark.analysis.published import compare_published
 from benchmark.ledger import Ledger
-from benchmark.work.events import CellEnded, CellStarted
+from benchmark.work.events import CellEnded, CellStarted, StageProgress
 
 STRATEGY = (
     "finetune(0, epochs=5, patience=3, reduce_patience=2 + 20, learning_rate=0.0001, patience=3, reduce_patience=2)"
@@ -81,3 +85,46 @@ def test_cells_are_numbered_in_the_order_in_which_they_end(capsys):
     assert capsys.readouterr().err.splitlines() == [
         "cell 1/2 other: failed (crashed): it died", "cell 2/2 one: failed (crashed): it died",
     ]  # fmt: skip
+def test_texts_stand_left_and_numbers_right_and_what_is_not_known_is_a_dash(capsys):
+    console.show_table(("name", "params_total"), [("Net", 1_234_567), ("MyNetwork", None)])
+
+    assert [line.strip("│") for line in capsys.readouterr().out.splitlines() if line.startswith("│")] == [
+        " Net       │ 1,234,567 ", " MyNetwork │         – ",
+    ]  # fmt: skip
+
+
+def test_what_all_rows_have_in_common_is_said_once_and_an_empty_column_is_not_shown(capsys):
+    console.show_table(("dataset", "seed", "reason"), [("digits", 0, ""), ("digits", 1, "")])
+
+    shown = capsys.readouterr().out
+    assert shown.startswith("Dataset digits")
+    assert shown.count("digits") == 1
+    assert "Reason" not in shown
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_names_are_folded_before_numbers(monkeypatch, capsys, width: int):
+    names, number = ["somewhere-over-the-rainbow" + "x" * extra for extra in range(3)], 123_456_789
+    monkeypatch.setattr(console.stdout, "width", width)
+
+    console.show_table(("a", "b", "c", "n"), [(*names, number)])
+
+    assert "123,456,789" in capsys.readouterr().out
+
+
+def test_a_line_of_progress_keeps_its_bar_count_rate_and_time_left_at_80_columns(monkeypatch):
+    screen, times = io.StringIO(), itertools.count(step=0.1)
+    stderr = Console(file=screen, force_terminal=True, width=80, get_time=lambda: next(times))
+    monkeypatch.setattr(console, "stderr", stderr)
+
+    with console.SweepDisplay(36) as display:
+        cell = SimpleNamespace(cell="MobileNetV2-dogs fashion_mnist native finetune dense 224 px seed 0")
+        display.show(CellStarted(cell))
+        for n_done in range(0, 50_000, 10_000):
+            display.show(StageProgress("extracting the features of a long stage", n_done, 70_000))
+
+    lines = screen.getvalue().splitlines()
+    (line,) = [line for line in lines[-2:] if "40000/70000" in line]
+    assert "━" in line
+    assert "images/s" in line
+    assert " left" in line

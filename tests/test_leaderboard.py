@@ -143,7 +143,7 @@ def test_only_failed_rows_give_an_empty_leaderboard(ledger: Ledger):
     assert {"rank", "backbone", "accuracy", "published"} <= set(board.columns)
     assert to_json(board) == "[]\n"
     assert len(to_csv(board).splitlines()) == 1
-    assert markdown_of(ledger).endswith("\n\n1 failed cell is not ranked.\n")
+    assert markdown_of(ledger).endswith("\n\nNot ranked: 1 failed cell.\n")
 
 
 def test_a_row_without_an_accuracy_is_not_ranked(ledger: Ledger):

@@ -190,7 +190,7 @@ def test_failed_cells_are_listed_with_their_reason(report: Element):
     (row,) = rows_of_table(report.one("table", id="failures-table"))
 
     assert (row["Backbone"], row["Mode"], row["Kind"], row["Message"]) == ("NetA", "raw", "oom", "no room")
-    assert "1 failed cell is not ranked." in report.one("main").text
+    assert "Not ranked: 1 failed cell." in report.one("main").text
 
 
 def test_every_row_has_the_command_that_makes_it_again(report: Element):

@@ -44,14 +44,18 @@ def to_markdown(sections: Sequence[Section]) -> str:
 
 
 def _markdown_section(section: Section) -> str:
-    rows = [
+    rows: list[Iterable[str]] = [
         section.cells.columns,
-        ["---" if heading in TEXT_HEADINGS else "---:" for heading in section.cells],
-        *([text.replace("|", "\\|") for text in row] for row in section.cells.itertuples(index=False)),
+        ("---" if heading in TEXT_HEADINGS else "---:" for heading in section.cells),
+        *section.cells.map(_escaped).itertuples(index=False),
     ]
-    heading = section.heading.replace("|", "\\|")
-    lines = [f"{'#' * section.level} {heading}", "", *(f"| {' | '.join(row)} |" for row in rows)]
+    heading = f"{'#' * section.level} {_escaped(section.heading)}"
+    lines = [heading, "", *(f"| {' | '.join(row)} |" for row in rows)]
     return "\n".join([*lines, *(f"\n{note}" for note in section.notes)])
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def to_csv(table: pd.DataFrame) -> str:

@@ -77,8 +77,13 @@ def _leaderboard_notes(rows: pd.DataFrame, n_failed: int, by: str) -> tuple[str,
     if by == "accuracy" and n_untested > 0:
         notes.append(f"{n_untested} of {len(rows) - 1} settings could not be tested against the best: no predictions.")
     if n_failed:
-        notes.append(f"{count_of(n_failed, 'failed cell')} {'is' if n_failed == 1 else 'are'} not ranked.")
+        notes.append(not_ranked(n_failed))
     return tuple(notes)
+
+
+def not_ranked(n_failed: int) -> str:
+    """The note about failed cells."""
+    return f"Not ranked: {count_of(n_failed, 'failed cell')}."
 
 
 def leaderboard_cells(table: pd.DataFrame) -> pd.DataFrame:

@@ -53,6 +53,11 @@ _images = partial(typer.Option, rich_help_panel="How to prepare images")
 _where = partial(typer.Option, rich_help_panel="Where to run")
 _output = partial(typer.Option, rich_help_panel="Output")
 
+
+def _names(kind: str, what: str) -> Any:
+    return _what(help=what, autocompletion=_complete_kind(kind))
+
+
 RecipeArgument = Annotated[
     str | None,
     typer.Argument(
@@ -61,21 +66,11 @@ RecipeArgument = Annotated[
         autocompletion=_complete_kind("recipes"),
     ),
 ]
-BackbonesOption = Annotated[
-    str | None, _what(help="Names or patterns, comma separated.", autocompletion=_complete_kind("backbones"))
-]
-DatasetsOption = Annotated[str | None, _what(help="Names, comma separated.", autocompletion=_complete_kind("datasets"))]
-ModesOption = Annotated[
-    str | None,
-    _what(help="Preprocessing modes or patterns, comma separated.", autocompletion=_complete_kind("modes")),
-]
-HeadsOption = Annotated[
-    str | None, _what(help="Heads or patterns, comma separated.", autocompletion=_complete_kind("heads"))
-]
-StrategiesOption = Annotated[
-    str | None,
-    _what(help="probe, finetune or scratch, comma separated.", autocompletion=_complete_kind("strategies")),
-]
+BackbonesOption = Annotated[str | None, _names("backbones", "Names or patterns, comma separated.")]
+DatasetsOption = Annotated[str | None, _names("datasets", "Names, comma separated.")]
+ModesOption = Annotated[str | None, _names("modes", "Preprocessing modes or patterns, comma separated.")]
+HeadsOption = Annotated[str | None, _names("heads", "Heads or patterns, comma separated.")]
+StrategiesOption = Annotated[str | None, _names("strategies", "probe, finetune or scratch, comma separated.")]
 SeedsOption = Annotated[str | None, _what(help="Whole numbers, comma separated.")]
 FoldsOption = Annotated[int | None, _what(help="Number of stratified folds for cross-validation, instead of seeds.")]
 LimitOption = Annotated[int | None, _what(help="Use a stratified subset of this many images.", show_default="all")]

@@ -39,11 +39,11 @@ def show_board(paths: list[Path], *, by: str, format_name: str, out: Path | None
         format_name: table, md, csv or json.
         out: The file to write.
     """
+    from benchmark import console
     from benchmark.analysis.correctness import Correctness
-    from benchmark.analysis.formats import count_of
     from benchmark.analysis.leaderboard import make_leaderboard
     from benchmark.analysis.loading import count_failed, load_runs
-    from benchmark.analysis.presentation import leaderboard_sections
+    from benchmark.analysis.presentation import leaderboard_sections, not_ranked
     from benchmark.analysis.published import compare_published, load_published
 
     check_format(format_name, out)
@@ -54,10 +54,7 @@ def show_board(paths: list[Path], *, by: str, format_name: str, out: Path | None
     comparison = compare_published(board, published)
     publish(board, leaderboard_sections(board, comparison, n_failed, by=by), format_name, out)
     if n_failed and format_name in ("csv", "json"):
-        total = sum(n_failed.values())
-        typer.secho(
-            f"{count_of(total, 'failed cell')} {'is' if total == 1 else 'are'} not ranked.", fg="yellow", err=True
-        )
+        console.say(not_ranked(sum(n_failed.values())))
 
 
 def ablation(paths: PathsArgument = None, format_name: FormatOption = "table", out: OutOption = None) -> None:
@@ -88,6 +85,7 @@ def compare(
 
     Exit code 3: a cell got worse or no longer works. 4: there is nothing to compare.
     """
+    from benchmark import console
     from benchmark.analysis.comparison import compare_ledgers, has_regressed, is_comparable
     from benchmark.analysis.loading import load_runs
     from benchmark.analysis.presentation import changes_sections
@@ -98,7 +96,7 @@ def compare(
         table = compare_ledgers(load_runs([folder_before]), load_runs([folder_after]))
     publish(table, changes_sections(table), format_name, out)
     if not is_comparable(table):
-        typer.secho(f"{before} and {after} have no finished cell in common.", fg="red", err=True)
+        console.say(f"{before} and {after} have no finished cell in common.", style="red")
         sys.exit(EXIT_NOTHING_TO_COMPARE)
     if has_regressed(table):
         sys.exit(EXIT_REGRESSION)

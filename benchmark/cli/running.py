@@ -114,21 +114,21 @@ def _plan(sweep: "Sweep", registry: "Registry", results: Path, where: dict[str, 
         plan = make_plan(sweep, registry, Ledger(results / sweep.name), on_scan, choose=choose)
     for dataset, files in plan.bad_files.items():
         left_out = count_of(len(files), "undecodable image")
-        typer.secho(f"{dataset}: {left_out} left out: {', '.join(files)}", fg="yellow", err=True)
+        console.say(f"{dataset}: {left_out} left out: {', '.join(files)}")
     return plan
 
 
 def _warn_of_modes(chosen: "list[PlannedCell]") -> None:
     """Warn once of each backbone and mode that do not go together."""
+    from benchmark import console
+
     warnings = dict.fromkeys(planned.warning for planned in chosen if planned.warning)
     for warning in warnings:
-        typer.secho(f"Warning: {warning}.", fg="yellow", err=True)
+        console.say(f"Warning: {warning}.")
     if warnings:
-        typer.secho(
+        console.say(
             "Choose mode native. If the wrong mode is intended, run native beside it, or put 'ablation = true' at the "
-            "top of the recipe. 'benchmark inspect BACKBONE' shows what each mode does.",
-            fg="yellow",
-            err=True,
+            "top of the recipe. 'benchmark inspect BACKBONE' shows what each mode does."
         )
 
 
@@ -223,19 +223,16 @@ def run_planned(
                     display.show(event)
                     n_failed += isinstance(event, CellEnded) and event.row["status"] == FAILED
         except KeyboardInterrupt:
-            typer.secho(
-                f"Interrupted. Every finished row is in {ledger.folder}; the same command continues from there.",
-                fg="yellow",
-                err=True,
+            console.say(
+                f"Interrupted. Every finished row is in {ledger.folder}; the same command continues from there."
             )
             sys.exit(EXIT_INTERRUPTED)
     show_board([ledger.folder], by="accuracy", format_name="json" if as_json else "table")
     if n_failed:
-        typer.secho(
+        console.say(
             f"{count_of(n_failed, 'cell')} failed; {ledger.folder / RUNS} says why. "
             "The same command with --when failed tries again.",
-            fg="red",
-            err=True,
+            style="red",
         )
         sys.exit(EXIT_SOME_FAILED)
 
@@ -267,13 +264,11 @@ def status(
         typer.echo(f"{name}: {tally(record['state'] for record in records)}.")
 
 
-def _records_of_ledger(folder: Path) -> list[dict[str, Any]]:
+def _records_of_ledger(folder: Path) -> list[dict[Any, Any]]:
     """The last row of each cell of a ledger, for `status`."""
     from benchmark.analysis.loading import load_runs
     from benchmark.ledger import CELL_COLUMNS, FAILED
 
     runs = load_runs([folder])
     reasons = (runs["error_type"] + ": " + runs["error_message"]).where(runs["status"] == FAILED, "")
-    table = runs[list(CELL_COLUMNS)].assign(state=runs["status"], reason=reasons)
-    columns = (*CELL_COLUMNS, "state", "reason")
-    return [dict(zip(columns, values, strict=True)) for values in table.itertuples(index=False, name=None)]
+    return runs[list(CELL_COLUMNS)].assign(state=runs["status"], reason=reasons).to_dict("records")

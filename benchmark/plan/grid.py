@@ -58,7 +58,7 @@ def matching(rows: Sequence[Mapping[Any, Any]], where: Mapping[str, str]) -> lis
         wanted = {pattern} & found or set(fnmatch.filter(found, pattern))
         places = [place for place in places if str(rows[place][column]) in wanted]
         if rows and not places:
-            raise UnknownNameError(f"{column} among the cells", pattern, found)
+            raise UnknownNameError(f"{column} among the cells of the sweep", pattern, found)
     return places
 
 

@@ -1,0 +1,37 @@
+"""Texts of values, as tables and messages have them."""
+
+import pytest
+
+from benchmark.analysis.formats import count_of, duration_text, number_texts, tally
+
+
+@pytest.mark.parametrize(
+    ("number", "noun", "text"),
+    [
+        (1, "cell", "1 cell"), (0, "cell", "0 cells"), (2, "class", "2 classes"), (1, "pass", "1 pass"),
+        (1200, "entry", "1,200 entries"), (3, "way", "3 ways"),
+    ],
+)  # fmt: skip
+def test_a_count_agrees_with_its_noun(number: int, noun: str, text: str):
+    assert count_of(number, noun) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"), (0.42, "0.42 s"), (4.24, "4.2 s"), (41.6, "42 s"), (60, "1 min"), (750, "12 min"),
+        (3599, "1 h 0 min"), (12_000, "3 h 20 min"),
+    ],
+)  # fmt: skip
+def test_a_duration_has_two_digits_and_a_unit_that_suits_it(seconds: float, text: str):
+    assert duration_text(seconds) == text
+
+
+def test_a_tally_has_the_order_asked_for_and_only_what_occurs():
+    assert tally(["b", "a", "b"], ("b", "c", "a")) == "2 b, 1 a"
+    assert tally({"missing": 3, "done": 12}) == "12 done, 3 missing"
+    assert tally([]) == "no cells"
+
+
+def test_a_number_that_is_missing_is_a_dash():
+    assert number_texts([0.5, None, float("nan")], "{:.2f}") == ["0.50", "–", "–"]
