@@ -20,12 +20,9 @@ stdout = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 stderr = Console(stderr=True)
 
 # If one of these columns has the same value in all rows, the title says it once for the whole table.
-SAYABLE_ONCE = frozenset(
-    {
-        "Dataset", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Input px", "Seed",
-        "Seeds",
-    }
-)  # fmt: skip
+SAYABLE_ONCE = {
+    "Dataset", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Input px", "Seed", "Seeds",
+}  # fmt: skip
 # Columns of longer texts are folded; numbers and most names are shorter and stay whole.
 LONGEST_WHOLE = 24
 # The width of a folded column for which other columns are left out, and the one for which names are folded too.
@@ -93,9 +90,8 @@ def _show(
         is_fixed = width <= LONGEST_WHOLE and (name in numbers or are_names_whole)
         justify: JustifyMethod = "right" if name in numbers else "left"
         table.add_column(name, justify=justify, width=width if is_fixed else None, overflow="fold")
-    ranks = shown.get("Rank", ())
-    for number, row in enumerate(zip(*(shown[name] for name in widths), strict=True)):
-        is_best = bool(ranks) and ranks[number].split("–")[0] == "1"
+    for row in zip(*(shown[name] for name in widths), strict=True):
+        is_best = row[0].split("–")[0] == "1" and next(iter(widths)) == "Rank"
         table.add_row(*map(Text, row), style="bold" if is_best else None)
     if title:
         stdout.print(Text(title, style="table.title"))

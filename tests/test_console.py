@@ -2,7 +2,6 @@
 
 import io
 import itertools
-
 from types import SimpleNamespace
 
 import pandas as pd
@@ -85,6 +84,8 @@ def test_cells_are_numbered_in_the_order_in_which_they_end(capsys):
     assert capsys.readouterr().err.splitlines() == [
         "cell 1/2 other: failed (crashed): it died", "cell 2/2 one: failed (crashed): it died",
     ]  # fmt: skip
+
+
 def test_texts_stand_left_and_numbers_right_and_what_is_not_known_is_a_dash(capsys):
     console.show_table(("name", "params_total"), [("Net", 1_234_567), ("MyNetwork", None)])
 

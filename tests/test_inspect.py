@@ -54,7 +54,7 @@ def test_the_help_defines_every_verdict_as_the_output_does():
     text = " ".join(text.split())
 
     for verdict, meaning in VERDICTS.items():
-        assert f"- {verdict}: {meaning}" in text
+        assert f"• {verdict}: {meaning}" in text
 
 
 def test_the_name_is_completed_from_the_registry_and_the_models_at_hand(tmp_path: Path, monkeypatch):

@@ -1,7 +1,6 @@
 """Which test images a run named correctly, from its saved predictions."""
 
 import functools
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -14,21 +13,20 @@ Correct = NDArray[np.bool_]
 
 
 class Correctness:
-    """Which test images each run named correctly; read when asked for, once.
+    """Which test images each run named correctly; each run is read once, on first use.
 
     Args:
         runs: What `load_runs` gives: the runs that may be asked for.
     """
 
     def __init__(self, runs: pd.DataFrame) -> None:
-        keys = zip(runs["folder"], runs["run_id"], strict=True)
-        self._fingerprints: Mapping[tuple[str, str], str] = dict(zip(keys, runs["dataset_fingerprint"], strict=True))
-        # Caches of the instance, gone with it.
+        self._fingerprints = runs.set_index(["folder", "run_id"])["dataset_fingerprint"].to_dict()
+        # Caches of the instance, which end with it.
         self.of_run = functools.cache(self._of_run)
         self._true_labels = functools.cache(self._read_true_labels)
 
     def _of_run(self, folder: str, run_id: str) -> Correct | None:
-        """`(n_test,)`, in the order of the dataset's test images; None where predictions of all were not kept."""
+        """`(n_test,)` in the order of the dataset's test images; None without predictions of all of them."""
         predictions = Ledger(Path(folder)).read_predictions(run_id)
         true = self._true_labels(folder, self._fingerprints[folder, run_id])
         if predictions is None or true is None or len(predictions[0]) != len(true):

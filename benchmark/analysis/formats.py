@@ -11,12 +11,10 @@ import pandas as pd
 
 MISSING_VALUE = "–"
 SECONDS_PER_MINUTE = 60
-TEXT_HEADINGS = frozenset(
-    {
-        "Backbone", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Metric", "Note",
-        "Verdict", "Change", "Result", "Dataset",
-    }
-)  # fmt: skip
+TEXT_HEADINGS = {
+    "Backbone", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Metric", "Note", "Verdict",
+    "Change", "Result", "Dataset",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -15,28 +15,17 @@ from benchmark.analysis.significance import ALPHA
 FIRST_COUNT = 1000
 # Settings that few sweeps change: they get a column only in a table where one of them differs from this value.
 USUAL = (
-    ("Crop", "crop", "squash"),
-    ("Resize", "resize", "bilinear"),
-    ("Precision", "precision", "float32"),
-    ("Augmentation", "augment", ""),
-    ("Strategy", "strategy", "probe"),
+    ("Crop", "crop", "squash"), ("Resize", "resize", "bilinear"), ("Precision", "precision", "float32"),
+    ("Augmentation", "augment", ""), ("Strategy", "strategy", "probe"),
     ("Variant", "variant", ""),
-)
+)  # fmt: skip
 
-# The columns that a narrow screen leaves out, the first of them first.
+# The columns that a narrow screen leaves out, the first of them first; of the leaderboard with their headings.
 LEADERBOARD_LEAST_TELLING = {
-    "efficiency_above_chance": "Above chance / M",
-    "images_per_s": "Images/s",
-    "peak_rss_mib": "Peak MiB",
-    "difference": "Difference",
-    "efficiency": "Accuracy / M",
-    "wall_s": "Wall, s",
-    "n_seeds": "Seeds",
-    "accuracy_low": "95 % interval",
-    "params_total": "Params, M",
-    "published": "Published",
-    "input_size_px": "Input px",
-}
+    "efficiency_above_chance": "Above chance / M", "images_per_s": "Images/s", "peak_rss_mib": "Peak MiB",
+    "difference": "Difference", "efficiency": "Accuracy / M", "wall_s": "Wall, s", "n_seeds": "Seeds",
+    "accuracy_low": "95 % interval", "params_total": "Params, M", "published": "Published", "input_size_px": "Input px",
+}  # fmt: skip
 ABLATION_LEAST_TELLING = ("Interval over", "Relative gain", "Input px", "95 % interval")
 CELLS_LEAST_TELLING = ("Wall ratio", "", "Input px", "p", "Predictions changed", "Difference", "Seed")
 

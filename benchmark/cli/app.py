@@ -34,6 +34,7 @@ app = typer.Typer(
     help="Compare pretrained image backbones, with preprocessing as an axis of the comparison.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # joins the lines of a paragraph
 )
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Sweeps": {

@@ -52,20 +52,13 @@ _what = partial(typer.Option, rich_help_panel="What to run", show_default=False)
 _images = partial(typer.Option, rich_help_panel="How to prepare images")
 _where = partial(typer.Option, rich_help_panel="Where to run")
 _output = partial(typer.Option, rich_help_panel="Output")
+_argument = partial(typer.Argument, show_default=False)
 
 
 def _names(kind: str, what: str) -> Any:
     return _what(help=what, autocompletion=_complete_kind(kind))
 
 
-RecipeArgument = Annotated[
-    str | None,
-    typer.Argument(
-        help="A recipe file, or the name of a shipped recipe.",
-        show_default=False,
-        autocompletion=_complete_kind("recipes"),
-    ),
-]
 BackbonesOption = Annotated[str | None, _names("backbones", "Names or patterns, comma separated.")]
 DatasetsOption = Annotated[str | None, _names("datasets", "Names, comma separated.")]
 ModesOption = Annotated[str | None, _names("modes", "Preprocessing modes or patterns, comma separated.")]
@@ -112,18 +105,14 @@ TimeoutOption = Annotated[
 DeterministicOption = Annotated[
     bool | None,
     _where(
-        "--deterministic/--no-deterministic",
-        help="Make TensorFlow give the same result every time.",
+        "--deterministic/--no-deterministic", help="Make TensorFlow give the same result every time.",
         show_default="only for CPU jobs that train nothing in TensorFlow",
     ),
-]
+]  # fmt: skip
 ExecutorOption = Annotated[str, _where(help="Where jobs run: local, or ray for a cluster.")]
 RayAddressOption = Annotated[
     str | None,
-    _where(
-        help="Address of a running Ray cluster, such as auto or head-node:6379.",
-        show_default="a new one on this machine",
-    ),
+    _where(help="Address of a running Ray cluster, such as auto or head-node:6379.", show_default="a new local one"),
 ]
 
 ResultsOption = Annotated[Path, _output("--results", help="The folder of the results of all sweeps.")]
@@ -132,18 +121,17 @@ JsonOption = Annotated[bool, _output("--json", help="Print JSON for machines.")]
 FormatOption = Annotated[str, _output("--format", help="table, md, csv or json.")]
 OutOption = Annotated[Path | None, _output(help="Write to this file (md, csv or json).", show_default=False)]
 
-PathsArgument = Annotated[
-    list[Path] | None, typer.Argument(help="Folders of results; ./results if none is given.", show_default=False)
+RecipeArgument = Annotated[
+    str | None, _argument(help="A recipe file or the name of a shipped one.", autocompletion=_complete_kind("recipes"))
 ]
+PathsArgument = Annotated[list[Path] | None, _argument(help="Folders of results; ./results if none is given.")]
 InspectedArgument = Annotated[
     str,
-    typer.Argument(
-        metavar="BACKBONE|FILE.keras",
-        help="A registered backbone, or a saved model of your own.",
-        show_default=False,
+    _argument(
+        metavar="BACKBONE|FILE.keras", help="A registered backbone, or a saved model of your own.",
         autocompletion=complete(_names_to_inspect),
     ),
-]
+]  # fmt: skip
 FedModeOption = Annotated[
     str | None,
     typer.Option("--mode", help="The mode you feed.", show_default=False, autocompletion=_complete_kind("modes")),

@@ -25,6 +25,7 @@ def rerun(
 
     The beginning of a run_id is enough. What was different when the row was made is said on stderr.
     """
+    from benchmark import console
     from benchmark.analysis.loading import load_all_runs
     from benchmark.ledger import Ledger
     from benchmark.plan.repeating import differences_from_here, plan_again
@@ -36,9 +37,9 @@ def rerun(
     (planned,) = plan_again(row, load_registry(registry or ()), Ledger(results / sweep))
     typer.echo(f"{planned.cell} of {record['folder']} into {results / sweep}")
     for difference in differences_from_here(record):
-        typer.secho(f"Note: {difference}", fg="yellow", err=True)
+        console.say(f"Note: {difference}")
     if planned.key != record["cell_key"]:
-        typer.secho("Note: what its numbers depend on has changed since, so they may differ.", fg="yellow", err=True)
+        console.say("Note: what its numbers depend on has changed since, so they may differ.")
     if not dry_run:
         recipe = (Ledger(Path(record["folder"])).recipe_path(record["recipe_sha256"])).read_text(encoding="utf-8")
         run_planned(

@@ -66,6 +66,7 @@ def run(
 
     You can interrupt it at any time: finished rows are kept, and the same command continues from there.
     """
+    from benchmark import console
     from benchmark.analysis.formats import tally
     from benchmark.ledger import FAILED, Ledger
     from benchmark.plan.grid import expanded
@@ -87,7 +88,7 @@ def run(
     stored = recipe_text(expanded(sweep, known))
     _take_over(plan, ledger, stored)
     if not chosen:
-        typer.secho(f"Nothing to do in {ledger.folder}: {tally(plan.counts)}.", fg="green", err=True)
+        console.say(f"Nothing to do in {ledger.folder}: {tally(plan.counts)}.", style="green")
     n_failed = sum(planned.state == FAILED for planned in plan.cells) if when == "missing" else 0
     run_planned(chosen, ledger, stored, execution, again=when == "always", as_json=as_json, n_failed=n_failed)
 
@@ -168,6 +169,9 @@ def _params_total(planned: "PlannedCell") -> int | None:
 
 def _take_over(plan: "Plan", ledger: "Ledger", recipe: str) -> None:
     """Give rows of schema 1 the keys of the cells that they are, and their recipe."""
+    from benchmark import console
+    from benchmark.analysis.formats import count_of
+
     taken = [planned for planned in plan.cells if planned.taken_over]
     if not taken:
         return
@@ -184,7 +188,7 @@ def _take_over(plan: "Plan", ledger: "Ledger", recipe: str) -> None:
             for planned in taken
         }
     )
-    typer.secho(f"{ledger.folder} now has schema 2; {len(taken)} finished cells are kept.", fg="yellow", err=True)
+    console.say(f"{ledger.folder} now has schema 2; {count_of(len(taken), 'finished cell')} kept.")
 
 
 def run_planned(
