@@ -12,20 +12,9 @@ from pathlib import Path
 
 import psutil
 
-from benchmark import __version__
+from benchmark import __version__, provenance
 from benchmark.downloads import KERAS_HOST, can_reach
 from benchmark.memory import MIB
-from benchmark.provenance import (
-    CPUINFO,
-    cpu_name,
-    cpu_vectors,
-    framework_versions,
-    git_commit,
-    gpu_name,
-    installed_version,
-    is_dirty,
-    usable_cpus,
-)
 from benchmark.storage import cache_root
 
 GIB = 1024 * MIB
@@ -65,24 +54,24 @@ def examine() -> list[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    commit = git_commit()
-    advice = "Rows will be marked is_dirty: commit your changes first." if is_dirty() else ""
+    commit = provenance.git_commit()
+    advice = "Rows will be marked is_dirty: commit your changes first." if provenance.is_dirty() else ""
     harness = f"{__version__} at {commit[:12]}{' with changes' if advice else ''}" if commit else __version__
     yield Finding("backbone-benchmark", harness, advice)
     yield Finding("Python", f"{platform.python_version()} on {platform.system()}-{platform.machine()}")
-    frameworks = framework_versions()
+    frameworks = provenance.framework_versions()
     missing = " and ".join(name.removesuffix("_version") for name, version in frameworks.items() if not version)
     installed = ", ".join(version or "none" for version in frameworks.values())
     yield Finding("Keras, TensorFlow", installed, f"Install {missing}." if missing else "")
     for extra, package, use in EXTRAS:
-        yield Finding(f"extra {extra}", installed_version(package) or f"not installed: {use}")
+        yield Finding(f"extra {extra}", provenance.installed_version(package) or f"not installed: {use}")
 
 
 def _processor() -> Iterator[Finding]:
-    n_usable = usable_cpus()
+    n_usable = provenance.usable_cpus()
     limits = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")}
     threads = ", ".join(f"{name}={value}" for name, value in limits.items() if value)
-    yield Finding("processor", ", ".join(filter(None, (cpu_name(), cpu_vectors()))))
+    yield Finding("processor", ", ".join(filter(None, (provenance.cpu_name(), provenance.cpu_vectors()))))
     yield Finding(
         "cores",
         ", ".join(filter(None, (f"{n_usable} of {os.cpu_count() or 1}", threads))),
@@ -92,9 +81,9 @@ def _processor() -> Iterator[Finding]:
     busy = "Other programs are running: times measured now will be too long." if load > n_usable / 2 else ""
     yield Finding("busy", f"{load:.1f} processes in the last minute", busy)
     yield Finding("oneDNN", "on: worker processes switch it on")
-    has_bfloat16 = CPUINFO.exists() and BFLOAT16_FLAGS & set(CPUINFO.read_text().split())
+    has_bfloat16 = provenance.CPUINFO.exists() and BFLOAT16_FLAGS & set(provenance.CPUINFO.read_text().split())
     yield Finding("bfloat16", "in hardware" if has_bfloat16 else "not in hardware: --precision bfloat16 gains nothing")
-    yield Finding("GPU", gpu_name() or "none that NVIDIA's tools know")
+    yield Finding("GPU", provenance.gpu_name() or "none that NVIDIA's tools know")
 
 
 def _memory_and_disk() -> Iterator[Finding]:

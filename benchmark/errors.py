@@ -40,15 +40,13 @@ class UnknownNameError(BenchmarkError):
     error_type = "unknown_name"
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        names = sorted(known)
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f" Did you mean {close[0]!r}?" if close else ""
-        super().__init__(f"Unknown {kind} {name!r}.{hint} Known: {', '.join(names)}.")
-        self._arguments = (kind, name, names)
+        super().__init__(kind, name, sorted(known))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        # By default an exception is pickled as its type and its message.
-        return type(self), self._arguments
+    def __str__(self) -> str:
+        kind, name, known = self.args
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        return f"Unknown {kind} {name!r}.{hint} Known: {', '.join(known)}."
 
 
 class DownloadError(BenchmarkError):

@@ -1,5 +1,6 @@
 """What an error says to the user."""
 
+import pickle
 from pathlib import Path
 
 import pytest
@@ -47,3 +48,12 @@ def test_every_kind_of_error_is_one_the_user_can_fix_and_has_its_own_word_for_th
     # A ConfigError ends a command before there is a cell to write it into, so it needs no word of its own.
     assert words.pop("ConfigError") == words["BenchmarkError"] == "invalid"
     assert len(set(words.values())) == len(words) == 7
+
+
+def test_an_unknown_name_keeps_its_message_on_the_way_from_another_process():
+    error = UnknownNameError("mode", "unti", ["native", "unit"])
+
+    copy = pickle.loads(pickle.dumps(error))
+
+    assert type(copy) is UnknownNameError
+    assert str(copy) == str(error)

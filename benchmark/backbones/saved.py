@@ -11,9 +11,14 @@ def load_model(path: Path) -> Any:
     """A saved Keras model, not compiled, refused if it holds code.
 
     Raises:
-        BenchmarkError: There is no such file, it is not a model, or it cannot be loaded safely.
+        BenchmarkError: There is no such file, it is not a `.keras` archive, or it cannot be loaded safely.
     """
-    check_model_file(path)
+    if not path.is_file():
+        raise BenchmarkError(f"There is no file {path}.")
+    if path.suffix != ".keras":
+        raise BenchmarkError(f"{path} is not a .keras file: save the model with model.save('x.keras').")
+    if not (zipfile.is_zipfile(path) and zipfile.Path(path, "config.json").exists()):
+        raise BenchmarkError(f"{path} is not a saved Keras model: it is not an archive with a config.json.")
     import keras
 
     try:
@@ -24,20 +29,6 @@ def load_model(path: Path) -> Any:
             f"{path} cannot be loaded: {_reason(error)}. Only models of Keras's own layers can be inspected: Lambda "
             "layers and custom classes would run code."
         ) from error
-
-
-def check_model_file(path: Path) -> None:
-    """Refuse anything but a `.keras` file, before TensorFlow is imported.
-
-    Raises:
-        BenchmarkError: There is no such file, or it is not an archive of a Keras model.
-    """
-    if not path.is_file():
-        raise BenchmarkError(f"There is no file {path}.")
-    if path.suffix != ".keras":
-        raise BenchmarkError(f"{path} is not a .keras file: save the model with model.save('x.keras').")
-    if not (zipfile.is_zipfile(path) and zipfile.Path(path, "config.json").exists()):
-        raise BenchmarkError(f"{path} is not a saved Keras model: it is not an archive with a config.json.")
 
 
 def _reason(error: BaseException) -> str:

@@ -42,7 +42,12 @@ def load_arrays(model: Any, path: Path, *, group: str, match: str) -> None:
     keys = list(found) if match == "order" else _file_keys(layers, is_keras3=next(iter(found)).startswith("layers/"))
     _check_keys(source, [layer.name for layer in layers], keys, found)
     for layer, key in zip(layers, keys, strict=True):
-        _assign(source, layer, key, found[key])
+        expected, shapes = [tuple(weight.shape) for weight in layer.weights], [array.shape for array in found[key]]
+        if shapes != expected:
+            raise WeightsError(f"{source}: layer {layer.name} takes arrays of shapes {expected}, {key} has {shapes}.")
+        layer.set_weights(found[key])
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()  # Normalization keeps a copy of its statistics
 
 
 def _file_keys(layers: list[Any], *, is_keras3: bool) -> list[str]:
@@ -82,16 +87,6 @@ def _check_keys(source: str, layers: list[str], keys: list[str], found: LayerArr
 def _some(names: list[str], shown: int = 5) -> str:
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(names[:shown]) + more
-
-
-def _assign(source: str, layer: Any, key: str, arrays: list[Array]) -> None:
-    expected = [tuple(weight.shape) for weight in layer.weights]
-    shapes = [array.shape for array in arrays]
-    if shapes != expected:
-        raise WeightsError(f"{source}: layer {layer.name} takes arrays of shapes {expected}, {key} has {shapes}.")
-    layer.set_weights(arrays)
-    if hasattr(layer, "finalize_state"):
-        layer.finalize_state()  # Normalization keeps a copy of its statistics
 
 
 def read_layer_arrays(path: Path, group: str, layer_names: set[str]) -> LayerArrays:

@@ -48,7 +48,6 @@ def inspect(
     of your own model is read from its built-in layers, or else from --mode.
     """
     from benchmark import console
-    from benchmark.backbones.saved import check_model_file
     from benchmark.isolation import call_silently_in_child
     from benchmark.preprocessing import MODES
     from benchmark.registry import get_backbone, load_registry
@@ -59,7 +58,6 @@ def inspect(
     backbones = load_registry(registry or ())
     with console.waiting(f"building {target}"):
         if target not in backbones and _is_path(target):
-            check_model_file(Path(target))
             xray = call_silently_in_child(inspect_without_gpu, xray_file, Path(target), mode)
         else:
             xray = call_silently_in_child(inspect_without_gpu, xray_backbone, get_backbone(backbones, target))
