@@ -143,7 +143,7 @@ def test_a_model_that_rescales_and_is_fed_unit_pixels_is_double_scaled(models: P
 
     assert (ended.returncode, ended.stderr) == (0, "")
     assert "[red]scale" in ended.stdout, "a name was taken for markup"
-    assert "says its built-in layers" in ended.stdout
+    assert "known from its built-in layers" in ended.stdout
     assert "You feed unit: double-scaled." in ended.stdout
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from benchmark.xray.stem import BuiltInLayer
     from benchmark.xray.xray import XRay
 
-# float32 arithmetic keeps that many digits.
+# The significant digits of float32.
 DIGITS = 7
 
 
@@ -68,13 +68,13 @@ def inspect(
 
 
 def _is_path(target: str) -> bool:
-    """Whether a name that is not registered is meant as a file."""
+    """Whether a name that is not registered means a file."""
     return os.sep in target or Path(target).suffix in (".keras", ".h5", ".hdf5") or Path(target).is_file()
 
 
 def inspect_without_gpu(take: Callable[..., "XRay"], *arguments: Any) -> "XRay":
-    """The x-ray that a function takes, in a process of its own."""
-    # TensorFlow would take the memory that a run beside it needs.
+    """The x-ray that a function takes; for a process of its own."""
+    # TensorFlow would take GPU memory that a run at the same time needs.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     return take(*arguments)
 
@@ -130,17 +130,17 @@ def _show(xray: "XRay", fed: str | None) -> None:
 
     stem, modes = xray.stem, xray.modes
     typer.echo(f"{xray.name}: {xray.source}, at {stem.input_px[0]} x {stem.input_px[1]} px")
-    typer.echo(f"Right: {MODES[xray.native]} (mode {xray.native}), says {xray.native_source}.")
+    typer.echo(f"Native mode: {xray.native} ({MODES[xray.native]}), known from {xray.native_source}.")
     if xray.preprocess_map is not None:
-        typer.echo(f"\nProbed: {xray.preprocess} gives {xray.preprocess_map.channel_order}, of a pixel in 0..255")
+        typer.echo(f"\nProbed: {xray.preprocess} turns pixels in 0..255 into {xray.preprocess_map.channel_order}")
         rows = [[str(number), text] for number, text in enumerate(formulas(xray.preprocess_map))]
-        console.show_table(("Channel", "Is"), rows)
+        console.show_table(("Channel", "Value"), rows)
     typer.echo(f"\nBuilt in before the first convolution:{'' if stem.layers else ' no Rescaling, no Normalization'}")
     if stem.layers:
         console.show_table(("Layer", "Kind", "Numbers"), map(_layer_cells, stem.layers))
-    typer.echo(f"\nWhat reaches the first convolution, {stem.first_layer} ({stem.first_kind}), of 0..255")
+    typer.echo(f"\nWhat reaches the first convolution, {stem.first_layer} ({stem.first_kind}), of pixels in 0..255")
     console.show_table(
-        ("Mode", "Verdict", "Besides", "Channels", "Lowest", "Highest"),
+        ("Mode", "Verdict", "Also", "Channels", "Lowest", "Highest"),
         [
             [
                 f"{one.mode} (yours)" if one.mode == fed else one.mode, one.verdict, ", ".join(one.findings[1:]),
@@ -150,8 +150,9 @@ def _show(xray: "XRay", fed: str | None) -> None:
         ],
     )  # fmt: skip
     used = {verdict for one in modes for verdict in (one.verdict, *one.findings)}
-    for verdict in filter(used.__contains__, VERDICTS):
-        typer.echo(f"{verdict}: {VERDICTS[verdict]}.")
+    for verdict, meaning in VERDICTS.items():
+        if verdict in used:
+            typer.echo(f"{verdict}: {meaning}.")
     for note in xray.notes:
         typer.echo(f"\n{note}")
     for one in modes:
