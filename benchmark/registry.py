@@ -177,7 +177,7 @@ def get_backbone(registry: Registry, name: str) -> Backbone:
     """The record of that name.
 
     Raises:
-        UnknownNameError: There is none.
+        UnknownNameError: There is no such backbone.
     """
     if name not in registry:
         raise UnknownNameError("backbone", name, registry)

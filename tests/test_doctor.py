@@ -1,4 +1,4 @@
-"""What the doctor finds on this machine, and what it says of a sick one."""
+"""What the doctor finds on this machine, and what it advises."""
 
 from pathlib import Path
 

@@ -57,7 +57,7 @@ def test_the_help_defines_every_verdict_as_the_output_does():
         assert f"• {verdict}: {meaning}" in text
 
 
-def test_the_name_is_completed_from_the_registry_and_the_models_at_hand(tmp_path: Path, monkeypatch):
+def test_the_name_is_completed_from_the_registry_and_the_models_in_the_folder(tmp_path: Path, monkeypatch):
     (tmp_path / "ResNetMine.keras").touch()
     (tmp_path / "ResNet.txt").touch()
     monkeypatch.chdir(tmp_path)

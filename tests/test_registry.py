@@ -117,7 +117,7 @@ def test_keys_that_the_reader_fills_in_itself_are_unknown_in_a_file(tmp_path, ke
         read_registry(written(tmp_path, f"{MINE}{key} = 'other'"))
 
 
-def test_a_mode_that_is_no_native_one_is_refused(tmp_path):
+def test_a_mode_that_is_not_a_native_one_is_refused(tmp_path):
     text = MINE.replace("caffe", "double")
 
     with pytest.raises(ConfigError, match=r"mode: Input should be 'raw', 'unit', 'tf', 'caffe' or 'torch'"):
@@ -144,7 +144,7 @@ def test_a_table_written_twice_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("content", "complaint"), [(b"[Mine", "is not valid TOML"), (b"\xff\xfe[Mine]", "cannot be read")]
 )
-def test_a_file_that_is_no_toml_is_named(tmp_path, content, complaint):
+def test_a_file_that_is_not_toml_is_named(tmp_path, content, complaint):
     path = tmp_path / "mine.toml"
     path.write_bytes(content)
 
@@ -200,7 +200,7 @@ def test_build_facts_change_with_what_changes_the_network_and_only_with_that():
     assert backbone_of(weights_graph="imagenet").build_facts != plain.build_facts
 
 
-def test_facts_leave_out_where_the_registry_lies_and_what_is_told_for_information():
+def test_facts_leave_out_where_the_registry_is_and_what_is_only_informative():
     plain = backbone_of()
 
     assert backbone_of(folder=Path("/elsewhere"), flops_g=1.0, feature_dim=3, params_backbone=4).facts == plain.facts

@@ -34,7 +34,7 @@ scales = hnp.arrays(np.float64, 3, elements=st.floats(1 / 512, 512) | st.floats(
 
 
 def observed_findings(mode: str, native: str, built_in: str = "nothing") -> tuple[str, ...]:
-    """What is wrong, told from what happens to random pixels and from nothing else."""
+    """What is wrong, judged by what happens to random pixels and by nothing else."""
     scale, offset = BUILT_IN[built_in]
     pixels = np.random.default_rng(3).uniform(0, 255, (4000, 3))
     found, right = (fed(one, native, pixels) * scale + offset for one in (mode, "native"))
@@ -78,12 +78,12 @@ def test_probing_recovers_the_map_that_a_function_is(matrix, offset):
     ],
     ids=["gamma", "clip", "quantise", "threshold", "nan"],
 )
-def test_a_function_that_is_no_affine_map_is_refused_by_name(function):
+def test_a_function_that_is_not_an_affine_map_is_refused_by_name(function):
     with pytest.raises(NotAffineError, match="My function does more than scale, mix and shift"):
         probe_affine(function, "My function")
 
 
-def test_a_function_that_looks_at_the_whole_image_is_no_map_of_a_pixel():
+def test_a_function_that_looks_at_the_whole_image_is_not_a_map_of_a_pixel():
     def standardise(images):
         return (images - images.mean()) / images.std()
 
@@ -217,7 +217,7 @@ def test_a_network_that_sees_grey_does_not_care_which_channel_is_which():
     assert verdicts == {"native": RIGHT, "bgr": SAME, "unit": DOUBLE_SCALED}
 
 
-def test_outputs_that_do_not_depend_on_the_pixel_tell_nothing():
+def test_outputs_that_do_not_depend_on_the_pixel_are_ignored():
     """Such as the coordinates that some networks append."""
     with_coordinate = AffineMap(np.vstack([np.eye(3), np.zeros((1, 3))]) / 255, np.array([0, 0, 0, 0.5]))
 
@@ -290,9 +290,9 @@ def test_an_unknown_mode_is_refused():
         "statistics of [-1, 1]", "nothing", "untrained BatchNormalization",
     ],
 )  # fmt: skip
-def test_built_in_layers_tell_what_a_network_was_made_for(scale, offset, native):
+def test_built_in_layers_show_what_a_network_was_made_for(scale, offset, native):
     assert infer_native(AffineMap(np.eye(3) * scale, np.full(3, float(offset)))) == native
 
 
-def test_a_swap_of_channels_alone_does_not_tell():
+def test_a_swap_of_channels_alone_shows_nothing():
     assert infer_native(AffineMap(np.eye(3)[::-1], np.zeros(3))) is None

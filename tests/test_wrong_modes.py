@@ -1,4 +1,4 @@
-"""Wrong modes are told before a run, once, and stand in its rows; an ablation is left in peace."""
+"""Wrong modes cause one warning before a run and are marked in its rows; an ablation causes none."""
 
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def test_the_right_mode_may_stand_in_another_grid_of_the_sweep():
     ],
     ids=str,
 )
-def test_a_right_mode_that_differs_in_more_is_no_comparison(other):
+def test_a_right_mode_in_a_cell_that_differs_in_more_is_not_compared(other):
     found = warned({"modes": ("unit",)}, {"modes": ("native",), **other})
 
     assert ("unit", "digits", "linear", "probe", 224) in found

@@ -143,7 +143,7 @@ def test_arithmetic_without_layers_is_seen_too():
     np.testing.assert_allclose(stem.built_in.offset, [-4, -4, -4])
 
 
-def test_a_network_that_cuts_images_into_patches_is_told_from_one_pixel():
+def test_a_network_that_cuts_images_into_patches_is_described_by_one_pixel():
     import keras
 
     pixels = keras.Input((8, 8, 3))
@@ -166,7 +166,7 @@ def test_open_sizes_and_fixed_batches_are_fed_as_they_are_wanted(shape, options)
     np.testing.assert_allclose(stem.built_in.matrix, 3 * np.eye(3))
 
 
-def test_a_network_in_half_precision_is_still_told(rng):
+def test_a_network_in_half_precision_is_still_judged(rng):
     import keras
 
     network = network_of(keras.layers.Rescaling(1 / 255, dtype="bfloat16"))
@@ -223,7 +223,7 @@ def refused_networks() -> dict[str, tuple[Any, str]]:
 
 
 @pytest.mark.parametrize("kind", ["grey", "vectors", "two inputs", "integers", "no kernel", "blind"])
-def test_what_is_no_network_of_images_is_refused_with_the_reason(kind):
+def test_other_networks_than_those_of_images_are_refused_with_the_reason(kind):
     network, message = refused_networks()[kind]
 
     with pytest.raises(BenchmarkError, match=f"it.*{message}"):
@@ -269,7 +269,7 @@ def test_a_normalisation_that_was_never_fitted_is_pointed_out(tmp_path):
 
 
 @pytest.mark.parametrize(("fed_mode", "native"), [("raw", "raw"), ("unit", "unit"), ("tf", "tf"), ("caffe", "caffe")])
-def test_where_no_layer_tells_the_mode_that_is_fed_is_taken_as_right(tmp_path, fed_mode, native):
+def test_without_a_built_in_layer_the_mode_that_is_fed_is_taken_as_right(tmp_path, fed_mode, native):
     xray = xray_file(saved(network_of(), tmp_path), fed_mode)
 
     assert xray.native == native
@@ -279,7 +279,7 @@ def test_where_no_layer_tells_the_mode_that_is_fed_is_taken_as_right(tmp_path, f
 
 
 @pytest.mark.parametrize("fed_mode", [None, "native", "double", "bgr"])
-def test_where_nothing_tells_what_is_right_the_user_is_asked(tmp_path, fed_mode):
+def test_if_nothing_shows_which_mode_is_right_the_user_is_asked(tmp_path, fed_mode):
     path = saved(network_of(), tmp_path)
 
     with pytest.raises(
@@ -324,7 +324,7 @@ def test_a_model_of_an_unknown_class_is_not_loaded(tmp_path):
 
 
 @pytest.mark.parametrize("length", [0.1, 0.5, 0.99])
-def test_a_model_that_was_cut_short_is_no_model(tmp_path, length):
+def test_a_model_that_was_cut_short_is_refused(tmp_path, length):
     path = saved(network_of(), tmp_path)
     content = path.read_bytes()
     path.write_bytes(content[: int(length * len(content))])
@@ -333,7 +333,7 @@ def test_a_model_that_was_cut_short_is_no_model(tmp_path, length):
         load_model(path)
 
 
-def test_a_model_with_a_damaged_configuration_is_told(tmp_path):
+def test_a_model_with_a_damaged_configuration_is_refused(tmp_path):
     import zipfile
 
     path = tmp_path / "mine.keras"
@@ -352,7 +352,7 @@ def test_a_model_with_a_damaged_configuration_is_told(tmp_path):
         ("old.h5", b"", r"old\.h5 is not a \.keras file: save the model with model\.save\('x\.keras'\)"),
     ],
 )
-def test_what_is_no_keras_file_is_refused_before_it_is_read(tmp_path, name, content, message):
+def test_other_files_than_keras_ones_are_refused_before_they_are_read(tmp_path, name, content, message):
     if content is not None:
         (tmp_path / name).write_bytes(content)
 

@@ -17,7 +17,7 @@ Colours = NDArray[np.float32]
 
 # The corners of the colour cube, `(8, 3)`. An affine map is greatest and least there.
 _CUBE = PIXEL_MAX * np.indices((2, 2, 2)).reshape(3, -1).T
-# Black and the pure colours determine a map; its values at the others, random ones, prove it.
+# Black and the pure colours determine a map; random colours check it.
 _BASIS = np.vstack([np.zeros(3), PIXEL_MAX * np.eye(3)]).astype(np.float32)
 _OTHERS = np.random.default_rng(0).uniform(0, PIXEL_MAX, (16, 3)).astype(np.float32)
 
@@ -39,7 +39,7 @@ class AffineMap:
     offset: Floats
 
     def after(self, first: "AffineMap") -> "AffineMap":
-        """This map applied to the three outputs of another one."""
+        """This map of the three outputs of another one."""
         return AffineMap(self.matrix @ first.matrix, self.matrix @ first.offset + self.offset)
 
     def select(self, outputs: Any) -> "AffineMap":

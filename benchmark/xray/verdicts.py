@@ -113,8 +113,8 @@ def find_differences(found: AffineMap, native: AffineMap) -> tuple[str, ...]:
 def infer_native(built_in: AffineMap) -> str | None:
     """The mode that a network's built-in layers were made for; None where they do not show it.
 
-    It is the first of raw, unit and tf that the layers bring into a range around zero no wider than that of scaled
-    pixels; if there is none, no wider than that of pixels in 0..255.
+    It is the first of raw, unit and tf whose pixels leave the layers in a range around zero that is as narrow as that
+    of scaled pixels; if none does, as narrow as that of pixels in 0..255.
 
     Args:
         built_in: What the network does to a pixel before its first convolution.
