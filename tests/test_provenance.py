@@ -18,7 +18,7 @@ from benchmark.provenance import cpu_name, cpu_vectors
         ("BogoMIPS\t: 243.75\nFeatures\t: fp asimd\n", ("aarch64", "")),
     ],
 )
-def test_processors_of_one_name_with_other_vectors_are_told_apart(
+def test_processors_of_one_name_with_other_vectors_are_distinguished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, processor: tuple[str, str]
 ):
     (tmp_path / "cpuinfo").write_text(text)

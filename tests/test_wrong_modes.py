@@ -118,9 +118,12 @@ def test_no_shipped_recipe_has_a_wrong_mode_without_meaning_it(name):
     assert sweep.ablation or wrong_modes(expand(sweep, REGISTRY)) == {}
 
 
-def test_cells_chosen_by_where_are_compared_with_all_of_their_sweep(tmp_path):
+def test_chosen_cells_are_compared_with_all_of_their_sweep(tmp_path):
     sweep = Sweep(name="toy", grid=(Grid(backbones=("ResNet50",), datasets=("digits",), modes=("native", "unit")),))
 
-    plan = make_plan(sweep, REGISTRY, Ledger(tmp_path), where={"mode": "unit"})
+    def choose_unit(cells: list[Cell]) -> list[Cell]:
+        return [cell for cell in cells if cell.mode == "unit"]
+
+    plan = make_plan(sweep, REGISTRY, Ledger(tmp_path), choose=choose_unit)
 
     assert [(planned.cell.mode, planned.warning) for planned in plan.cells] == [("unit", "")]
