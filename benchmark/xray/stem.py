@@ -66,22 +66,25 @@ def probe_stem(network: Any, name: str) -> Stem:
         NotAffineError: It does more to pixels than scale, mix and shift their channels.
     """
     shape = _image_shape(network, name)
-    reached: list[_Reached] = []
-
-    def arrivals(colours: Colours) -> Any:
-        reached.extend(_run_to_first_kernel(network, np.broadcast_to(colour, shape), name) for colour in colours)
-        return [one.pixel for one in reached[-len(colours) :]]
-
-    found = probe_affine(arrivals, f"What {name} does before its first convolution", tolerance=STEM_TOLERANCE)
-    first = reached[0].layer
+    reached = _run_to_first_kernel(network, np.zeros(shape, np.float32), name)
+    found = probe_affine(
+        lambda colours: [_run_to_first_kernel(network, np.broadcast_to(one, shape), name).pixel for one in colours],
+        f"What {name} does before its first convolution",
+        tolerance=STEM_TOLERANCE,
+    )
     if not found.width.any():
-        raise BenchmarkError(f"{name}: what reaches {first.name} does not depend on the pixels.")
+        raise BenchmarkError(f"{name}: what reaches {reached.layer.name} does not depend on the pixels.")
     if len(found.offset) > found.matrix.shape[1]:
         # A patch of an image repeats the outputs of its pixels: each different one is kept once.
         _, once = np.unique(np.column_stack([found.matrix, found.offset]).round(6), axis=0, return_index=True)
         found = found.select(np.sort(once))
-    layers = tuple(map(_describe, reached[0].passed))
-    return Stem((shape[1], shape[2]), layers, found, first.name, type(first).__name__)
+    return Stem(
+        input_px=(shape[1], shape[2]),
+        layers=tuple(map(_describe, reached.passed)),
+        built_in=found,
+        first_layer=reached.layer.name,
+        first_kind=type(reached.layer).__name__,
+    )
 
 
 def _image_shape(network: Any, name: str) -> tuple[int, int, int, int]:
