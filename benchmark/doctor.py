@@ -27,7 +27,7 @@ PIP_TIMEOUT_S = 15
 # Extras, a package of each, and what needs it.
 EXTRAS = (
     ("tfds", "tensorflow-datasets", "datasets called tfds:NAME"),
-    ("report", "plotly", "benchmark report"),
+    ("report", "itables", "benchmark report"),
     ("ray", "ray", "--executor ray"),
 )
 

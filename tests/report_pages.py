@@ -1,6 +1,5 @@
 """A page read into its elements, and ledgers that fill a report."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -94,10 +93,9 @@ def rows_of_table(table: Element) -> list[dict[str, str]]:
     ]
 
 
-def figure_of(page: Element, chart_id: str) -> dict[str, Any]:
-    """What plotly is given for a chart."""
-    figure: dict[str, Any] = json.loads(page.one("script", id=f"{chart_id}-figure").text)
-    return figure
+def tips_of(page: Element, chart_id: str) -> list[str]:
+    """The tooltips of a chart's marks."""
+    return [title.text for title in page.one("figure", id=chart_id).all("title")]
 
 
 def a_report_ledger(folder: Path, rng: np.random.Generator, **columns: Any) -> Ledger:
@@ -123,7 +121,7 @@ def a_report_ledger(folder: Path, rng: np.random.Generator, **columns: Any) -> L
 
 
 def a_large_ledger(folder: Path, n_rows: int, rng: np.random.Generator) -> Ledger:
-    """So many settings of one seed on two datasets, without predictions."""
+    """Settings of one seed on two datasets, without predictions."""
     modes, heads = ("native", "unit", "raw", "tf", "caffe"), ("linear", "ridge", "knn", "dense")
     rows = []
     for number in range(n_rows):

@@ -65,7 +65,7 @@ MAY_IMPORT_REPORT_LIBRARIES = ("report/",)
 MAY_PRINT = ("cli/", "cli.py")
 TENSORFLOW = {"tensorflow", "keras"}
 MATPLOTLIB = {"matplotlib", "seaborn"}
-REPORT_LIBRARIES = {"plotly", "itables"}  # of an extra, so they may be absent
+REPORT_LIBRARIES = {"itables"}  # of an extra, so it may be absent
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))

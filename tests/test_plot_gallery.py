@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import number_runs, write_ledger
 
-from benchmark.charts import Drawn, Evidence, Skipped, draw, save_plots
+from benchmark.charts import Chart, Evidence, Skipped, draw, save_plots
 from benchmark.charts.gallery import Answers, surest
 from benchmark.datasets import load_dataset
 
@@ -29,7 +29,7 @@ def write_answers(folder: Path, label: str, **columns: Any) -> Path:
     return folder
 
 
-def gallery_of(folder: Path) -> Drawn | Skipped:
+def gallery_of(folder: Path) -> Chart | Skipped:
     evidence = Evidence.load([folder])
     (dataset,) = evidence.datasets
     return draw("gallery", evidence, dataset)
@@ -38,7 +38,7 @@ def gallery_of(folder: Path) -> Drawn | Skipped:
 def test_the_images_are_those_of_the_answers_the_surest_first(tmp_path: Path):
     drawn = gallery_of(write_answers(tmp_path / "digits", "digits"))
 
-    assert isinstance(drawn, Drawn)
+    assert isinstance(drawn, Chart)
     panels = [axes for axes in drawn.figure.axes if axes.images]
     digits = load_dataset("digits")
     true = digits.labels[digits.test]
@@ -56,7 +56,7 @@ def test_the_images_are_those_of_the_answers_the_surest_first(tmp_path: Path):
 def test_images_of_any_size_and_colour_are_shown(tmp_path: Path, image_folder: Path):
     drawn = gallery_of(write_answers(tmp_path / "ledger", f"folder:{image_folder}"))
 
-    assert isinstance(drawn, Drawn)
+    assert isinstance(drawn, Chart)
     shapes = {panel.images[0].get_array().shape for panel in drawn.figure.axes if panel.images}
     assert all(shape[-1] == 3 for shape in shapes)
     assert len(shapes) > 1
@@ -68,7 +68,7 @@ def test_classes_whose_names_begin_and_end_alike_are_not_taken_for_one(tmp_path:
 
     drawn = gallery_of(write_answers(tmp_path / "ledger", f"folder:{image_folder}"))
 
-    assert isinstance(drawn, Drawn)
+    assert isinstance(drawn, Chart)
     titles = [panel.get_title() for panel in drawn.figure.axes if panel.images]
     assert len([title for title in titles if "true:" in title]) == 2
 
@@ -77,7 +77,7 @@ def test_scores_that_are_no_probabilities_are_called_scores(tmp_path: Path):
     for name, log_loss, word in (("some", 0.7, "probability"), ("none", None, "score")):
         drawn = gallery_of(write_answers(tmp_path / name, "digits", log_loss=log_loss))
 
-        assert isinstance(drawn, Drawn)
+        assert isinstance(drawn, Chart)
         assert f"with {word}," in drawn.figure.get_suptitle().replace("\n", " ")
 
 
@@ -103,8 +103,8 @@ def test_images_that_have_changed_are_not_shown(tmp_path: Path, image_folder: Pa
     skipped = gallery_of(folder)
 
     assert isinstance(skipped, Skipped)
-    assert "is no longer what it was when run run0 was done" in skipped.reason
-    assert skipped.is_lack
+    assert "has changed since run run0" in skipped.reason
+    assert skipped.is_fixable
 
 
 def test_of_two_states_of_a_dataset_the_one_that_is_here_is_shown(tmp_path: Path, image_folder: Path):
@@ -119,7 +119,7 @@ def test_of_two_states_of_a_dataset_the_one_that_is_here_is_shown(tmp_path: Path
     assert len(by_state) == 2, by_state
     now = load_dataset(label).fingerprint
     for name, answer in by_state.items():
-        assert isinstance(answer, Drawn) == name.endswith(f"#{now[:8]}"), answer
+        assert isinstance(answer, Chart) == name.endswith(f"#{now[:8]}"), answer
 
 
 def test_without_predictions_it_is_said(tmp_path: Path):
@@ -130,7 +130,7 @@ def test_without_predictions_it_is_said(tmp_path: Path):
 
     assert isinstance(skipped, Skipped)
     assert skipped.reason == "the predictions of the best setting were not kept"
-    assert not skipped.is_lack
+    assert not skipped.is_fixable
 
 
 @given(

@@ -1,19 +1,22 @@
-"""What settings are called in pictures, and texts made to fit."""
+"""What settings are called in charts, and texts made to fit."""
 
 from typing import Any
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from toys import RUN
 
+from benchmark.analysis.formats import count_of
 from benchmark.analysis.loading import SETTING
-from benchmark.charts.labels import count_of, fit, name_settings, shorten, wrap
+from benchmark.charts.labels import fit, name_settings, shorten, wrap
 
 
 def names(*settings: dict[str, Any]) -> list[str]:
-    return name_settings(pd.DataFrame([{**RUN, **setting} for setting in settings])[list(SETTING)]).tolist()
+    return name_settings(
+        pd.DataFrame([{**RUN, "variant": "", "folds": None, **setting} for setting in settings])[list(SETTING)]
+    ).tolist()
 
 
 def test_a_backbone_is_its_own_name_where_nothing_else_differs():
@@ -21,22 +24,22 @@ def test_a_backbone_is_its_own_name_where_nothing_else_differs():
 
 
 def test_heads_are_named_where_there_are_several():
-    assert names({"head": "linear"}, {"head": "dense(units=0)"}) == ["NetA, linear", "NetA, dense"]
+    assert names({"head": "linear"}, {"head": "dense", "head_options": "units=0"}) == ["NetA, linear", "NetA, dense"]
 
 
 def test_of_several_strategies_a_probe_is_named_by_its_head():
     assert names(
         {"head": "linear"},
-        {"strategy": "finetune(0+20)", "head": "dense"},
+        {"strategy": "finetune", "stages": "0 + 20", "head": "dense"},
         {"backbone": "lenet5", "strategy": "scratch", "head": ""},
     ) == ["NetA, linear", "NetA, finetune, dense", "lenet5, scratch"]
 
 
 def test_options_are_named_only_where_they_alone_differ_and_only_those():
-    longer = "finetune(0,epochs=5,patience=3 + 20,learning_rate=0.0001,patience=3)"
-    published = "finetune(0,epochs=5,patience=3 + 20,epochs=4,learning_rate=1e-05,patience=3)"
+    longer = {"strategy": "finetune", "stages": "0,epochs=5,patience=3 + 20,learning_rate=0.0001,patience=3"}
+    published = {"strategy": "finetune", "stages": "0,epochs=5,patience=3 + 20,epochs=4,learning_rate=1e-05,patience=3"}
 
-    assert names({"strategy": longer}, {"strategy": published}, {"backbone": "B", "strategy": published}) == [
+    assert names(longer, published, {"backbone": "B", **published}) == [
         "NetA, finetune(learning_rate=0.0001)", "NetA, finetune(epochs=4, learning_rate=1e-05)", "B",
     ]  # fmt: skip
 
@@ -60,6 +63,7 @@ def test_no_augmentation_needs_no_name():
     assert names({"augment": ""}, {"augment": "flip=horizontal"}) == ["NetA", "NetA, flip=horizontal"]
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.fixed_dictionaries(
@@ -74,14 +78,14 @@ def test_no_augmentation_needs_no_name():
         ),
         min_size=1,
         max_size=20,
-        unique_by=lambda setting: tuple(setting.values()),
+        unique_by=lambda row: tuple(row.values()),
     )
 )
-def test_no_two_settings_have_name_and_mode_in_common(settings: list[dict[str, Any]]):
-    found = list(zip(names(*settings), (setting["mode"] for setting in settings), strict=True))
+def test_no_two_settings_have_name_and_mode_in_common(rows: list[dict[str, Any]]):
+    found = list(zip(names(*rows), (row["mode"] for row in rows), strict=True))
 
-    assert len(set(found)) == len(settings)
-    assert all(name.startswith(setting["backbone"]) for (name, _), setting in zip(found, settings, strict=True))
+    assert len(set(found)) == len(rows)
+    assert all(name.startswith(row["backbone"]) for (name, _), row in zip(found, rows, strict=True))
 
 
 # --- texts that fit --------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Plots by name: which are drawn, what is written, and that it can be read."""
+"""Charts by name: which are drawn, what is written, and that it can be read."""
 
 import itertools
 import logging
@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from toys import class_rows, curve, four_settings, many_settings, number_runs, runs_table, write_ledger
 
-from benchmark.charts import FORMATS, PLOTS, Drawn, Evidence, Skipped, draw, draw_all, render, save_plots
+from benchmark.charts import FORMATS, PLOTS, Chart, Evidence, Skipped, draw, render, save_plots
 from benchmark.charts.drawing import DPI
 from benchmark.charts.style import WIDTH_IN
 from benchmark.datasets import load_dataset
@@ -55,11 +55,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def pictures(whole: Path) -> list[Drawn]:
-    """All plots of that ledger."""
-    drawn = [one for one in draw_all(Evidence.load([whole])) if isinstance(one, Drawn)]
-    assert [one.name for one in drawn] == list(PLOTS)
-    return drawn
+def charts(whole: Path) -> dict[str, Chart]:
+    """All charts of that ledger."""
+    evidence = Evidence.load([whole])
+    return {name: drawn(name, evidence, "digits") for name in PLOTS}
+
+
+def drawn(name: str, evidence: Evidence, dataset: str = "toys") -> Chart:
+    chart = draw(name, evidence, dataset)
+    assert isinstance(chart, Chart), chart
+    return chart
 
 
 def png_size(path: Path) -> tuple[int, int]:
@@ -110,41 +115,53 @@ def test_the_formats_asked_for_are_written(tmp_path: Path):
     assert png_size(paths[1])
 
 
-def test_the_same_ledger_gives_the_same_bytes_whatever_was_written_before(whole: Path, pictures: list[Drawn]):
+def test_the_same_ledger_gives_the_same_bytes_whatever_was_written_before(whole: Path, charts: dict[str, Chart]):
     evidence = Evidence.load([whole])
 
-    for one in pictures:
+    for name, one in charts.items():
         png, svg = render(one, "png"), render(one, "svg")
-        other = draw(one.name, evidence, "digits")
-        assert isinstance(other, Drawn)
-        assert render(other, "svg") == svg, one.name
-        assert render(other, "png") == png, one.name
+        other = drawn(name, evidence, "digits")
+        assert render(other, "svg") == svg, name
+        assert render(other, "png") == png, name
         assert b"<dc:date>" not in svg
 
 
-def test_svg_pictures_in_one_page_do_not_mean_different_things_by_one_name(pictures: list[Drawn]):
+def test_svg_pictures_in_one_page_do_not_mean_different_things_by_one_name(charts: dict[str, Chart]):
     meanings: dict[str, str] = {}
 
-    for one in pictures:
+    for plot, one in charts.items():
         root = ElementTree.fromstring(render(one, "svg"))
         for defined in root.iter("{http://www.w3.org/2000/svg}defs"):
             for part in defined:
                 name, content = part.get("id"), ElementTree.tostring(part, encoding="unicode").strip()
                 if name:
-                    assert meanings.setdefault(name, content) == content, (one.name, name)
+                    assert meanings.setdefault(name, content) == content, (plot, name)
     assert len(meanings) > len(PLOTS)
 
 
-def test_a_picture_carries_its_own_description(pictures: list[Drawn]):
-    drawn = pictures[0]
+def test_a_picture_carries_its_own_description(charts: dict[str, Chart]):
+    chart = charts["accuracy"]
 
-    text = "".join(ElementTree.fromstring(render(drawn, "svg")).itertext())
-    assert drawn.alt in text
-    assert drawn.alt.encode() in render(drawn, "png")
+    text = "".join(ElementTree.fromstring(render(chart, "svg")).itertext())
+    assert chart.alt in text
+    assert chart.alt.encode() in render(chart, "png")
 
 
-def test_every_plot_is_described_in_a_line_that_names_the_dataset(pictures: list[Drawn]):
-    for one in pictures:
+def test_marks_of_an_svg_have_tooltips(charts: dict[str, Chart]):
+    svg = "{http://www.w3.org/2000/svg}"
+
+    for plot, n_marks in (("accuracy", 3), ("pareto", 3), ("time", 10), ("ablation", 2), ("seeds", 6)):
+        root = ElementTree.fromstring(render(charts[plot], "svg"))
+        tips = [
+            group.find(f"{svg}title").text for group in root.iter(f"{svg}g") if group.find(f"{svg}title") is not None
+        ]
+        assert len(tips) == n_marks, plot
+        assert all(tip.startswith("Net") for tip in tips)
+        assert not list(root.iter(f"{svg}a")), "tooltips are no links"
+
+
+def test_every_plot_is_described_in_a_line_that_names_the_dataset(charts: dict[str, Chart]):
+    for one in charts.values():
         assert "digits" in one.alt
         assert "\n" not in one.alt
         assert 40 < len(one.alt) < 400, one.alt
@@ -157,9 +174,7 @@ def test_drawing_leaves_matplotlib_as_it_was(whole: Path):
     before = dict(rcParams)
 
     for plot in ("pareto", "ablation-heatmap", "gallery"):
-        drawn = draw(plot, Evidence.load([whole]), "digits")
-        assert isinstance(drawn, Drawn)
-        render(drawn, "svg")
+        render(drawn(plot, Evidence.load([whole]), "digits"), "svg")
 
     assert dict(rcParams) == before
     assert plt.get_fignums() == []
@@ -170,9 +185,10 @@ def test_names_that_mean_something_elsewhere_are_drawn_as_they_are(format_name: 
     rows = number_runs(four_settings(dataset=STRANGE))
     rows[0]["backbone"] = "$x^{$ <script>alert(1)</script> &amp; 日本"
 
-    for one in draw_all(Evidence(runs_table(rows)), ["accuracy", "pareto", "ablation-heatmap"]):
-        if isinstance(one, Drawn):
-            content = render(one, format_name)
+    for name in ("accuracy", "pareto", "ablation-heatmap"):
+        chart = draw(name, Evidence(runs_table(rows)), STRANGE)
+        if isinstance(chart, Chart):
+            content = render(chart, format_name)
             if format_name == "svg":
                 assert not list(ElementTree.fromstring(content).iter("script"))
 
@@ -194,12 +210,12 @@ def test_what_does_not_apply_is_left_out_without_a_word(tmp_path: Path, caplog: 
 @pytest.mark.parametrize(
     ("plot", "reason"),
     [
-        ("ablation", "no setting was done both in mode native and in another one with the same seed"),
-        ("ablation-heatmap", "no setting was done both in mode native"),
+        ("ablation", "no setting was run both in mode native and in another one with the same seed"),
+        ("ablation-heatmap", "no setting was run both in mode native"),
         ("curves", "no finished run has learning curves: a dense head, finetune and scratch have them"),
-        ("seeds", "every setting was done with one seed only"),
+        ("seeds", "every setting was run with one seed only"),
         ("confusion", "the ledger has no confusion counts"),
-        ("per-class", "the ledger has no metrics a class"),
+        ("per-class", "the ledger has no per-class metrics"),
         ("gallery", "the predictions of the best setting were not kept"),
     ],
 )
@@ -221,7 +237,7 @@ def test_of_several_asked_for_those_that_apply_are_drawn(tmp_path: Path, caplog:
 
     assert [path.name for path in paths] == ["accuracy-toys.png"]
     assert [record.message for record in caplog.records] == [
-        "seeds of toys is left out: every setting was done with one seed only."
+        "seeds of toys is left out: every setting was run with one seed only."
     ]
 
 
@@ -239,10 +255,9 @@ def test_what_was_not_measured_leaves_a_gap_or_no_plot(plot: str, columns: tuple
     some.loc[0, list(columns)] = np.nan
     none[list(columns)] = np.nan
 
-    drawn, skipped = draw(plot, Evidence(some), "toys"), draw(plot, Evidence(none), "toys")
+    chart, skipped = drawn(plot, Evidence(some)), draw(plot, Evidence(none), "toys")
 
-    assert isinstance(drawn, Drawn)
-    assert render(drawn, "png")
+    assert render(chart, "png")
     assert isinstance(skipped, Skipped)
     assert skipped.reason.startswith("no finished run has")
 
@@ -252,10 +267,7 @@ def test_runs_without_an_accuracy_are_not_drawn():
     runs = runs_table(rows)
     runs.loc[0, "accuracy"] = np.nan
 
-    drawn = draw("accuracy", Evidence(runs), "toys")
-
-    assert isinstance(drawn, Drawn)
-    assert "3 settings" in drawn.alt
+    assert "3 settings" in drawn("accuracy", Evidence(runs)).alt
 
 
 def test_only_what_a_plot_needs_is_read(whole: Path, monkeypatch: pytest.MonkeyPatch):
@@ -267,7 +279,7 @@ def test_only_what_a_plot_needs_is_read(whole: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(Ledger, reader, refuse)
 
     for plot in ("accuracy", "pareto", "efficiency", "time", "memory", "seeds"):
-        assert isinstance(draw(plot, evidence, "digits"), Drawn)
+        drawn(plot, evidence, "digits")
     with pytest.raises(AssertionError, match="this was not needed"):
         draw("curves", evidence, "digits")
 
@@ -327,17 +339,17 @@ def overlap(one: Bbox, other: Bbox) -> bool:
     return shared is not None and shared.width > 1.5 and shared.height > 2.5
 
 
-def check_readable(drawn: Drawn) -> None:
-    """No text is cut by the edge of the picture, no label of an axis lies on another, names lie on nothing."""
-    figure = drawn.figure
+def check_readable(name: str, chart: Chart) -> None:
+    """No text is cut by the edge of the figure, no label of an axis lies on another, names lie on nothing."""
+    figure = chart.figure
     figure.draw_without_rendering()
     for text in texts_drawn(figure):
         box = text.get_window_extent()
         inside = figure.bbox.padded(1.0)
-        assert inside.x0 <= box.x0, (drawn.name, text)
-        assert box.x1 <= inside.x1, (drawn.name, text)
-        assert inside.y0 <= box.y0, (drawn.name, text)
-        assert box.y1 <= inside.y1, (drawn.name, text)
+        assert inside.x0 <= box.x0, (name, text)
+        assert box.x1 <= inside.x1, (name, text)
+        assert inside.y0 <= box.y0, (name, text)
+        assert box.y1 <= inside.y1, (name, text)
     seen = set(texts_drawn(figure))
     for axes in figure.axes:
         for labels in (axes.get_xticklabels(), axes.get_yticklabels(), axes.texts):
@@ -345,7 +357,7 @@ def check_readable(drawn: Drawn) -> None:
                 continue  # the box around a slanted label is larger than the label
             boxes = [(label.get_text(), label.get_window_extent()) for label in labels if label in seen]
             for (one, box), (other, other_box) in itertools.combinations(boxes, 2):
-                assert not overlap(box, other_box), (drawn.name, one, other)
+                assert not overlap(box, other_box), (name, one, other)
 
 
 LEDGERS: dict[str, list[dict[str, Any]]] = {
@@ -370,16 +382,17 @@ def test_texts_are_neither_cut_nor_upon_each_other(kind: str):
     (dataset,) = evidence.datasets
     plots = ("accuracy", "pareto", "efficiency", "time", "memory", "ablation", "ablation-heatmap", "seeds")
 
-    drawn = [one for one in (draw(plot, evidence, dataset) for plot in plots) if isinstance(one, Drawn)]
+    charts = {plot: draw(plot, evidence, dataset) for plot in plots}
 
-    assert len(drawn) >= 5
-    for one in drawn:
-        check_readable(one)
+    shown = {plot: chart for plot, chart in charts.items() if isinstance(chart, Chart)}
+    assert len(shown) >= 5
+    for plot, chart in shown.items():
+        check_readable(plot, chart)
 
 
-def test_every_plot_can_be_read(pictures: list[Drawn]):
-    for one in pictures:
-        check_readable(one)
+def test_every_plot_can_be_read(charts: dict[str, Chart]):
+    for name, one in charts.items():
+        check_readable(name, one)
 
 
 @pytest.mark.parametrize("n_classes", [2, 20, 21, 120])
@@ -393,9 +406,7 @@ def test_classes_can_be_read_however_many_and_long(tmp_path: Path, n_classes: in
     evidence = Evidence.load([tmp_path / "many"])
 
     for plot in ("confusion", "per-class"):
-        drawn = draw(plot, evidence, "toys")
-        assert isinstance(drawn, Drawn)
-        check_readable(drawn)
+        check_readable(plot, drawn(plot, evidence))
 
 
 def test_names_for_which_there_is_no_room_are_left_out_and_counted():
@@ -404,11 +415,10 @@ def test_names_for_which_there_is_no_room_are_left_out_and_counted():
         for number in range(45)
     ]
 
-    drawn = draw("pareto", Evidence(runs_table(number_runs(rows))), "toys")
+    chart = drawn("pareto", Evidence(runs_table(number_runs(rows))))
 
-    assert isinstance(drawn, Drawn)
-    check_readable(drawn)
-    (axes,) = drawn.figure.axes
+    check_readable("pareto", chart)
+    (axes,) = chart.figure.axes
     n_left_out = 45 - len([text for text in axes.texts if text.get_text()])
     assert n_left_out > 0
     assert axes.get_xlabel().endswith(f"; {n_left_out} names left out")
@@ -418,11 +428,10 @@ def test_names_for_which_there_is_no_room_are_left_out_and_counted():
 def test_names_in_the_scatter_plot_lie_on_no_point(n_backbones: int):
     rows = [row for row in many_settings(n_backbones) if row["mode"] == "native"]
 
-    drawn = draw("pareto", Evidence(runs_table(number_runs(rows))), "toys")
+    figure = drawn("pareto", Evidence(runs_table(number_runs(rows)))).figure
 
-    assert isinstance(drawn, Drawn)
-    (axes,) = drawn.figure.axes
-    drawn.figure.draw_without_rendering()
+    (axes,) = figure.axes
+    figure.draw_without_rendering()
     points = np.concatenate(
         [
             axes.transData.transform(group.get_offsets())

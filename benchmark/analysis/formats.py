@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 MISSING_VALUE = "–"
-SECONDS_PER_MINUTE = 60
 TEXT_HEADINGS = {
     "Backbone", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Metric", "Note", "Verdict",
     "Change", "Result", "Dataset",
@@ -34,6 +33,13 @@ class Section:
     notes: tuple[str, ...] = ()
     level: int = 2
     least_telling: tuple[str, ...] = ()
+
+
+def duration_text(seconds: float) -> str:
+    """A duration in two or three digits: `0.42 s`, `41.3 s`, `12.5 min`, `3.1 h`."""
+    if seconds < 99.5:
+        return f"{seconds:.3g} s"
+    return f"{seconds / 60:.1f} min" if seconds < 99.5 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def to_markdown(sections: Sequence[Section]) -> str:
@@ -102,11 +108,3 @@ def tally(values: Iterable[str], order: Iterable[str] | None = None) -> str:
     """
     counts = Counter(values)
     return ", ".join(f"{counts[value]} {value}" for value in order or sorted(counts) if counts[value]) or "no cells"
-
-
-def duration_text(seconds: float) -> str:
-    """A duration in two digits: `0.42 s`, `42 s`, `12 min`, `3 h 20 min`."""
-    if seconds < SECONDS_PER_MINUTE:
-        return f"{seconds:.2g} s"
-    hours, minutes = divmod(round(seconds / SECONDS_PER_MINUTE), 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min"

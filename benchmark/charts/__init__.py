@@ -1,7 +1,7 @@
-"""Pictures of ledgers: `draw` gives one, `save_plots` writes them, `PLOTS` names them."""
+"""Charts of ledgers, each defined once: `PLOTS` names them, `draw` gives one, `render` and `save_plots` write them."""
 
-from benchmark.charts.drawing import FORMATS, PLOTS, draw, draw_all, render, save_plots
+from benchmark.charts.chart import Chart
+from benchmark.charts.drawing import FORMATS, PLOTS, Skipped, draw, render, save_plots
 from benchmark.charts.evidence import Evidence
-from benchmark.charts.records import Drawn, Skipped
 
-__all__ = ["FORMATS", "PLOTS", "Drawn", "Evidence", "Skipped", "draw", "draw_all", "render", "save_plots"]
+__all__ = ["FORMATS", "PLOTS", "Chart", "Evidence", "Skipped", "draw", "render", "save_plots"]

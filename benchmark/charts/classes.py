@@ -5,19 +5,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from benchmark.analysis.formats import count_of
+from benchmark.charts.bar_rows import BAR_LOOK, write_at_ends
+from benchmark.charts.chart import Chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError
-from benchmark.charts.labels import count_of, described, shorten, wrap
-from benchmark.charts.records import Picture
-from benchmark.charts.rows import label_rows, write_at_end
-from benchmark.charts.style import (
-    INK,
-    SMALL_PT,
-    add_head,
-    as_dataset,
-    heat_map,
-    new_figure,
-    new_parts,
-)
+from benchmark.charts.labels import described, shorten, wrap
+from benchmark.charts.style import SMALL_PT, add_head, as_dataset, heat_map, new_figure, new_parts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -33,12 +26,12 @@ SHORT_CHARACTERS = 5
 EASY_PERCENT = 80.0  # the colours begin there or below, so that small differences stay pale
 
 
-def draw_confusion(evidence: Evidence, dataset: str) -> Picture:
-    """Of each true class the share that was called each class, all seeds of the best setting together.
+def draw_confusion(evidence: Evidence, dataset: str) -> Chart:
+    """The share of each true class that was called each class, over all seeds of the best setting.
 
-    With more than 20 classes the shares are colours only, and the most frequent mistakes stand below.
+    With more than 20 classes the shares are colours only, and the most frequent mistakes are listed below.
     """
-    runs = evidence.looked_at(dataset)
+    runs = evidence.shown_runs(dataset)
     shares = _shares(evidence, runs)
     mistakes = _mistakes(shares)
     if len(shares) <= MAX_ANNOTATED:
@@ -51,12 +44,13 @@ def draw_confusion(evidence: Evidence, dataset: str) -> Picture:
         _mistake_bars(below, listed)
     who = described(runs.iloc[0])
     seeds = count_of(len(runs), "run")
-    add_head(figure, f"{as_dataset(dataset)}: what each class is called, by {who} ({seeds})")
-    return Picture(figure, _confusion_alt(dataset, who, shares, mistakes))
+    title = f"{as_dataset(dataset)}: what each class is called, by {who} ({seeds})"
+    add_head(figure, title)
+    return Chart(title, figure, _confusion_alt(dataset, who, shares, mistakes))
 
 
 def _shares(evidence: Evidence, runs: pd.DataFrame) -> pd.DataFrame:
-    """`(k, k)` shares, a row a true class; a class without test images has no numbers.
+    """`(k, k)` shares, one row per true class; NaN for a class without test images.
 
     Raises:
         NothingToDrawError: The ledger has no confusion counts of these runs.
@@ -87,40 +81,42 @@ def _confusion_map(axes: "Axes", shares: pd.DataFrame, *, annotated: bool) -> No
 
     percent = 100 * shares
     notes = percent.map(lambda value: f"{value:.0f}" if value > 0.5 else "") if annotated else False
-    heat_map(
-        axes, percent, "percent of the true class", ticks=[0, 5, 20, 50, 100], cmap="Blues",
-        norm=PowerNorm(0.5, 0, 100), annot=notes, fmt="", linewidths=0.5 if annotated else 0,
-    )  # fmt: skip
     step = -(-len(shares) // MAX_TICKS)
-    ticks = np.arange(0, len(shares), step)
-    names = [shorten(str(name), CLASS_CHARACTERS) for name in shares.index[::step]]
-    is_slanted = annotated and max(map(len, names)) > SHORT_CHARACTERS
-    axes.set_xticks(
-        ticks + 0.5,
-        names,
-        rotation=45 if is_slanted else 0 if annotated else 90,
-        ha="right" if is_slanted else "center",
-    )
-    axes.set_yticks(ticks + 0.5, names, rotation=0)
+    names = [shorten(str(name), CLASS_CHARACTERS) for name in shares.index]
+    heat_map(
+        axes, percent.set_axis(names).set_axis(names, axis=1), "percent of the true class", ticks=[0, 5, 20, 50, 100],
+        cmap="Blues", norm=PowerNorm(0.5, 0, 100), annot=notes, fmt="", linewidths=0.5 if annotated else 0,
+        rasterized=not annotated, xticklabels=step, yticklabels=step,
+    )  # fmt: skip
     axes.tick_params(length=0 if step == 1 else 2, labelsize=SMALL_PT)
-    if is_slanted:
+    if not annotated:
+        axes.tick_params(axis="x", rotation=90)
+    elif max(map(len, names)) > SHORT_CHARACTERS:
         for label in axes.get_xticklabels():
-            label.set_rotation_mode("anchor")
+            label.set(rotation=45, ha="right", rotation_mode="anchor")
     note = "" if step == 1 else f" (every {step}th is named)"
     axes.set(xlabel=f"called{note}", ylabel="true class")
 
 
 def _mistake_bars(axes: "Axes", mistakes: pd.Series) -> None:
-    places = np.arange(len(mistakes))
-    axes.barh(places, 100 * mistakes, height=0.7, color="#6BAED6", edgecolor=INK, linewidth=0.4)
-    for place, share in enumerate(mistakes):
-        write_at_end(axes, 100 * share, place, f"{100 * share:.0f} %")
+    import seaborn as sns
+
+    percent = (100 * mistakes).tolist()
     names = [f"{shorten(str(true), 24)} → {shorten(str(called), 24)}" for true, called in mistakes.index]
-    label_rows(axes, places.tolist(), names)
+    places = list(range(len(names)))
+    # Not the names: two of them may be the same once they are shortened.
+    sns.barplot(
+        x=percent, y=places, orient="h", native_scale=True, width=0.7, color="#6BAED6", saturation=1, ax=axes,
+        **BAR_LOOK,
+    )  # fmt: skip
+    write_at_ends(axes, percent, places, [f"{share:.0f} %" for share in percent])
     axes.set_yticks(places, names, fontsize=SMALL_PT)
-    axes.set_ylim(len(mistakes) - 0.4, -0.6)
-    axes.set_xlim(0, 112 * max(mistakes, default=1.0))
-    axes.set_xlabel("most frequent mistakes, percent of the true class")
+    axes.tick_params(axis="y", length=0)
+    axes.grid(visible=False, axis="y")
+    axes.set(
+        xlim=(0, 1.12 * max(percent, default=100.0)), ylim=(len(names) - 0.4, -0.6), ylabel="",
+        xlabel="most frequent mistakes, percent of the true class",
+    )  # fmt: skip
 
 
 def _confusion_alt(dataset: str, who: str, shares: pd.DataFrame, mistakes: pd.Series) -> str:
@@ -133,33 +129,36 @@ def _confusion_alt(dataset: str, who: str, shares: pd.DataFrame, mistakes: pd.Se
     return f"{text} Most frequent mistake: {true} called {called}, {100 * mistakes.iloc[0]:.0f} %."
 
 
-def draw_per_class(evidence: Evidence, dataset: str) -> Picture:
+def draw_per_class(evidence: Evidence, dataset: str) -> Chart:
     """Recall of each class under the best setting of each of the best backbones and heads, the hardest class first."""
     columns = _columns(evidence, dataset)
     runs = evidence.runs_of(columns)[["folder", "run_id", "place"]]
     recalls = evidence.per_class.merge(runs, on=["folder", "run_id"])
     recalls = recalls[recalls["support"] > 0]
     if recalls.empty:
-        raise NothingToDrawError("the ledger has no metrics a class of the best settings")
+        raise NothingToDrawError("the ledger has no per-class metrics of the best settings")
     table = recalls.pivot_table(index="class_name", columns="place", values="recall")
     table = table.loc[table.mean(axis=1).sort_values(kind="stable").index]
     shown = 100 * table.head(MAX_CLASSES)
     figure, ((axes,),) = new_figure(2.0 + 0.27 * len(shown))
     lowest = min(EASY_PERCENT, float(np.nanmin(shown.to_numpy())))
-    heat_map(axes, shown, "percent named correctly", cmap="YlGnBu", vmin=lowest, vmax=100, annot=True, fmt=".0f")
     names = [wrap(described(columns.iloc[int(place)]), 80 // len(columns), n_lines=4) for place in shown.columns]
-    axes.set_xticks(np.arange(len(names)) + 0.5, names, fontsize=SMALL_PT)
-    axes.xaxis.tick_top()
     labels = [shorten(str(name), 2 * CLASS_CHARACTERS) for name in shown.index]
-    axes.set_yticks(np.arange(len(shown)) + 0.5, labels)
-    axes.tick_params(length=0)
+    heat_map(
+        axes, shown.set_axis(labels).set_axis(names, axis=1), "percent named correctly", cmap="YlGnBu", vmin=lowest,
+        vmax=100, annot=True, fmt=".0f", yticklabels=True,
+    )  # fmt: skip
+    axes.xaxis.tick_top()
+    axes.tick_params(axis="x", length=0, labelsize=SMALL_PT)
     part = f", the {len(shown)} hardest of {len(table)}" if len(shown) < len(table) else ""
-    add_head(figure, f"{as_dataset(dataset)}: share of each class named correctly{part}")
+    title = f"{as_dataset(dataset)}: share of each class named correctly{part}"
+    add_head(figure, title)
     hardest, easiest = table.index[0], table.index[-1]
-    return Picture(
+    return Chart(
+        title,
         figure,
         f"Percent of each of {count_of(len(table), 'class')} of {dataset} named correctly by "
-        f"{count_of(len(columns), 'setting')}. Hardest: {hardest}, {100 * table.loc[hardest].mean():.0f} in the mean; "
+        f"{count_of(len(columns), 'setting')}. Hardest: {hardest}, {100 * table.loc[hardest].mean():.0f} on average; "
         f"easiest: {easiest}, {100 * table.loc[easiest].mean():.0f}.",
     )
 
@@ -168,5 +167,5 @@ def _columns(evidence: Evidence, dataset: str) -> pd.DataFrame:
     """The best setting of each of the best labels, or the setting of the chosen run."""
     settings = evidence.settings(dataset)
     if evidence.run_id is not None:
-        return settings.iloc[[evidence.looked_at(dataset)["place"].iloc[0]]].reset_index(drop=True)
+        return settings.iloc[[evidence.shown_runs(dataset)["place"].iloc[0]]].reset_index(drop=True)
     return settings.drop_duplicates("label").head(MAX_SETTINGS).reset_index(drop=True)

@@ -1,14 +1,14 @@
 """Learning curves: loss and accuracy over the epochs of every stage."""
 
-import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from benchmark.analysis.formats import count_of
+from benchmark.charts.chart import Chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError
-from benchmark.charts.labels import count_of, described, shorten, wrap
-from benchmark.charts.records import Picture
+from benchmark.charts.labels import described, shorten, wrap
 from benchmark.charts.style import (
     FAINT,
     INK,
@@ -17,6 +17,7 @@ from benchmark.charts.style import (
     as_dataset,
     in_order,
     mode_colour,
+    mode_colours,
     new_figure,
     swatches,
 )
@@ -34,11 +35,11 @@ STAGE_ROOM = 0.14  # of the axis, for the stages' names
 PALE = frozenset({"double"})  # yellow, which white paper swallows
 
 
-def draw_curves(evidence: Evidence, dataset: str) -> Picture:
-    """Loss and accuracy over epochs, a row of panels a way of training, one colour a mode.
+def draw_curves(evidence: Evidence, dataset: str) -> Chart:
+    """Loss and accuracy over epochs, one row of panels per way of training, one colour per mode.
 
-    A line is the mean of the seeds that were still training, the band of the validation split goes from the lowest
-    seed to the highest. A vertical line stands where a stage begins, after the longest run of the one before.
+    A line is the mean of the seeds that were still training; the band of the validation split goes from the lowest
+    seed to the highest. A vertical line marks the begin of a stage, after the longest run of the one before.
     """
     settings = evidence.settings(dataset)
     points = _curve_points(evidence, settings)
@@ -53,15 +54,16 @@ def draw_curves(evidence: Evidence, dataset: str) -> Picture:
     for panel in axes[-1]:
         panel.set_xlabel("epoch, over all stages (band: range over seeds)")
     part = f", the best {len(shown)} of {len(labels)}" if len(shown) < len(labels) else ""
-    add_head(figure, f"{as_dataset(dataset)}: learning curves{part}", [*swatches(points["mode"]), *_line_handles()])
-    return Picture(figure, _alt(dataset, settings, points, len(labels)))
+    title = f"{as_dataset(dataset)}: learning curves{part}"
+    add_head(figure, title, [*swatches(points["mode"]), *_line_handles()])
+    return Chart(title, figure, _alt(dataset, settings, points, len(labels)))
 
 
 def _curve_points(evidence: Evidence, settings: pd.DataFrame) -> pd.DataFrame:
-    """Loss and accuracy a run, stage, epoch and split, with `x`, the epoch counted over all stages.
+    """Loss and accuracy by run, stage, epoch and split, with `x`, the epoch counted over all stages.
 
     Raises:
-        NothingToDrawError: There are none.
+        NothingToDrawError: No run has any.
     """
     history = evidence.history
     is_curve = history["metric"].isin(METRICS) & history["split"].isin(SPLITS) & (history["epoch"] > 0)
@@ -69,30 +71,28 @@ def _curve_points(evidence: Evidence, settings: pd.DataFrame) -> pd.DataFrame:
     points = history[is_curve].merge(runs, on=["folder", "run_id"])
     if points.empty:
         raise NothingToDrawError("no finished run has learning curves: a dense head, finetune and scratch have them")
-    # In the order they were done, not of their names.
+    # In the order of training, not of their names.
     lengths = points.groupby(["label", "stage"], sort=False)["epoch"].max()
     begins = lengths.groupby(level="label").cumsum() - lengths
     return points.join(begins.rename("begin"), on=["label", "stage"]).assign(x=lambda table: table.epoch + table.begin)
 
 
 def _panel(axes: "Axes", points: pd.DataFrame, metric: str) -> None:
+    import seaborn as sns
     from matplotlib import patheffects
     from matplotlib.ticker import MaxNLocator
 
-    for mode, split in itertools.product(reversed(in_order(points["mode"])), SPLITS):  # native above the others
-        some = points[(points["mode"] == mode) & (points["split"] == split)]
-        outline = [patheffects.withStroke(linewidth=2.2, foreground="0.35")] if mode in PALE else None
-        for _, rows in some.groupby("stage"):
-            by_epoch = rows.groupby("x")["value"]
-            means = by_epoch.mean()
-            axes.plot(
-                means.index, means, color=mode_colour(mode), linestyle=SPLITS[split], linewidth=1.4,
-                marker="o" if len(means) <= FEW_EPOCHS else None, markersize=3, path_effects=outline,
-            )  # fmt: skip
-            if split == "val":
-                axes.fill_between(
-                    means.index, by_epoch.min(), by_epoch.max(), color=mode_colour(mode), alpha=0.18, lw=0
-                )
+    modes = in_order(points["mode"])[::-1]  # native above the others
+    for (split, _), rows in points.groupby(["split", "stage"]):
+        is_val, is_short = split == "val", rows["x"].nunique() <= FEW_EPOCHS
+        sns.lineplot(
+            rows, x="x", y="value", hue="mode", hue_order=modes, palette=mode_colours(modes), legend=False, ax=axes,
+            linestyle=SPLITS[str(split)], linewidth=1.4, errorbar=("pi", 100) if is_val else None,
+            err_kws={"alpha": 0.18, "linewidth": 0}, marker="o" if is_short else None, markersize=3, markeredgewidth=0,
+        )  # fmt: skip
+    for line in axes.lines:
+        if str(line.get_color()) in map(mode_colour, PALE):
+            line.set_path_effects([patheffects.withStroke(linewidth=2.2, foreground="0.35")])
     begins = points.groupby("stage")["begin"].first().sort_values()
     if len(begins) > 1:
         bottom, top = axes.get_ylim()
@@ -106,14 +106,14 @@ def _panel(axes: "Axes", points: pd.DataFrame, metric: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.margins(x=0.02)
-    axes.set_ylabel(metric)
+    axes.set(xlabel="", ylabel=metric)
 
 
 def _line_handles() -> "list[Artist]":
     from matplotlib.lines import Line2D
 
     names = {"train": "training", "val": "validation"}
-    return [Line2D([], [], color=INK, linestyle=SPLITS[split], label=name) for split, name in names.items()]
+    return [Line2D([], [], color=INK, linestyle=SPLITS[str(split)], label=name) for split, name in names.items()]
 
 
 def _alt(dataset: str, settings: pd.DataFrame, points: pd.DataFrame, n_labels: int) -> str:

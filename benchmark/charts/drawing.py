@@ -1,22 +1,23 @@
-"""The plots by name, drawn and written."""
+"""The charts by name, drawn and written."""
 
 import io
 import itertools
 import logging
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark.charts.ablation import draw_ablation, draw_ablation_heatmap
-from benchmark.charts.bars import draw_accuracy, draw_efficiency, draw_memory, draw_time
+from benchmark.charts.accuracy import draw_accuracy, draw_seeds
+from benchmark.charts.chart import Chart
 from benchmark.charts.classes import draw_confusion, draw_per_class
+from benchmark.charts.costs import draw_efficiency, draw_memory, draw_time
 from benchmark.charts.curves import draw_curves
 from benchmark.charts.evidence import Evidence, NothingToDrawError
 from benchmark.charts.gallery import draw_gallery
-from benchmark.charts.records import Drawn, Picture, Skipped
-from benchmark.charts.scatter import draw_pareto
-from benchmark.charts.seeds import draw_seeds
+from benchmark.charts.losses import draw_ablation, draw_ablation_heatmap
+from benchmark.charts.pareto import draw_pareto
 from benchmark.charts.style import settle, theme
 from benchmark.errors import BenchmarkError, UnknownNameError
 from benchmark.storage import write_whole
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 FORMATS = ("png", "svg")
 DPI = 125
 
-PLOTS: dict[str, Callable[[Evidence, str], Picture]] = {
+PLOTS: dict[str, Callable[[Evidence, str], Chart]] = {
     "accuracy": draw_accuracy,
     "pareto": draw_pareto,
     "efficiency": draw_efficiency,
@@ -42,8 +43,21 @@ PLOTS: dict[str, Callable[[Evidence, str], Picture]] = {
 }
 
 
-def draw(name: str, evidence: Evidence, dataset: str) -> Drawn | Skipped:
-    """One plot of one dataset.
+@dataclass(frozen=True)
+class Skipped:
+    """Why a dataset does not have a chart.
+
+    Attributes:
+        reason: The end of a sentence.
+        is_fixable: Whether the user can supply what is missing.
+    """
+
+    reason: str
+    is_fixable: bool
+
+
+def draw(name: str, evidence: Evidence, dataset: str) -> Chart | Skipped:
+    """One chart of one dataset.
 
     Args:
         name: A key of `PLOTS`.
@@ -51,84 +65,82 @@ def draw(name: str, evidence: Evidence, dataset: str) -> Drawn | Skipped:
         dataset: One of `evidence.datasets`.
 
     Returns:
-        The figure, or why there is none.
+        The chart, or why there is none.
 
     Raises:
-        UnknownNameError: There is no such plot or dataset.
+        UnknownNameError: The plot or dataset does not exist.
     """
     _check_names([name], ())
     if dataset not in evidence.datasets:
         raise UnknownNameError("dataset in these ledgers", dataset, evidence.datasets)
     try:
         with theme():
-            picture = PLOTS[name](evidence, dataset)
-            settle(picture.figure)
+            chart = PLOTS[name](evidence, dataset)
+            settle(chart.figure)
     except NothingToDrawError as error:
-        return Skipped(name, dataset, str(error), error.is_lack)
-    return Drawn(name, dataset, picture.figure, picture.alt)
+        return Skipped(str(error).removesuffix("."), error.is_fixable)
+    return chart
 
 
-def draw_all(evidence: Evidence, only: Sequence[str] | None = None) -> Iterator[Drawn | Skipped]:
-    """The plots of every dataset, one at a time.
-
-    Args:
-        evidence: Of the ledgers.
-        only: Names of `PLOTS`; all where it is None.
-    """
-    for dataset in evidence.datasets:
-        for name in only or PLOTS:
-            yield draw(name, evidence, dataset)
-
-
-def render(drawn: Drawn, format_name: str) -> bytes:
-    """The content of a PNG or SVG file; the same plot gives the same bytes with the same version of Matplotlib.
+def render(chart: Chart, format_name: str) -> bytes:
+    """The content of a PNG or SVG file; the same chart gives the same bytes with the same version of Matplotlib.
 
     Args:
-        drawn: What `draw` gave.
-        format_name: Of `FORMATS`.
+        chart: What `draw` gave.
+        format_name: One of `FORMATS`.
 
     Raises:
-        UnknownNameError: There is no such format.
+        UnknownNameError: The format does not exist.
     """
     _check_names((), [format_name])
     file = io.BytesIO()
-    # Neither date nor version in the file, but what the picture shows.
-    metadata: dict[str, Any] = {"Title": f"{drawn.name} of {drawn.dataset}", "Description": drawn.alt}
+    # What the figure shows, but neither date nor version.
+    metadata: dict[str, Any] = {"Title": chart.title, "Description": chart.alt}
     metadata |= {"Date": None, "Creator": None} if format_name == "svg" else {"Software": None}
     with theme():
-        drawn.figure.savefig(file, format=format_name, dpi=DPI, metadata=metadata)
-    return file.getvalue()
+        chart.figure.savefig(file, format=format_name, dpi=DPI, metadata=metadata)
+    return _with_tooltips(file.getvalue()) if format_name == "svg" else file.getvalue()
+
+
+def _with_tooltips(svg: bytes) -> bytes:
+    """The links around artists, where Matplotlib writes their URL, turned into tooltips."""
+    return re.sub(rb'<a xlink:href="([^"]*)"[^>]*>', rb"<g><title>\1</title>", svg).replace(b"</a>", b"</g>")
 
 
 def save_plots(
     evidence: Evidence, folder: Path, *, only: Sequence[str] | None = None, formats: Sequence[str] = ("png",)
 ) -> list[Path]:
-    """Draw the plots of every dataset and return the files written.
+    """Draw the charts of every dataset and return the files written.
 
-    A plot that a dataset cannot have is left out. Why is logged as a warning where it was asked for by name, and
-    where something is missing that can be brought.
+    A chart that does not apply to a dataset is left out. The reason is logged as a warning if the chart was asked for
+    by name, or if the user can supply what is missing.
 
     Args:
         evidence: Of the ledgers.
         folder: Where the files go, `<plot>-<dataset>.<format>`.
-        only: Names of `PLOTS`; all where it is None.
+        only: Names of `PLOTS`; None for all.
         formats: Of `FORMATS`.
 
     Raises:
         BenchmarkError: There is nothing to draw.
-        UnknownNameError: A plot or format is unknown.
+        UnknownNameError: A plot or format does not exist.
     """
     _check_names(only or (), formats)
     if not evidence.datasets:
         raise BenchmarkError("The ledger has no finished run to draw.")
     paths, skipped = [], []
     stems = _file_stems(evidence.datasets)
-    for one in draw_all(evidence, only):
-        if isinstance(one, Drawn):
-            stem = f"{one.name}-{stems[one.dataset]}"
-            paths += [_save(one, folder / f"{stem}.{format_name}", format_name) for format_name in formats]
-        elif only or one.is_lack:
-            skipped.append(f"{one.name} of {one.dataset} is left out: {one.reason.removesuffix('.')}.")
+    for dataset, name in itertools.product(evidence.datasets, only or PLOTS):
+        chart = draw(name, evidence, dataset)
+        if isinstance(chart, Skipped):
+            if only or chart.is_fixable:
+                skipped.append(f"{name} of {dataset} is left out: {chart.reason}.")
+            continue
+        for format_name in formats:
+            path = folder / f"{name}-{stems[dataset]}.{format_name}"
+            with write_whole(path) as file:
+                file.write(render(chart, format_name))
+            paths.append(path)
     if not paths:
         raise BenchmarkError("\n".join(["There is nothing to draw.", *skipped]))
     for message in skipped:
@@ -143,14 +155,8 @@ def _check_names(plots: Sequence[str], formats: Sequence[str]) -> None:
                 raise UnknownNameError(kind, name, known)
 
 
-def _save(drawn: Drawn, path: Path, format_name: str) -> Path:
-    with write_whole(path) as file:
-        file.write(render(drawn, format_name))
-    return path
-
-
 def _file_stems(datasets: Sequence[str]) -> dict[str, str]:
-    """A part of a file's name for each dataset, no two alike."""
+    """A part of a file's name for each dataset, all different."""
     stems: dict[str, str] = {}
     for dataset in datasets:
         plain = re.sub(r"[^\w.-]+", "_", dataset).strip("_")

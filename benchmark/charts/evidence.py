@@ -1,9 +1,10 @@
-"""What plots are drawn from: the tables of ledgers, each read when a plot first asks for it."""
+"""The tables of ledgers from which charts and the report are made, each read on first use."""
 
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -11,37 +12,40 @@ from benchmark.analysis.ablation import NATIVE, make_ablation
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.leaderboard import make_leaderboard
 from benchmark.analysis.loading import SETTING, finished, load_runs
+from benchmark.analysis.published import compare_published, load_published
 from benchmark.charts.labels import name_settings
 from benchmark.errors import BenchmarkError
 from benchmark.ledger import Ledger
 
 
 class NothingToDrawError(Exception):
-    """A plot does not apply to a dataset; the text says why.
+    """A chart does not apply to a dataset; the text says why.
 
     Attributes:
-        is_lack: Whether something is missing that the user can bring.
+        is_fixable: Whether the user can supply what is missing.
     """
 
-    def __init__(self, reason: str, *, is_lack: bool = False) -> None:
+    def __init__(self, reason: str, *, is_fixable: bool = False) -> None:
         super().__init__(reason)
-        self.is_lack = is_lack
+        self.is_fixable = is_fixable
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """The tables of some ledgers. Nothing but `runs` is read before it is asked for.
+    """The tables of some ledgers. Everything but `runs` is read or computed on first use, and kept.
 
     Attributes:
         runs: What `load_runs` gives.
-        run_id: The run whose classes and images are looked at; None for the best setting of each dataset.
+        run_id: The run whose classes and images are shown; None for the best setting of each dataset.
+        paths: Ledger folders, or folders of them, whose recipes may hold published figures.
     """
 
     runs: pd.DataFrame
     run_id: str | None = None
+    paths: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse a run that is not there.
+        """Refuse a `run_id` that does not exist.
 
         Raises:
             BenchmarkError: No finished run has this `run_id`.
@@ -63,12 +67,17 @@ class Evidence:
             LedgerError: There is no ledger, or one cannot be read.
             BenchmarkError: No finished run has this `run_id`.
         """
-        return cls(load_runs(paths), run_id)
+        return cls(load_runs(paths), run_id, tuple(paths))
 
     @functools.cached_property
     def done(self) -> pd.DataFrame:
         """The finished runs that have an accuracy."""
         return finished(self.runs)
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The rows of cells whose last run has no accuracy."""
+        return self.runs.drop(self.done.index)
 
     @property
     def datasets(self) -> list[str]:
@@ -77,13 +86,23 @@ class Evidence:
 
     @functools.cached_property
     def leaderboard(self) -> pd.DataFrame:
-        """What `make_leaderboard` gives."""
+        """What `make_leaderboard` gives without ties and published figures: no predictions are read."""
         return make_leaderboard(self.done)
+
+    @functools.cached_property
+    def ranking(self) -> pd.DataFrame:
+        """What `make_leaderboard` gives with ties and published figures."""
+        return make_leaderboard(self.done, published=self._published, correctness=self._correctness)
+
+    @functools.cached_property
+    def comparison(self) -> pd.DataFrame:
+        """What `compare_published` gives."""
+        return compare_published(self.ranking, self._published)
 
     @functools.cached_property
     def ablation(self) -> pd.DataFrame:
         """What `make_ablation` gives."""
-        return make_ablation(self.done, Correctness(self.done))
+        return make_ablation(self.done, self._correctness)
 
     @functools.cached_property
     def history(self) -> pd.DataFrame:
@@ -100,6 +119,14 @@ class Evidence:
         """`confusion.csv` of all ledgers, with the column `folder`."""
         return self._read(Ledger.read_confusion)
 
+    @functools.cached_property
+    def _published(self) -> Sequence[Any]:
+        return load_published(self.paths)
+
+    @functools.cached_property
+    def _correctness(self) -> Correctness:
+        return Correctness(self.done)
+
     def _read(self, read: Callable[[Ledger], pd.DataFrame]) -> pd.DataFrame:
         folders = self.done["folder"].unique()
         return pd.concat([read(Ledger(Path(folder))).assign(folder=folder) for folder in folders], ignore_index=True)
@@ -108,7 +135,7 @@ class Evidence:
         """The leaderboard of one dataset, the best first, with the column `label`."""
         rows = self.leaderboard[self.leaderboard["dataset"] == dataset]
         rows = rows.assign(is_other=rows["mode"] != NATIVE, label=name_settings(rows))
-        # Of equals native is the first: a mode that does the same for a backbone has the same accuracy.
+        # Native comes first among equals: a mode that does the same for a backbone has the same accuracy.
         ordered = rows.sort_values(["accuracy", "is_other"], ascending=[False, True], kind="stable")
         return ordered.drop(columns="is_other").reset_index(drop=True)
 
@@ -117,8 +144,8 @@ class Evidence:
         places = settings[[*SETTING, "label"]].assign(place=range(len(settings)))
         return self.done.merge(places, on=list(SETTING)).sort_values(["place", "seed"], ignore_index=True)
 
-    def looked_at(self, dataset: str) -> pd.DataFrame:
-        """The runs whose classes and images are looked at: all seeds of the best setting, or the run chosen.
+    def shown_runs(self, dataset: str) -> pd.DataFrame:
+        """The runs whose classes and images are shown: all seeds of the best setting, or the chosen run.
 
         Raises:
             NothingToDrawError: The chosen run is of another dataset.
@@ -133,7 +160,7 @@ class Evidence:
 
 
 def in_one_mode(settings: pd.DataFrame) -> pd.DataFrame:
-    """One setting a label: the native mode where it was done, else the most accurate one."""
+    """One setting per label: the native mode if it was run, otherwise the most accurate one."""
     is_other = settings["mode"] != NATIVE
     ordered = settings.assign(is_other=is_other).sort_values(
         ["is_other", "accuracy"], ascending=[True, False], kind="stable"

@@ -1,6 +1,6 @@
-"""Test images that the best setting is sure of, rightly or wrongly."""
+"""Test images on which the best setting was most confident, right or wrong."""
 
-import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,11 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmark.analysis.loading import FINGERPRINT_SHOWN
+from benchmark.charts.chart import Chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError
 from benchmark.charts.labels import described, shorten
-from benchmark.charts.records import Picture
-from benchmark.charts.style import SMALL_PT, add_head, as_dataset, new_figure
+from benchmark.charts.style import RIGHT, SMALL_PT, WRONG, add_head, as_dataset, new_figure
 from benchmark.errors import BenchmarkError
 from benchmark.ledger import Ledger
 
@@ -26,13 +25,11 @@ N_COLUMNS = 6
 N_WRONG = 12
 N_RIGHT = 6
 NAME_CHARACTERS = 15
-WRONG_COLOUR = "#B2182B"
-RIGHT_COLOUR = "#2166AC"
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What a run said of every test image.
+    """The answers of a run on every test image.
 
     Attributes:
         true: `(n,)` classes.
@@ -47,36 +44,37 @@ class Answers:
     class_names: tuple[str, ...]
 
 
-def draw_gallery(evidence: Evidence, dataset: str) -> Picture:
-    """The test images that the best setting's first run is surest of: above the wrong answers, below the right ones.
+def draw_gallery(evidence: Evidence, dataset: str) -> Chart:
+    """The most confident answers of the best setting's first run: wrong ones above, right ones below.
 
-    Of every pair of classes the surest wrong answer, of every class the surest right one.
+    One wrong answer per pair of classes, one right answer per class.
     """
     run, answers = _answers(evidence, dataset)
-    images = _test_images(dataset, run)
+    images = _test_images(run, answers.class_names)
     wrong, right = surest(answers, right=False, n=N_WRONG), surest(answers, right=True, n=N_RIGHT)
     n_wrong_rows = -(-len(wrong) // N_COLUMNS)
     n_rows = n_wrong_rows + -(-len(right) // N_COLUMNS)
     figure, axes = new_figure(0.6 + 1.75 * n_rows, n_rows, N_COLUMNS)
     for panel in axes.ravel().tolist():
         panel.set_axis_off()
-    # Rights begin a row of their own.
+    # The right answers start a new row.
     panels = [*axes[:n_wrong_rows].flat[: len(wrong)], *axes[n_wrong_rows:].flat[: len(right)]]
     for panel, index in zip(panels, [*wrong, *right], strict=True):
         _show(panel, _pixels(images, index), answers, index)
     who = described(run)
     word = "score" if np.isnan(run["log_loss"]) else "probability"
-    add_head(figure, f"{as_dataset(dataset)}: surest wrong answers, then surest right ones, with {word}, by {who}")
-    return Picture(figure, _alt(dataset, who, answers, wrong))
+    title = f"{as_dataset(dataset)}: surest wrong answers, then surest right ones, with {word}, by {who}"
+    add_head(figure, title)
+    return Chart(title, figure, _alt(dataset, who, answers, wrong))
 
 
 def surest(answers: Answers, *, right: bool, n: int) -> list[int]:
-    """Positions of at most `n` test images, the surest answer first: one of every pair of true and predicted class.
+    """Positions of at most `n` test images, the surest answer first: one per pair of true and predicted class.
 
     Args:
         answers: Of a run.
-        right: Whether right answers are asked for, or wrong ones.
-        n: How many.
+        right: Right answers or wrong ones.
+        n: Their number.
     """
     candidates = np.flatnonzero((answers.true == answers.predicted) == right)
     ordered = candidates[np.argsort(-answers.confidence[candidates].astype(float), kind="stable")]
@@ -86,12 +84,12 @@ def surest(answers: Answers, *, right: bool, n: int) -> list[int]:
 
 
 def _answers(evidence: Evidence, dataset: str) -> tuple[pd.Series, Answers]:
-    """The first of the runs looked at whose predictions were kept, and those.
+    """The first of the shown runs whose predictions were kept, and its answers.
 
     Raises:
-        NothingToDrawError: None were kept.
+        NothingToDrawError: No predictions were kept.
     """
-    for _, run in evidence.looked_at(dataset).iterrows():
+    for _, run in evidence.shown_runs(dataset).iterrows():
         ledger = Ledger(Path(run["folder"]))
         predictions = ledger.read_predictions(run["run_id"])
         true = ledger.read_true_labels(run["dataset_fingerprint"])
@@ -101,32 +99,24 @@ def _answers(evidence: Evidence, dataset: str) -> tuple[pd.Series, Answers]:
     raise NothingToDrawError("the predictions of the best setting were not kept")
 
 
-def _test_images(label: str, run: pd.Series) -> "Dataset":
-    """The dataset of a run, if it is on this machine.
+def _test_images(run: pd.Series, class_names: Sequence[str]) -> "Dataset":
+    """The dataset of a run, from this machine.
 
     Raises:
-        NothingToDrawError: It is not, or it has changed.
+        NothingToDrawError: It is not on this machine, or it has changed.
     """
     from benchmark.datasets import load_local_dataset
 
-    name, classes, limit = _parts(label.removesuffix(f" #{run['dataset_fingerprint'][:FINGERPRINT_SHOWN]}"))
+    limit = None if pd.isna(run["limit"]) else int(run["limit"])
     try:
-        images = load_local_dataset(name, limit=limit, classes=classes)
+        images = load_local_dataset(run["dataset_name"], limit=limit, classes=class_names if run["classes"] else None)
     except BenchmarkError as error:
-        raise NothingToDrawError(f"it needs the images. {error}", is_lack=True) from error
+        raise NothingToDrawError(f"it needs the images. {error}", is_fixable=True) from error
     if images.fingerprint != run["dataset_fingerprint"]:
         raise NothingToDrawError(
-            f"it needs the images, and {label} is no longer what it was when run {run['run_id']} was done", is_lack=True
+            f"it needs the images, and {run['dataset_name']} has changed since run {run['run_id']}", is_fixable=True
         )
     return images
-
-
-def _parts(label: str) -> tuple[str, list[str] | None, int | None]:
-    """Name, classes and limit of a label such as `folder:pets[cat,dog]@100`, until rows have a column for each."""
-    match = re.fullmatch(r"(.*?)(?:\[([^\[\]]*)\])?(?:@(\d+))?", label, re.DOTALL)
-    assert match is not None, "every text has a name at least"
-    name, classes, limit = match.groups()
-    return name, classes.split(",") if classes else None, int(limit) if limit else None
 
 
 def _pixels(dataset: "Dataset", index: int) -> NDArray[np.uint8]:
@@ -144,7 +134,7 @@ def _show(axes: "Axes", pixels: NDArray[np.uint8], answers: Answers, index: int)
     answer = f"{said} ({float(answers.confidence[index]):.3f})"
     axes.set_title(
         answer if is_right else f"{answer}\ntrue: {true}", fontsize=SMALL_PT,
-        color=RIGHT_COLOUR if is_right else WRONG_COLOUR,
+        color=RIGHT if is_right else WRONG,
     )  # fmt: skip
 
 

@@ -1,22 +1,19 @@
-"""What settings are called in a picture, and texts made to fit."""
+"""What settings are called in a chart, and texts made to fit."""
 
 import textwrap
 
 import pandas as pd
 
-from benchmark.analysis.asking import base_name
 from benchmark.analysis.loading import SETTING
 
-WITH_OPTIONS = ("strategy", "head")
+# The options of each of these stand in a column of their own.
+OPTIONS = {"strategy": "stages", "head": "head_options"}
 PLAIN = "probe"
 # Settings that few sweeps change: named only where one backbone has several.
 DETAILS = {
-    "input_size_px": "{:g} px",
-    "precision": "{}",
-    "resize": "{}",
-    "crop": "{}",
-    "augment": "{}",
-}
+    "input_size_px": "{:g} px", "folds": "{:g} folds", "precision": "{}", "resize": "{}", "crop": "{}", "augment": "{}",
+    "variant": "{}",
+}  # fmt: skip
 
 
 def name_settings(settings: pd.DataFrame) -> pd.Series:
@@ -26,50 +23,53 @@ def name_settings(settings: pd.DataFrame) -> pd.Series:
     in which they differ.
 
     Args:
-        settings: The columns of a setting, a row a setting.
+        settings: The columns of `SETTING`, one row per setting.
 
     Returns:
         Names aligned with `settings`; no two settings have both name and mode in common.
     """
-    settings = with_telling_options(settings)
-    plain = settings.assign(**{column: settings[column].map(base_name) for column in WITH_OPTIONS})
-    has_options = {column: settings[column] != plain[column] for column in WITH_OPTIONS}
+    named = with_telling_options(settings)
+    has_options = {column: named[column] != settings[column] for column in OPTIONS}
     names = settings["backbone"].astype(str)
-    several = _varies(plain, "strategy")
-    strategies = settings["strategy"].where((settings["strategy"] != PLAIN) & (several | has_options["strategy"]), "")
-    is_head_telling = several | _varies(plain, "head", within="strategy") | has_options["head"]
-    for part in (strategies, settings["head"].where(is_head_telling, "")):
+    several = _varies(settings, "strategy")
+    strategies = named["strategy"].where((settings["strategy"] != PLAIN) & (several | has_options["strategy"]), "")
+    is_head_telling = several | _varies(settings, "head", within="strategy") | has_options["head"]
+    for part in (strategies, named["head"].where(is_head_telling, "")):
         names += _after_comma(part)
     for column, pattern in DETAILS.items():
-        part = settings[column].map(lambda value, pattern=pattern: pattern.format(value) if value else "")
+        known = settings[column].notna() & (settings[column] != "")
+        part = settings[column].map(pattern.format, na_action="ignore").where(known, "")
         names += _after_comma(part.where(_varies(settings, column, within="backbone"), ""))
     repeats = settings.assign(name=names).groupby(["name", "mode"]).cumcount()
     return names + repeats.map(lambda number: f" ({number + 1})" if number else "")
 
 
 def with_telling_options(settings: pd.DataFrame) -> pd.DataFrame:
-    """Settings with strategies and heads as `name_settings` names them: without options that tell nothing apart."""
-    plain = settings.assign(**{column: settings[column].map(base_name) for column in WITH_OPTIONS})
-    alike = plain.groupby(list(SETTING), sort=False, dropna=False).groups.values()
-    for column in WITH_OPTIONS:
-        for rows in alike:
-            plain.loc[rows, column] = _tell_apart(settings.loc[rows, column])
-    return plain
+    """Settings whose strategies and heads are followed by the options that tell them apart, if any do."""
+    named = settings.copy()
+    plain = [column for column in SETTING if column not in OPTIONS.values()]
+    for rows in settings.groupby(plain, sort=False, dropna=False).groups.values():
+        for column, options in OPTIONS.items():
+            texts = _tell_apart(settings.loc[rows, options])
+            names = settings.loc[rows, column]
+            named.loc[rows, column] = [
+                f"{name}({text})" if text else name for name, text in zip(names, texts, strict=True)
+            ]
+    return named
 
 
-def _tell_apart(labels: pd.Series) -> list[str]:
-    """Labels such as `finetune(0,epochs=5 + 20,epochs=4)` with those options alone that not all of them have."""
-    options = [_options(label) for label in labels]
-    common = set.intersection(*map(set, options))
-    own = [", ".join(text for stage, text in some if (stage, text) not in common) for some in options]
-    short = [base_name(label) + (f"({text})" if text else "") for label, text in zip(labels, own, strict=True)]
-    return short if len(set(short)) == labels.nunique() else list(labels)
+def _tell_apart(texts: pd.Series) -> list[str]:
+    """The parts of each text that the others do not all have; the whole texts if that is not enough."""
+    parts = [_parts(text) for text in texts]
+    common = set.intersection(*map(set, parts))
+    own = [", ".join(part for stage, part in some if (stage, part) not in common) for some in parts]
+    return own if len(set(own)) == texts.nunique() else list(texts)
 
 
-def _options(label: str) -> list[tuple[int, str]]:
-    """Each with the number of its stage."""
-    stages = label.partition("(")[2].removesuffix(")").split(" + ")
-    return [(number, option) for number, stage in enumerate(stages) for option in stage.split(",") if option]
+def _parts(text: str) -> list[tuple[int, str]]:
+    """What stands between commas, with the number of its stage."""
+    stages = text.split(" + ")
+    return [(number, part) for number, stage in enumerate(stages) for part in stage.split(",") if part]
 
 
 def _varies(settings: pd.DataFrame, column: str, *, within: str | None = None) -> pd.Series:
@@ -85,6 +85,12 @@ def _after_comma(parts: pd.Series) -> pd.Series:
 def described(setting: pd.Series) -> str:
     """A row of settings in words: its label and mode."""
     return f"{setting['label']}, mode {setting['mode']}"
+
+
+def accuracy_text(setting: pd.Series) -> str:
+    """A row of settings in words, with its accuracy and 95 % interval."""
+    low, high = setting["accuracy_low"], setting["accuracy_high"]
+    return f"{described(setting)}, {setting['accuracy']:.3f} ({low:.3f} to {high:.3f})"
 
 
 def shorten(text: str, width: int) -> str:
@@ -110,9 +116,3 @@ def fit(label: str, width: int) -> str:
         return label
     backbone, comma, rest = label.partition(", ")
     return f"{shorten(backbone, width)},\n{shorten(rest, width)}" if comma else wrap(label, width)
-
-
-def count_of(number: int, noun: str) -> str:
-    """The number with its noun: `1 seed`, `3 seeds`, `2 classes`."""
-    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"

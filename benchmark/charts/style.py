@@ -1,4 +1,4 @@
-"""How all pictures look: width, type, colours, the head of a figure, and rows of bars."""
+"""How all charts look: width, type, colours, the head of a figure, and heat maps."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -33,9 +33,15 @@ MODE_COLOURS = dict(
     )
 )
 OTHER_COLOUR = "#7F7F7F"  # of a mode that this version does not know
-INK = "0.2"
-FAINT = "0.6"
-# Where a name has characters that Matplotlib's own font lacks; those that are installed are used.
+INK, FAINT, GRID, PAPER = "#333333", "#999999", "#cccccc", "#ffffff"
+ON_CELL = "#fffffe"  # white text on a coloured cell, which stays white on a dark page
+WRONG, RIGHT = "#B2182B", "#2166AC"  # answers
+# What a dark page shows instead of a colour that would be too dark there.
+ON_DARK = {
+    "#0072B2": "#3F9FDC", "#009E73": "#1FB98D", "#D55E00": "#F0762A", "#CC79A7": "#DC9BC0", "#56B4E9": "#8FD0F5",
+    "#000000": "#FFFFFE", WRONG: "#F4877B", RIGHT: "#7FB8EE",
+}  # fmt: skip
+# For characters that Matplotlib's own font lacks; those that are installed are used.
 FURTHER_FONTS = (
     "Noto Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans Arabic", "Noto Sans Hebrew", "Noto Sans Devanagari",
     "WenQuanYi Zen Hei", "Arial Unicode MS", "Hiragino Sans", "Microsoft YaHei", "Malgun Gothic",
@@ -44,7 +50,7 @@ FURTHER_FONTS = (
 
 @contextmanager
 def theme() -> Iterator[None]:
-    """While inside, figures are made and written in the one style."""
+    """Figures made and written in this context all have one style."""
     import matplotlib as mpl
     import seaborn as sns
     from matplotlib.font_manager import get_font_names
@@ -58,28 +64,38 @@ def theme() -> Iterator[None]:
         "legend.fontsize": TEXT_PT,
         "xtick.labelsize": SMALL_PT,
         "ytick.labelsize": TEXT_PT,
+        **dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+        "grid.color": GRID,
+        "axes.edgecolor": GRID,
         "grid.linewidth": 0.7,
         "axes.linewidth": 0.8,
         "text.parse_math": False,  # a dollar in a name is a dollar
-        # Parts of an SVG file are named by their content alone, so that many can stand in one page.
+        # The parts of an SVG file are named by their content alone, so one page can hold several files.
         "svg.hashsalt": "backbone-benchmark",
         "figure.constrained_layout.h_pad": 0.06,
         "figure.constrained_layout.w_pad": 0.06,
     }
     context = {**sns.axes_style("whitegrid"), **sns.plotting_context("paper"), **own}
     with mpl.rc_context(context), warnings.catch_warnings():
-        # A character that no installed font has is drawn as a box, which says as much.
+        # A character that no installed font has is drawn as a box.
         warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
+        # seaborn 0.13's boxplot still passes Matplotlib the older name of an option.
+        warnings.filterwarnings("ignore", r"vert: bool was deprecated")
         yield
 
 
 def mode_colour(mode: str) -> str:
-    """A mode has the same colour in every picture, whichever others stand beside it."""
+    """The colour of a mode, the same in every chart."""
     return MODE_COLOURS.get(mode, OTHER_COLOUR)
 
 
+def mode_colours(modes: Iterable[str]) -> dict[str, str]:
+    """The palette of these modes for seaborn, in their usual order."""
+    return {mode: mode_colour(mode) for mode in in_order(modes)}
+
+
 def in_order(modes: Iterable[str]) -> list[str]:
-    """The different modes among these, as they are always listed; unknown ones last."""
+    """The distinct modes in their usual order; unknown ones last."""
     present = set(modes)
     return [mode for mode in MODES if mode in present] + sorted(present - set(MODES))
 
@@ -101,7 +117,7 @@ def new_figure(
 
 
 def new_parts(heights_in: Sequence[float]) -> tuple["Figure", list["Axes"]]:
-    """A figure of the usual width, and axes one below the other that need not begin at the same place.
+    """A figure of the usual width, and axes one below the other, not aligned at their left ends.
 
     Args:
         heights_in: Of each part, in inches.
@@ -112,7 +128,7 @@ def new_parts(heights_in: Sequence[float]) -> tuple["Figure", list["Axes"]]:
 
 
 def _blank(height_in: float) -> "Figure":
-    # Not pyplot: it would keep every figure, and look for a screen.
+    # Not pyplot, which would keep every figure and look for a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -122,7 +138,7 @@ def _blank(height_in: float) -> "Figure":
 
 
 def settle(figure: "Figure") -> None:
-    """Find the places of all parts for good: otherwise each rendering would move them a little."""
+    """Fix the layout: otherwise each rendering would move the parts a little."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
 
@@ -133,7 +149,7 @@ def add_head(figure: "Figure", title: str, handles: Sequence["Artist"] = ()) -> 
     Args:
         figure: Whose axes are complete.
         title: One sentence without its full stop.
-        handles: What the legend explains, by their labels.
+        handles: The legend's entries.
     """
     text = wrap(title, TITLE_CHARACTERS, n_lines=3)
     if not handles:
@@ -141,7 +157,7 @@ def add_head(figure: "Figure", title: str, handles: Sequence["Artist"] = ()) -> 
         return
     room_in = WIDTH_IN - 0.2
     widths_in = [0.46 + 0.071 * len(str(handle.get_label())) for handle in handles]
-    # The title is the legend's own, because Matplotlib lays a legend outside of the axes over a figure's title.
+    # The legend has the title, because Matplotlib draws a legend outside of the axes over a figure's title.
     figure.legend(
         handles=list(handles),
         loc="outside upper left",
@@ -157,7 +173,7 @@ def add_head(figure: "Figure", title: str, handles: Sequence["Artist"] = ()) -> 
 
 
 def swatches(modes: Iterable[str]) -> list["Artist"]:
-    """What a legend shows of these modes."""
+    """Legend entries of these modes."""
     from matplotlib.patches import Patch
 
     return [Patch(facecolor=mode_colour(mode), edgecolor=INK, linewidth=0.4, label=mode) for mode in in_order(modes)]
@@ -166,22 +182,26 @@ def swatches(modes: Iterable[str]) -> list["Artist"]:
 def heat_map(
     axes: "Axes", table: pd.DataFrame, quantity: str, *, ticks: Sequence[float] | None = None, **options: Any
 ) -> None:
-    """A coloured cell a number, without names, and the scale of the colours beside it.
+    """A coloured cell per number, and the scale of the colours beside it.
 
     Args:
         axes: To draw on.
-        table: Numbers.
-        quantity: What they are, for the scale.
+        table: Numbers; its index and columns are the names that are written.
+        quantity: What the numbers are, for the scale.
         ticks: Of the scale.
         options: For `seaborn.heatmap`.
     """
     import seaborn as sns
 
-    # seaborn would write the names before they can be made to fit.
-    look = {"xticklabels": False, "yticklabels": False, "linewidths": 0.8, "annot_kws": {"size": SMALL_PT}}
+    look = {"linewidths": 0.8, "linecolor": PAPER, "annot_kws": {"size": SMALL_PT}}
     scale = {"label": quantity, "fraction": 0.05, "pad": 0.02, "ticks": ticks}
     sns.heatmap(table, ax=axes, cbar_kws=scale, **{**look, **options})
+    for text in axes.texts:
+        if text.get_color() == "w":
+            text.set_color(ON_CELL)
     axes.tick_params(length=0)
+    for axis in ("x", "y"):
+        axes.tick_params(axis=axis, rotation=0)
     axes.set(xlabel="", ylabel="")
 
 

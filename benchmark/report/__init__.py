@@ -14,8 +14,8 @@ def make_report(paths: Sequence[Path]) -> str:
         LedgerError: There is no ledger, or one cannot be read.
         BenchmarkError: The extra `report` is not installed, or the ledgers have no row.
     """
-    from benchmark.report.material import Material
+    from benchmark.charts import Evidence
     from benchmark.report.page import check_extra, render_page
 
     check_extra()
-    return render_page(Material.load(paths))
+    return render_page(Evidence.load(paths))

@@ -1,4 +1,4 @@
-// The report's behaviour: theme, tables, charts, copying and printing. Without it every number is still there.
+// The report's behaviour: theme, tables, tooltips, copying and printing. Without it every number is still there.
 (() => {
   "use strict";
 
@@ -15,25 +15,16 @@
     return new Blob([await new Response(stream).arrayBuffer()], { type });
   };
 
-  const loadScript = (address) =>
-    new Promise((resolve, reject) => {
-      const script = document.createElement("script");
-      Object.assign(script, { src: address, onload: resolve, onerror: reject });
-      document.head.append(script);
-    });
-
   // --- theme ---
 
   const toggle = byId("theme");
   const system = matchMedia("(prefers-color-scheme: dark)");
   const isDark = () => root.dataset.theme === "dark";
-  const charts = [];
 
   const setTheme = (theme) => {
     root.dataset.theme = theme;
     root.classList.toggle("dark", isDark()); // for DataTables
     toggle.setAttribute("aria-pressed", String(isDark()));
-    charts.filter((chart) => chart.isDrawn).forEach((chart) => chart.draw());
   };
 
   const remember = (theme) => {
@@ -135,65 +126,23 @@
     }
   };
 
-  // --- charts ---
+  // --- charts: the tooltip of a mark at once, also under a finger ---
 
-  // On paper: as wide as the page, and low enough for several a page.
-  const PAPER_PX = 680;
-  const PAPER_HEIGHT = 0.75;
-  // On the screen: drawn so long before they are scrolled into it.
-  const AHEAD_PX = 900;
+  const tip = byId("tip");
 
-  const darkColours = JSON.parse(byId("dark-colours").textContent);
-
-  class Chart {
-    constructor(element) {
-      this.element = element;
-      this.text = byId(element.dataset.figure).textContent;
-      this.isDrawn = false;
-      // Its room is kept until it is drawn, so that nothing moves then.
-      element.style.setProperty("--height", `${JSON.parse(this.text).layout.height}px`);
+  document.addEventListener("pointerover", (event) => {
+    const mark = event.target.closest?.(".chart g:has(> title), .chart g[data-tip]");
+    tip.hidden = !mark;
+    if (!mark) return;
+    const title = mark.querySelector(":scope > title");
+    if (title) {
+      mark.dataset.tip = title.textContent;
+      title.remove(); // or the browser would show it too
     }
-
-    draw(width) {
-      this.isDrawn = true;
-      const figure = JSON.parse(this.text, (key, value) =>
-        isDark() && /color$/i.test(key) ? (darkColours[value] ?? value) : value,
-      );
-      const layout = { ...figure.layout, dragmode: matchMedia("(pointer: fine)").matches ? "zoom" : false };
-      const room = width ?? this.element.clientWidth;
-      if (width) Object.assign(layout, { width, height: layout.height * PAPER_HEIGHT, autosize: false });
-      if (room < 640) {
-        layout.font = { ...layout.font, size: 11 };
-        layout.annotations = layout.annotations?.map((note) => ({ ...note, font: { ...note.font, size: 10 } }));
-      }
-      return Plotly.react(this.element, figure.data, layout, { responsive: true, displayModeBar: false });
-    }
-  }
-
-  const drawCharts = async () => {
-    const elements = all(".chart");
-    if (!elements.length) return;
-    const address = URL.createObjectURL(await unpack("charts-js", "text/javascript"));
-    await loadScript(address);
-    URL.revokeObjectURL(address);
-    charts.push(...elements.map((element) => new Chart(element)));
-    const near = charts.filter(({ element }) => element.getBoundingClientRect().top < innerHeight + AHEAD_PX);
-    for (const chart of near) {
-      await chart.draw();
-      await pause();
-    }
-    // The others when they come near.
-    const observer = new IntersectionObserver(
-      (entries) => {
-        for (const { isIntersecting, target } of entries) {
-          const chart = charts.find(({ element }) => element === target);
-          if (isIntersecting && !chart.isDrawn) chart.draw();
-        }
-      },
-      { rootMargin: `${AHEAD_PX}px` },
-    );
-    elements.forEach((element) => observer.observe(element));
-  };
+    tip.textContent = mark.dataset.tip;
+    tip.style.left = `${Math.max(8, Math.min(event.pageX + 12, innerWidth - tip.offsetWidth - 8))}px`;
+    tip.style.top = `${event.pageY + (event.clientY > innerHeight / 2 ? -tip.offsetHeight - 12 : 16)}px`;
+  });
 
   // --- copying ---
 
@@ -218,7 +167,7 @@
     if (button) copy(button);
   });
 
-  // --- printing: on white paper, whole tables, charts as wide as the page, commands unfolded ---
+  // --- printing: on white paper, whole tables, commands unfolded ---
 
   let before = null;
 
@@ -232,7 +181,6 @@
     root.classList.remove("dark");
     tables.forEach((dt) => dt.page.len(-1).draw());
     before.folded.forEach((details) => (details.open = true));
-    charts.forEach((chart) => chart.draw(PAPER_PX));
   });
 
   addEventListener("afterprint", () => {
@@ -246,10 +194,9 @@
   const start = async () => {
     try {
       await enhanceTables();
-      await drawCharts();
     } catch (error) {
-      // An old browser: the tables stand as they are, and take the place of the charts.
-      console.warn("The charts and the sorting of tables need a newer browser.", error);
+      // An old browser: the tables stay as they are.
+      console.warn("The sorting of tables needs a newer browser.", error);
       root.classList.remove("js");
       all("details").forEach((details) => (details.open = true));
     }

@@ -7,26 +7,28 @@ from typing import Any
 import pandas as pd
 
 from benchmark.analysis.ablation import HARMFUL, MARGIN
-from benchmark.analysis.commands import Command, Commands
+from benchmark.analysis.formats import count_of
 from benchmark.analysis.loading import SETTING
 from benchmark.analysis.presentation import leaderboard_sections
-from benchmark.charts.labels import count_of, name_settings
-from benchmark.report.charts import Chart, ablation_chart, cost_chart, pareto_chart
-from benchmark.report.material import Material
-from benchmark.report.pictures import Picture, draw_pictures
-from benchmark.report.tables import Table, comparison_table, leaderboard_table, records_table
-from benchmark.report.wording import between, millions, percent, points
+from benchmark.charts import Evidence
+from benchmark.charts.labels import described, name_settings
+from benchmark.report.figures import Figure, Figures
+from benchmark.report.page_tables import Table, comparison_table, leaderboard_table, records_table
 
 ENVIRONMENT = {
-    "harness_version": "Version", "git_commit": "Commit", "keras_version": "Keras", "tensorflow_version": "TensorFlow",
-    "python_version": "Python", "platform": "Platform", "cpu": "Processor", "cpu_count": "Cores", "gpu": "GPU",
+    "harness_version": "Version", "git_commit": "Commit", "is_dirty": "Changed", "keras_version": "Keras",
+    "tensorflow_version": "TensorFlow", "python_version": "Python", "platform": "Platform", "cpu": "Processor",
+    "cpu_vectors": "Vectors", "cpu_count": "Cores", "gpu": "GPU",
 }  # fmt: skip
 SHORT_HASH = 12
 
 
+NBSP = "\u00a0"  # keeps a number and its unit on one line
+
+
 @dataclass(frozen=True)
 class Fact:
-    """One line of a summary: what is asked, the answer in a few words, and what there is to say about it."""
+    """One line of a summary: a question, its answer in a few words, and details."""
 
     question: str
     answer: str
@@ -34,21 +36,8 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class RowCommand:
-    """How a row of the leaderboard is made again.
-
-    Attributes:
-        name: What the row is called.
-        commands: What makes it.
-    """
-
-    name: str
-    commands: Sequence[Command]
-
-
-@dataclass(frozen=True)
 class DatasetSection:
-    """All there is to say of one dataset.
+    """Everything about one dataset.
 
     Attributes:
         name: As the ledger writes it.
@@ -56,10 +45,9 @@ class DatasetSection:
         facts: The summary.
         leaderboard: Its table.
         notes: Sentences below the leaderboard.
-        commands: One a row of the leaderboard, in its order.
-        charts: Interactive ones.
-        pictures: Still ones.
-        comparison: Published and measured; None where nothing was published.
+        run_ids: Those of each row of the leaderboard, by the row's name, in its order.
+        figures: The charts.
+        comparison: Published and measured; None if nothing was published.
     """
 
     name: str
@@ -67,38 +55,34 @@ class DatasetSection:
     facts: Sequence[Fact]
     leaderboard: Table
     notes: Sequence[str]
-    commands: Sequence[RowCommand]
-    charts: Sequence[Chart]
-    pictures: Sequence[Picture]
+    run_ids: dict[str, Sequence[str]]
+    figures: Sequence[Figure]
     comparison: Table | None
 
 
-def dataset_section(material: Material, dataset: str, commands: Commands) -> DatasetSection:
+def dataset_section(evidence: Evidence, dataset: str, figures: Figures) -> DatasetSection:
     """The section of one dataset.
 
     Args:
-        material: Of the report.
-        dataset: One of `material.datasets`.
-        commands: Of the material's runs.
+        evidence: Of the ledgers.
+        dataset: One of `evidence.datasets`.
+        figures: Of the page.
     """
     board, done, ablation, comparison = (
         table[table["dataset"] == dataset].reset_index(drop=True)
-        for table in (material.board, material.done, material.ablation, material.comparison)
+        for table in (evidence.ranking, evidence.done, evidence.ablation, evidence.comparison)
     )
-    n_failed = int((material.failed["dataset"] == dataset).sum())
+    board = board.assign(label=name_settings(board))
+    n_failed = int((evidence.failed["dataset"] == dataset).sum())
     (section, *_) = leaderboard_sections(board, comparison, {dataset: n_failed} if n_failed else {})
-    charts = (
-        pareto_chart(board, dataset), ablation_chart(ablation, dataset), cost_chart(board, done, dataset)
-    )  # fmt: skip
     return DatasetSection(
         name=dataset,
         subtitle=_subtitle(board, done),
         facts=_facts(board, ablation),
         leaderboard=leaderboard_table(board, dataset),
         notes=section.notes,
-        commands=_row_commands(board, done, commands),
-        charts=[chart for chart in charts if chart is not None],
-        pictures=list(draw_pictures(material.evidence, dataset)),
+        run_ids=_run_ids(board, done),
+        figures=list(figures.draw(evidence, dataset)),
         comparison=comparison_table(comparison, dataset) if len(comparison) else None,
     )
 
@@ -116,62 +100,52 @@ def _subtitle(board: pd.DataFrame, done: pd.DataFrame) -> str:
 
 
 def _facts(board: pd.DataFrame, ablation: pd.DataFrame) -> list[Fact]:
-    settings = board.assign(name=name_settings(board)).sort_values("accuracy", ascending=False, kind="stable")
+    settings = board.sort_values("accuracy", ascending=False, kind="stable")
     best = settings.iloc[0]
     n_tied = int(best["rank_last"] - best["rank_first"])
-    tied = f"; not told apart from {n_tied} more" if n_tied else ""
-    facts = [
-        Fact(
-            "Best",
-            f"{best['name']}, {best['mode']}",
-            f"{percent(best['accuracy'])} (95 %: {between(best['accuracy_low'], best['accuracy_high'])}){tied}",
-        )
-    ]
-    facts.append(_damage(ablation))
-    lean = (
-        settings[settings["accuracy"] >= best["accuracy"] - MARGIN].sort_values("params_total", kind="stable").iloc[0]
-    )
+    tied = f"; not distinguishable from {n_tied} more" if n_tied else ""
+    interval = f"95 %: {100 * best['accuracy_low']:.1f} to {percent(best['accuracy_high'])}"
+    facts = [Fact("Best", described(best), f"{percent(best['accuracy'])} ({interval}){tied}"), _damage(ablation)]
+    as_good = settings[settings["accuracy"] >= best["accuracy"] - MARGIN]
+    lean = as_good.sort_values("params_total", kind="stable").iloc[0]
     if pd.notna(lean["params_total"]):
-        facts.append(
-            Fact(
-                f"Smallest within {100 * MARGIN:.0f} point of the best",
-                f"{lean['name']}, {lean['mode']}",
-                f"{percent(lean['accuracy'])} with {millions(lean['params_total'])} parameters",
-            )
-        )
+        detail = f"{percent(lean['accuracy'])} with {lean['params_total'] / 1e6:.2f}{NBSP}M parameters"
+        facts.append(Fact(f"Smallest within {100 * MARGIN:.0f} point of the best", described(lean), detail))
     return facts
 
 
 def _damage(ablation: pd.DataFrame) -> Fact:
-    """What the most harmful mode costs."""
+    """The loss in the most harmful mode."""
     question = "Biggest preprocessing damage"
     if ablation.empty:
-        return Fact(question, "not measured", "No setting was done both in mode native and in another one.")
-    named = ablation.assign(name=name_settings(ablation))
+        return Fact(question, "not measured", "No setting was run both in mode native and in another one.")
+    named = ablation.assign(label=name_settings(ablation))
     worst = named.nlargest(1, "accuracy_lost").iloc[0]
     if worst["accuracy_lost"] <= 0:
         return Fact(question, "none", f"No mode is worse than native in {count_of(len(named), 'comparison')}.")
     certainty = "" if worst["verdict"] == HARMFUL else f" ({worst['verdict']})"
     return Fact(
         question,
-        f"{points(worst['accuracy_lost'])}{certainty}",
-        f"{worst['name']} in mode {worst['mode']}: {percent(worst['accuracy_native'])} in native, "
+        f"{100 * worst['accuracy_lost']:.1f}{NBSP}points{certainty}",
+        f"{worst['label']} in mode {worst['mode']}: {percent(worst['accuracy_native'])} in native, "
         f"{percent(worst['accuracy'])} in {worst['mode']}",
     )
 
 
-def _row_commands(board: pd.DataFrame, done: pd.DataFrame, commands: Commands) -> list[RowCommand]:
-    by_setting: dict[tuple[Any, ...], list[dict[Any, Any]]] = {}
-    for row in done.to_dict("records"):
-        by_setting.setdefault(tuple(row[column] for column in SETTING), []).append(row)
-    names = name_settings(board) + ", " + board["mode"]
-    keys = board[list(SETTING)].itertuples(index=False, name=None)
-    return [RowCommand(name, commands.of_setting(by_setting[key])) for name, key in zip(names, keys, strict=True)]
+def percent(share: float) -> str:
+    """A share in percent, to a tenth: `89.8 %`."""
+    return f"{100 * share:.1f}{NBSP}%"
 
 
-def failures_table(material: Material) -> Table | None:
-    """The cells whose last run failed, and why; None where there are none."""
-    failed = material.failed
+def _run_ids(board: pd.DataFrame, done: pd.DataFrame) -> dict[str, Sequence[str]]:
+    runs = done.sort_values("seed").merge(board[[*SETTING, "label"]], on=list(SETTING))
+    by_setting = runs.groupby(["label", "mode"])["run_id"].agg(list)
+    return {described(row): by_setting[row["label"], row["mode"]] for _, row in board.iterrows()}
+
+
+def failures_table(evidence: Evidence) -> Table | None:
+    """The cells whose last run failed, and why; None if none failed."""
+    failed = evidence.failed
     if failed.empty:
         return None
     records = [
@@ -185,13 +159,13 @@ def failures_table(material: Material) -> Table | None:
     return records_table(records, "Cells whose last run failed", row_header="Backbone")
 
 
-def environment_table(material: Material) -> Table:
-    """What the rows were made with, a row an environment."""
+def environment_table(evidence: Evidence) -> Table:
+    """What the rows were made with, one row per environment."""
     records: list[dict[str, Any]] = []
-    for values, rows in material.runs.fillna({"cpu_count": 0}).groupby(list(ENVIRONMENT), sort=False, dropna=False):
+    for values, rows in evidence.runs.fillna({"cpu_count": 0}).groupby(list(ENVIRONMENT), sort=False, dropna=False):
         facts = dict(zip(ENVIRONMENT.values(), (_text(value) for value in values), strict=True))
-        commit, plus, dirty = facts["Commit"].partition("+")
-        facts["Commit"] = commit[:SHORT_HASH] + plus + dirty
+        facts["Commit"] = facts["Commit"][:SHORT_HASH]
+        facts["Changed"] = "yes" if facts["Changed"] == "1" else ""
         days = sorted(set(rows["started_utc"].str[:10]) - {""})
         records.append(
             {
@@ -204,12 +178,12 @@ def environment_table(material: Material) -> Table:
     return records_table(records, "What the rows were made with", row_header="Sweep")
 
 
-def weights_table(material: Material) -> Table | None:
-    """Where the weights of each backbone come from; None where the rows do not say."""
+def weights_table(evidence: Evidence) -> Table | None:
+    """The origin of each backbone's weights; None if the rows do not say."""
     columns = ["backbone", "weights", "weights_sha256"]
-    runs = material.runs[columns]
-    # Random weights are other ones with every seed.
-    sources = runs.assign(weights_sha256=runs["weights_sha256"].where(runs["weights"] != "random", "one a seed"))
+    runs = evidence.runs[columns]
+    # Every seed has other random weights.
+    sources = runs.assign(weights_sha256=runs["weights_sha256"].where(runs["weights"] != "random", "one per seed"))
     records = [
         {"Backbone": backbone, "Weights": weights, "SHA-256": str(sha256)[:SHORT_HASH]}
         for backbone, weights, sha256 in sources.drop_duplicates().itertuples(index=False)
@@ -219,5 +193,5 @@ def weights_table(material: Material) -> Table | None:
 
 
 def _text(value: object) -> str:
-    """Numbers of a ledger that has gaps are read as fractions."""
+    """A value as text; a ledger with gaps gives whole numbers as floats."""
     return f"{value:.0f}" if isinstance(value, float) else str(value)

@@ -1,4 +1,4 @@
-"""Tables as HTML shows them: texts that a person reads, numbers that they are sorted by."""
+"""Tables as HTML shows them: texts to read, and the numbers to sort them by."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,10 +6,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from benchmark.analysis.ablation import MARGIN
+from benchmark.analysis.formats import MISSING_VALUE
 from benchmark.analysis.presentation import ablation_cells, comparison_cells, leaderboard_cells
-from benchmark.report.wording import MISSING_VALUE
+from benchmark.charts.costs import PHASES
 
-# Of the leaderboard's headings: the column that their texts come from.
+# Headings of the leaderboard, and the columns that they are sorted by.
 BOARD_NUMBERS = {
     "Rank": "rank", "Input px": "input_size_px", "Accuracy": "accuracy", "95 % interval": "accuracy_low",
     "Published": "published", "Difference": "difference", "Params, M": "params_total", "Accuracy / M": "efficiency",
@@ -31,7 +32,7 @@ ROW_HEADER = "Backbone"
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell: what is read, and for a number what it is sorted by; None where it was not measured."""
+    """One cell: its text, and the number that it is sorted by; None if it is not a number or was not measured."""
 
     text: str
     number: float | None = None
@@ -45,8 +46,8 @@ class Column:
         heading: Its heading.
         is_number: Whether it holds numbers.
         is_row_header: Whether it names the row.
-        is_greatest_first: Whether the first click sorts it downwards.
-        choices: Its texts, where rows can be chosen by them.
+        is_greatest_first: Whether the first click sorts it in descending order.
+        choices: The texts by which rows can be filtered; empty if they cannot.
     """
 
     heading: str
@@ -58,7 +59,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """A table with its caption, a row a record."""
+    """A table with its caption, one row per record."""
 
     caption: str
     columns: tuple[Column, ...]
@@ -76,14 +77,14 @@ def make_table(
     """A table of texts.
 
     Args:
-        texts: One column a heading.
+        texts: One column per heading.
         caption: What the table shows.
-        numbers: Of some headings: what their texts stand for, to sort by.
+        numbers: The numbers to sort by, of the headings that are sorted so.
         row_header: The heading of the column that names a row.
-        filters: Headings by whose texts rows can be chosen, where they have several.
+        filters: Headings by whose texts rows can be filtered, if they have several texts.
     """
     numbers = numbers or {}
-    # A column in which nothing was measured only takes room.
+    # A column in which nothing was measured is left out.
     kept = [heading for heading in map(str, texts) if heading == row_header or set(texts[heading]) != {MISSING_VALUE}]
     columns = tuple(
         Column(
@@ -122,19 +123,44 @@ def leaderboard_table(rows: pd.DataFrame, dataset: str) -> Table:
     )
 
 
-def ablation_table(rows: pd.DataFrame, dataset: str) -> Table:
-    """The ablation of one dataset: what `ablation_cells` shows."""
+def ablation_table(losses: pd.DataFrame, dataset: str) -> Table:
+    """The data of the chart `ablation`: what `ablation_cells` shows."""
     return make_table(
-        ablation_cells(rows),
+        ablation_cells(losses),
         f"What each mode costs against native on {dataset}, the most harmful first; harmless: the whole 95 % interval "
         f"lies within {100 * MARGIN:.0f} point of zero",
-        numbers=_numbers(rows, ABLATION_NUMBERS),
+        numbers=_numbers(losses, ABLATION_NUMBERS),
         filters=FILTERS,
     )
 
 
+def pareto_table(settings: pd.DataFrame, dataset: str) -> Table:
+    """The data of the chart `pareto`."""
+    numbers = {"Params, M": settings["millions"], "Accuracy, %": 100 * settings["accuracy"]}
+    on_front = settings["is_front"].map({True: "yes", False: "no"})
+    caption = f"Parameters and test accuracy on {dataset}"
+    return _settings_table(settings, caption, numbers, "{:.2f}", {"On the front": on_front})
+
+
+def time_table(settings: pd.DataFrame, dataset: str) -> Table:
+    """The data of the chart `time`."""
+    numbers = {"Wall, s": settings["total_s"]}
+    numbers |= {f"{name.capitalize()}, s": settings[column] for column, name in PHASES.items()}
+    return _settings_table(settings, f"Wall time on {dataset}, mean of the seeds", numbers, "{:.1f}")
+
+
+def _settings_table(
+    settings: pd.DataFrame, caption: str, numbers: Mapping[str, pd.Series], pattern: str,
+    others: Mapping[str, pd.Series] | None = None,
+) -> Table:  # fmt: skip
+    """A table of numbers per setting and mode."""
+    texts = {name: column.map(pattern.format).where(column.notna(), MISSING_VALUE) for name, column in numbers.items()}
+    table = pd.DataFrame({"Setting": settings["label"], "Mode": settings["mode"], **texts, **(others or {})})
+    return make_table(table, caption, numbers=numbers, row_header="Setting")
+
+
 def comparison_table(rows: pd.DataFrame, dataset: str) -> Table:
-    """Published figures of one dataset beside the measured ones."""
+    """The published figures of one dataset beside the measured ones."""
     return make_table(
         comparison_cells(rows).replace("", MISSING_VALUE),
         f"Published figures on {dataset} and what was measured here",

@@ -2,24 +2,29 @@
 
 import contextlib
 import io
-from typing import TYPE_CHECKING
+import itertools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmark.analysis.formats import count_of
+from benchmark.analysis.loading import SETTING
+from benchmark.charts.bar_rows import modes_shown
+from benchmark.charts.chart import Chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError, in_one_mode
-from benchmark.charts.labels import count_of, described, shorten, with_telling_options
-from benchmark.charts.records import Picture
-from benchmark.charts.rows import modes_shown
+from benchmark.charts.labels import accuracy_text, described, shorten, with_telling_options
 from benchmark.charts.style import (
     FAINT,
     INK,
+    PAPER,
     SMALL_PT,
     add_head,
     as_dataset,
     in_order,
-    mode_colour,
+    mode_colours,
     new_figure,
     settle,
     swatches,
@@ -33,64 +38,78 @@ if TYPE_CHECKING:
 MARKERS = "osD^vPX*<>"
 MAX_POINTS = 80
 MAX_NAMES = 45
+MAX_IN_TEXT = 5
 NAME_CHARACTERS = 28
 POINT_SIZE = 46  # area in square points
 POINTS_PER_INCH = 72
 LEAST_RANGE = 0.05  # of accuracy, so that chance differences stay small
 
 
-def draw_pareto(evidence: Evidence, dataset: str) -> Picture:
-    """Accuracy against parameters, logarithmic; the line joins what nothing as small or smaller beats.
+def draw_pareto(evidence: Evidence, dataset: str) -> Chart:
+    """Accuracy against parameters, logarithmic; the line joins the settings that nothing as small or smaller beats.
 
-    The names stand at each backbone's best point. Where the settings are many, each has one mode.
+    The names stand at each backbone's best point. If there are many settings, each is shown in one mode.
     """
-    settings = evidence.settings(dataset)
-    has_one_mode = len(settings) > MAX_POINTS
-    if has_one_mode:
-        settings = in_one_mode(settings)
-    points = settings[settings["params_total"] > 0]
-    if points.empty:
-        raise NothingToDrawError("no finished run has its parameters counted")
-    ways = with_telling_options(points)[["strategy", "head"]].fillna("").agg(" ".join, axis=1)
-    points = points.assign(millions=points["params_total"] / 1e6, way=ways).reset_index(drop=True)
+    import seaborn as sns
+
+    data = _sized(evidence, dataset)
+    front = data[data["is_front"]].sort_values("millions")
+    has_one_mode = len(data) > MAX_POINTS
+    points = pd.concat([in_one_mode(data), front]).drop_duplicates(list(SETTING)) if has_one_mode else data
     figure, ((axes,),) = new_figure(5.6 if len(points) <= 24 else 7.6)
-    handles = _draw_points(axes, points)
-    front = points.iloc[pareto_front(points["millions"].to_numpy(), points["accuracy"].to_numpy())]
-    front = front.sort_values("millions")
+    ways = dict(zip(sorted(points["way"].unique()), itertools.cycle(MARKERS)))
+    drawn = points.sort_values(
+        "mode", key=lambda modes: -modes.map(in_order(modes).index), kind="stable"
+    )  # native above the others
+    sns.scatterplot(
+        drawn, x="millions", y="accuracy", hue="mode", palette=mode_colours(points["mode"]), style="way", markers=ways,
+        s=POINT_SIZE, edgecolor=INK, linewidth=0.6, zorder=3, legend=False, ax=axes,
+    )  # fmt: skip
+    tips = drawn.apply(accuracy_text, axis=1) + drawn["millions"].map(", {:.2f} M parameters".format)
+    axes.collections[-1].set_urls(tips.tolist())
     (line,) = axes.plot(front["millions"], front["accuracy"], color=INK, linewidth=1.2, zorder=1, label="Pareto front")
     _scale(axes, points)
     title = f"{as_dataset(dataset)}: accuracy and size{modes_shown(points) if has_one_mode else ''}"
-    add_head(figure, title, [*swatches(points["mode"]), *handles, line])
+    add_head(figure, title, [*swatches(points["mode"]), *_marker_handles(ways), line])
     _write_names(figure, axes, points, front)
-    names = "; ".join(
-        f"{described(row)} ({row['millions']:.3g} M, {row['accuracy']:.3f})" for _, row in front.iterrows()
-    )
-    return Picture(
-        figure,
-        f"Test accuracy against millions of parameters of {count_of(len(points), 'setting')} on {dataset}. "
-        f"On the Pareto front: {names}.",
-    )
+    return Chart(title, figure, _alt(dataset, data, front), data)
 
 
-def _draw_points(axes: "Axes", points: pd.DataFrame) -> list["Artist"]:
-    """One colour a mode, one marker a way of training; what the legend shows of the markers."""
+def _sized(evidence: Evidence, dataset: str) -> pd.DataFrame:
+    """The settings of a dataset with `millions` of parameters, `way` of training, and whether each `is_front`.
+
+    Raises:
+        NothingToDrawError: No setting has its parameters counted.
+    """
+    settings = evidence.settings(dataset)
+    settings = settings[settings["params_total"] > 0].reset_index(drop=True)
+    if settings.empty:
+        raise NothingToDrawError("no finished run has its parameters counted")
+    millions = settings["params_total"] / 1e6
+    front = pareto_front(millions.to_numpy(), settings["accuracy"].to_numpy())
+    ways = with_telling_options(settings)[["strategy", "head"]].fillna("").agg(" ".join, axis=1)
+    return settings.assign(millions=millions, way=ways, is_front=settings.index.isin(front))
+
+
+def _marker_handles(ways: Mapping[str, str]) -> list["Artist"]:
+    """Legend entries of the markers, if there are several."""
     from matplotlib.lines import Line2D
 
-    ways = sorted(points["way"].unique())
-    handles: list[Artist] = []
-    for number, way in enumerate(ways):
-        marker = MARKERS[number % len(MARKERS)]
-        some = points[points["way"] == way]
-        for mode in reversed(in_order(some["mode"])):  # what is drawn last lies above
-            rows = some[some["mode"] == mode]
-            axes.scatter(
-                rows["millions"], rows["accuracy"], s=POINT_SIZE, marker=marker, color=mode_colour(mode), edgecolor=INK,
-                linewidth=0.6, zorder=3,
-            )  # fmt: skip
-        handles.append(
-            Line2D([], [], linestyle="", marker=marker, color="white", markeredgecolor=INK, label=shorten(way, 40))
-        )
-    return handles if len(ways) > 1 else []
+    look: dict[str, Any] = {"linestyle": "", "color": PAPER, "markeredgecolor": INK}
+    handles: list[Artist] = [Line2D([], [], marker=ways[way], label=shorten(way, 40), **look) for way in ways]
+    return handles if len(handles) > 1 else []
+
+
+def _alt(dataset: str, data: pd.DataFrame, front: pd.DataFrame) -> str:
+    best = front.nlargest(MAX_IN_TEXT, "accuracy").sort_values("millions")
+    names = "; ".join(
+        f"{described(row)} ({row['millions']:.3g} M, {row['accuracy']:.3f})" for _, row in best.iterrows()
+    )
+    rest = f"; and {len(front) - len(best)} smaller ones" if len(front) > len(best) else ""
+    return (
+        f"Test accuracy against millions of parameters of {count_of(len(data), 'setting')} on {dataset}. "
+        f"On the Pareto front: {names}{rest}."
+    )
 
 
 def _scale(axes: "Axes", points: pd.DataFrame) -> None:
@@ -108,7 +127,7 @@ def _scale(axes: "Axes", points: pd.DataFrame) -> None:
 
 
 def round_ticks(low: float, high: float) -> list[float]:
-    """The numbers 1, 2 and 5 times powers of ten from `low` to `high`, or what is between the two."""
+    """The numbers 1, 2 and 5 times powers of ten from `low` to `high`; their geometric mean if there are none."""
     powers = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1)
     numbers = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
     inside = [number for number in numbers if low <= number <= high]
@@ -118,19 +137,19 @@ def round_ticks(low: float, high: float) -> list[float]:
 
 
 def _write_names(figure: "Figure", axes: "Axes", points: pd.DataFrame, front: pd.DataFrame) -> None:
-    """Each backbone's name near its best point, where no name covers another, a point or the front.
+    """Write each backbone's name near its best point, where it covers no other name, no point and not the front.
 
-    Those on the front are placed first; a name for which there is no room is left out.
+    Those on the front are placed first; names that do not fit are left out and counted.
     """
     import textalloc
 
     best = points.loc[points.groupby("backbone")["accuracy"].idxmax()]
     best = best.assign(is_front=best.index.isin(front.index))
     best = best.sort_values(["is_front", "accuracy"], ascending=False, kind="stable").head(MAX_NAMES)
-    # The layout must be the last one: the places are found in pixels.
+    # The layout must be final, because the places are found in pixels.
     settle(figure)
     radius_px = POINT_SIZE**0.5 / 2 * figure.dpi / POINTS_PER_INCH
-    # It prints where it finds no room at all.
+    # textalloc prints a message if it finds no room at all.
     with contextlib.redirect_stdout(io.StringIO()):
         _, _, names, _ = textalloc.allocate(
             axes, best["millions"].to_numpy(), best["accuracy"].to_numpy(),
@@ -148,7 +167,7 @@ def _write_names(figure: "Figure", axes: "Axes", points: pd.DataFrame, front: pd
 
 
 def pareto_front(costs: NDArray[np.float64], gains: NDArray[np.float64]) -> list[int]:
-    """Positions of the points that no other point beats: none is at most as costly and better, or cheaper and as good.
+    """Positions of the points that no other point beats by being better at no greater cost, or cheaper and as good.
 
     Args:
         costs: `(n,)`, less is better.

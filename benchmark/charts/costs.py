@@ -1,0 +1,160 @@
+"""What the settings of a dataset cost: parameters, time and memory."""
+
+import numpy as np
+import pandas as pd
+
+from benchmark.analysis.formats import count_of, duration_text
+from benchmark.analysis.loading import SETTING
+from benchmark.charts.bar_rows import (
+    HEAD_IN,
+    SMALL_GAP_IN,
+    Rows,
+    best_labels,
+    draw_bars,
+    in_rows,
+    modes_shown,
+    part_shown,
+    write_at_ends,
+)
+from benchmark.charts.chart import Chart
+from benchmark.charts.evidence import Evidence, NothingToDrawError, in_one_mode
+from benchmark.charts.labels import described
+from benchmark.charts.style import INK, add_head, as_dataset, mode_colours, new_figure, swatches
+
+PHASES = {"load_s": "load", "build_s": "build", "extract_s": "extract", "train_s": "train", "eval_s": "evaluate"}
+MEMORIES = {"peak_rss_mib": ("process", "#4C6A92"), "peak_device_mib": ("GPU", "#B3C7DE")}
+
+
+def draw_efficiency(evidence: Evidence, dataset: str) -> Chart:
+    """Accuracy per million parameters, one mode per row; the pale part is what chance alone would give."""
+    settings = in_one_mode(evidence.settings(dataset)).dropna(subset=["efficiency"])
+    if settings.empty:
+        raise NothingToDrawError("no finished run has an efficiency")
+    shown = in_rows(settings, best_labels(settings, by="efficiency"))
+    rows = Rows.grouped(shown["label"].tolist(), gap_in=SMALL_GAP_IN)
+    figure, ((axes,),) = new_figure(HEAD_IN + rows.height_in)
+    millions = shown["params_total"] / 1e6
+    texts = [f"{value:.3g}  ({size:.3g} M)" for value, size in zip(shown["efficiency"], millions, strict=True)]
+    tips = [f"{described(row)}: {text}" for (_, row), text in zip(shown.iterrows(), texts, strict=True)]
+    look = {"hue": shown["mode"].to_numpy(), "palette": mode_colours(shown["mode"])}
+    draw_bars(axes, rows, shown["efficiency"], tips, alpha=0.35, **{**look, "linewidth": 0})
+    draw_bars(axes, rows, shown["efficiency_above_chance"].fillna(shown["efficiency"]), tips, **look)
+    write_at_ends(axes, shown["efficiency"].tolist(), rows.places.tolist(), texts)
+    rows.dress(axes)
+    axes.set(
+        xlim=(0, shown["efficiency"].max() * 1.26),
+        xlabel="test accuracy per million parameters, head included (pale: the part that chance gives)",
+    )
+    title = f"{as_dataset(dataset)}: efficiency{part_shown(shown, settings)}{modes_shown(shown)}"
+    add_head(figure, title, swatches(shown["mode"]))
+    first = shown.iloc[0]
+    return Chart(
+        title,
+        figure,
+        f"Accuracy per million parameters of {count_of(len(shown), 'setting')} on {dataset}. Highest: "
+        f"{described(first)}, {first['efficiency']:.3g} with {first['params_total'] / 1e6:.3g} million parameters.",
+    )
+
+
+def draw_time(evidence: Evidence, dataset: str) -> Chart:
+    """Wall time of a run stacked by phase, mean of the seeds, one mode per row; without jobs that ran beside others."""
+    import seaborn as sns
+    from matplotlib.patches import Patch
+
+    timed = _timed(evidence, dataset)
+    settings = in_one_mode(timed)
+    shown = in_rows(settings, best_labels(settings, by="total_s", ascending=True))
+    unit, size_s = _time_unit(shown["total_s"].max())
+    rows = Rows.grouped(shown["label"].tolist(), gap_in=SMALL_GAP_IN)
+    figure, ((axes,),) = new_figure(HEAD_IN + rows.height_in)
+    colours = dict(zip(PHASES, sns.color_palette("viridis_r", len(PHASES)), strict=True))
+    ends = shown[list(PHASES)].fillna(0.0).cumsum(axis=1) / size_s
+    totals = shown["total_s"].map(duration_text)
+    for phase in reversed(PHASES):  # a stack: each bar covers the begin of the longer one before
+        times = shown[phase].fillna(0.0).map(duration_text)
+        tips = (shown["label"] + ", " + PHASES[phase] + ": " + times + " of " + totals).tolist()
+        draw_bars(axes, rows, ends[phase], tips, color=colours[phase], linewidth=0)
+    write_at_ends(axes, (shown["total_s"] / size_s).tolist(), rows.places.tolist(), totals.tolist())
+    rows.dress(axes)
+    axes.set(
+        xlim=(0, shown["total_s"].max() / size_s * 1.14),
+        xlabel=f"wall time of a run, {unit} (each phase as measured when it was really done)",
+    )
+    title = f"{as_dataset(dataset)}: wall time{part_shown(shown, settings)}{modes_shown(shown)}"
+    add_head(figure, title, [Patch(color=colours[phase], label=name) for phase, name in PHASES.items()])
+    first, last = shown.iloc[0], shown.iloc[-1]
+    phases = last[list(PHASES)].astype(float).fillna(0.0)
+    longest = str(phases.idxmax())
+    share = 100 * phases[longest] / phases.sum() if phases.sum() else 0
+    return Chart(
+        title,
+        figure,
+        f"Wall time by phase of {count_of(len(shown), 'setting')} on {dataset}. Fastest: {first['label']}, "
+        f"{totals.iloc[0]}; slowest: {last['label']}, {totals.iloc[-1]}, "
+        f"{share:.0f} % of it in phase {PHASES[longest]}.",
+        timed.sort_values("total_s", ascending=False, kind="stable", ignore_index=True),
+    )
+
+
+def _timed(evidence: Evidence, dataset: str) -> pd.DataFrame:
+    """The settings of a dataset with the mean seconds of each phase and `total_s`.
+
+    Raises:
+        NothingToDrawError: None was timed.
+    """
+    # Jobs that shared the machine took longer than they would alone.
+    was_alone = ~(evidence.done["n_jobs"] > 1)
+    phases = list(PHASES)
+    timed = _with_means(evidence.done[was_alone], evidence.settings(dataset), phases).dropna(subset=phases, how="all")
+    if timed.empty:
+        raise NothingToDrawError("no finished run has its phases timed while it ran alone on its machine")
+    return timed.assign(total_s=timed[phases].sum(axis=1))
+
+
+def draw_memory(evidence: Evidence, dataset: str) -> Chart:
+    """Peak memory of a run, mean of the seeds, one mode per row; of the process and, where measured, of the GPU."""
+    from matplotlib.patches import Patch
+
+    settings = _with_means(evidence.done, in_one_mode(evidence.settings(dataset)), list(MEMORIES))
+    measured = [column for column in MEMORIES if settings[column].notna().any()]
+    if not measured:
+        raise NothingToDrawError("no finished run has its memory measured")
+    settings = settings.dropna(subset=measured, how="all")
+    shown = in_rows(settings, best_labels(settings, by=measured[0], ascending=True))
+    largest = float(np.nanmax(shown[measured].to_numpy()))
+    unit, size_mib, pattern = ("GiB", 1024, "{:.2f}") if largest >= 2048 else ("MiB", 1, "{:,.0f}")
+    # One bar per setting and kind of memory.
+    bars = shown[["label", *measured]].melt("label", measured, "kind", ignore_index=False).sort_index(kind="stable")
+    rows = Rows.grouped(bars["label"].tolist(), gap_in=SMALL_GAP_IN)
+    figure, ((axes,),) = new_figure(HEAD_IN + rows.height_in)
+    sizes = bars["value"] / size_mib
+    texts = sizes.map(pattern.format).where(sizes.notna(), "not measured")
+    names, colours = ({column: MEMORIES[column][part] for column in measured} for part in (0, 1))
+    tips = (bars["label"] + ", " + bars["kind"].map(names) + ": " + texts + f" {unit}").tolist()
+    draw_bars(axes, rows, sizes, tips, hue=bars["kind"].to_numpy(), palette=colours)
+    write_at_ends(axes, sizes.fillna(0.0).tolist(), rows.places.tolist(), texts.tolist())
+    rows.dress(axes)
+    axes.set(xlim=(0, largest / size_mib * 1.12), xlabel=f"peak memory of a run, {unit}")
+    title = f"{as_dataset(dataset)}: peak memory{part_shown(shown, settings)}{modes_shown(shown)}"
+    entries = [Patch(facecolor=colours[column], edgecolor=INK, linewidth=0.4, label=names[column]) for column in names]
+    add_head(figure, title, entries if len(measured) > 1 else ())
+    first, last = shown.iloc[0], shown.iloc[-1]
+    return Chart(
+        title,
+        figure,
+        f"Peak memory of {count_of(len(shown), 'setting')} on {dataset}. Least: {first['label']}, "
+        f"{first[measured[0]]:,.0f} MiB; most: {last['label']}, {last[measured[0]]:,.0f} MiB.",
+    )
+
+
+def _with_means(runs: pd.DataFrame, settings: pd.DataFrame, columns: list[str]) -> pd.DataFrame:
+    """The settings with the means of these columns over their runs among these."""
+    means = runs.groupby(list(SETTING), dropna=False)[columns].mean().reset_index()
+    return settings.drop(columns=columns, errors="ignore").merge(means, on=list(SETTING), how="left")
+
+
+def _time_unit(longest_s: float) -> tuple[str, float]:
+    """Seconds, minutes or hours, with their length in seconds, so that the longest time is a small number."""
+    if longest_s < 300:
+        return "s", 1
+    return ("minutes", 60) if longest_s < 3 * 3600 else ("hours", 3600)
