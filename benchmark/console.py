@@ -114,7 +114,7 @@ class _RateColumn(ProgressColumn):
 
 
 class SweepDisplay:
-    """The progress of a sweep: cell i of n with the time left, and below it what the worker does.
+    """The progress of a sweep: its cell, how many are done and the time left; below it the stage of the worker.
 
     If standard error is not a terminal, one line per cell is printed instead.
     """
@@ -124,11 +124,11 @@ class SweepDisplay:
         self._n_ended = 0
         self._progress = Progress(
             # Only the description gives way on a narrow screen.
-            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
             BarColumn(bar_width=12),
             MofNCompleteColumn(),
             _RateColumn(table_column=Column(no_wrap=True)),
-            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            TimeRemainingColumn(compact=True),
             TextColumn("left"),
             console=stderr,
             expand=True,
