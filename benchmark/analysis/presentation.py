@@ -27,6 +27,7 @@ LEADERBOARD_LEAST_TELLING = {
     "accuracy_low": "95 % interval", "params_total": "Params, M", "published": "Published", "input_size_px": "Input px",
 }  # fmt: skip
 ABLATION_LEAST_TELLING = ("Interval over", "Relative gain", "Input px", "95 % interval")
+# The column without a heading is the mark, which stands for the change or result beside it.
 CELLS_LEAST_TELLING = ("Wall ratio", "", "Input px", "p", "Predictions changed", "Difference", "Seed")
 
 
