@@ -107,7 +107,8 @@ def cached_features(facts: Mapping[str, Any], extract: Extract, *, dataset: str 
     with FileLock(f"{folder}.lock"):
         found = _open(folder, was_cached=True)
         if found is None:
-            _remove_partial(folder)
+            for partial in folder.parent.glob(f"{folder.name}.*.partial"):
+                shutil.rmtree(partial)
             _extract_into(folder, {"dataset": dataset, "facts": dict(facts)}, extract)
             found = _open(folder, was_cached=False)
             assert found is not None, f"{folder} was written but cannot be read"
@@ -139,11 +140,6 @@ def _open(folder: Path, *, was_cached: bool) -> CachedFeatures | None:
     os.utime(folder / MANIFEST)
     features = np.load(folder / FEATURES, mmap_mode="r")
     return CachedFeatures(features, extraction, build, was_cached)
-
-
-def _remove_partial(folder: Path) -> None:
-    for partial in folder.parent.glob(f"{folder.name}.*.partial"):
-        shutil.rmtree(partial)
 
 
 def _extract_into(folder: Path, manifest: dict[str, Any], extract: Extract) -> None:
