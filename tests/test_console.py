@@ -18,9 +18,8 @@ from benchmark.analysis.published import compare_published
 from benchmark.ledger import Ledger
 from benchmark.work.events import CellEnded, CellStarted, StageProgress
 
-STRATEGY = (
-    "finetune(0, epochs=5, patience=3, reduce_patience=2 + 20, learning_rate=0.0001, patience=3, reduce_patience=2)"
-)
+STAGES = "0, epochs=5, patience=3, reduce_patience=2 + 20, learning_rate=0.0001, patience=3, reduce_patience=2"
+STRATEGY = f"finetune({STAGES})"
 COLUMNS = {"accuracy_low": 0.81, "accuracy_high": 0.85, "images_per_s": 1234.0, "peak_rss_mib": 4321.0,
            "efficiency_above_chance": 0.777}  # fmt: skip
 
@@ -28,8 +27,9 @@ COLUMNS = {"accuracy_low": 0.81, "accuracy_high": 0.85, "images_per_s": 1234.0, 
 @pytest.fixture
 def sections(tmp_path) -> list[Section]:
     ledger = Ledger(tmp_path / "toy")
-    add(ledger, backbone="MobileNetV2-dogs", strategy=STRATEGY, head="dense(units=0,dropout=0.3)", **COLUMNS)
-    add(ledger, backbone="conv_bn", strategy="scratch(all)", head="", input_size_px=28, **COLUMNS)
+    add(ledger, backbone="MobileNetV2-dogs", strategy="finetune", stages=STAGES, head="dense",
+        head_options="units=0,dropout=0.3", **COLUMNS)  # fmt: skip
+    add(ledger, backbone="conv_bn", strategy="scratch", head="", input_size_px=28, **COLUMNS)
     board = make_leaderboard(load_runs([tmp_path]))
     return leaderboard_sections(board, compare_published(board, []), by="images_per_s")
 

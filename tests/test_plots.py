@@ -369,8 +369,8 @@ LEDGERS: dict[str, list[dict[str, Any]]] = {
     "42 backbones in 8 modes": many_settings(42),
     "10 long backbones, 3 heads, 2 seeds": [
         row
-        for head in ("linear", "dense(units=512,dropout=0.0)", "knn")
-        for row in many_settings(10, tail=LONG, n_seeds=2, head=head)
+        for head, options in (("linear", ""), ("dense", "units=512,dropout=0.0"), ("knn", ""))
+        for row in many_settings(10, tail=LONG, n_seeds=2, head=head, head_options=options)
     ],
     "a long dataset": four_settings(dataset=f"folder:/data/{'very/long/' * 20}[cat,dog]@1000"),
 }

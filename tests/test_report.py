@@ -17,7 +17,7 @@ from benchmark.analysis.loading import load_runs
 from benchmark.charts.labels import name_settings
 from benchmark.cli import main
 from benchmark.errors import BenchmarkError, LedgerError
-from benchmark.ledger import FAILED, RECIPE_COPY, RUNS, Ledger
+from benchmark.ledger import FAILED, RUNS, Ledger
 from benchmark.report import make_report, page
 
 MIB = 2**20
@@ -227,7 +227,7 @@ def test_every_row_has_the_commands_that_make_it_again(ledger: Ledger, report: E
 
 
 def test_published_figures_stand_beside_the_measured_ones(ledger: Ledger):
-    (ledger.folder / RECIPE_COPY).write_text(
+    ledger.keep_recipe(
         'name = "toy"\n[[published]]\ndataset = "digits"\nbackbone = "NetA"\nvalue = 0.95\nnote = "theirs"\n'
     )
 
@@ -260,9 +260,12 @@ def test_datasets_have_sections_of_their_own(tmp_path: Path, rng: np.random.Gene
 
 
 def test_options_are_left_out_of_names_unless_they_alone_tell_settings_apart():
-    columns = {**SETTING, "strategy": "finetune(all,epochs=3)", "head": "dense(units=8)"}
+    columns = {
+        **SETTING, "strategy": "finetune", "stages": "all,epochs=3", "folds": None, "head": "dense",
+        "head_options": "units=8", "variant": "",
+    }  # fmt: skip
     other = {**columns, "backbone": "NetB"}
-    settings = pd.DataFrame([columns, {**columns, "head": "dense(units=9)"}, other])
+    settings = pd.DataFrame([columns, {**columns, "head_options": "units=9"}, other])
 
     assert name_settings(settings).tolist() == [
         "NetA, dense(units=8)", "NetA, dense(units=9)", "NetB",
