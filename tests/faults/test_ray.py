@@ -89,7 +89,7 @@ def test_a_fault_ends_its_cell_with_its_type_as_on_one_machine(
         "--backbones", fault, "--registry", "faulty.toml", "--limit", "200", "--seeds", "0,1", "--executor", "ray",
         "--timeout", "30",
     )  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "RAY_AUTH_MODE": "disabled"}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "RAY_AUTH_MODE": "disabled"}
 
     ended = subprocess.run(
         [sys.executable, "-m", "benchmark", "run", *arguments], cwd=tmp_path, env=environment,
