@@ -240,7 +240,7 @@ def in_batches(extract: Extract, batch_size: int) -> Extract:
 def warm_contestant(
     name: str, measure: Measure, pool: NDArray[Any], *, rate: float, seconds: float, step: int, n_more: int = 0
 ) -> Contestant:
-    """A contestant whose rounds take about so many seconds, one step at least.
+    """A contestant whose rounds take about `seconds`, and at least one step.
 
     Args:
         name: As the figures show it.
@@ -248,8 +248,8 @@ def warm_contestant(
         pool: Images to repeat.
         rate: Images a second that it is expected to reach.
         seconds: How long a round should take.
-        step: A round has a multiple of so many images,
-        n_more: and these.
+        step: The number of images of a round is a multiple of this,
+        n_more: plus this number.
     """
     n_images = max(1, round(rate * seconds / step)) * step + n_more
     images = np.resize(pool, (n_images, *pool.shape[1:]))
