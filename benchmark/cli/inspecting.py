@@ -114,12 +114,17 @@ def xray_record(xray: "XRay", fed: str | None) -> dict[str, Any]:
 
 
 def _map_record(found: "AffineMap") -> dict[str, Any]:
-    outputs = [[float(f"{value:.{DIGITS}g}") for value in (*row, offset)] for row, offset in _rows(found)]
+    def rounded(value: float) -> float:
+        return float(f"{value:.{DIGITS}g}")
+
     return {
         "channel_order": found.channel_order,
-        "low": float(f"{found.low.min():.{DIGITS}g}"),
-        "high": float(f"{found.high.max():.{DIGITS}g}"),
-        "outputs": [dict(zip(("R", "G", "B", "offset"), output, strict=True)) for output in outputs],
+        "low": rounded(found.low.min()),
+        "high": rounded(found.high.max()),
+        "outputs": [
+            dict(zip(("R", "G", "B", "offset"), map(rounded, (*row, offset)), strict=True))
+            for row, offset in zip(found.matrix, found.offset, strict=True)
+        ],
     }
 
 
@@ -162,17 +167,12 @@ def _show(xray: "XRay", fed: str | None) -> None:
 
 def formulas(found: "AffineMap") -> list[str]:
     """Each output of a map as people write it: `B - 103.939`."""
-    return [_formula(row, offset) for row, offset in _rows(found)]
+    return [_formula(*row, offset) for row, offset in zip(found.matrix, found.offset, strict=True)]
 
 
-def _rows(found: "AffineMap") -> list[tuple[list[float], float]]:
-    """The weights of red, green and blue in each output of a map, and its offset."""
-    return list(zip(found.matrix.tolist(), found.offset.tolist(), strict=True))
-
-
-def _formula(row: list[float], offset: float) -> str:
+def _formula(*values: float) -> str:
     terms = []
-    for value, channel in zip((*row, offset), ("R", "G", "B", ""), strict=True):
+    for value, channel in zip(values, ("R", "G", "B", ""), strict=True):
         number = f"{abs(value):.6g}"
         if number != "0":
             amount = channel if channel and number == "1" else f"{number} {channel}".strip()
