@@ -66,7 +66,7 @@ def finetune(limit: int, size_px: int, n_epochs: int, *, is_cached: bool) -> Tra
     from benchmark.strategies.classifier import Classifier, Cut
     from benchmark.strategies.dense import dense_layers
     from benchmark.strategies.finetune import Pixels, run_training
-    from benchmark.strategies.stage import Task
+    from benchmark.strategies.stages import Task
 
     dataset = load_dataset(DATASET, limit=limit)
     split = split_dataset(dataset, seed=SEED, val_fraction=Grid().val_fraction)
@@ -95,7 +95,7 @@ def finetune(limit: int, size_px: int, n_epochs: int, *, is_cached: bool) -> Tra
             Task(dataset.labels, dataset.class_names, split, SEED),
             stages,
             activations=activations if is_cached else None,
-            checkpoint=Path(folder) / "standing.npz",
+            checkpoint=Path(folder) / "checkpoint.npz",
         )
     accuracy = float(np.mean(outcome.scores.argmax(axis=1) == dataset.labels[split.test]))
     name = "tail, from cached activations" if is_cached else "whole model"
@@ -114,7 +114,7 @@ def train_network(limit: int, n_epochs: int) -> Training:
     from benchmark.options import NO_AUGMENTATION
     from benchmark.strategies.classifier import Classifier
     from benchmark.strategies.finetune import Pixels, run_training
-    from benchmark.strategies.stage import Task
+    from benchmark.strategies.stages import Task
 
     dataset = load_dataset(DATASET, limit=limit)
     split = split_dataset(dataset, seed=SEED, val_fraction=Grid().val_fraction)
@@ -127,7 +127,7 @@ def train_network(limit: int, n_epochs: int) -> Training:
             Task(dataset.labels, dataset.class_names, split, SEED),
             stages,
             activations=None,
-            checkpoint=Path(folder) / "standing.npz",
+            checkpoint=Path(folder) / "checkpoint.npz",
         )
     accuracy = float(np.mean(outcome.scores.argmax(axis=1) == dataset.labels[split.test]))
     return Training("strategy `scratch`", _epoch_s(outcome.history, "stage 1"), 0.0, accuracy)

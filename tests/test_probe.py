@@ -6,8 +6,8 @@ import pytest
 from benchmark.datasets import Split
 from benchmark.options import DenseOptions
 from benchmark.strategies.heads import HEADS
+from benchmark.strategies.outcome import HeadData, Outcome
 from benchmark.strategies.probe import run_probe
-from benchmark.strategies.records import HeadData, Outcome
 
 QUICK = DenseOptions(units=8, epochs=3, batch_size=32)
 ALL_HEADS = [pytest.param(name, marks=pytest.mark.slow if name == "dense" else ()) for name in HEADS]

@@ -16,7 +16,7 @@ from benchmark.options import DenseOptions
 from benchmark.plan.cells import Cell, DatasetRequest
 from benchmark.plan.planning import MISSING, PlannedCell
 from benchmark.registry import Backbone
-from benchmark.strategies.records import HistoryPoint, Outcome
+from benchmark.strategies.outcome import HistoryPoint, Outcome
 from benchmark.work.rows import (
     Costs,
     class_rows,

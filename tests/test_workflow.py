@@ -16,7 +16,7 @@ import pytest
 from benchmark.cli import main
 from benchmark.ledger import DONE, RUNS, Ledger
 from benchmark.storage import cache_root
-from benchmark.strategies.checkpoint import load_standing
+from benchmark.strategies.checkpoint import load_checkpoint
 
 README = Path(__file__).parents[1] / "README.md"
 START_TIMEOUT_S = 120
@@ -172,8 +172,8 @@ def test_a_training_killed_in_stage_two_goes_on_where_it_stood(start: Start, tmp
     ledger = Ledger(tmp_path / "results" / "stages")
 
     def is_in_stage_two() -> bool:
-        standings = [load_standing(path) for path in (cache_root() / "training").glob("*.npz")]
-        return any(one and one.facts["n_stages_done"] == 1 and one.facts.get("n_epochs_done", 0) for one in standings)
+        checkpoints = [load_checkpoint(path) for path in (cache_root() / "training").glob("*.npz")]
+        return any(one and one.facts["n_stages_done"] == 1 and one.facts.get("n_epochs_done", 0) for one in checkpoints)
 
     first = start()
     wait_for(is_in_stage_two, first, START_TIMEOUT_S)

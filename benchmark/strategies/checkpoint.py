@@ -1,4 +1,4 @@
-"""Where a training stands, in one file that is whole or absent."""
+"""An interrupted training, in one file that is whole or absent."""
 
 import io
 import json
@@ -18,7 +18,7 @@ Arrays = Sequence[np.ndarray]
 
 
 @dataclass(frozen=True)
-class Standing:
+class Checkpoint:
     """A training between two epochs.
 
     Attributes:
@@ -30,19 +30,19 @@ class Standing:
     arrays: Mapping[str, Arrays]
 
 
-def save_standing(path: Path, standing: Standing) -> None:
-    """Write a standing in place of the last one."""
-    facts = {**standing.facts, "lengths": {name: len(arrays) for name, arrays in standing.arrays.items()}}
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint in place of the last one."""
+    facts = {**checkpoint.facts, "lengths": {name: len(arrays) for name, arrays in checkpoint.arrays.items()}}
     members: dict[str, Any] = {FACTS: np.array(json.dumps(facts))}
-    members |= {f"{name}/{i}": array for name, arrays in standing.arrays.items() for i, array in enumerate(arrays)}
+    members |= {f"{name}/{i}": array for name, arrays in checkpoint.arrays.items() for i, array in enumerate(arrays)}
     content = io.BytesIO()
     np.savez(content, **members)
     with write_whole(path) as file:
         file.write(content.getbuffer())
 
 
-def load_standing(path: Path) -> Standing | None:
-    """The last standing; None where there is none or its file is damaged."""
+def load_checkpoint(path: Path) -> Checkpoint | None:
+    """The last checkpoint; None if there is none or its file is damaged."""
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as members:
             facts = json.loads(str(members[FACTS]))
@@ -50,7 +50,7 @@ def load_standing(path: Path) -> Standing | None:
             arrays = {name: [members[f"{name}/{i}"] for i in range(n)] for name, n in lengths.items()}
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None
-    return Standing(facts, arrays)
+    return Checkpoint(facts, arrays)
 
 
 def values_of(variables: Sequence[Any]) -> list[np.ndarray]:

@@ -69,6 +69,11 @@ class Classifier:
         """Every variable of body and head, each once."""
         return [*self.body.variables, *itertools.chain.from_iterable(layer.variables for layer in self.head)]
 
+    @property
+    def feature_dim(self) -> int | None:
+        """Width of what the head sees; None for a body with its own classifier."""
+        return int(self.body.outputs[0].shape[-1]) if self.head else None
+
     def unfreeze(self, unfreeze: Unfreeze) -> None:
         """Let these layers of the body learn, and no others.
 

@@ -12,12 +12,13 @@ from benchmark.datasets import Images, array_source, image_source
 from benchmark.metrics import accuracy
 from benchmark.options import Augmentation, Stage
 from benchmark.preprocessing import View, apply_steps
-from benchmark.strategies.augmentation import augmentation_layers
 from benchmark.strategies.classifier import Classifier, Cut
 from benchmark.strategies.feeding import fixed_batches
-from benchmark.strategies.records import Outcome
-from benchmark.strategies.stage import EpochProgress, StageModel, Task
-from benchmark.strategies.training import train_in_stages
+from benchmark.strategies.outcome import Outcome
+from benchmark.strategies.stages import EpochProgress, StageModel, Task, train_in_stages
+
+FLIPS = {"horizontal": "horizontal", "vertical": "vertical", "both": "horizontal_and_vertical"}
+FULL_RANGE = (0.0, 255.0)
 
 Activations = Callable[[Cut], NDArray[np.float32]]
 
@@ -59,14 +60,15 @@ def run_training(
         stages: How to train.
         activations: From a cut to the lower layers' output for all images `(n, *shape)` float32; None to train
             the whole network in every stage.
-        checkpoint: File of the standing, for `train_in_stages`.
+        checkpoint: File for `train_in_stages`.
         on_epoch: Called before each epoch.
     """
     models = _Models(classifier, pixels, stages, activations)
     params_trainable = classifier.most_trainable([stage.unfreeze for stage in stages])
-    last, log = train_in_stages(
+    last, history = train_in_stages(
         stages, models.of_stage, classifier.variables, task, checkpoint=checkpoint, on_epoch=on_epoch
     )
+    seconds = [point.value for point in history if point.metric == "seconds"]
     started = time.perf_counter()
     scores = _scores(last, task.split.test)
     predicted = {name: _scores(last, getattr(task.split, name)).argmax(axis=1) for name in ("train", "val")}
@@ -77,9 +79,9 @@ def run_training(
         val_accuracy=accuracy(task.labels[task.split.val], predicted["val"]),
         params_total=classifier.n_params(),
         params_trainable=params_trainable,
-        epochs=log.n_epochs,
-        history=tuple(log.history),
-        train_s=log.train_s,
+        epochs=len(seconds),
+        history=tuple(history),
+        train_s=sum(seconds),
         eval_s=time.perf_counter() - started,
     )
 
@@ -114,10 +116,35 @@ class _Models:
         n_channels = self._classifier.body.inputs[0].shape[-1]
         inputs = keras.Input(source.shape, dtype=source.dtype)
         x = keras.layers.Lambda(lambda images: pixels.view.resize_images(images, n_channels))(inputs)
-        for layer in augmentation_layers(pixels.augmentation):
+        for layer in _augmentation_layers(pixels.augmentation):
             x = layer(x)
         x = keras.layers.Lambda(lambda images: apply_steps(pixels.view.steps, images))(x)
         return StageModel(self._classifier.whole(inputs, x), source)
+
+
+def _augmentation_layers(augmentation: Augmentation) -> list[Any]:
+    """Layers from pixels `(n, height, width, channels)` float32 in 0..255 to changed ones of the same shape and range.
+
+    They do nothing outside training. Pixels from outside the image repeat its border, since a black border would
+    tell the network by how much an image was moved.
+    """
+    from keras import layers
+
+    chosen = []
+    if augmentation.flip != "none":
+        chosen.append(layers.RandomFlip(FLIPS[augmentation.flip]))
+    if augmentation.rotation:
+        chosen.append(layers.RandomRotation(augmentation.rotation, fill_mode="nearest"))
+    if augmentation.translation:
+        shift = augmentation.translation
+        chosen.append(layers.RandomTranslation(shift, shift, fill_mode="nearest"))
+    if augmentation.zoom:
+        chosen.append(layers.RandomZoom(augmentation.zoom, fill_mode="nearest"))
+    if augmentation.brightness:
+        chosen.append(layers.RandomBrightness(augmentation.brightness, value_range=FULL_RANGE))
+    if augmentation.contrast:
+        chosen.append(layers.RandomContrast(augmentation.contrast, value_range=FULL_RANGE))
+    return chosen
 
 
 def _scores(trained: StageModel, positions: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from benchmark.options import DenseOptions
 from benchmark.strategies.dense import fit_dense
-from benchmark.strategies.records import Features, FittedHead, HeadData, HistoryPoint
+from benchmark.strategies.outcome import Features, FittedHead, HeadData, HistoryPoint
 
 # Inverse strength of the penalty of `linear`, strongest penalty first, so that each fit starts from the last one.
 LINEAR_C = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)

@@ -9,7 +9,7 @@ from benchmark.datasets import Split
 from benchmark.metrics import accuracy
 from benchmark.options import DenseOptions
 from benchmark.strategies.heads import HEADS
-from benchmark.strategies.records import HeadData, Outcome
+from benchmark.strategies.outcome import HeadData, Outcome
 
 
 def run_probe(

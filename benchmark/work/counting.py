@@ -7,7 +7,7 @@ from typing import Any
 from benchmark.datasets import known_shape
 from benchmark.errors import BenchmarkError
 from benchmark.isolation import call_silently_in_child
-from benchmark.options import FINETUNE, PROBE
+from benchmark.options import PROBE
 from benchmark.plan.cells import Cell, DatasetRequest
 from benchmark.strategies.heads import count_head_params
 
@@ -33,7 +33,7 @@ def _count_all(cells: Sequence[Cell]) -> list[dict[str, int]]:
 
 
 def _count(cell: Cell) -> dict[str, int]:
-    from benchmark.work.learners import untrained_classifier
+    from benchmark.work.classifiers import untrained_classifier
 
     n_channels, n_classes = _shape(cell.dataset)
     if cell.strategy == PROBE:
@@ -43,7 +43,7 @@ def _count(cell: Cell) -> dict[str, int]:
         n_backbone = int(body.count_params())
         n_head = count_head_params(cell.head, int(body.outputs[0].shape[-1]), n_classes, cell.dense)
         return {"params_total": n_backbone + n_head, "params_backbone": n_backbone, "params_trainable": n_head}
-    classifier = untrained_classifier(cell, n_channels, n_classes, is_pretrained=cell.strategy == FINETUNE)
+    classifier = untrained_classifier(cell, n_channels, n_classes)
     return {
         "params_total": classifier.n_params(),
         "params_backbone": int(classifier.body.count_params()),

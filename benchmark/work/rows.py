@@ -18,7 +18,7 @@ from benchmark.metrics import confusion_counts, per_class_metrics, score_metrics
 from benchmark.plan.planning import PlannedCell
 from benchmark.provenance import environment
 from benchmark.storage import OUT_OF_SPACE
-from benchmark.strategies.records import Outcome
+from benchmark.strategies.outcome import Outcome
 
 MILLION = 1e6
 

@@ -21,8 +21,8 @@ from benchmark.plan.planning import PlannedCell
 from benchmark.preprocessing import View
 from benchmark.storage import cache_root
 from benchmark.strategies.heads import prepare_head
+from benchmark.strategies.outcome import Outcome
 from benchmark.strategies.probe import run_probe
-from benchmark.strategies.records import Outcome
 from benchmark.work.events import CellEnded, Report, StageProgress
 from benchmark.work.rows import Costs, class_rows, history_rows, result_columns
 
@@ -87,22 +87,25 @@ class CellRunner:
 
     def _train(self, planned: PlannedCell, split: Split) -> tuple[Costs, Outcome, float]:
         """As `_probe`, of a cell that trains more than a head."""
+        from benchmark.features.graph import FrozenNetwork
         from benchmark.strategies.classifier import Cut
         from benchmark.strategies.finetune import Pixels, run_training
-        from benchmark.strategies.stage import DivergedError, Task
-        from benchmark.work.learners import make_learner
+        from benchmark.strategies.stages import DivergedError, Task
+        from benchmark.work.classifiers import build_classifier
 
         cell = planned.cell
         dataset, load_s = self._dataset()
         _let_gpu_memory_grow()
         self._report(StageProgress("building the network", 0, 1))
-        learner = make_learner(cell, dataset)
+        classifier, built = build_classifier(cell, dataset)
         passes: dict[str, CachedFeatures] = {}
 
         def activations(cut: Cut) -> NDArray[np.float32]:
             if cut.name not in passes:
-                facts = {} if learner.classifier.is_output(cut) else {"cut": cut.name}
-                passes[cut.name] = self._cached(cell, facts, lambda: (learner.freeze(cut), learner.facts))
+                facts = {} if classifier.is_output(cut) else {"cut": cut.name}
+                passes[cut.name] = self._cached(
+                    cell, facts, lambda: (FrozenNetwork(classifier.front(cut), cell.input_size_px), built)
+                )
             return passes[cut.name].features
 
         checkpoint = checkpoint_path(planned.key)
@@ -111,7 +114,7 @@ class CellRunner:
         try:
             with PeakMemory() as memory:
                 outcome = run_training(
-                    learner.classifier,
+                    classifier,
                     pixels,
                     task,
                     cell.stages,
@@ -124,7 +127,7 @@ class CellRunner:
             raise
         extractions = tuple(one.extraction for one in passes.values())
         were_cached = all(one.was_cached for one in passes.values()) if passes else None
-        costs = Costs(learner.facts, load_s, extractions, learner.feature_dim, were_cached)
+        costs = Costs(built, load_s, extractions, classifier.feature_dim, were_cached)
         return costs, outcome, memory.rss_mib
 
     def _report_epoch(self, stage: int, n_done: int, n_epochs: int) -> None:

@@ -1,7 +1,7 @@
-"""What goes into a head and what comes out of it."""
+"""What goes into a head, and what training one, or a whole network, gives."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,14 @@ class HistoryPoint:
     value: float
 
 
+def history_points(stage: str, epoch: int, logs: Mapping[str, float]) -> list[HistoryPoint]:
+    """The numbers that Keras logs at the end of an epoch; those that begin with `val_` are of the validation split."""
+    return [
+        HistoryPoint(stage, epoch, "val" if key.startswith("val_") else "train", key.removeprefix("val_"), float(value))
+        for key, value in logs.items()
+    ]
+
+
 @dataclass(frozen=True)
 class FittedHead:
     """A trained head.
@@ -56,7 +64,7 @@ class FittedHead:
     are_probabilities: bool
     n_params: int
     epochs: int | None = None
-    history: tuple[HistoryPoint, ...] = field(default=())
+    history: tuple[HistoryPoint, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
-"""One stage of training, by Keras's `fit` and callbacks."""
+"""Training in stages by Keras's `fit` and callbacks: what finetune and scratch share."""
 
+import functools
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,9 @@ from sklearn.utils.class_weight import compute_class_weight
 from benchmark.datasets import Source, Split
 from benchmark.errors import BenchmarkError, UnknownNameError
 from benchmark.options import BALANCED, Stage
-from benchmark.strategies.checkpoint import Standing, assign_all, values_of
+from benchmark.strategies.checkpoint import Checkpoint, assign_all, load_checkpoint, save_checkpoint, values_of
 from benchmark.strategies.feeding import batches, fixed_batches
-from benchmark.strategies.records import HistoryPoint
+from benchmark.strategies.outcome import HistoryPoint, history_points
 
 # Steps that TensorFlow does in one call: fewer returns to Python, which cost small networks half their time.
 STEPS_PER_EXECUTION = 16
@@ -68,39 +70,69 @@ class Task:
         return np.eye(len(self.class_names), dtype=np.float32)[self.labels]
 
 
-@dataclass
-class TrainingLog:
-    """What a training has to show so far.
+def train_in_stages(
+    stages: Sequence[Stage],
+    make_model: Callable[[int], StageModel],
+    variables: Sequence[Any],
+    task: Task,
+    *,
+    checkpoint: Path,
+    on_epoch: EpochProgress | None = None,
+) -> tuple[StageModel, list[HistoryPoint]]:
+    """Train stage after stage, each from the best weights of the last.
 
-    Attributes:
-        history: Loss, accuracy, learning rate and seconds of every epoch.
-        n_epochs: Epochs done, over all stages.
-        train_s: Seconds they took, also those before an interruption.
+    After every epoch `checkpoint` gets everything that the rest depends on, and all random numbers are drawn from
+    seed, stage and epoch: an interrupted training resumes after its last epoch and ends with the same weights.
+
+    Args:
+        stages: What to do.
+        make_model: From the index of a stage to its model, with the weights that `variables` then have.
+        variables: Every variable that any stage may change.
+        task: What is learned.
+        checkpoint: The caller removes this file when the result is safe.
+        on_epoch: Called before each epoch with the stage's index, the number of its epochs that are done, and the
+            number of its epochs.
+
+    Returns:
+        The last stage's model, with its best weights, and the history: loss, accuracy, learning rate and seconds of
+        every epoch, also of those before an interruption.
+
+    Raises:
+        DivergedError: The loss became infinite or NaN.
+        UnknownNameError: A class weight names a class that does not exist.
     """
+    saved = load_checkpoint(checkpoint)
+    history: list[HistoryPoint] = []
+    n_stages_done = 0
+    if saved is not None:
+        assign_all(variables, saved.arrays["variables"])
+        history = [HistoryPoint(*point) for point in saved.facts["history"]]
+        n_stages_done = saved.facts["n_stages_done"]
 
-    history: list[HistoryPoint] = field(default_factory=list)
-    n_epochs: int = 0
-    train_s: float = 0.0
+    def save(n_done: int, trainer: _StageTrainer | None = None) -> None:
+        facts = {"n_stages_done": n_done, "history": [astuple(point) for point in history]}
+        arrays = {"variables": values_of(variables)}
+        if trainer is not None:
+            facts, arrays = facts | trainer.facts(), arrays | trainer.arrays()
+        save_checkpoint(checkpoint, Checkpoint(facts, arrays))
 
-    def add_epoch(self, stage: str, epoch: int, logs: dict[str, float], rate: float, seconds: float) -> None:
-        """Take over what Keras says of an epoch."""
-        for split, prefix in (("train", ""), ("val", "val_")):
-            self.history += [
-                HistoryPoint(stage, epoch, split, name, float(logs[prefix + name])) for name in ("loss", "accuracy")
-            ]
-        self.history.append(HistoryPoint(stage, epoch, "train", "learning_rate", rate))
-        self.history.append(HistoryPoint(stage, epoch, "train", "seconds", seconds))
-        self.n_epochs += 1
-        self.train_s += seconds
+    last: StageModel | None = None
+    for index in range(n_stages_done, len(stages)):
+        last = make_model(index)
+        trainer = _StageTrainer(stages[index], index, last, task, history)
+        trainer.fit(saved, functools.partial(save, index, trainer), on_epoch)
+        saved = None
+        save(index + 1)
+    return last or make_model(len(stages) - 1), history
 
 
-class StageTrainer:
-    """One stage by Keras's `fit` and callbacks, their state at hand between any two epochs."""
+class _StageTrainer:
+    """One stage by Keras's `fit` and callbacks; its state can be saved between any two epochs."""
 
-    def __init__(self, stage: Stage, index: int, made: StageModel, task: Task, log: TrainingLog) -> None:
+    def __init__(self, stage: Stage, index: int, made: StageModel, task: Task, history: list[HistoryPoint]) -> None:
         import keras
 
-        self._stage, self._index, self._task, self._log = stage, index, task, log
+        self._stage, self._index, self._task, self._history = stage, index, task, history
         self._model, self._source = made.model, made.source
         self._n_done = 0
         self._epoch_started = 0.0
@@ -121,25 +153,29 @@ class StageTrainer:
         )
         self._model.optimizer.build(self._model.trainable_variables)
 
-    def fit(self, standing: Standing | None, save: Callable[[], None], on_epoch: EpochProgress | None) -> None:
+    def fit(self, saved: Checkpoint | None, save: Callable[[], None], on_epoch: EpochProgress | None) -> None:
         """Do the stage, or what is left of it, and leave the model with its best weights.
 
         Args:
-            standing: Where it stood when it was interrupted; None to begin.
+            saved: From before an interruption; None to begin.
             save: Called after each epoch.
             on_epoch: Called before each epoch.
         """
         import keras
 
-        if standing is not None and "n_epochs_done" in standing.facts:
-            self._n_done = standing.facts["n_epochs_done"]
-            assign_all(self._model.optimizer.variables, standing.arrays["optimizer"])
-        else:
-            standing = None
+        if saved is not None and "n_epochs_done" not in saved.facts:
+            saved = None  # it was interrupted between two stages
+        if saved is not None:
+            self._n_done = saved.facts["n_epochs_done"]
+            assign_all(self._model.optimizer.variables, saved.arrays["optimizer"])
+            self._restore_callbacks(saved)
+            if self._n_done >= self._stage.epochs or self._stopping.stopped_epoch > 0:
+                self._model.set_weights(self._stopping.best_weights)
+                return
 
         def begin_training(_: Any) -> None:
-            if standing is not None:
-                self._restore_callbacks(standing)
+            if saved is not None:
+                self._restore_callbacks(saved)  # Keras resets them when it begins
 
         def begin_epoch(epoch: int, _: Any) -> None:
             self._begin_epoch(epoch)
@@ -153,10 +189,6 @@ class StageTrainer:
         keeper = keras.callbacks.LambdaCallback(
             on_train_begin=begin_training, on_epoch_begin=begin_epoch, on_epoch_end=end_epoch
         )
-        if standing is not None and self._was_over(standing):
-            self._restore_callbacks(standing)
-            self._model.set_weights(self._stopping.best_weights)
-            return
         split, targets = self._task.split, self._task.targets
         self._model.fit(
             batches(self._source, targets, self._order, len(split.train), self._stage.batch_size),
@@ -165,12 +197,12 @@ class StageTrainer:
             initial_epoch=self._n_done,
             callbacks=[self._stopping, self._reducing, keeper],
             class_weight=_class_weights(self._stage, self._task),
-            shuffle=False,  # the batches come in an order of their own
+            shuffle=False,  # `_order` does it
             verbose=0,
         )
 
     def facts(self) -> dict[str, Any]:
-        """Plain values of the standing."""
+        """Plain values of the checkpoint."""
         return {
             "n_epochs_done": self._n_done,
             "stopping": {name: getattr(self._stopping, name) for name in STOPPING_FACTS},
@@ -178,17 +210,14 @@ class StageTrainer:
         }
 
     def arrays(self) -> dict[str, list[np.ndarray]]:
-        """Arrays of the standing."""
+        """Arrays of the checkpoint."""
         return {"optimizer": values_of(self._model.optimizer.variables), "best": list(self._stopping.best_weights)}
 
-    def _restore_callbacks(self, standing: Standing) -> None:
+    def _restore_callbacks(self, saved: Checkpoint) -> None:
         for callback, values in ((self._stopping, "stopping"), (self._reducing, "reducing")):
-            for name, value in standing.facts[values].items():
+            for name, value in saved.facts[values].items():
                 setattr(callback, name, value)
-        self._stopping.best_weights = list(standing.arrays["best"])
-
-    def _was_over(self, standing: Standing) -> bool:
-        return self._n_done >= self._stage.epochs or standing.facts["stopping"]["stopped_epoch"] > 0
+        self._stopping.best_weights = list(saved.arrays["best"])
 
     def _begin_epoch(self, epoch: int) -> None:
         self._epoch_started = time.perf_counter()
@@ -208,8 +237,9 @@ class StageTrainer:
                 f"The loss of stage {self._index + 1}, epoch {epoch + 1} is {logs['loss']:g} (validation "
                 f"{logs['val_loss']:g}): try a smaller learning_rate than {self._stage.learning_rate:g}."
             )
-        seconds = time.perf_counter() - self._epoch_started
-        self._log.add_epoch(f"stage {self._index + 1}", epoch + 1, logs, self._rate, seconds)
+        metrics = {name: logs[name] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
+        metrics |= {"learning_rate": self._rate, "seconds": time.perf_counter() - self._epoch_started}
+        self._history += history_points(f"stage {self._index + 1}", epoch + 1, metrics)
         self._n_done = epoch + 1
 
 
@@ -222,7 +252,7 @@ def _optimizer(stage: Stage) -> Any:
 
 
 def _class_weights(stage: Stage, task: Task) -> dict[int, float] | None:
-    """Weight by class number; None where all weigh the same."""
+    """Weight by class number; None if all weigh the same."""
     asked = stage.class_weights
     if asked is None:
         return None

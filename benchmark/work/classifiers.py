@@ -1,0 +1,50 @@
+"""The classifier of a cell of strategy finetune or scratch, before it is trained."""
+
+import time
+
+from benchmark.backbones.build import build_backbone, build_untrained, weights_sha256
+from benchmark.datasets import Dataset
+from benchmark.features.cache import BuildFacts
+from benchmark.features.graph import FrozenNetwork
+from benchmark.options import FINETUNE
+from benchmark.plan.cells import Cell
+from benchmark.strategies.classifier import Classifier
+from benchmark.strategies.dense import dense_layers
+
+
+def build_classifier(cell: Cell, dataset: Dataset) -> tuple[Classifier, BuildFacts]:
+    """The untrained classifier of a cell, and what is known of its body.
+
+    The seed draws the head and, without pretrained weights, the body.
+
+    Args:
+        cell: Of strategy finetune or scratch.
+        dataset: Says how many classes, and how many channels a network with its own classifier gets.
+    """
+    import keras
+
+    n_classes = len(dataset.class_names)
+    started = time.perf_counter()
+    if cell.strategy == FINETUNE:
+        body = build_backbone(cell.backbone, cell.input_size_px)
+        keras.utils.set_random_seed(cell.seed)
+        classifier = Classifier(body, dense_layers(cell.dense, n_classes), is_pretrained=True)
+    else:
+        classifier = untrained_classifier(cell, dataset.images.n_channels, n_classes)
+        body = classifier.body
+    build_s = time.perf_counter() - started
+    flops_g = FrozenNetwork(body, cell.input_size_px).flops_g()
+    return classifier, BuildFacts(build_s, int(body.count_params()), flops_g, weights_sha256(cell.backbone, body))
+
+
+def untrained_classifier(cell: Cell, n_channels: int, n_classes: int) -> Classifier:
+    """The classifier of a cell with all its weights drawn from the seed, whatever the backbone has learned.
+
+    Args:
+        cell: Of strategy finetune or scratch.
+        n_channels: Of the images, for a network with its own classifier.
+        n_classes: Number of classes.
+    """
+    body = build_untrained(cell.backbone, cell.input_size_px, cell.seed, n_channels=n_channels, n_classes=n_classes)
+    head = [] if cell.backbone.has_classifier else dense_layers(cell.dense, n_classes)
+    return Classifier(body, head, is_pretrained=cell.strategy == FINETUNE)
