@@ -16,7 +16,7 @@ BALANCED = "balanced"
 
 
 class Record(BaseModel):
-    """Frozen, with neither unknown keys nor values of the wrong type."""
+    """A frozen record that refuses unknown keys and values of the wrong type."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -24,7 +24,7 @@ class Record(BaseModel):
         """What differs from the usual, as the ledger writes it: `units=512,dropout=0.0`; empty if nothing does.
 
         Args:
-            names: Only these; all without any.
+            names: Only these options; all if none is named.
         """
         different = self.model_dump(exclude_defaults=True, include=set(names) or None)
         return ",".join(f"{name}={value}" for name, value in different.items())
@@ -37,9 +37,9 @@ class DenseOptions(Record):
         units: Width of the hidden layer, or of each of several; 0 for none, so that the features go straight to
             the classes.
         dropout: Share of the last hidden layer's outputs dropped while training.
-        epochs: Of a probe: at most so many; training stops early on the validation loss.
+        epochs: Of a probe: the maximum; training stops early on the validation loss.
         patience: Of a probe: epochs without a better validation loss before it stops.
-        batch_size: Of a probe: images a step.
+        batch_size: Of a probe: images per step.
         learning_rate: Of a probe: Adam's.
     """
 
@@ -64,7 +64,7 @@ class DenseOptions(Record):
 
 
 class Augmentation(Record):
-    """How training images are changed at random, each time anew; strengths as Keras's layers take them.
+    """Random changes of training images, new ones in each epoch; strengths as Keras's layers take them.
 
     Attributes:
         flip: Mirrored or not.
@@ -98,16 +98,16 @@ class Stage(Record):
     """One stage of training.
 
     Attributes:
-        unfreeze: Which layers of the backbone learn beside the head: the last N (0 for none), the last share of
-            them, those from the layer of that name on, or `all`.
-        epochs: At most so many.
+        unfreeze: Which layers of the backbone are trained beside the head: the last N (0 for none), the last share
+            of them, those from the layer of that name on, or `all`.
+        epochs: The maximum.
         learning_rate: Of the optimiser.
         optimizer: Adam, or stochastic gradient descent.
         momentum: Of `sgd`.
-        batch_size: Images a step.
+        batch_size: Images per step.
         patience: Epochs without a better validation loss before the stage ends; None to do all epochs.
         reduce_patience: Epochs without a better validation loss before the learning rate falls; None for never.
-        reduce_factor: What the learning rate is then multiplied by.
+        reduce_factor: The learning rate is then multiplied by it.
         label_smoothing: Share of the target spread evenly over the classes.
         class_weights: Weight of a class's images in the loss, 1 where a class is not named; `balanced` weighs
             each class as its rarity in the training split.
@@ -142,7 +142,7 @@ SCRATCH_STAGES = (Stage(unfreeze=ALL_LAYERS, epochs=20, learning_rate=1e-3, pati
 
 
 def stages_label(stages: tuple[Stage, ...]) -> str:
-    """What the stages do, as the ledger writes it: `0,epochs=5 + 20,learning_rate=1e-05`; layers that learn first."""
+    """What the stages do, as the ledger writes it: `0,epochs=5 + 20,learning_rate=1e-05`; `unfreeze` comes first."""
     parts = []
     for stage in stages:
         others = stage.model_dump(exclude_defaults=True, exclude={"unfreeze"})

@@ -34,7 +34,7 @@ def build_backbone(backbone: Backbone, size_px: int) -> Any:
     Raises:
         BenchmarkError: `size_px` is too small, the constructor is unknown, or the weights do not fit.
         FeaturesError: A weight is not a finite number.
-        DownloadError: The weights cannot be brought.
+        DownloadError: The weights cannot be downloaded.
     """
     import keras
 
@@ -57,7 +57,7 @@ def build_untrained(backbone: Backbone, size_px: int, seed: int, *, n_channels: 
     """The network with weights drawn from the seed, all of it trainable.
 
     Args:
-        backbone: Its registry record; where its weights are does not matter.
+        backbone: Its registry record; its `weights` are not used.
         size_px: Side of the square input.
         seed: Of the initial weights.
         n_channels: Of the images, for a network with its own classifier; the others take RGB.

@@ -1,4 +1,4 @@
-"""A network and its head as one thing that learns: which layers do, and where the rest can be cut off."""
+"""A network and its head: which layers are trained, and where the network can be cut below them."""
 
 import itertools
 import math
@@ -13,12 +13,12 @@ Unfreeze = int | float | str
 
 
 class UnfreezeError(BenchmarkError):
-    """More layers were to learn than the network has."""
+    """A stage asks for more layers than the network has."""
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A tensor through which everything flows that the layers above it see.
+    """A tensor that is the only input of all layers above it.
 
     Attributes:
         name: Of the layer whose output it is.
@@ -30,13 +30,13 @@ class Cut:
 
 
 class Classifier:
-    """A body and a head. All models made from it share their layers, so what one learns the others know.
+    """A body and a head. All models made from it share their layers and so their weights.
 
     Args:
         body: A Keras model from preprocessed pixels to features, or to probabilities if `head` is empty.
         head: Layers from features to probabilities.
-        is_pretrained: Whether the body has learned before: its BatchNorm then stays in inference mode, as it must
-            for small learning rates not to destroy what it knows, and only layers asked for learn.
+        is_pretrained: Whether the body has pretrained weights. Its BatchNorm then stays in inference mode, since
+            statistics of small batches would destroy what it has learned.
     """
 
     def __init__(self, body: Any, head: Sequence[Any], *, is_pretrained: bool) -> None:
@@ -75,7 +75,7 @@ class Classifier:
         return int(self.body.outputs[0].shape[-1]) if self.head else None
 
     def unfreeze(self, unfreeze: Unfreeze) -> None:
-        """Let these layers of the body learn, and no others.
+        """Make these layers of the body trainable, and no others.
 
         Raises:
             UnfreezeError: The body has fewer layers.
@@ -91,12 +91,12 @@ class Classifier:
         return int(self.body.count_params()) + sum(int(layer.count_params()) for layer in self.head)
 
     def n_trainable(self) -> int:
-        """Parameters that learn, head included."""
+        """Trainable parameters, head included."""
         variables = itertools.chain.from_iterable(one.trainable_variables for one in (*self.layers, *self.head))
         return sum(math.prod(variable.shape) for variable in variables)
 
     def most_trainable(self, unfreezes: Sequence[Unfreeze]) -> int:
-        """Parameters that learn in the stage with the most of them."""
+        """Trainable parameters of the stage that has the most."""
         counts = []
         for unfreeze in unfreezes:
             self.unfreeze(unfreeze)
@@ -104,9 +104,9 @@ class Classifier:
         return max(counts)
 
     def cut_below(self, *unfreezes: Unfreeze) -> Cut | None:
-        """The last cut below every layer that learns in one of the stages; None where all layers do.
+        """The last cut below every layer that one of the stages trains; None if there is no such cut.
 
-        What flows through it never changes, so it can be computed once.
+        Its value for an image never changes, so it can be computed once.
         """
         import keras
 
@@ -122,7 +122,7 @@ class Classifier:
         return Cut(operation.name, tensor)
 
     def is_output(self, cut: Cut) -> bool:
-        """Whether the cut lies between body and head, so that what flows through it are the features."""
+        """Whether the cut lies between body and head, so that its value is the features."""
         return cut.tensor is self.body.outputs[0]
 
     def front(self, cut: Cut) -> Any:
@@ -144,7 +144,7 @@ class Classifier:
 
         Args:
             inputs: A symbolic input.
-            pixels: What becomes of it: preprocessed pixels.
+            pixels: The preprocessed pixels, computed from `inputs`.
         """
         import keras
 
@@ -160,7 +160,7 @@ class Classifier:
 
 
 def _in_inference_mode(body: Any) -> Any:
-    """A layer that calls a model as if nothing were trained, although its weights are.
+    """A layer that calls a model in inference mode, although its weights are trained.
 
     `body(x, training=False)` in a functional graph is not enough: Keras (3.15) passes the outer model's `training` on
     to nested models all the same.
@@ -179,7 +179,7 @@ def _in_inference_mode(body: Any) -> Any:
 
 
 def first_unfrozen(unfreeze: Unfreeze, names: Sequence[str], network: str) -> int:
-    """Position of the first layer that learns; the number of layers where none does.
+    """Position of the first trainable layer; the number of layers if none is.
 
     Args:
         unfreeze: A number of layers counted from the end, a share of them, a layer's name, or `all`.
@@ -205,7 +205,7 @@ def first_unfrozen(unfreeze: Unfreeze, names: Sequence[str], network: str) -> in
 
 
 def _single_tensors(operations: Sequence[Any], output: Any) -> dict[int, tuple[Any, Any]]:
-    """By position in the graph's order: the only tensor that is made up to there and used later, with its maker."""
+    """Positions in the graph's order after which only one tensor is still needed, with that tensor and its maker."""
     makers: dict[int, tuple[int, Any, Any]] = {}
     last_use: dict[int, int] = {}
     for position, operation in enumerate(operations):

@@ -1,4 +1,4 @@
-"""Finetune and scratch: a whole network learns, or the part of it above what stays as it is."""
+"""Finetune and scratch: a whole network is trained, or the layers of it above a frozen part."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -50,8 +50,8 @@ def run_training(
 ) -> Outcome:
     """Train a classifier in stages, score the test images.
 
-    Where a stage leaves the lower layers as they are and no augmentation changes the images, the lower layers'
-    output is computed once, by `activations`, and only the upper ones are trained on it.
+    If a stage does not train the lower layers and no augmentation changes the images, the lower layers' output is
+    computed once, by `activations`, and only the upper layers are trained on it.
 
     Args:
         classifier: Untrained head, and a body with the weights to start from.

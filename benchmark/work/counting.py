@@ -15,9 +15,9 @@ NAMING = ("backbone", "dataset", "strategy", "head", "input_size_px")
 
 
 def count_params(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """`params_total`, `params_backbone` and `params_trainable` (in the stage with the most) of each different cell.
+    """`params_total`, `params_backbone` and `params_trainable` (of the stage that has the most) of the different cells.
 
-    The networks are built in a process of its own.
+    The networks are built in a child process.
 
     Raises:
         BenchmarkError: How many classes a dataset has is not known without reading it.
