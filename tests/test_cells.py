@@ -502,7 +502,7 @@ def test_a_pattern_leaves_out_what_cannot_be_probed(pattern: str):
 @pytest.mark.parametrize("strategy", ["probe", "finetune"])
 @pytest.mark.parametrize("asked", [("own1",), ("Other", "own1"), ("*", "own1"), ("own*",)])
 def test_one_that_is_named_is_refused_with_the_strategy_that_it_takes(strategy: str, asked: tuple[str, ...]):
-    message = rf"{re.escape(asked[-1])} has its own classifier .* only strategy is 'scratch', got {strategy}: choose"
+    message = rf"{re.escape(asked[-1])}: a network with its own classifier takes .* 'scratch' only, got {strategy}: add"
 
     with pytest.raises(BenchmarkError, match=message):
         expand(a_sweep(Grid(backbones=asked, strategies=(strategy,))), MIXED)

@@ -446,7 +446,6 @@ def test_dense_stops_early_and_keeps_the_best_epoch(rng):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"dropout": 0.0}, {"units": 0}, {"units": (8, 4)}], ids=str)
 def test_dense_comes_in_other_shapes(dense_data, options):
     chosen = QUICK.model_copy(update=options)

@@ -77,7 +77,7 @@ def _grids_of_strategies(grid: Grid, registry: Registry) -> Iterator[Grid]:
             _check_probe(grid)
             yield grid.model_copy(update={**update, "heads": tuple(heads), "stages": None})
         else:
-            _check_training(grid, strategy)
+            _check_training(grid, strategy, has_head=not all(registry[name].has_classifier for name in backbones))
             yield grid.model_copy(update={**update, "stages": _stages(grid, strategy)})
 
 
@@ -95,8 +95,8 @@ def _backbones_by_strategy(grid: Grid, strategies: Sequence[str], registry: Regi
     for asked in grid.backbones:
         if not any(fnmatch.filter(some, asked) for some in usable.values()):
             raise BenchmarkError(
-                f"{asked} has its own classifier and random weights, so its only strategy is {SCRATCH!r}, got "
-                f"{', '.join(strategies)}: choose {SCRATCH!r}, or leave {asked} out."
+                f"{asked}: a network with its own classifier takes the strategy {SCRATCH!r} only, got "
+                f"{', '.join(strategies)}: add {SCRATCH!r} to the strategies, or leave {asked} out."
             )
     return {strategy: some for strategy, some in usable.items() if some}
 
@@ -109,10 +109,10 @@ def _check_probe(grid: Grid) -> None:
         )
 
 
-def _check_training(grid: Grid, strategy: str) -> None:
+def _check_training(grid: Grid, strategy: str, *, has_head: bool) -> None:
     if grid.precision != "float32":
         raise BenchmarkError(f"strategy {strategy!r} trains in float32 only, not in {grid.precision}.")
-    if "heads" in grid.model_fields_set and tuple(grid.heads) != (TRAINED_HEAD,):
+    if has_head and "heads" in grid.model_fields_set and tuple(grid.heads) != (TRAINED_HEAD,):
         raise BenchmarkError(
             f"strategy {strategy!r} trains the head {TRAINED_HEAD!r} only, got {', '.join(grid.heads)}: give "
             "other strategies a [[grid]] of their own."
