@@ -215,7 +215,8 @@ def test_failed_cells_are_listed_with_their_reason(report: Element):
     assert "Not ranked: 1 failed cell." in report.one("main").text
 
 
-def test_every_row_has_the_commands_that_make_it_again(ledger: Ledger, report: Element):
+def test_every_row_has_the_commands_that_make_it_again(ledger: Ledger):
+    report, folder = report_of(ledger), ledger.folder.as_posix()
     details = report.one("details", id="dataset-1-commands")
     runs = ledger.read_runs()
     unit = runs[(runs["backbone"] == "NetA") & (runs["mode"] == "unit")].sort_values("seed")["run_id"]
@@ -223,7 +224,7 @@ def test_every_row_has_the_commands_that_make_it_again(ledger: Ledger, report: E
     commands = {row.one("th").text: [code.text for code in row.all("code")] for row in details.one("tbody").all("tr")}
 
     assert list(commands) == ["NetA, mode native", "NetB, mode native", "NetB, mode unit", "NetA, mode unit"]
-    assert commands["NetA, mode unit"] == [f"benchmark rerun {run_id}" for run_id in unit]
+    assert commands["NetA, mode unit"] == [f"benchmark rerun {run_id} {folder}" for run_id in unit]
 
 
 def test_published_figures_stand_beside_the_measured_ones(ledger: Ledger):

@@ -20,10 +20,10 @@ from benchmark.charts.bar_rows import (
     part_shown,
     write_at_ends,
 )
-from benchmark.charts.chart import Chart
+from benchmark.charts.chart import Chart, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError, in_one_mode
 from benchmark.charts.labels import accuracy_text, described
-from benchmark.charts.style import INK, PAPER, add_head, as_dataset, in_order, mode_colours, new_figure, swatches
+from benchmark.charts.style import INK, PAPER, in_order, mode_colours, new_figure, swatches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -55,13 +55,12 @@ def draw_accuracy(evidence: Evidence, dataset: str) -> Chart:
         axes.axvline(chance, linestyle=":", linewidth=1.2, color=INK, zorder=3)
     note = "" if np.isnan(chance) else f", dotted: chance, {chance:.3f}"
     axes.set_xlabel(f"test accuracy with 95 % interval (dashed: the best, {best:.3f}{note})")
-    title = f"{as_dataset(dataset)}: accuracy{part_shown(shown, settings)}"
-    add_head(figure, title, swatches(shown["mode"]))
     first, last = settings.iloc[0], settings.iloc[-1]
     alt = f"Test accuracy of {count_of(len(settings), 'setting')} on {dataset}. Best: {accuracy_text(first)}."
     if len(settings) > 1:
         alt += f" Worst: {described(last)}, {last['accuracy']:.3f}."
-    return Chart(title, figure, alt)
+    title = f"accuracy{part_shown(shown, settings)}"
+    return make_chart(figure, dataset, title, alt, legend=swatches(shown["mode"]))
 
 
 def _bars(axes: "Axes", shown: pd.DataFrame, rows: Rows) -> None:
@@ -121,14 +120,11 @@ def draw_seeds(evidence: Evidence, dataset: str) -> Chart:
     axes.collections[-1].set_urls((tips + runs["accuracy"].map("{:.4f}".format)).tolist())
     rows.dress(axes)
     axes.set_xlabel("test accuracy; one point per run, the box from the first to the third quartile")
-    title = f"{as_dataset(dataset)}: accuracy over seeds{part_shown(shown, settings)}"
-    title += modes_shown(shown) if has_one_mode else ""
-    add_head(figure, title, swatches(shown["mode"]))
     ranges = runs.groupby("place")["accuracy"].agg(lambda accuracies: accuracies.max() - accuracies.min())
     widest = shown.iloc[int(ranges.to_numpy().argmax())]
-    return Chart(
-        title,
-        figure,
+    alt = (
         f"Accuracy over seeds of {count_of(len(shown), 'setting')} on {dataset}. The median range is "
-        f"{ranges.median():.4f}; the widest is {ranges.max():.4f}, {described(widest)}.",
+        f"{ranges.median():.4f}; the widest is {ranges.max():.4f}, {described(widest)}."
     )
+    title = f"accuracy over seeds{part_shown(shown, settings)}{modes_shown(shown) if has_one_mode else ''}"
+    return make_chart(figure, dataset, title, alt, legend=swatches(shown["mode"]))

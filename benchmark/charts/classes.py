@@ -7,10 +7,10 @@ import pandas as pd
 
 from benchmark.analysis.formats import count_of
 from benchmark.charts.bar_rows import BAR_LOOK, write_at_ends
-from benchmark.charts.chart import Chart
+from benchmark.charts.chart import Chart, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError
 from benchmark.charts.labels import described, shorten, wrap
-from benchmark.charts.style import SMALL_PT, add_head, as_dataset, heat_map, new_figure, new_parts
+from benchmark.charts.style import SMALL_PT, blank_figure, heat_map, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,14 +39,16 @@ def draw_confusion(evidence: Evidence, dataset: str) -> Chart:
         _confusion_map(axes, shares, annotated=True)
     else:
         listed = mistakes.head(MAX_MISTAKES)
-        figure, (above, below) = new_parts([MAP_IN, 0.6 + 0.25 * max(len(listed), 1)])
+        heights_in = [MAP_IN, 0.6 + 0.25 * max(len(listed), 1)]
+        figure = blank_figure(sum(heights_in))
+        # Two figures, because the left ends of their axes need not be aligned.
+        above, below = (part.subplots() for part in figure.subfigures(2, 1, height_ratios=heights_in))
         _confusion_map(above, shares, annotated=False)
         _mistake_bars(below, listed)
     who = described(runs.iloc[0])
     seeds = count_of(len(runs), "run")
-    title = f"{as_dataset(dataset)}: what each class is called, by {who} ({seeds})"
-    add_head(figure, title)
-    return Chart(title, figure, _confusion_alt(dataset, who, shares, mistakes))
+    title = f"what each class is called, by {who} ({seeds})"
+    return make_chart(figure, dataset, title, _confusion_alt(dataset, who, shares, mistakes))
 
 
 def _shares(evidence: Evidence, runs: pd.DataFrame) -> pd.DataFrame:
@@ -151,12 +153,11 @@ def draw_per_class(evidence: Evidence, dataset: str) -> Chart:
     axes.xaxis.tick_top()
     axes.tick_params(axis="x", length=0, labelsize=SMALL_PT)
     part = f", the {len(shown)} hardest of {len(table)}" if len(shown) < len(table) else ""
-    title = f"{as_dataset(dataset)}: share of each class named correctly{part}"
-    add_head(figure, title)
     hardest, easiest = table.index[0], table.index[-1]
-    return Chart(
-        title,
+    return make_chart(
         figure,
+        dataset,
+        f"share of each class named correctly{part}",
         f"Percent of each of {count_of(len(table), 'class')} of {dataset} named correctly by "
         f"{count_of(len(columns), 'setting')}. Hardest: {hardest}, {100 * table.loc[hardest].mean():.0f} on average; "
         f"easiest: {easiest}, {100 * table.loc[easiest].mean():.0f}.",

@@ -16,10 +16,10 @@ from benchmark.charts.bar_rows import (
     part_shown,
     write_at_ends,
 )
-from benchmark.charts.chart import Chart
+from benchmark.charts.chart import Chart, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError, in_one_mode
 from benchmark.charts.labels import described
-from benchmark.charts.style import INK, add_head, as_dataset, mode_colours, new_figure, swatches
+from benchmark.charts.style import INK, mode_colours, new_figure, swatches
 
 PHASES = {"load_s": "load", "build_s": "build", "extract_s": "extract", "train_s": "train", "eval_s": "evaluate"}
 MEMORIES = {"peak_rss_mib": ("process", "#4C6A92"), "peak_device_mib": ("GPU", "#B3C7DE")}
@@ -45,14 +45,14 @@ def draw_efficiency(evidence: Evidence, dataset: str) -> Chart:
         xlim=(0, shown["efficiency"].max() * 1.26),
         xlabel="test accuracy per million parameters, head included (pale: the part that chance gives)",
     )
-    title = f"{as_dataset(dataset)}: efficiency{part_shown(shown, settings)}{modes_shown(shown)}"
-    add_head(figure, title, swatches(shown["mode"]))
     first = shown.iloc[0]
-    return Chart(
-        title,
+    return make_chart(
         figure,
+        dataset,
+        f"efficiency{part_shown(shown, settings)}{modes_shown(shown)}",
         f"Accuracy per million parameters of {count_of(len(shown), 'setting')} on {dataset}. Highest: "
         f"{described(first)}, {first['efficiency']:.3g} with {first['params_total'] / 1e6:.3g} million parameters.",
+        legend=swatches(shown["mode"]),
     )
 
 
@@ -80,19 +80,19 @@ def draw_time(evidence: Evidence, dataset: str) -> Chart:
         xlim=(0, shown["total_s"].max() / size_s * 1.14),
         xlabel=f"wall time of a run, {unit} (each phase as measured when it was really done)",
     )
-    title = f"{as_dataset(dataset)}: wall time{part_shown(shown, settings)}{modes_shown(shown)}"
-    add_head(figure, title, [Patch(color=colours[phase], label=name) for phase, name in PHASES.items()])
     first, last = shown.iloc[0], shown.iloc[-1]
     phases = last[list(PHASES)].astype(float).fillna(0.0)
     longest = str(phases.idxmax())
     share = 100 * phases[longest] / phases.sum() if phases.sum() else 0
-    return Chart(
-        title,
+    return make_chart(
         figure,
+        dataset,
+        f"wall time{part_shown(shown, settings)}{modes_shown(shown)}",
         f"Wall time by phase of {count_of(len(shown), 'setting')} on {dataset}. Fastest: {first['label']}, "
         f"{totals.iloc[0]}; slowest: {last['label']}, {totals.iloc[-1]}, "
         f"{share:.0f} % of it in phase {PHASES[longest]}.",
-        timed.sort_values("total_s", ascending=False, kind="stable", ignore_index=True),
+        legend=[Patch(color=colours[phase], label=name) for phase, name in PHASES.items()],
+        data=timed.sort_values("total_s", ascending=False, kind="stable", ignore_index=True),
     )
 
 
@@ -135,15 +135,15 @@ def draw_memory(evidence: Evidence, dataset: str) -> Chart:
     write_at_ends(axes, sizes.fillna(0.0).tolist(), rows.places.tolist(), texts.tolist())
     rows.dress(axes)
     axes.set(xlim=(0, largest / size_mib * 1.12), xlabel=f"peak memory of a run, {unit}")
-    title = f"{as_dataset(dataset)}: peak memory{part_shown(shown, settings)}{modes_shown(shown)}"
     entries = [Patch(facecolor=colours[column], edgecolor=INK, linewidth=0.4, label=names[column]) for column in names]
-    add_head(figure, title, entries if len(measured) > 1 else ())
     first, last = shown.iloc[0], shown.iloc[-1]
-    return Chart(
-        title,
+    return make_chart(
         figure,
+        dataset,
+        f"peak memory{part_shown(shown, settings)}{modes_shown(shown)}",
         f"Peak memory of {count_of(len(shown), 'setting')} on {dataset}. Least: {first['label']}, "
         f"{first[measured[0]]:,.0f} MiB; most: {last['label']}, {last[measured[0]]:,.0f} MiB.",
+        legend=entries if len(measured) > 1 else (),
     )
 
 

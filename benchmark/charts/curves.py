@@ -6,21 +6,10 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from benchmark.analysis.formats import count_of
-from benchmark.charts.chart import Chart
+from benchmark.charts.chart import Chart, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError
 from benchmark.charts.labels import described, shorten, wrap
-from benchmark.charts.style import (
-    FAINT,
-    INK,
-    SMALL_PT,
-    add_head,
-    as_dataset,
-    in_order,
-    mode_colour,
-    mode_colours,
-    new_figure,
-    swatches,
-)
+from benchmark.charts.style import FAINT, INK, SMALL_PT, in_order, mode_colour, mode_colours, new_figure, swatches
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -54,9 +43,9 @@ def draw_curves(evidence: Evidence, dataset: str) -> Chart:
     for panel in axes[-1]:
         panel.set_xlabel("epoch, over all stages (band: range over seeds)")
     part = f", the best {len(shown)} of {len(labels)}" if len(shown) < len(labels) else ""
-    title = f"{as_dataset(dataset)}: learning curves{part}"
-    add_head(figure, title, [*swatches(points["mode"]), *_line_handles()])
-    return Chart(title, figure, _alt(dataset, settings, points, len(labels)))
+    alt = _alt(dataset, settings, points, len(labels))
+    legend = [*swatches(points["mode"]), *_line_handles()]
+    return make_chart(figure, dataset, f"learning curves{part}", alt, legend=legend)
 
 
 def _curve_points(evidence: Evidence, settings: pd.DataFrame) -> pd.DataFrame:

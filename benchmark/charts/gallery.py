@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmark.charts.chart import Chart
+from benchmark.charts.chart import Chart, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError
 from benchmark.charts.labels import described, shorten
-from benchmark.charts.style import RIGHT, SMALL_PT, WRONG, add_head, as_dataset, new_figure
+from benchmark.charts.style import RIGHT, SMALL_PT, WRONG, new_figure
 from benchmark.errors import BenchmarkError
 from benchmark.ledger import Ledger
 
@@ -63,9 +63,8 @@ def draw_gallery(evidence: Evidence, dataset: str) -> Chart:
         _show(panel, _pixels(images, index), answers, index)
     who = described(run)
     word = "score" if np.isnan(run["log_loss"]) else "probability"
-    title = f"{as_dataset(dataset)}: surest wrong answers, then surest right ones, with {word}, by {who}"
-    add_head(figure, title)
-    return Chart(title, figure, _alt(dataset, who, answers, wrong))
+    title = f"surest wrong answers, then surest right ones, with {word}, by {who}"
+    return make_chart(figure, dataset, title, _alt(dataset, who, answers, wrong))
 
 
 def surest(answers: Answers, *, right: bool, n: int) -> list[int]:

@@ -9,7 +9,7 @@ from benchmark.analysis.loading import SETTING
 # The options of each of these stand in a column of their own.
 OPTIONS = {"strategy": "stages", "head": "head_options"}
 PLAIN = "probe"
-# Settings that few sweeps change: named only where one backbone has several.
+# Settings that few sweeps change: named only if one backbone has several.
 DETAILS = {
     "input_size_px": "{:g} px", "folds": "{:g} folds", "precision": "{}", "resize": "{}", "crop": "{}", "augment": "{}",
     "variant": "{}",
@@ -17,16 +17,16 @@ DETAILS = {
 
 
 def name_settings(settings: pd.DataFrame) -> pd.Series:
-    """A short name for each setting of one dataset, its mode left out: the backbone, and what else sets it apart.
+    """A short name for each setting of one dataset, without its mode: the backbone, and what else distinguishes it.
 
-    Strategies and heads are named without their options, unless these alone tell settings apart: then by the options
-    in which they differ.
+    Strategies and heads are named without their options, unless only these distinguish settings: then the options
+    that differ are named.
 
     Args:
         settings: The columns of `SETTING`, one row per setting.
 
     Returns:
-        Names aligned with `settings`; no two settings have both name and mode in common.
+        Names aligned with `settings`; no two settings have the same name and mode.
     """
     named = with_telling_options(settings)
     has_options = {column: named[column] != settings[column] for column in OPTIONS}
@@ -73,7 +73,7 @@ def _parts(text: str) -> list[tuple[int, str]]:
 
 
 def _varies(settings: pd.DataFrame, column: str, *, within: str | None = None) -> pd.Series:
-    """Whether a column has several values, in all rows or in those that share the value of another column."""
+    """Whether a column has several values, in all rows or among those with the same value of another column."""
     groups = settings[within] if within else pd.Series(0, settings.index)
     return settings.groupby(groups)[column].transform("nunique") > 1
 
@@ -94,7 +94,7 @@ def accuracy_text(setting: pd.Series) -> str:
 
 
 def shorten(text: str, width: int) -> str:
-    """At most `width` characters of a text, its middle left out where it is longer."""
+    """A text of at most `width` characters; a longer one loses its middle."""
     if len(text) <= width:
         return text
     n_last = (width - 1) // 2
@@ -102,7 +102,7 @@ def shorten(text: str, width: int) -> str:
 
 
 def wrap(text: str, width: int, *, n_lines: int = 2) -> str:
-    """A text in lines of at most `width` characters, its middle left out where it would need more than `n_lines`."""
+    """A text in at most `n_lines` lines of at most `width` characters; a longer one loses its middle."""
     for length in range(width * n_lines, 0, -1):
         lines = textwrap.wrap(shorten(text, length), width)
         if len(lines) <= n_lines:

@@ -9,10 +9,10 @@ from benchmark.analysis.ablation import HARMFUL, HARMLESS, HELPFUL, NATIVE, SAME
 from benchmark.analysis.formats import count_of
 from benchmark.analysis.loading import SETTING
 from benchmark.charts.bar_rows import HEAD_IN, LABEL_CHARACTERS, LINE_IN, MAX_ROWS, Rows, draw_bars, write_at_ends
-from benchmark.charts.chart import Chart
+from benchmark.charts.chart import Chart, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError
 from benchmark.charts.labels import fit
-from benchmark.charts.style import INK, add_head, as_dataset, heat_map, in_order, mode_colours, new_figure, swatches
+from benchmark.charts.style import INK, heat_map, in_order, mode_colours, new_figure, swatches
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -62,9 +62,8 @@ def draw_ablation(evidence: Evidence, dataset: str) -> Chart:
     axes.set(xlim=(0, 1.32), xticks=np.linspace(0, 1, 6))
     axes.set_xlabel("test accuracy; line: 95 % interval of the difference, paired with native", loc="left")
     part = f", the {len(shown)} most harmful of {len(losses)} wrong modes" if len(shown) < len(losses) else ""
-    title = f"{as_dataset(dataset)}: every mode against native{part}"
-    add_head(figure, title, swatches(modes))
-    return Chart(title, figure, _ablation_alt(dataset, losses), data)
+    title, alt = f"every mode against native{part}", _ablation_alt(dataset, losses)
+    return make_chart(figure, dataset, title, alt, legend=swatches(modes), data=data)
 
 
 def _loss_text(lost: float, relative_gain: float) -> str:
@@ -110,15 +109,14 @@ def draw_ablation_heatmap(evidence: Evidence, dataset: str) -> Chart:
     is_sure = sure.reindex(index=labels, columns=modes, fill_value=0).to_numpy() > 0
     _map(axes, points.loc[labels].set_axis(names), is_sure)
     part = f", the {len(labels)} most harmed of {len(points)}" if len(labels) < len(points) else ""
-    title = f"{as_dataset(dataset)}: points of accuracy lost in a wrong mode{part}"
-    add_head(figure, title)
     worst = losses.iloc[0]
     harmless = [mode for mode in modes if losses.loc[losses["mode"] == mode, "accuracy_lost"].max() < 0.01]
     text = (
         f"Points lost on {dataset} by {count_of(len(points), 'setting')} in {count_of(len(modes), 'mode')}. "
         f"Most: {100 * worst['accuracy_lost']:.1f}, {worst['label']} in mode {worst['mode']}."
     )
-    return Chart(title, figure, f"{text} No setting loses a point in: {', '.join(harmless)}." if harmless else text)
+    text += f" No setting loses a point in: {', '.join(harmless)}." if harmless else ""
+    return make_chart(figure, dataset, f"points of accuracy lost in a wrong mode{part}", text)
 
 
 def _map(axes: "Axes", points: pd.DataFrame, is_sure: np.ndarray) -> None:

@@ -13,22 +13,10 @@ from numpy.typing import NDArray
 from benchmark.analysis.formats import count_of
 from benchmark.analysis.loading import SETTING
 from benchmark.charts.bar_rows import modes_shown
-from benchmark.charts.chart import Chart
+from benchmark.charts.chart import Chart, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError, in_one_mode
 from benchmark.charts.labels import accuracy_text, described, shorten, with_telling_options
-from benchmark.charts.style import (
-    FAINT,
-    INK,
-    PAPER,
-    SMALL_PT,
-    add_head,
-    as_dataset,
-    in_order,
-    mode_colours,
-    new_figure,
-    settle,
-    swatches,
-)
+from benchmark.charts.style import FAINT, INK, PAPER, SMALL_PT, in_order, mode_colours, new_figure, settle, swatches
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -69,10 +57,11 @@ def draw_pareto(evidence: Evidence, dataset: str) -> Chart:
     axes.collections[-1].set_urls(tips.tolist())
     (line,) = axes.plot(front["millions"], front["accuracy"], color=INK, linewidth=1.2, zorder=1, label="Pareto front")
     _scale(axes, points)
-    title = f"{as_dataset(dataset)}: accuracy and size{modes_shown(points) if has_one_mode else ''}"
-    add_head(figure, title, [*swatches(points["mode"]), *_marker_handles(ways), line])
+    title = f"accuracy and size{modes_shown(points) if has_one_mode else ''}"
+    legend = [*swatches(points["mode"]), *_marker_handles(ways), line]
+    chart = make_chart(figure, dataset, title, _alt(dataset, data, front), legend=legend, data=data)
     _write_names(figure, axes, points, front)
-    return Chart(title, figure, _alt(dataset, data, front), data)
+    return chart
 
 
 def _sized(evidence: Evidence, dataset: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""How all charts look: width, type, colours, the head of a figure, and heat maps."""
+"""How all charts look: width, type, colours, and heat maps."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from benchmark.charts.labels import shorten, wrap
 from benchmark.preprocessing import MODES
 
 if TYPE_CHECKING:
@@ -22,16 +21,10 @@ WIDTH_IN = 8.3
 TITLE_PT = 10.0
 TEXT_PT = 9.0
 SMALL_PT = 8.0
-TITLE_CHARACTERS = 92
 
 # Told apart with any kind of colour vision: M. Okabe and K. Ito, "Color Universal Design" (2008).
-MODE_COLOURS = dict(
-    zip(
-        MODES,
-        ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000"),
-        strict=True,
-    )
-)
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+MODE_COLOURS = dict(zip(MODES, OKABE_ITO, strict=True))
 OTHER_COLOUR = "#7F7F7F"  # of a mode that this version does not know
 INK, FAINT, GRID, PAPER = "#333333", "#999999", "#cccccc", "#ffffff"
 ON_CELL = "#fffffe"  # white text on a coloured cell, which stays white on a dark page
@@ -100,34 +93,15 @@ def in_order(modes: Iterable[str]) -> list[str]:
     return [mode for mode in MODES if mode in present] + sorted(present - set(MODES))
 
 
-def new_figure(
-    height_in: float, n_rows: int = 1, n_columns: int = 1, **options: Any
-) -> tuple["Figure", "NDArray[np.object_]"]:
-    """A figure as wide as all others, and its axes `(n_rows, n_columns)`.
-
-    Args:
-        height_in: In inches.
-        n_rows: Of axes.
-        n_columns: Of axes.
-        options: For `Figure.subplots`.
-    """
-    figure = _blank(height_in)
-    axes: NDArray[np.object_] = figure.subplots(n_rows, n_columns, squeeze=False, **options)
+def new_figure(height_in: float, n_rows: int = 1, n_columns: int = 1) -> tuple["Figure", "NDArray[np.object_]"]:
+    """A figure as wide as all others, `height_in` inches high, and its axes `(n_rows, n_columns)`."""
+    figure = blank_figure(height_in)
+    axes: NDArray[np.object_] = figure.subplots(n_rows, n_columns, squeeze=False)
     return figure, axes
 
 
-def new_parts(heights_in: Sequence[float]) -> tuple["Figure", list["Axes"]]:
-    """A figure of the usual width, and axes one below the other, not aligned at their left ends.
-
-    Args:
-        heights_in: Of each part, in inches.
-    """
-    figure = _blank(sum(heights_in))
-    parts = figure.subfigures(len(heights_in), 1, height_ratios=heights_in, squeeze=False)
-    return figure, [part.subplots() for part in parts[:, 0]]
-
-
-def _blank(height_in: float) -> "Figure":
+def blank_figure(height_in: float) -> "Figure":
+    """A figure as wide as all others, `height_in` inches high, without axes."""
     # Not pyplot, which would keep every figure and look for a screen.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -141,35 +115,6 @@ def settle(figure: "Figure") -> None:
     """Fix the layout: otherwise each rendering would move the parts a little."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
-
-
-def add_head(figure: "Figure", title: str, handles: Sequence["Artist"] = ()) -> None:
-    """Write the title, and below it the legend, at the upper left.
-
-    Args:
-        figure: Whose axes are complete.
-        title: One sentence without its full stop.
-        handles: The legend's entries.
-    """
-    text = wrap(title, TITLE_CHARACTERS, n_lines=3)
-    if not handles:
-        figure.suptitle(text, x=0.01, ha="left", fontsize=TITLE_PT, fontweight="bold")
-        return
-    room_in = WIDTH_IN - 0.2
-    widths_in = [0.46 + 0.071 * len(str(handle.get_label())) for handle in handles]
-    # The legend has the title, because Matplotlib draws a legend outside of the axes over a figure's title.
-    figure.legend(
-        handles=list(handles),
-        loc="outside upper left",
-        ncols=len(handles) if sum(widths_in) < room_in else max(1, int(room_in / max(widths_in))),
-        title=text,
-        title_fontproperties={"weight": "bold", "size": TITLE_PT},
-        alignment="left",
-        frameon=False,
-        columnspacing=1.2,
-        handlelength=1.4,
-        borderaxespad=0.2,
-    )
 
 
 def swatches(modes: Iterable[str]) -> list["Artist"]:
@@ -199,12 +144,5 @@ def heat_map(
     for text in axes.texts:
         if text.get_color() == "w":
             text.set_color(ON_CELL)
-    axes.tick_params(length=0)
-    for axis in ("x", "y"):
-        axes.tick_params(axis=axis, rotation=0)
+    axes.tick_params(length=0, labelrotation=0)
     axes.set(xlabel="", ylabel="")
-
-
-def as_dataset(name: str) -> str:
-    """A dataset's name as titles have it."""
-    return shorten(name, 40)

@@ -1,4 +1,4 @@
-"""`benchmark plot`: ledgers as pictures."""
+"""`benchmark plot`: ledgers as charts."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -23,7 +23,7 @@ def _format_names() -> Iterable[str]:
 
 def plot(
     paths: PathsArgument = None,
-    out: Annotated[Path, typer.Option(help="Where the pictures go.")] = Path("plots"),
+    out: Annotated[Path, typer.Option(help="The folder of the files.")] = Path("plots"),
     only: Annotated[
         str | None,
         typer.Option(
@@ -44,7 +44,7 @@ def plot(
         ),
     ] = None,
 ) -> None:
-    """Draw the plots of one or many ledgers, one file a plot and dataset."""
+    """Draw the plots of one or many ledgers, one file per plot and dataset."""
     from benchmark.charts import Evidence, save_plots
 
     evidence = Evidence.load(paths or [RESULTS], run_id=run)

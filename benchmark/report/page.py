@@ -44,11 +44,14 @@ def render_page(evidence: Evidence) -> str:
     Raises:
         BenchmarkError: The ledgers have no row.
     """
+    from benchmark import __version__
+
     if evidence.runs.empty:
         raise BenchmarkError(
             f"The ledgers in {', '.join(map(str, evidence.paths))} have no row to report: "
             "run a sweep into them with 'benchmark run'."
         )
+
     figures = Figures()
     datasets = [dataset_section(evidence, dataset, figures) for dataset in evidence.datasets]
     early, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("early.js", "report.js"))
@@ -58,7 +61,7 @@ def render_page(evidence: Evidence) -> str:
     page: str = environment.get_template("template.html.j2").render(
         title=_title(evidence.datasets),
         subtitle=_subtitle(evidence),
-        version=_version(),
+        version=__version__,
         policy=_policy([early, script]),
         style=(FOLDER / "style.css").read_text(encoding="utf-8"),
         early_script=early,
@@ -85,12 +88,6 @@ def check_extra() -> None:
         raise BenchmarkError(
             f"The report needs {EXTRA}, which is not installed: pip install 'backbone-benchmark[report]'."
         )
-
-
-def _version() -> str:
-    from benchmark import __version__
-
-    return __version__
 
 
 def _title(datasets: Sequence[str]) -> str:

@@ -1,7 +1,9 @@
 """What a report says, section by section, ready for the page."""
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -21,6 +23,7 @@ ENVIRONMENT = {
     "cpu_vectors": "Vectors", "cpu_count": "Cores", "gpu": "GPU",
 }  # fmt: skip
 SHORT_HASH = 12
+USUAL_RESULTS = Path("results")  # where commands look by themselves
 
 
 NBSP = "\u00a0"  # keeps a number and its unit on one line
@@ -45,7 +48,7 @@ class DatasetSection:
         facts: The summary.
         leaderboard: Its table.
         notes: Sentences below the leaderboard.
-        run_ids: Those of each row of the leaderboard, by the row's name, in its order.
+        commands: What makes each row of the leaderboard again, one per seed, by the row's name.
         figures: The charts.
         comparison: Published and measured; None if nothing was published.
     """
@@ -55,7 +58,7 @@ class DatasetSection:
     facts: Sequence[Fact]
     leaderboard: Table
     notes: Sequence[str]
-    run_ids: dict[str, Sequence[str]]
+    commands: dict[str, Sequence[str]]
     figures: Sequence[Figure]
     comparison: Table | None
 
@@ -81,7 +84,7 @@ def dataset_section(evidence: Evidence, dataset: str, figures: Figures) -> Datas
         facts=_facts(board, ablation),
         leaderboard=leaderboard_table(board, dataset),
         notes=section.notes,
-        run_ids=_run_ids(board, done),
+        commands=_commands(board, done, evidence.paths),
         figures=list(figures.draw(evidence, dataset)),
         comparison=comparison_table(comparison, dataset) if len(comparison) else None,
     )
@@ -137,9 +140,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f}{NBSP}%"
 
 
-def _run_ids(board: pd.DataFrame, done: pd.DataFrame) -> dict[str, Sequence[str]]:
+def _commands(board: pd.DataFrame, done: pd.DataFrame, paths: Sequence[Path]) -> dict[str, Sequence[str]]:
+    where = [] if [*paths] == [USUAL_RESULTS] else [path.as_posix() for path in paths]
     runs = done.sort_values("seed").merge(board[[*SETTING, "label"]], on=list(SETTING))
-    by_setting = runs.groupby(["label", "mode"])["run_id"].agg(list)
+    commands = runs["run_id"].map(lambda run_id: shlex.join(["benchmark", "rerun", run_id, *where]))
+    by_setting = commands.groupby([runs["label"], runs["mode"]]).agg(list)
     return {described(row): by_setting[row["label"], row["mode"]] for _, row in board.iterrows()}
 
 
