@@ -42,7 +42,8 @@ def draw_confusion(evidence: Evidence, dataset: str) -> Chart:
         heights_in = [MAP_IN, 0.6 + 0.25 * max(len(listed), 1)]
         figure = blank_figure(sum(heights_in))
         # Two figures, because the left ends of their axes need not be aligned.
-        above, below = (part.subplots() for part in figure.subfigures(2, 1, height_ratios=heights_in))
+        parts = figure.subfigures(2, 1, height_ratios=heights_in, squeeze=False)
+        above, below = (part.subplots() for part in parts[:, 0])
         _confusion_map(above, shares, annotated=False)
         _mistake_bars(below, listed)
     who = described(runs.iloc[0])
