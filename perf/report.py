@@ -33,12 +33,12 @@ BYTES_A_MIB = 2**20
 
 @dataclass(frozen=True)
 class Opening:
-    """What a browser took, in seconds from the start of the navigation; medians of the rounds.
+    """Seconds from the start of the navigation in a browser; medians of the rounds.
 
     Attributes:
-        painted_s: Until something was on the screen.
-        loaded_s: Until the page was loaded: text, tables and pictures are there and can be read.
-        ready_s: Until every table can be sorted and every chart is drawn, one after the other.
+        painted_s: Until the first content was on the screen.
+        loaded_s: Until the page was loaded: text, tables and charts can be read.
+        ready_s: Until every table can be sorted.
     """
 
     painted_s: float
@@ -58,7 +58,7 @@ class Report:
 
 
 def write_settings(folder: Path, n_rows: int) -> None:
-    """A ledger in which every row is a setting of its own, so that the page is as long as it can be."""
+    """A ledger in which every row is a setting of its own, which gives the longest page."""
     rng = np.random.default_rng(0)
     rows: list[dict[str, Any]] = []
     for number in range(n_rows):
@@ -83,7 +83,7 @@ def write_settings(folder: Path, n_rows: int) -> None:
 
 @contextmanager
 def chromium() -> Iterator[webdriver.Chrome]:
-    """A browser with nothing in its caches."""
+    """A browser with empty caches."""
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if browser is None or driver is None:
         raise SystemExit("Chromium or its driver is not installed: apt-get install chromium chromium-driver")
@@ -151,7 +151,7 @@ def measure(options: argparse.Namespace) -> Figures:
         ]
         for report in reports
     ]  # fmt: skip
-    header = ["ledger", "to make, s", "peak, MiB", "size, MiB", "painted, s", "loaded, s", "all drawn, s"]
+    header = ["ledger", "to make, s", "peak, MiB", "size, MiB", "painted, s", "loaded, s", "ready, s"]
     text = (
         f"{markdown_table(header, rows)}\n\nOpened from disk by headless Chromium, started anew for each of "
         f"{options.rounds} rounds; medians."
