@@ -154,14 +154,28 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Sweep
         _validated(Grid, path, f"grid {number}", {**defaults, **table, **(overrides or {})})
         for number, table in enumerate(tables, start=1)
     )
+    published = _published(path, content)
+    head: dict[str, Any] = {key: content[key] for key in ("name", "description", "ablation") if key in content}
+    return _validated(Sweep, path, "top", {**head, "grid": grids, "published": published})
+
+
+def read_published(path: Path) -> tuple[str, tuple[Published, ...]]:
+    """The name of a recipe and its published figures; its grids may be of an earlier version.
+
+    Raises:
+        ConfigError: As `read_recipe`, but of these figures only.
+    """
+    content = read_toml(path)
+    return str(content.get("name")), _published(path, content)
+
+
+def _published(path: Path, content: Mapping[str, Any]) -> tuple[Published, ...]:
     figures = content.get("published", [])
     if not isinstance(figures, list) or not all(isinstance(figure, dict) for figure in figures):
         raise ConfigError(f"{path}: published must be tables, each headed [[published]].")
-    published = tuple(
+    return tuple(
         _validated(Published, path, f"published {number}", table) for number, table in enumerate(figures, start=1)
     )
-    head: dict[str, Any] = {key: content[key] for key in ("name", "description", "ablation") if key in content}
-    return _validated(Sweep, path, "top", {**head, "grid": grids, "published": published})
 
 
 def recipe_text(sweep: Sweep) -> str:

@@ -1,4 +1,4 @@
-"""How people read the columns that name a setting: a name, and behind it the options that are not the usual ones."""
+"""Readable names of datasets, strategies and heads, with the options that differ from the usual ones."""
 
 import pandas as pd
 
@@ -12,7 +12,7 @@ def dataset_labels(table: pd.DataFrame) -> list[str]:
 
 
 def strategy_labels(table: pd.DataFrame) -> list[str]:
-    """The strategy of each row: `finetune(0,epochs=5 + 20)` gives of each stage the layers that learn first."""
+    """The strategy of each row: `finetune(0, epochs=5 + 20)` names the layers that each stage trains, then its options."""
     folds = ["" if pd.isna(number) else f"folds={number:.0f}" for number in table["folds"]]
     options = ["; ".join(filter(None, both)) for both in zip(table["stages"], folds, strict=True)]
     return _labelled(table["strategy"], options)
@@ -24,4 +24,5 @@ def head_labels(table: pd.DataFrame) -> list[str]:
 
 
 def _labelled(names: "pd.Series[str]", options: "list[str] | pd.Series[str]") -> list[str]:
-    return [f"{name}({some})" if some else name for name, some in zip(names, options, strict=True)]
+    # The space after a comma is where a narrow column breaks the line.
+    return [f"{name}({some.replace(',', ', ')})" if some else name for name, some in zip(names, options, strict=True)]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmark.analysis.loading import find_ledgers
 from benchmark.ledger import RECIPES
-from benchmark.recipes import Published, read_recipe, recipe_paths
+from benchmark.recipes import Published, read_published, recipe_paths
 
 # Where schema 1 kept the recipe of a ledger.
 RECIPE_OF_SCHEMA_1 = "recipe.toml"
@@ -24,9 +24,10 @@ def load_published(paths: Sequence[Path]) -> list[Published]:
     for folder in find_ledgers(paths):
         for path in (*sorted((folder / RECIPES).glob("*.toml")), folder / RECIPE_OF_SCHEMA_1):
             if path.exists():
-                recipe = read_recipe(path)
-                now = read_recipe(shipped[recipe.name]) if recipe.name in shipped else recipe
-                figures.update(dict.fromkeys(now.published))
+                name, published = read_published(path)
+                if name in shipped:
+                    _, published = read_published(shipped[name])
+                figures.update(dict.fromkeys(published))
     return list(figures)
 
 

@@ -11,7 +11,7 @@ from benchmark.options import PROBE
 from benchmark.plan.cells import Cell, DatasetRequest
 from benchmark.strategies.heads import count_head_params
 
-NAMING = ("backbone", "dataset", "strategy", "head", "input_size_px")
+NAMING = ("backbone", "dataset", "classes", "strategy", "stages", "head", "head_options", "input_size_px")
 
 
 def count_params(cells: Sequence[Cell]) -> list[dict[str, Any]]:
