@@ -384,3 +384,27 @@ def test_a_ledger_is_verified_by_doing_its_cells_again_elsewhere(tmp_path):
     assert bad.returncode == 3
     assert "1 changed" in bad.stdout
     assert "0.1230" in bad.stdout
+
+
+@pytest.mark.slow
+def test_a_folder_of_any_name_is_run_verified_made_again_and_reported(tmp_path: Path, image_folder: Path):
+    """Its name looks like the label of another dataset: some classes and images of a folder called pets."""
+    name = "pets[cat,dog]@100"
+    image_folder.rename(tmp_path / name)
+    (tmp_path / "verified_backbones.py").write_text(BUILDER)
+    (tmp_path / "tiny.toml").write_text(REGISTRY)
+    own = ("--registry", "tiny.toml")
+    options = ("--datasets", f'"folder:{name}"', "--backbones", "Tiny", "--heads", "ridge", "--name", "mine")
+
+    ran = program(tmp_path, "run", *options, *own)
+    (row,) = load_all_runs([tmp_path / "results"]).to_dict("records")
+    verified = program(tmp_path, "verify", "--cells", "all", *own)
+    again = program(tmp_path, "rerun", row["run_id"], *own)
+    reported = program(tmp_path, "report", "--out", "report.html")
+
+    assert [step.returncode for step in (ran, verified, again, reported)] == [0] * 4, verified.stderr + again.stderr
+    assert row["dataset"] == f"folder:{name}"
+    assert "1 reproduced" in verified.stdout
+    (second,) = load_all_runs([tmp_path / "mine"]).to_dict("records")
+    assert (second["cell_key"], second["accuracy"]) == (row["cell_key"], row["accuracy"])
+    assert f"benchmark rerun {row['run_id']}" in (tmp_path / "report.html").read_text()

@@ -1,5 +1,6 @@
 """Options that several commands take, how their text is read, and their shell completion."""
 
+import csv
 import pkgutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -60,7 +61,7 @@ def _names(kind: str, what: str) -> Any:
 
 
 BackbonesOption = Annotated[str | None, _names("backbones", "Names or patterns, comma separated.")]
-DatasetsOption = Annotated[str | None, _names("datasets", "Names, comma separated.")]
+DatasetsOption = Annotated[str | None, _names("datasets", "Names, comma separated; quote one that holds a comma.")]
 ModesOption = Annotated[str | None, _names("modes", "Preprocessing modes or patterns, comma separated.")]
 HeadsOption = Annotated[str | None, _names("heads", "Heads or patterns, comma separated.")]
 StrategiesOption = Annotated[str | None, _names("strategies", "probe, finetune or scratch, comma separated.")]
@@ -140,7 +141,10 @@ FedModeOption = Annotated[
 
 def split_names(text: str | None) -> tuple[str, ...] | None:
     """The names of a comma separated option; None if it was not given."""
-    return tuple(part.strip() for part in text.split(",") if part.strip()) if text is not None else None
+    if text is None:
+        return None
+    parts = next(csv.reader([text], skipinitialspace=True), [])
+    return tuple(part.strip() for part in parts if part.strip())
 
 
 def _split_seeds(text: str | None) -> tuple[int, ...] | None:
@@ -167,7 +171,7 @@ def parse_where(conditions: Sequence[str] | None) -> dict[str, str]:
 
 # How the text of an option is read; the others are taken as they are.
 _PARSERS: Mapping[str, Callable[[str | None], Any]] = {
-    **dict.fromkeys(("backbones", "networks", "datasets", "modes", "strategies", "heads", "classes"), split_names),
+    **dict.fromkeys(("backbones", "datasets", "modes", "strategies", "heads", "classes"), split_names),
     "seeds": _split_seeds,
 }
 _GRID_KEYS = {
