@@ -249,7 +249,7 @@ def test_rows_that_share_an_environment_are_one_row_of_its_table(report: Element
 
 def test_datasets_have_sections_of_their_own(tmp_path: Path, rng: np.random.Generator):
     one = a_report_ledger(tmp_path / "one", rng)
-    two = a_report_ledger(tmp_path / "two", rng, dataset="folder:/my pets@50")
+    two = a_report_ledger(tmp_path / "two", rng, dataset="folder:/my pets@50", dataset_fingerprint="0" * 64)
 
     report = report_of(one, two)
 
