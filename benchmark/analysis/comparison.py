@@ -24,7 +24,7 @@ CHANGED, CLOSE, REPRODUCED = "changed", "close", "reproduced"
 # Of both.
 BROKEN, INCOMPARABLE = "broken", "not comparable"
 
-# In the order of a table: what needs attention first.
+# In the order of a table, in which what needs attention comes first.
 MARKS = {
     BROKEN: "!", WORSE: "-", CHANGED: "-", BETTER: "+", FIXED: "+", WITHIN_NOISE: "~", CLOSE: "~", SAME: "=",
     REPRODUCED: "=", INCOMPARABLE: "?", FAILED_TWICE: "x", NEW: ">", GONE: "<",
@@ -97,19 +97,17 @@ def compare_ledgers(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
         after: Of the other.
 
     Returns:
-        A row per cell: `mark` and `change` (a pair of `MARKS`), the columns of `CELL_COLUMNS`, `accuracy_before`,
+        One row per cell: `mark` and `change` (a pair of `MARKS`), the columns of `CELL_COLUMNS`, `accuracy_before`,
         `accuracy_after`, `difference`, `p_value` (Holm-adjusted over the cells; McNemar's exact test where the
         predictions were kept, else Fisher's exact test), `n_predictions_changed`, `wall_ratio` (seconds after over
         seconds before; advisory, machines differ) and `note`: what else is not the same. Rows on different images are
         not compared.
     """
     pairs = _tested(pair_runs(before, after), Correctness(before), Correctness(after), test_unpaired=True)
-    table = _table(pairs, _judge_change)
-    order = {change: number for number, change in enumerate(MARKS)}
+    table = _table(pairs, _judge_change).sort_values("difference", kind="stable")
     return table.sort_values(
-        ["change", "difference"], key=lambda values: values.map(order) if values.name == "change" else values,
-        kind="stable", ignore_index=True,
-    )  # fmt: skip
+        "change", key=lambda change: change.map(list(MARKS).index), kind="stable", ignore_index=True
+    )
 
 
 def verify_rows(
@@ -157,20 +155,17 @@ def pair_runs(before: pd.DataFrame, after: pd.DataFrame) -> list[Pair]:
 
     Keys differ between versions of Keras, names between spellings of a folder.
     """
-    rows_before, rows_after = before.to_dict("records"), after.to_dict("records")
-    names = cell_names(after.assign(dataset=after["dataset_name"]))
-    by_key = {row["cell_key"]: number for number, row in enumerate(rows_after) if row["cell_key"]}
-    by_name = {name: number for number, name in enumerate(names)}
-    names_before = cell_names(before.assign(dataset=before["dataset_name"]))
-    found = [
-        by_key.get(row["cell_key"], by_name.get(name)) for row, name in zip(rows_before, names_before, strict=True)
-    ]
+    (rows_before, names_before), (rows_after, names_after) = (
+        (runs.to_dict("records"), cell_names(runs.assign(dataset=runs["dataset_name"]))) for runs in (before, after)
+    )
+    by_key = {row["cell_key"]: row for row in rows_after if row["cell_key"]}
+    by_name = dict(zip(names_after, rows_after, strict=True))
     pairs = [
-        Pair(row, None if number is None else rows_after[number])
-        for row, number in zip(rows_before, found, strict=True)
+        Pair(row, by_key.get(row["cell_key"], by_name.get(name)))
+        for row, name in zip(rows_before, names_before, strict=True)
     ]
-    paired = set(found)
-    return pairs + [Pair(None, row) for number, row in enumerate(rows_after) if number not in paired]
+    paired = {id(pair.after) for pair in pairs}
+    return pairs + [Pair(None, row) for row in rows_after if id(row) not in paired]
 
 
 def _tested(
@@ -184,22 +179,22 @@ def _tested(
         correct_after: The same of the later rows.
         test_unpaired: Whether accuracies alone are compared, by Fisher's exact test, where predictions were not kept.
     """
-    tested = []
-    for pair in pairs:
-        p_value = np.nan
+    pairs = list(pairs)
+    p_values = np.full(len(pairs), np.nan)
+    for number, pair in enumerate(pairs):
         if pair.done and len({row["dataset_fingerprint"] for row in pair.done}) == 1:
-            before, after = pair.done
-            right = [
-                correct_before.of_run(before["folder"], before["run_id"]),
-                correct_after.of_run(after["folder"], after["run_id"]),
-            ]
-            if right[0] is not None and right[1] is not None and len(right[0]) == len(right[1]):
-                p_value = paired_p_value(right[1].astype(np.int8) - right[0].astype(np.int8))
+            before, after = (
+                correctness.of_run(row["folder"], row["run_id"])
+                for correctness, row in zip((correct_before, correct_after), pair.done, strict=True)
+            )
+            if before is not None and after is not None and len(before) == len(after):
+                p_values[number] = paired_p_value(after.astype(np.int8) - before.astype(np.int8))
             elif test_unpaired:
-                p_value = _unpaired_p_value(pair.done)
-        tested.append(replace(pair, p_value=p_value, n_predictions_changed=_n_predictions_changed(pair)))
-    p_values = adjust_by_holm(np.array([pair.p_value for pair in tested], float))
-    return [replace(pair, p_value=float(p_value)) for pair, p_value in zip(tested, p_values, strict=True)]
+                p_values[number] = _unpaired_p_value(pair.done)
+    return [
+        replace(pair, p_value=float(p_value), n_predictions_changed=_n_predictions_changed(pair))
+        for pair, p_value in zip(pairs, adjust_by_holm(p_values), strict=True)
+    ]
 
 
 def _unpaired_p_value(rows: Sequence[Row]) -> float:
@@ -238,11 +233,8 @@ def _table(pairs: Iterable[Pair], judge: Judge) -> pd.DataFrame:
                 "note": note,
             }
         )
-    columns = [
-        "mark", "change", *CELL_COLUMNS, "accuracy_before", "accuracy_after", "difference", "p_value",
-        "n_predictions_changed", "wall_ratio", "note",
-    ]  # fmt: skip
-    return pd.DataFrame(rows, columns=columns)
+    columns = ["accuracy_before", "accuracy_after", "difference", "p_value", "n_predictions_changed", "wall_ratio"]
+    return pd.DataFrame(rows, columns=["mark", "change", *CELL_COLUMNS, *columns, "note"])
 
 
 # --- two ledgers -----------------------------------------------------------------------------------------------------
@@ -276,10 +268,10 @@ def _judge_again(pair: Pair) -> tuple[str, str]:
         return INCOMPARABLE if kind in OF_THIS_MACHINE else BROKEN, f"{kind}: {after['error_message']}"
     if others := [text for column, text in PREMISES.items() if before[column] != after[column]]:
         return INCOMPARABLE, others[0]
-    if wrong := [column for column in EXACT if not _are_equal(before[column], after[column])]:
-        return CHANGED, ", ".join(f"{column} {before[column]:.0f} then {after[column]:.0f}" for column in wrong)
+    if others := _other_figures(before, after, EXACT, rounding=0):
+        return CHANGED, ", ".join(others)
     circumstances = _circumstances(before, after)
-    others = [] if circumstances else _other_figures(before, after)
+    others = [] if circumstances else _other_figures(before, after, FIGURES, ROUNDING)
     if _has_same_predictions(pair) and not others:
         return REPRODUCED, "; ".join(filter(None, (circumstances, _what_is_missing(pair))))
     if circumstances or any(row["gpu"] and not row["is_deterministic"] for row in (before, after)):
@@ -302,11 +294,12 @@ def _has_same_predictions(pair: Pair) -> bool:
     return pair.n_predictions_changed == 0
 
 
-def _other_figures(before: Row, after: Row) -> list[str]:
+def _other_figures(before: Row, after: Row, columns: Iterable[str], rounding: float) -> list[str]:
+    """The columns whose numbers differ by more than rounding; two missing numbers are equal."""
     return [
-        f"{column} {before[column]:.6g} then {after[column]:.6g}"
-        for column in FIGURES
-        if not _are_alike(before[column], after[column])
+        f"{column} {before[column]:.9g} then {after[column]:.9g}"
+        for column in columns
+        if not np.isclose(before[column], after[column], rounding, rounding, equal_nan=True)
     ]
 
 
@@ -314,13 +307,3 @@ def _what_is_missing(pair: Pair) -> str:
     if np.isnan(pair.n_predictions_changed):
         return "predictions were not kept, accuracies are the same"
     return "true classes were not kept" if np.isnan(pair.p_value) else ""
-
-
-def _are_equal(before: float, after: float) -> bool:
-    """Whether two counts are equal, or both are missing."""
-    return before == after or (np.isnan(before) and np.isnan(after))
-
-
-def _are_alike(before: float, after: float) -> bool:
-    """Whether two numbers are equal up to rounding, or both are missing."""
-    return abs(before - after) <= ROUNDING * max(1.0, abs(before)) or (np.isnan(before) and np.isnan(after))
