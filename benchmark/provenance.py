@@ -1,4 +1,4 @@
-"""What a result was made with: versions, machine and commit, read without importing TensorFlow."""
+"""The versions, machine and commit that made a result, read without importing TensorFlow."""
 
 import functools
 import os
@@ -63,11 +63,13 @@ def is_dirty() -> bool:
 
 def _git(*arguments: str) -> str:
     root = Path(__file__).parents[1]
-    return _output("git", "-C", str(root), *arguments) if (root / ".git").exists() else ""
+    # Without optional locks: "status" may write the index, and a killed process would leave its lock behind.
+    command = ("git", "-C", str(root), "--no-optional-locks", *arguments)
+    return _output(*command) if (root / ".git").exists() else ""
 
 
 def _output(*command: str) -> str:
-    """What a program prints; empty if it is not installed, fails or hangs."""
+    """The output of a program; empty if it is not installed, fails or hangs."""
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired):
@@ -83,15 +85,15 @@ def cpu_name() -> str:
 def cpu_vectors() -> str:
     """The widest vector instructions of the processor, such as `AVX-512`; empty if unknown.
 
-    They decide which kernels TensorFlow takes, and so the last digits of a number. Virtual machines give processors
-    with different ones the same name.
+    They decide which kernels TensorFlow uses, and so the last digits of a number. On virtual machines, processors
+    with different instructions can have the same name.
     """
     flags = _cpuinfo().get("flags", "").split()
     return next((name for flag, name in VECTORS.items() if flag in flags), "")
 
 
 def _cpuinfo() -> dict[str, str]:
-    """What Linux says of the first processor; empty elsewhere."""
+    """How Linux describes the first processor; empty elsewhere."""
     try:
         first = CPUINFO.read_text().split("\n\n", 1)[0]
     except OSError:
