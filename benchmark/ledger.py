@@ -32,7 +32,7 @@ LOCK = ".lock"
 DONE = "done"
 FAILED = "failed"
 
-# What a recipe asks of a cell. A later row of a ledger that agrees in all of them replaces an earlier one.
+# The columns that a recipe determines. A later row of a ledger that agrees in all of them replaces an earlier one.
 CELL_COLUMNS = (
     "backbone", "dataset", "classes", "limit", "mode", "strategy", "stages", "folds", "head", "head_options",
     "input_size_px", "resize", "crop", "augment", "precision", "val_fraction", "seed",
@@ -55,8 +55,6 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     PER_CLASS: ("run_id", "class_name", "precision", "recall", "f1", "support"),
     CONFUSION: ("run_id", "true_class", "predicted_class", "count"),
 }
-_KEY_POSITION = RUN_COLUMNS.index("cell_key")
-_STATUS_POSITION = RUN_COLUMNS.index("status")
 TEXT_COLUMNS = {
     RUNS: frozenset(
         """
@@ -75,7 +73,7 @@ TEXT_COLUMNS = {
 class Ledger:
     """The files of one sweep in one folder.
 
-    A run's row in `runs.csv` is written last, so whatever else bears its `run_id` is complete.
+    A run's row in `runs.csv` is written last, so everything else with its `run_id` is complete.
 
     Args:
         folder: Made on the first write.
@@ -95,20 +93,15 @@ class Ledger:
         confusion: Sequence[Row] = (),
         unless_done: bool = False,
     ) -> None:
-        """Add one run: the rows of the other files, then its row in `runs.csv`.
+        """Add one run: its rows in the other files, then its row in `runs.csv`.
 
-        Args:
-            row: For `runs.csv`.
-            history: For `history.csv`.
-            per_class: For `per_class.csv`.
-            confusion: For `confusion.csv`.
-            unless_done: Add nothing if a finished run of the same cell is there, whoever wrote it.
+        With `unless_done`, add nothing if a finished run of the same cell is there, whichever process wrote it.
 
         Raises:
             LedgerError: The folder or a file cannot be written, or a file has other columns.
         """
         with self.writing():
-            self._migrate()
+            self.migrate()
             if unless_done and self.has_done(row["cell_key"]):
                 return
             self._append(HISTORY, history)
@@ -117,10 +110,7 @@ class Ledger:
             self._append(RUNS, [row])
 
     def has_done(self, cell_key: str) -> bool:
-        """Whether a finished run of this cell is in `runs.csv` now, whoever wrote it.
-
-        Only what was added since the last call is read.
-        """
+        """Whether a finished run of this cell is in `runs.csv` now; reads only what was added since the last call."""
         path = self.folder / RUNS
         if path.exists():
             with path.open("rb") as file:
@@ -128,25 +118,18 @@ class Ledger:
                 added = file.read()
             whole = added[: added.rfind(b"\n") + 1]
             self._n_bytes_seen += len(whole)
-            rows = csv.reader(io.StringIO(whole.decode()))
-            self._done_keys |= {
-                row[_KEY_POSITION] for row in rows if len(row) == len(RUN_COLUMNS) and row[_STATUS_POSITION] == DONE
-            }
+            rows = csv.DictReader(io.StringIO(whole.decode()), RUN_COLUMNS)
+            self._done_keys |= {row["cell_key"] for row in rows if row["status"] == DONE}
         return cell_key in self._done_keys
 
     def save_predictions(self, run_id: str, scores: NDArray[np.float32]) -> None:
-        """Keep the predicted class (int16) and the score it got (float16) of every test image.
-
-        Args:
-            run_id: The run.
-            scores: `(n, k)`, the greatest is the predicted class.
-        """
+        """Keep the predicted class (int16) and its score (float16) of every test image, from scores `(n, k)`."""
         predicted = scores.argmax(axis=1).astype(np.int16)
         with self.writing():
             self._save_arrays(f"{run_id}.npz", predicted=predicted, confidence=scores.max(axis=1).astype(np.float16))
 
     def save_true_labels(self, fingerprint: str, labels: NDArray[np.int64], class_names: Sequence[str]) -> None:
-        """Keep the true classes of a dataset's test images, once a dataset."""
+        """Keep the true classes of a dataset's test images, once per dataset."""
         name = true_labels_name(fingerprint)
         if not (self.folder / PREDICTIONS / name).exists():
             with self.writing():
@@ -155,7 +138,7 @@ class Ledger:
     def read_runs(self) -> pd.DataFrame:
         """All rows of `runs.csv` in the order they were written; without rows if there is no such file.
 
-        Rows of schema 1 are brought to the present schema; the file stays as it is.
+        Rows of schema 1 are converted to the present schema; the file is not changed.
 
         Raises:
             LedgerError: The file is not a ledger, or a newer version wrote it.
@@ -175,29 +158,26 @@ class Ledger:
         """Write `runs.csv` in the present schema if it has an earlier one.
 
         Args:
-            new_columns: By `run_id`, what is known now and the earlier schema did not hold.
+            new_columns: By `run_id`, values of columns that the earlier schema did not have.
 
         Raises:
             LedgerError: The file cannot be read or written, or a newer version wrote it.
         """
-        with self.writing():
-            self._migrate(new_columns)
-
-    def _migrate(self, new_columns: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         path = self.folder / RUNS
-        whole = read_whole_lines(path)
-        content = to_present_schema(whole, RUN_COLUMNS)
-        if content is whole and not new_columns:
-            return
-        rows = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False).set_index("run_id", drop=False)
-        for run_id, columns in (new_columns or {}).items():
-            rows.loc[run_id, list(columns)] = [str(value) for value in columns.values()]
-        with write_whole(path) as file:
-            file.write(rows.to_csv(index=False, lineterminator="\n").encode())
-        self._n_bytes_seen = 0
+        with self.writing():
+            whole = read_whole_lines(path)
+            content = to_present_schema(whole, RUN_COLUMNS)
+            if content is whole and not new_columns:
+                return
+            rows = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False).set_index("run_id", drop=False)
+            for run_id, columns in (new_columns or {}).items():
+                rows.loc[run_id, list(columns)] = [str(value) for value in columns.values()]
+            with write_whole(path) as file:
+                file.write(rows.to_csv(index=False, lineterminator="\n").encode())
+            self._n_bytes_seen = 0
 
     def keep_recipe(self, text: str) -> str:
-        """Store the text of an expanded recipe beside the rows that it makes; its SHA-256, by which rows name it."""
+        """Store the text of an expanded recipe beside its rows; its SHA-256, which the rows hold."""
         sha256 = digest_of_text(text)
         path = self.recipe_path(sha256)
         if not path.exists():
@@ -214,7 +194,7 @@ class Ledger:
         return self._read_of_runs(HISTORY)
 
     def read_per_class(self) -> pd.DataFrame:
-        """Metrics a class of the runs in `runs.csv`."""
+        """Per-class metrics of the runs in `runs.csv`."""
         return self._read_of_runs(PER_CLASS)
 
     def read_confusion(self) -> pd.DataFrame:
@@ -237,20 +217,17 @@ class Ledger:
         return tuple(str(name) for name in arrays["class_names"]) if arrays else None
 
     def _read_of_runs(self, name: str) -> pd.DataFrame:
-        # A kill between two files can leave rows of a run that has no row of its own.
-        table = self._read(name)
-        return table[table["run_id"].isin(self.read_runs()["run_id"])]
-
-    def _read(self, name: str) -> pd.DataFrame:
         path = self.folder / name
-        return parse_rows(read_whole_lines(path), path, COLUMNS[name], text_columns=TEXT_COLUMNS[name])
+        table = parse_rows(read_whole_lines(path), path, COLUMNS[name], text_columns=TEXT_COLUMNS[name])
+        # A kill between two files can leave rows of a run that has no row of its own.
+        return table[table["run_id"].isin(self.read_runs()["run_id"])]
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Hold the folder's lock; a failure to write becomes a `LedgerError`."""
+        """Hold the folder's lock, also if it is held already; a failure to write becomes a `LedgerError`."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with FileLock(self.folder / LOCK):
+            with FileLock(self.folder / LOCK, is_singleton=True):
                 yield
         except OSError as error:
             remedy = "free some space or choose" if error.errno in OUT_OF_SPACE else "choose"
@@ -277,8 +254,8 @@ class Ledger:
                 return dict(arrays)
         except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise LedgerError(
-                f"{path} is damaged. Copy it again from where it was whole, or delete it: then what needs "
-                "predictions is left out for its run."
+                f"{path} is damaged. Copy it again from an intact copy, or delete it: its run then has no figures that "
+                "need predictions."
             ) from error
 
     def _save_arrays(self, name: str, **arrays: NDArray[Any]) -> None:
@@ -287,7 +264,7 @@ class Ledger:
 
 
 def cell_names(runs: pd.DataFrame) -> list[tuple[Any, ...]]:
-    """What names the cell of each row: its values in `CELL_COLUMNS`, None where a row has none."""
+    """The values of each row in `CELL_COLUMNS`, which name its cell; None where a value is missing."""
     named = runs[list(CELL_COLUMNS)].astype(object)
     return list(named.where(named.notna(), None).itertuples(index=False, name=None))
 
