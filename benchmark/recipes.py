@@ -1,4 +1,4 @@
-"""Recipes: a TOML file read into a `Sweep` record."""
+"""Recipes: TOML files that describe a sweep, read into `Sweep` records."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,9 +14,6 @@ from benchmark.registry import read_toml, shipped_path
 Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 
-TOP_LEVEL = frozenset({"name", "description", "ablation", "grid", "published"})
-
-
 _R = TypeVar("_R", bound=Record)
 
 
@@ -27,21 +24,22 @@ class Grid(Record):
         backbones: Names or shell patterns.
         datasets: Names as the command line takes them.
         modes: Preprocessing modes.
-        strategies: How the head comes to its weights.
-        heads: What is trained on the features.
+        strategies: How the head is trained.
+        heads: Classifiers of features.
         seeds: Each draws its own train/validation split and initial weights.
         input_size_px: Side of the network's input; the registry's size where it is not given.
         resize: Interpolation.
         crop: `squash` changes the aspect ratio, `crop` takes the largest centred square.
         precision: Of the backbone's arithmetic.
-        limit: A stratified subset of so many images of the dataset.
+        limit: Number of images in a stratified subset of the dataset; None for all images.
         classes: Only these classes of the dataset.
         max_bad_images: How many undecodable images of a folder may be left out.
         val_fraction: Share of the training images set aside for choices, where the dataset has no split for it.
         dense: Options of the head `dense`.
         stages: How `finetune` and `scratch` train; None for the usual stages of each.
         augment: How `finetune` and `scratch` change training images at random.
-        folds: Instead of seeds: each of so many stratified parts of the training images is the validation split once.
+        folds: Number of stratified parts of the training images, each of which is the validation split once. Takes
+            the place of seeds.
     """
 
     backbones: Names = ("MobileNetV2-dogs",)
@@ -65,7 +63,7 @@ class Grid(Record):
 
 
 class Published(Record):
-    """A figure from a report, to stand beside the measured one.
+    """A figure from a report, to be shown beside the measured one.
 
     Attributes:
         dataset: As leaderboards name it, so with the classes chosen of it.
@@ -77,8 +75,8 @@ class Published(Record):
         head_options: Of a head that is named, as the column of that name has them.
         metric: A column of `runs.csv`.
         value: In that column's unit.
-        is_exact: Whether it must come out to the last digit, as counts do.
-        note: What the report says besides.
+        is_exact: Whether it must be reproduced to the last digit, as counts must.
+        note: A remark on it.
     """
 
     dataset: str
@@ -95,15 +93,15 @@ class Published(Record):
 
 
 class Sweep(Record):
-    """A recipe: what to run, and what others published for it.
+    """A recipe: the cells to run, and published figures for them.
 
     Attributes:
         name: Also the name of its folder in `results/`.
-        description: What it shows, for `benchmark list recipes`.
-        ablation: Whether wrong preprocessing is meant, so that no run warns of it. It need not be said where mode
-            `native` stands beside the wrong one.
-        grid: What to run.
-        published: What others published for it.
+        description: Its purpose, for `benchmark list recipes`.
+        ablation: Whether wrong preprocessing is intended, so that no run warns of it. Not needed where the sweep has
+            mode `native` too.
+        grid: The cells to run.
+        published: Figures from reports.
     """
 
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][\w.-]*$")]
@@ -146,17 +144,13 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Sweep
         ConfigError: An unknown key, a missing key or a wrong value.
     """
     content = read_toml(path)
-    defaults = {key: value for key, value in content.items() if key not in TOP_LEVEL}
-    tables = content.get("grid", [{}])
-    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise ConfigError(f"{path}: grid must be tables, each headed [[grid]].")
+    defaults = {key: value for key, value in content.items() if key not in Sweep.model_fields}
     grids = tuple(
         _validated(Grid, path, f"grid {number}", {**defaults, **table, **(overrides or {})})
-        for number, table in enumerate(tables, start=1)
+        for number, table in enumerate(_tables(path, content, "grid", [{}]), start=1)
     )
-    published = _published(path, content)
-    head: dict[str, Any] = {key: content[key] for key in ("name", "description", "ablation") if key in content}
-    return _validated(Sweep, path, "top", {**head, "grid": grids, "published": published})
+    top = {key: value for key, value in content.items() if key not in defaults}
+    return _validated(Sweep, path, "top", {**top, "grid": grids, "published": _published(path, content)})
 
 
 def read_published(path: Path) -> tuple[str, tuple[Published, ...]]:
@@ -170,12 +164,15 @@ def read_published(path: Path) -> tuple[str, tuple[Published, ...]]:
 
 
 def _published(path: Path, content: Mapping[str, Any]) -> tuple[Published, ...]:
-    figures = content.get("published", [])
-    if not isinstance(figures, list) or not all(isinstance(figure, dict) for figure in figures):
-        raise ConfigError(f"{path}: published must be tables, each headed [[published]].")
-    return tuple(
-        _validated(Published, path, f"published {number}", table) for number, table in enumerate(figures, start=1)
-    )
+    tables = enumerate(_tables(path, content, "published", []), start=1)
+    return tuple(_validated(Published, path, f"published {number}", table) for number, table in tables)
+
+
+def _tables(path: Path, content: Mapping[str, Any], name: str, default: list[Any]) -> list[dict[str, Any]]:
+    tables = content.get(name, default)
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ConfigError(f"{path}: {name} must be tables, each headed [[{name}]].")
+    return tables
 
 
 def recipe_text(sweep: Sweep) -> str:
@@ -183,18 +180,14 @@ def recipe_text(sweep: Sweep) -> str:
 
     Every option is written out, so that the text keeps its meaning when a default changes.
     """
-    content = sweep.model_dump(exclude_none=True, exclude={"grid", "published"})
-    content["grid"] = [_grid_table(grid) for grid in sweep.grid]
-    content["published"] = [figure.model_dump(exclude_none=True) for figure in sweep.published]
-    return tomli_w.dumps({key: value for key, value in content.items() if value != []})
-
-
-def _grid_table(grid: Grid) -> dict[str, Any]:
-    # Folds take the place of seeds, and only a probe chooses among heads: giving both would be a mistake.
-    unused = {"seeds"} if grid.folds else set()
-    if PROBE not in grid.strategies:
-        unused.add("heads")
-    return grid.model_dump(exclude_none=True, exclude=unused)
+    content = sweep.model_dump(exclude_none=True)
+    for grid, table in zip(sweep.grid, content["grid"], strict=True):
+        # Folds take the place of seeds, and only a probe chooses among heads: giving both would be a mistake.
+        if grid.folds:
+            del table["seeds"]
+        if PROBE not in grid.strategies:
+            del table["heads"]
+    return tomli_w.dumps({key: value for key, value in content.items() if value != ()})
 
 
 def sweep_of_options(name: str, options: Mapping[str, Any]) -> Sweep:
