@@ -17,9 +17,10 @@ class Conditions:
 
     Attributes:
         log_path: The file that takes everything that workers and their libraries print.
-        timeout_s: Seconds that a cell may take, shared work that it is the first to need included; None = no limit.
-        is_deterministic: Whether TensorFlow uses deterministic operations only; None = automatic: only in CPU jobs in
-            which TensorFlow trains nothing, where it costs no time.
+        timeout_s: Seconds that a cell may take, including the features that it extracts for later cells; None = no
+            limit.
+        is_deterministic: Whether TensorFlow uses deterministic operations only; None = automatic: on only for CPU jobs
+            in which TensorFlow trains nothing, since it costs no time there.
         n_jobs: How many jobs run at the same time on a machine.
         again: Whether trainings start over and ignore the checkpoints of earlier ones.
     """
@@ -31,7 +32,7 @@ class Conditions:
     again: bool = False
 
     def apply_determinism(self, planned: PlannedCell) -> bool:
-        """Write the choice for the job of this cell into this process's environment, and return it."""
+        """Set the variable for the job of this cell in this process; whether its operations are deterministic."""
         chosen = self.is_deterministic
         if chosen is None:
             chosen = not planned.has_training and not environment()["gpu"]

@@ -7,9 +7,9 @@ from benchmark.errors import BenchmarkError
 from benchmark.processes.conditions import Conditions
 
 LOG_TAIL_BYTES = 4000
-# What the C++ libraries under TensorFlow write before they abort because they are out of memory.
+# The C++ libraries under TensorFlow write one of these before they abort because they are out of memory.
 OUT_OF_MEMORY_WORDS = ("bad_alloc", "out of memory", "oom when allocating", "cannot allocate memory", "memoryerror")
-# Where Linux counts the processes that its out-of-memory killer ended: in this container, and on the machine.
+# Files in which Linux counts the processes that its out-of-memory killer ended: in this container, on the machine.
 OOM_COUNTERS = (Path("/sys/fs/cgroup/memory.events"), Path("/proc/vmstat"))
 
 
@@ -49,19 +49,14 @@ def count_oom_kills() -> int:
     return total
 
 
-def size_of(log_path: Path) -> int:
-    """Bytes that a log file has now."""
-    return log_path.stat().st_size if log_path.exists() else 0
-
-
 def cause_of_death(exit_code: int | None, log_path: Path, log_start: int, *, was_oom_kill: bool) -> BenchmarkError:
-    """What to write into the row of the cell during which a process died.
+    """The error for the row of the cell during which a process died.
 
     Args:
         exit_code: Of the process: negative for a signal, None if it is not known.
         log_path: The log of the process.
-        log_start: The size in bytes that the log had when the cell began.
-        was_oom_kill: Whether the kernel's out-of-memory killer ended a process since then.
+        log_start: The size of the log in bytes when the cell began.
+        was_oom_kill: Whether the kernel's out-of-memory killer has ended a process in the meantime.
     """
     how = _how(exit_code)
     # A library that is out of memory exits or aborts by itself; other signals have other causes, whatever the log says.

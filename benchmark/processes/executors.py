@@ -16,14 +16,14 @@ from benchmark.memory import MIB, available_mib
 from benchmark.plan.cells import Cell
 from benchmark.plan.planning import Job
 from benchmark.processes.conditions import Conditions
-from benchmark.processes.death import CellTimeoutError, WorkerMemoryError, cause_of_death, count_oom_kills, size_of
+from benchmark.processes.death import CellTimeoutError, WorkerMemoryError, cause_of_death, count_oom_kills
 from benchmark.processes.starting import start_worker
 from benchmark.processes.worker import work
 from benchmark.work.events import CellEnded, Event, StageProgress, cell_failed
 
-# Runs jobs and yields their events; every cell ends. The flag says whether trainings start over.
+# Runs jobs and yields their events, with a `CellEnded` for every cell. The flag says whether trainings start over.
 Execute = Callable[[Sequence[Job], bool], Iterator[Event]]
-# How long a worker that was asked to end has before it is killed.
+# A worker that was asked to end is killed after this time.
 GRACE_S = 5.0
 
 
@@ -33,12 +33,12 @@ class JobProcess:
     Args:
         job: The cells, at least one.
         conditions: How to run them.
-        cores: Which of the machine's cores to use.
+        cores: The numbers of the cores to use.
 
     Attributes:
         rest: The cells that have not ended; the first one is the current cell.
         cores: As given.
-        channel: Has something to read when the process has sent an event or is dead.
+        channel: Can be read when the process has sent an event or is dead.
         is_over: Whether `next_event` has returned the last event.
 
     Raises:
@@ -57,7 +57,8 @@ class JobProcess:
     def _hand_over(self) -> None:
         """Send the current cell, or None after the last one."""
         self._cell_started = time.monotonic()
-        self._log_start = size_of(self._conditions.log_path)
+        log_path = self._conditions.log_path
+        self._log_start = log_path.stat().st_size if log_path.exists() else 0
         with suppress(OSError):  # the process is dead, which the end of the channel reports
             self.channel.send(self.rest[0] if self.rest else None)
 
@@ -75,9 +76,9 @@ class JobProcess:
         return self._cell_started + (self._conditions.timeout_s or math.inf) - time.monotonic()
 
     def next_event(self) -> Event:
-        """What the process sent, or, if it is dead or late, the failure of its current cell.
+        """The event that the process sent or, if it is dead or late, the failure of its current cell.
 
-        Call this when `channel` has something to read or `left_s` is 0 or less.
+        Call this when `channel` can be read or `left_s` is 0 or less.
         """
         if not self.channel.poll():
             self._child.kill()
@@ -85,7 +86,9 @@ class JobProcess:
         try:
             event: Event = self.channel.recv()
         except (EOFError, OSError):  # closed, or killed in the middle of a message
-            return self._failed(self._cause_of_death())
+            self._child.join(GRACE_S)
+            log, was_oom_kill = self._conditions.log_path, count_oom_kills() > self._n_oom_kills
+            return self._failed(cause_of_death(self._child.exitcode, log, self._log_start, was_oom_kill=was_oom_kill))
         if isinstance(event, CellEnded):
             del self.rest[0]
             self.is_over = not self.rest
@@ -98,17 +101,8 @@ class JobProcess:
         self.is_over = True
         return cell_failed(self.rest.pop(0), error)
 
-    def _cause_of_death(self) -> BenchmarkError:
-        self._child.join(GRACE_S)
-        return cause_of_death(
-            self._child.exitcode,
-            self._conditions.log_path,
-            self._log_start,
-            was_oom_kill=count_oom_kills() > self._n_oom_kills,
-        )
-
     def end(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, by force if it does not end by itself."""
         if self._child.is_alive():  # if not, its number may belong to another process by now
             self._child.terminate()
             self._child.join(GRACE_S)
@@ -120,8 +114,8 @@ class JobProcess:
 
 def wait_for_any(processes: Sequence[JobProcess]) -> list[JobProcess]:
     """Sleep until at least one process has sent something, is dead or is late; return all of these."""
-    left_s = min((process.left_s for process in processes), default=0.0)
-    ready = wait([process.channel for process in processes], max(0.0, left_s) if left_s < math.inf else None)
+    left_s = max(0.0, min((process.left_s for process in processes), default=0.0))
+    ready = wait([process.channel for process in processes], None if left_s == math.inf else left_s)
     return [process for process in processes if process.channel in ready or process.left_s <= 0]
 
 
@@ -132,7 +126,7 @@ class LocalExecutor:
 
     Args:
         conditions: How to run them; the cores are divided among the jobs that run at the same time.
-        memory_mib: What the job of a cell is expected to need. It starts beside others only if that much is free.
+        memory_mib: MiB that the job of a cell is expected to need. It starts beside others only if they are free.
     """
 
     def __init__(self, conditions: Conditions, *, memory_mib: Callable[[Cell], float]) -> None:
@@ -153,26 +147,27 @@ class LocalExecutor:
                         free.pop()
                     except OSError as error:
                         yield cell_failed(job[0], WorkerMemoryError(f"Cannot start a worker: {error}. Run fewer jobs."))
-                        waiting.extendleft([job[1:]] if job[1:] else [])
+                        if job[1:]:
+                            waiting.appendleft(job[1:])
                 for process in wait_for_any(running):
                     yield process.next_event()
                     if process.is_over:
                         process.end()
                         running.remove(process)
                         free.append(process.cores)
-                        # Before other jobs: what it has computed is in the cache.
-                        waiting.extendleft([process.rest] if process.rest else [])
+                        if process.rest:  # before the other jobs, because its features are in the cache
+                            waiting.appendleft(process.rest)
         finally:
             for process in running:
                 process.end()
 
     def _fits(self, job: Job, running: Sequence[JobProcess]) -> bool:
-        """Whether enough memory is free for a job after the running ones have taken all that they are expected to."""
+        """Whether enough memory is free for a job once the running ones use as much as expected."""
         yet_to_come = sum(max(0.0, self._memory_mib(one.rest[0].cell) - one.rss_mib) for one in running)
         return self._memory_mib(job[0].cell) + yet_to_come <= available_mib()
 
 
 def divide_cores(n_jobs: int) -> list[Sequence[int]]:
-    """The usable cores in `n_jobs` parts of about equal size, which overlap only where there are fewer cores."""
+    """The usable cores in `n_jobs` parts of about equal size, which overlap only if there are fewer cores than jobs."""
     cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
     return [cores[number::n_jobs] or [cores[number % len(cores)]] for number in range(n_jobs)]

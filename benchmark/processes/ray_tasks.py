@@ -29,13 +29,15 @@ from benchmark.work.events import CellEnded, Event, StageProgress, cell_failed
 
 log = logging.getLogger(__name__)
 
-# Where data, weights and features are. A node uses the driver's folders where they are named, its own otherwise.
+# The folders of features, weights and data. A node uses the driver's folders where these are set, else its own.
 FOLDER_VARIABLES = (CACHE_VARIABLE, "KERAS_HOME", "TFDS_DATA_DIR")
-# A cell fails once this many nodes were lost while it ran: it may be the reason.
+# A cell fails when this many nodes were lost while it ran, since it may be the cause.
 MOST_NODES_LOST = 3
 # How long to wait for an event before checking whether any node is left.
 PATIENCE_S = 30.0
 CONNECT_TIMEOUT_S = 6.0
+
+Workplace = tuple[str, str, list[str], dict[str, str]]
 
 
 class NodeError(BenchmarkError):
@@ -54,14 +56,14 @@ class _Task:
 class RayExecutor:
     """Runs jobs as tasks of Ray.
 
-    What goes wrong in a task fails its current cell, as on one machine; a new task runs the others. If a node is lost,
-    its cells that have not ended run again elsewhere. Only the caller writes the ledger. Features stay on the node that
+    An error in a task fails its current cell, as on one machine; a new task runs the others. If a node is lost, its
+    cells that have not ended run again elsewhere. Only the caller writes the ledger. Features stay on the node that
     computed them, unless `BENCHMARK_CACHE` names a folder that all nodes share.
 
     Args:
         conditions: How to run them; cores and GPUs of a node are divided among its jobs. Where a node does not have the
             folder of the log, the log goes to its folder for temporary files.
-        memory_mib: What the job of a cell is expected to need.
+        memory_mib: MiB that the job of a cell is expected to need.
         address: Of a running cluster, as `ray.init` takes it; None = start one on this machine and stop it at the end.
     """
 
@@ -78,7 +80,7 @@ class RayExecutor:
         Raises:
             BenchmarkError: Ray is not installed, no cluster answers at the address, or a node cannot run any job.
         """
-        self._conditions.log_path.parent.mkdir(parents=True, exist_ok=True)  # by which a node knows a shared folder
+        self._conditions.log_path.parent.mkdir(parents=True, exist_ok=True)  # a node that shares it logs there
         with _connection(self._address) as ray:
             share = share_of_node(_resources(ray), self._conditions.n_jobs)
             # A task's process ends with it, so that its memory and its GPU are free again.
@@ -116,7 +118,7 @@ class RayExecutor:
                     ray.cancel(events, force=True)
 
     def _next_event(self, ray: Any, events: Any, task: _Task, *, is_late: bool) -> Event | BenchmarkError | None:
-        """What a task reports next; or why its current cell failed; None if it is done or has to start elsewhere.
+        """The next event of a task, or the error of its current cell; None if it is done or must start elsewhere.
 
         Raises:
             NodeError: The node cannot run any job.
@@ -130,8 +132,14 @@ class RayExecutor:
             return WorkerCrashError("The Ray task ended before its last cell.") if task.rest else None
         except ray.exceptions.RayTaskError as error:  # raised outside of any cell
             raise NodeError(f"A node of the Ray cluster cannot run jobs: {error.cause}") from error
+        except ray.exceptions.OutOfMemoryError as error:
+            return WorkerMemoryError(f"Ray ended the job because its node ran out of memory: {error}")
+        except ray.exceptions.WorkerCrashedError as error:
+            return WorkerCrashError(f"The worker process ended in this cell: {error}")
         except ray.exceptions.RayError as error:
-            return _cause_of_death(ray, error, task)
+            task.n_nodes_lost += 1
+            lost = WorkerCrashError(f"{MOST_NODES_LOST} nodes of the Ray cluster were lost: {error}")
+            return lost if task.n_nodes_lost == MOST_NODES_LOST else None
         if isinstance(event, CellEnded):
             del task.rest[0]
             task.n_nodes_lost = 0
@@ -140,27 +148,16 @@ class RayExecutor:
         return event
 
 
-def _cause_of_death(ray: Any, error: Exception, task: _Task) -> BenchmarkError | None:
-    if isinstance(error, ray.exceptions.OutOfMemoryError):
-        return WorkerMemoryError(f"Ray ended the job because its node ran out of memory: {error}")
-    if isinstance(error, ray.exceptions.WorkerCrashedError):
-        return WorkerCrashError(f"The worker process ended in this cell: {error}")
-    task.n_nodes_lost += 1
-    if task.n_nodes_lost < MOST_NODES_LOST:
-        return None
-    return WorkerCrashError(f"{MOST_NODES_LOST} nodes of the Ray cluster were lost: {error}")
-
-
 def share_of_node(resources: Sequence[Mapping[str, float]], n_jobs: int) -> dict[str, float]:
-    """The options of a Ray task so large that the smallest node has room for at most `n_jobs` of them.
+    """The options of a Ray task of which at most `n_jobs` fit on the smallest node.
 
     Args:
-        resources: Of every node that has cores, as Ray gives them: memory in bytes.
+        resources: Of every node that has cores, in Ray's form; memory is in bytes.
         n_jobs: How many jobs a node runs at a time.
 
     Returns:
-        `num_cpus`; `num_gpus`, below 1 where jobs share one; and as `memory` the most that any node has, since a task
-        that demands more would wait for ever.
+        `num_cpus`; `num_gpus`, below 1 where jobs share one; and `memory`, the largest of any node, because a task that
+        demands more would wait forever.
 
     Raises:
         BenchmarkError: `resources` is empty.
@@ -179,22 +176,20 @@ def _resources(ray: Any) -> list[Mapping[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU")]
 
 
-def _workplace() -> tuple[str, str, list[str], dict[str, str]]:
-    """What a task takes over from the driver: version, current folder, the user's search path, and variables."""
+def _workplace() -> Workplace:
+    """The driver's version, current folder, search path without Python's own folders, and variables."""
     own = [str(Path(name).resolve()) for name in sys.path if not name.startswith((sys.prefix, sys.base_prefix))]
     variables = {name: os.environ[name] for name in FOLDER_VARIABLES if name in os.environ}
     return benchmark.__version__, str(Path.cwd()), own, variables
 
 
-def _run_on_node(
-    job: Job, conditions: Conditions, n_cpus: int, workplace: tuple[str, str, list[str], dict[str, str]]
-) -> Iterator[Event]:
+def _run_on_node(job: Job, conditions: Conditions, n_cpus: int, workplace: Workplace) -> Iterator[Event]:
     """The events of a job, which a thread runs in this process; the body of a task.
 
     Args:
         job: The cells to run.
-        conditions: How.
-        n_cpus: Cores of the task; Ray limits the threads of BLAS to it, this function those of TensorFlow.
+        conditions: How to run them.
+        n_cpus: Cores of the task. Ray limits the threads of BLAS to this number; this function limits TensorFlow's.
         workplace: See `_workplace`.
 
     Raises:
@@ -230,7 +225,7 @@ def _run_on_node(
 
 @contextmanager
 def _connection(address: str | None) -> Iterator[Any]:
-    """Ray, connected; a connection that was there before is used and left open."""
+    """Ray, connected; an existing connection is used and left open."""
     try:
         import ray
     except ImportError as error:
@@ -242,9 +237,9 @@ def _connection(address: str | None) -> Iterator[Any]:
         return
     try:
         host, colon, port = (address or "").rpartition(":")
-        if colon and port.isdigit() and "/" not in host:  # Ray itself would go on trying for minutes
+        if colon and port.isdigit() and "/" not in host:  # Ray itself would try for minutes
             create_connection((host, int(port)), CONNECT_TIMEOUT_S).close()
-        # The dashboard needs more packages: only where the cluster has one.
+        # A local cluster has no dashboard, which would need more packages.
         has_dashboard = None if address else False
         ray.init(address or "local", include_dashboard=has_dashboard, log_to_driver=False, logging_level=logging.ERROR)
     except (OSError, ValueError, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""The runner: cells made into jobs, their rows written into the ledger, what happens yielded as events."""
+"""The runner: it groups cells into jobs, writes their rows into the ledger and yields their events."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -17,11 +17,11 @@ def run_cells(
 ) -> Iterator[Event]:
     """Run cells and write each row as soon as its cell has ended; only this process writes the ledger.
 
-    When a `CellEnded` is yielded, a row of the cell is in the ledger: this one, or that of a process that was faster.
+    When a `CellEnded` is yielded, the ledger has a row of the cell: this one, or one that another process wrote first.
     Leaving the generator early (Ctrl-C) ends the child processes; every finished row is in the ledger.
 
     Args:
-        cells: What to run. Those whose dataset is not available fail first.
+        cells: The cells to run. Those whose dataset is not available fail first.
         ledger: Where the rows go.
         execute: Runs the jobs that the cells make.
         recipe_sha256: For the rows.
@@ -43,7 +43,7 @@ def run_cells(
 
 
 def _write(ended: CellEnded, ledger: Ledger, *, again: bool) -> None:
-    """Predictions first, the row last: a row in the ledger means that everything of it is there."""
+    """Write the predictions first and the row last: whatever belongs to a row in the ledger is complete."""
     if not again and ledger.has_done(ended.row["cell_key"]):
         return
     if ended.scores is not None and ended.labels is not None:

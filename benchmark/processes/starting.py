@@ -1,4 +1,4 @@
-"""How worker processes start: forked from a server that has imported TensorFlow, or else as new interpreters."""
+"""How worker processes start: forked from a server that has imported TensorFlow, otherwise as new interpreters."""
 
 import logging
 import multiprocessing
@@ -18,24 +18,24 @@ from benchmark.provenance import environment
 
 log = logging.getLogger(__name__)
 
-# What takes seconds to import and starts no threads, which a fork would lose. Nothing of the user's own is among them.
+# Libraries that take seconds to import and start no threads, which a fork would lose. None is the user's own code.
 PRELOADED = ["tensorflow", "pandas", "scipy.special", "sklearn.linear_model", "sklearn.preprocessing"]
-# A server that has not started a worker within this time is taken to hang.
+# A server that has not started a worker within this time counts as hanging.
 PATIENCE_S = 120.0
-# How the environment variables begin that Python, TensorFlow, Keras and libraries of threads read only at import.
+# Prefixes of environment variables that Python, TensorFlow, Keras and threading libraries read only at import.
 READ_AT_IMPORT = (
     "PYTHON", "LD_", "HOME", "TMPDIR", "KERAS", "TF_", "TF2_", "XLA_", "CUDA", "OMP_", "KMP_", "GOMP_", "OPENBLAS_",
     "MKL_", "SCIPY_", "SKLEARN_",
 )  # fmt: skip
-# "variables": those with which the server of this process was first started; None once it has failed.
+# "variables": those that the server of this process was first started with; None once it has failed.
 _SERVER: dict[str, dict[str, str] | None] = {}
 
 
 def start_server(log_path: Path) -> bool:
-    """Begin to start the standard library's fork server, unless it runs; it imports in the background.
+    """Start the standard library's fork server unless it runs already; it imports its libraries in the background.
 
-    Workers are forked from it on Linux without a GPU (whether GPU drivers survive a fork is unknown), until it fails,
-    and while the variables that it has read at import keep their values. It ends with this process.
+    Workers are forked from it only on Linux without a GPU (GPU drivers may not survive a fork), until it fails, and
+    while the variables that it has read at import keep their values. It ends with this process.
 
     Args:
         log_path: The file that takes its output.
@@ -71,7 +71,7 @@ def start_worker(
     """A started process that ignores Ctrl-C, since its parent decides when it ends, and a channel to it.
 
     Args:
-        target: The function to run, importable by name. It is given the other end of the channel and the arguments.
+        target: The function to run, importable by name. It takes the other end of the channel and the arguments.
         arguments: For the function.
         log_path: The file that takes what the process prints while it starts.
 
@@ -101,19 +101,19 @@ def _start(method: str, settings: tuple[Any, ...], arguments: tuple[Any, ...]) -
         except Exception as error:  # noqa: BLE001  # raised below
             failures[:] = [error]
 
-    # In a thread: nothing else ends the wait for a server that hangs.
+    # In a thread, because `start` has no timeout and the server may hang.
     thread = threading.Thread(target=start, daemon=True)
     thread.start()
     thread.join(PATIENCE_S)
     theirs.close()
     if failures:
-        ours.close()  # a worker that starts after all finds it closed, and ends
+        ours.close()  # a worker that starts later finds it closed, and ends
         raise failures[0]
     return worker, ours
 
 
 def _begin(variables: dict[str, str], target: Callable[..., None], *arguments: Any) -> None:
-    """The first function of a worker: a fork has the environment of its server, so it is given its parent's."""
+    """The first function of a worker. A fork has the environment of its server, so this sets its parent's."""
     os.environ.clear()
     os.environ.update(variables)
     target(*arguments)
@@ -121,10 +121,10 @@ def _begin(variables: dict[str, str], target: Callable[..., None], *arguments: A
 
 @contextmanager
 def _settings_of_children(log_path: Path) -> Iterator[None]:
-    """A process started inside ignores Ctrl-C, prints into the log, and has what TensorFlow reads at import."""
+    """Inside, a new process ignores Ctrl-C, prints into the log, and has the variables that TensorFlow reads."""
     log_path.parent.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
-        if threading.current_thread() is threading.main_thread():  # others may not set what a signal does
+        if threading.current_thread() is threading.main_thread():  # only this one may set signal handlers
             stack.callback(signal.signal, signal.SIGINT, signal.signal(signal.SIGINT, signal.SIG_IGN))
         stack.callback(os.environ.update, dict(os.environ))
         stack.callback(os.environ.clear)  # before the update

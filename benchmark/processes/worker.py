@@ -1,4 +1,4 @@
-"""The worker process: it runs one cell after the other, and only here TensorFlow does any work."""
+"""The worker process: it runs one cell after the other, and only here TensorFlow computes anything."""
 
 import logging
 import multiprocessing
@@ -39,7 +39,7 @@ def work(channel: Connection, conditions: Conditions, cores: Sequence[int]) -> N
 
 
 def run_job(cells: Iterable[PlannedCell], report: Report, conditions: Conditions) -> None:
-    """Run the cells of a job in this process; a failure ends its own cell, or those that need what failed.
+    """Run the cells of a job in this process; a failure ends its own cell, and others that need the same step.
 
     Args:
         cells: They share a backbone, a dataset and a size.
@@ -75,14 +75,14 @@ def send_output_to(log_path: Path) -> None:
 
 
 def _die_with_parent() -> None:
-    """End this process when its parent is gone, even if the parent was killed and could not ask for it."""
+    """End this process when its parent is gone, even if the parent was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     if sys.platform == "linux":
         import fcntl
 
-        # The parent holds the other end of this pipe as long as it lives. When it is closed, the kernel kills this
-        # process even while it hangs in C code; in sandboxes that do not support this, the thread below remains.
+        # The parent holds the other end of this pipe while it lives. When it is closed, the kernel kills this process
+        # even while it hangs in C code. Some sandboxes do not support this; then the thread below does it.
         with suppress(OSError):
             fcntl.fcntl(parent.sentinel, fcntl.F_SETSIG, signal.SIGKILL)
             fcntl.fcntl(parent.sentinel, fcntl.F_SETOWN, os.getpid())
