@@ -13,13 +13,10 @@ from benchmark.strategies.dense import dense_layers
 
 
 def build_classifier(cell: Cell, dataset: Dataset) -> tuple[Classifier, BuildFacts]:
-    """The untrained classifier of a cell, and what is known of its body.
+    """The untrained classifier of a cell of strategy finetune or scratch, and what is known of its body.
 
-    The seed draws the head and, without pretrained weights, the body.
-
-    Args:
-        cell: Of strategy finetune or scratch.
-        dataset: Says how many classes, and how many channels a network with its own classifier gets.
+    The seed draws the head and, without pretrained weights, the body. The dataset determines the number of classes and,
+    of a network with its own classifier, of channels.
     """
     import keras
 
@@ -38,12 +35,9 @@ def build_classifier(cell: Cell, dataset: Dataset) -> tuple[Classifier, BuildFac
 
 
 def untrained_classifier(cell: Cell, n_channels: int, n_classes: int) -> Classifier:
-    """The classifier of a cell with all its weights drawn from the seed, whatever the backbone has learned.
+    """The classifier of a cell of strategy finetune or scratch, with all its weights drawn from the seed.
 
-    Args:
-        cell: Of strategy finetune or scratch.
-        n_channels: Of the images, for a network with its own classifier.
-        n_classes: Number of classes.
+    The images have `n_channels` channels, which matters for networks with their own classifier only.
     """
     body = build_untrained(cell.backbone, cell.input_size_px, cell.seed, n_channels=n_channels, n_classes=n_classes)
     head = [] if cell.backbone.has_classifier else dense_layers(cell.dense, n_classes)

@@ -1,4 +1,4 @@
-"""Parameters of the cells of a sweep, counted on networks without weights and without reading any data."""
+"""The parameters of a sweep's cells, counted on networks without weights and without reading data."""
 
 import os
 from collections.abc import Sequence
@@ -8,19 +8,19 @@ from benchmark.datasets import known_shape
 from benchmark.errors import BenchmarkError
 from benchmark.isolation import call_silently_in_child
 from benchmark.options import PROBE
-from benchmark.plan.cells import Cell, DatasetRequest
+from benchmark.plan.cells import Cell
 from benchmark.strategies.heads import count_head_params
 
 NAMING = ("backbone", "dataset", "classes", "strategy", "stages", "head", "head_options", "input_size_px")
 
 
 def count_params(cells: Sequence[Cell]) -> list[dict[str, Any]]:
-    """`params_total`, `params_backbone` and `params_trainable` (of the stage that has the most) of the different cells.
+    """`params_total`, `params_backbone` and `params_trainable` (of the stage with most) of the different cells.
 
     The networks are built in a child process.
 
     Raises:
-        BenchmarkError: How many classes a dataset has is not known without reading it.
+        BenchmarkError: The number of classes of a dataset is not known without reading it.
     """
     different = {tuple(cell.columns[column] for column in NAMING): cell for cell in cells}
     counts = call_silently_in_child(_count_all, list(different.values()))
@@ -35,7 +35,12 @@ def _count_all(cells: Sequence[Cell]) -> list[dict[str, int]]:
 def _count(cell: Cell) -> dict[str, int]:
     from benchmark.work.classifiers import untrained_classifier
 
-    n_channels, n_classes = _shape(cell.dataset)
+    shape = known_shape(cell.dataset.name, cell.dataset.classes)
+    if shape is None:
+        raise BenchmarkError(
+            f"How many classes {cell.dataset.name} has is not known without reading it: name them (--classes a,b,c)."
+        )
+    n_channels, n_classes = shape
     if cell.strategy == PROBE:
         from benchmark.backbones.build import build_untrained
 
@@ -49,13 +54,3 @@ def _count(cell: Cell) -> dict[str, int]:
         "params_backbone": int(classifier.body.count_params()),
         "params_trainable": classifier.most_trainable([stage.unfreeze for stage in cell.stages]),
     }
-
-
-def _shape(request: DatasetRequest) -> tuple[int, int]:
-    """Channels and number of classes."""
-    known = known_shape(request.name, request.classes)
-    if known is None:
-        raise BenchmarkError(
-            f"How many classes {request.name} has is not known without reading it: name them (--classes a,b,c)."
-        )
-    return known

@@ -1,4 +1,4 @@
-"""What happens while cells are run: one record for each kind of event."""
+"""The events of running cells: one record for each kind."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -34,10 +34,7 @@ class CellEnded:
 
     Attributes:
         planned: The cell.
-        row: For `runs.csv`.
-        history: For `history.csv`.
-        per_class: For `per_class.csv`.
-        confusion: For `confusion.csv`.
+        row: For `runs.csv`; `history`, `per_class` and `confusion` hold the rows for the files of these names.
         scores: `(n, k)` of the test images.
         labels: `(n,)` true classes of the test images.
         class_names: In the order of the labels.
@@ -54,13 +51,7 @@ class CellEnded:
 
 
 def cell_failed(planned: PlannedCell, error: BaseException, row: dict[str, Any] | None = None) -> CellEnded:
-    """The end of a cell that failed.
-
-    Args:
-        planned: The cell.
-        error: Why it failed.
-        row: The columns known before; None if the worker is gone and with it what it knew.
-    """
+    """The end of a cell that failed; `row` has the columns known before, None if the worker that knew them is gone."""
     row = row or new_row(planned, datetime.now().astimezone())
     return CellEnded(planned, {**row, **failure_columns(error)})
 

@@ -1,4 +1,4 @@
-"""The row of a run: what a cell asked for, what it gave and what it cost."""
+"""The row of a run: what the recipe asked for, the results and the costs."""
 
 import secrets
 from collections.abc import Sequence
@@ -28,13 +28,9 @@ Rows = list[dict[str, Any]]
 def new_row(
     planned: PlannedCell, started: datetime, *, n_jobs: int = 1, is_deterministic: bool = False
 ) -> dict[str, Any]:
-    """The columns that a worker knows before it runs a cell, under a new `run_id`.
+    """The columns that a worker knows before it runs a cell, with a new `run_id`.
 
-    Args:
-        planned: The cell.
-        started: Now.
-        n_jobs: How many jobs run at the same time on the machine.
-        is_deterministic: Whether TensorFlow uses deterministic operations only.
+    `n_jobs` jobs run at the same time on the machine; `is_deterministic` is about TensorFlow's operations.
     """
     return {
         "schema": SCHEMA,
@@ -69,10 +65,10 @@ def error_type(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class Costs:
-    """What came before the training of a run, and what it cost when it was done.
+    """The parts that a run needed before its training, and what each cost when it was made.
 
     Attributes:
-        build: The backbone.
+        build: Of the backbone.
         load_s: Seconds to load the dataset.
         extractions: Passes over the images.
         feature_dim: Width of the features; None where a network has its classifier inside.
@@ -87,14 +83,7 @@ class Costs:
 
 
 def result_columns(dataset: Dataset, split: Split, costs: Costs, result: Outcome) -> dict[str, Any]:
-    """The columns that a finished run fills, `elapsed_s` and `peak_rss_mib` excepted.
-
-    Args:
-        dataset: What was classified.
-        split: Its train, validation and test images.
-        costs: What came before.
-        result: Of training and testing.
-    """
+    """The columns that a finished run fills, except `elapsed_s` and `peak_rss_mib`."""
     labels = dataset.labels[split.test]
     values = score_metrics(labels, result.scores, are_probabilities=result.are_probabilities)
     chance = majority_share(dataset, split)
@@ -138,13 +127,13 @@ def result_columns(dataset: Dataset, split: Split, costs: Costs, result: Outcome
 
 
 def majority_share(dataset: Dataset, split: Split) -> float:
-    """Accuracy of always naming the training split's most frequent class, on the test split."""
+    """Accuracy on the test split of always predicting the most frequent class of the training split."""
     commonest = np.bincount(dataset.labels[split.train]).argmax()
     return float(np.mean(dataset.labels[split.test] == commonest))
 
 
 def history_rows(run_id: str, result: Outcome, costs: Costs) -> Rows:
-    """Learning curves and choices of a run, and how its features were extracted, a pass an epoch."""
+    """Learning curves and choices of a run, and of its extractions: one epoch per pass over the images."""
     rows: Rows = [
         {"run_id": run_id, "stage": "extract", "epoch": number, "split": "", "metric": metric, "value": float(value)}
         for number, extraction in enumerate(costs.extractions)
@@ -160,13 +149,9 @@ def class_rows(
     predicted = scores.argmax(axis=1)
     per_class = [{"run_id": run_id, **metric} for metric in per_class_metrics(labels, predicted, class_names)]
     counts = confusion_counts(labels, predicted, len(class_names))
+    columns = ("run_id", "true_class", "predicted_class", "count")
     confusion = [
-        {
-            "run_id": run_id,
-            "true_class": class_names[true],
-            "predicted_class": class_names[guess],
-            "count": int(counts[true, guess]),
-        }
+        dict(zip(columns, (run_id, class_names[true], class_names[guess], int(counts[true, guess])), strict=True))
         for true, guess in np.argwhere(counts)
     ]
     return per_class, confusion

@@ -1,17 +1,15 @@
 """Runs the cells of a job, which share a dataset, a backbone and features."""
 
-import functools
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.datasets import Dataset, OnProgress, Split, split_dataset
-from benchmark.errors import BenchmarkError
 from benchmark.features.cache import BuildFacts, CachedFeatures, cached_features
 from benchmark.features.engine import Extraction, extract_features
 from benchmark.memory import PeakMemory
@@ -28,24 +26,26 @@ from benchmark.work.rows import Costs, class_rows, history_rows, result_columns
 
 REPORT_INTERVAL_S = 0.2
 
+_T = TypeVar("_T")
+
 
 class CellRunner:
-    """Runs cells that share a backbone, a dataset and a size: each of these, and the features, is made once.
+    """Runs cells that share a backbone, a dataset and a size: these and the features are made once, when first needed.
 
-    They are made when first asked for. What failed once is not tried again: the next cell gets the same error.
+    A step that failed is not tried again: the next cell that needs it gets the same error.
     """
 
     def __init__(self, any_cell: Cell, report: Report) -> None:
         self._cell = any_cell
         self._report = report
+        self._made: dict[str, Any] = {}
         self._view: tuple[str, View] | None = None
-        self._features: CachedFeatures | Exception | None = None
 
     def run(self, planned: PlannedCell, row: dict[str, Any]) -> CellEnded:
         """Train and test one cell.
 
         Args:
-            planned: Agrees with the others in backbone, dataset and size. An interrupted training is found by its key.
+            planned: Shares its backbone, dataset and size with the others. Its key finds an interrupted training.
             row: The columns known so far. Not changed.
         """
         started = time.perf_counter()
@@ -66,7 +66,7 @@ class CellRunner:
         return CellEnded(planned, row, history, per_class, confusion, scores, labels, dataset.class_names)
 
     def _probe(self, planned: PlannedCell, split: Split) -> tuple[Costs, Outcome, float]:
-        """What came before the training, its outcome, and the peak memory of training and testing in MiB."""
+        """The costs before training, its outcome, and the peak memory of training and testing in MiB."""
         cell = planned.cell
         dataset, load_s = self._dataset()
         cached = self._features_of(cell)
@@ -86,7 +86,7 @@ class CellRunner:
         return costs, outcome, memory.rss_mib
 
     def _train(self, planned: PlannedCell, split: Split) -> tuple[Costs, Outcome, float]:
-        """As `_probe`, of a cell that trains more than a head."""
+        """As `_probe`, for a cell that trains more than a head."""
         from benchmark.features.graph import FrozenNetwork
         from benchmark.strategies.classifier import Cut
         from benchmark.strategies.finetune import Pixels, run_training
@@ -120,7 +120,9 @@ class CellRunner:
                     cell.stages,
                     activations=activations if cell.strategy == FINETUNE else None,
                     checkpoint=checkpoint,
-                    on_epoch=self._report_epoch,
+                    on_epoch=lambda stage, n_done, n_epochs: self._report(
+                        StageProgress(f"training stage {stage + 1}", n_done, n_epochs)
+                    ),
                 )
         except DivergedError:
             checkpoint.unlink(missing_ok=True)
@@ -130,46 +132,44 @@ class CellRunner:
         costs = Costs(built, load_s, extractions, classifier.feature_dim, were_cached)
         return costs, outcome, memory.rss_mib
 
-    def _report_epoch(self, stage: int, n_done: int, n_epochs: int) -> None:
-        self._report(StageProgress(f"training stage {stage + 1}", n_done, n_epochs))
-
-    @functools.cached_property
-    def _loaded(self) -> tuple[Dataset, float] | Exception:
-        started = time.perf_counter()
-        try:
-            dataset = self._cell.dataset.load(self._reporter("reading"))
-        except BenchmarkError as error:
-            return error
-        return dataset, time.perf_counter() - started
+    def _once(self, name: str, make: Callable[[], _T]) -> _T:
+        """The result of the first call under this name; its error is raised again for all cells that share it."""
+        if name not in self._made:
+            try:
+                self._made[name] = make()
+            except Exception as error:  # noqa: BLE001  # raised below
+                self._made[name] = error
+        made = self._made[name]
+        if isinstance(made, Exception):
+            raise made
+        return cast(_T, made)
 
     def _dataset(self) -> tuple[Dataset, float]:
         """The dataset and the seconds it took to load."""
-        if isinstance(self._loaded, Exception):
-            raise self._loaded
-        return self._loaded
+
+        def load() -> tuple[Dataset, float]:
+            started = time.perf_counter()
+            dataset = self._cell.dataset.load(self._reporter("reading"))
+            return dataset, time.perf_counter() - started
+
+        return self._once("dataset", load)
 
     def _features_of(self, cell: Cell) -> CachedFeatures:
         """The features of a cell's view, from the cache or extracted now."""
-        if view_key(cell) != self._view:
-            self._view, self._features = view_key(cell), None
-            try:
-                self._features = self._cached(cell, {}, self._build)
-            except Exception as error:  # noqa: BLE001  # raised below, and again for the cells that share it
-                self._features = error
-        elif isinstance(self._features, CachedFeatures):
-            self._features = replace(self._features, was_cached=True)
-        if isinstance(self._features, Exception):
-            raise self._features
-        assert self._features is not None
-        return self._features
+        is_same_view = view_key(cell) == self._view
+        if not is_same_view:
+            self._view = view_key(cell)
+            self._made.pop("features", None)
+        features = self._once("features", lambda: self._cached(cell, {}, self._backbone))
+        return replace(features, was_cached=True) if is_same_view else features
 
     def _cached(self, cell: Cell, facts: dict[str, Any], build: Callable[[], tuple[Any, BuildFacts]]) -> CachedFeatures:
         """The output of a frozen network for all images, from the cache or computed now.
 
         Args:
             cell: Says how images are prepared.
-            facts: What distinguishes the output from features.
-            build: Gives the frozen network.
+            facts: For the key of the cache, what distinguishes the output from features.
+            build: Returns the frozen network.
         """
         dataset, _ = self._dataset()
 
@@ -184,27 +184,22 @@ class CellRunner:
         facts = {**feature_facts(cell, dataset.fingerprint), **facts}
         return cached_features(facts, extract, dataset=cell.dataset.name)
 
-    def _build(self) -> tuple[Any, BuildFacts]:
-        if isinstance(self._built, Exception):
-            raise self._built
-        return self._built
-
-    @functools.cached_property
-    def _built(self) -> tuple[Any, BuildFacts] | Exception:
+    def _backbone(self) -> tuple[Any, BuildFacts]:
+        """The frozen backbone and what is known of it."""
         from benchmark.backbones.build import build_backbone, weights_sha256
         from benchmark.features.graph import FrozenNetwork
 
-        _let_gpu_memory_grow()
-        self._report(StageProgress("building the backbone", 0, 1))
-        backbone, size_px = self._cell.backbone, self._cell.input_size_px
-        started = time.perf_counter()
-        try:
+        def build() -> tuple[Any, BuildFacts]:
+            _let_gpu_memory_grow()
+            self._report(StageProgress("building the backbone", 0, 1))
+            backbone, size_px = self._cell.backbone, self._cell.input_size_px
+            started = time.perf_counter()
             network = build_backbone(backbone, size_px)
             frozen = FrozenNetwork(network, size_px)
-        except Exception as error:  # noqa: BLE001  # raised for each cell that needs the backbone
-            return error
-        build_s = time.perf_counter() - started
-        return frozen, BuildFacts(build_s, frozen.params, frozen.flops_g(), weights_sha256(backbone, network))
+            build_s = time.perf_counter() - started
+            return frozen, BuildFacts(build_s, frozen.params, frozen.flops_g(), weights_sha256(backbone, network))
+
+        return self._once("backbone", build)
 
     def _reporter(self, stage: str) -> OnProgress:
         """A progress callback that reports a few times a second."""
@@ -221,12 +216,12 @@ class CellRunner:
 
 
 def checkpoint_path(key: str) -> Path:
-    """Where the training of the cell with that key keeps its checkpoint until its row is written."""
+    """The checkpoint file of the cell with that key, which is kept until its row is written."""
     return cache_root() / "training" / f"{key}.npz"
 
 
 def _let_gpu_memory_grow() -> None:
-    # TensorFlow otherwise takes all of a GPU's memory at once, and its peak would mean nothing.
+    # By default TensorFlow takes all of a GPU's memory at once, and its peak would mean nothing.
     import tensorflow as tf
 
     for device in tf.config.list_physical_devices("GPU"):
