@@ -57,7 +57,7 @@ def a_cell(**settings: Any) -> Cell:
 
 
 def key_of(cell: Cell, fingerprint: str) -> str:
-    return make_keys(cell, fingerprint).cell
+    return make_keys(cell, fingerprint)[0]
 
 
 def with_backbone(**facts: Any) -> Cell:
@@ -339,12 +339,12 @@ def test_a_dataset_is_known_by_its_content_and_not_by_its_name():
 
 
 def test_cells_of_one_setting_differ_in_their_seed_only():
-    one, other = (make_keys(a_cell(seed=seed), FINGERPRINT) for seed in (0, 1))
-    elsewhere = make_keys(a_cell(val_fraction=0.2), FINGERPRINT)
+    (key, setting_key), (other_key, same_setting_key) = (make_keys(a_cell(seed=seed), FINGERPRINT) for seed in (0, 1))
+    _, other_setting_key = make_keys(a_cell(val_fraction=0.2), FINGERPRINT)
 
-    assert one.setting == other.setting
-    assert one.cell != other.cell
-    assert elsewhere.setting != one.setting
+    assert setting_key == same_setting_key
+    assert key != other_key
+    assert setting_key != other_setting_key
 
 
 def test_facts_that_only_inform_do_not_change_the_key():
@@ -477,7 +477,7 @@ def test_a_network_with_its_own_classifier_is_trained_from_scratch_without_a_hea
     (cell,) = expand(a_sweep(Grid(backbones=("own1",), strategies=("scratch",))), MIXED)
 
     assert (cell.backbone.name, cell.strategy, cell.head) == ("own1", "scratch", "")
-    assert cell.steps == ("unit",)
+    assert cell.view.steps == ("unit",)
     assert cell.input_size_px == 28
 
 

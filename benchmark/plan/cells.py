@@ -31,7 +31,7 @@ STRATEGIES = {
 }
 # The head that TensorFlow trains.
 TRAINED_HEAD = "dense"
-# Of that head: what it is, not how a probe trains it.
+# The options of that head that describe the head, not how a probe trains it.
 SHAPE_OPTIONS = ("units", "dropout")
 USUAL_STAGES = {FINETUNE: FINETUNE_STAGES, SCRATCH: SCRATCH_STAGES}
 
@@ -58,7 +58,7 @@ class DatasetRequest:
 
 @dataclass(frozen=True)
 class Cell:
-    """One point of the grid: everything a run needs to know except where its files are."""
+    """One point of the grid: everything that a run needs except the paths of its files."""
 
     backbone: Backbone
     dataset: DatasetRequest
@@ -77,23 +77,19 @@ class Cell:
     folds: int | None = None
 
     @property
-    def steps(self) -> tuple[str, ...]:
-        """What the mode does for this backbone."""
-        return resolve_mode(self.mode, self.backbone.native_mode)
-
-    @property
     def view(self) -> View:
         """How the images are prepared."""
-        return View(self.input_size_px, self.resize, self.crop, self.steps)
+        steps = resolve_mode(self.mode, self.backbone.native_mode)
+        return View(self.input_size_px, self.resize, self.crop, steps)
 
     @property
     def is_trained_by_tensorflow(self) -> bool:
-        """Whether TensorFlow trains something in it; other heads are scikit-learn's and NumPy's."""
+        """Whether TensorFlow trains something in it; scikit-learn and NumPy train the other heads."""
         return self.strategy != PROBE or self.head == TRAINED_HEAD
 
     @property
     def columns(self) -> dict[str, Any]:
-        """What the recipe asks of this cell, by the names of `ledger.CELL_COLUMNS`; None and empty where nothing."""
+        """The cell as the recipe asks for it, by `ledger.CELL_COLUMNS`; None or empty where it asks for nothing."""
         return {
             "backbone": self.backbone.name,
             "dataset": self.dataset.name,
@@ -116,17 +112,12 @@ class Cell:
 
     @property
     def name(self) -> tuple[Any, ...]:
-        """What `ledger.cell_names` gives of its rows."""
+        """The values of its columns, as `ledger.cell_names` returns them for its rows."""
         return tuple(self.columns.values())
 
     @property
-    def name_in_schema_1(self) -> tuple[Any, ...]:
-        """What `ledger.cell_names` gives of its rows of schema 1, which does not hold the validation fraction."""
-        return tuple({**self.columns, "val_fraction": None}.values())
-
-    @property
     def facts(self) -> dict[str, Any]:
-        """What else its key depends on, whatever the dataset, by the names of ledger columns."""
+        """The other facts that its key depends on, except the dataset, by the names of ledger columns."""
         return {
             "weights": self.backbone.weights,
             "registry_sha256": digest_of_text(json.dumps(self.backbone.facts, sort_keys=True)),
@@ -161,21 +152,13 @@ def feature_facts(cell: Cell, dataset_fingerprint: str) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
-class Keys:
-    """The identity of a cell.
+def make_keys(cell: Cell, dataset_fingerprint: str) -> tuple[str, str]:
+    """The key of a cell and that of its setting; they depend on the dataset's content, not on its name.
 
-    Attributes:
-        cell: Hash of everything that can change the cell's numbers: 32 hexadecimal digits.
-        setting: The same without the seed. Only rows with equal setting keys are averaged.
+    Returns:
+        The hash of everything that can change the cell's numbers, 32 hexadecimal digits; and the same without the seed.
+        Only rows with equal setting keys are averaged.
     """
-
-    cell: str
-    setting: str
-
-
-def make_keys(cell: Cell, dataset_fingerprint: str) -> Keys:
-    """The keys of a cell. The dataset counts by its content: its name is only shown."""
     options: dict[str, Any] = {}
     if cell.strategy == PROBE:
         options = {"dense": cell.dense.model_dump()} if cell.head == TRAINED_HEAD else {}
@@ -198,14 +181,14 @@ def make_keys(cell: Cell, dataset_fingerprint: str) -> Keys:
             **options,
         }
     )
-    return Keys(cache_key({"setting": setting, "seed": cell.seed}), setting)
+    return cache_key({"setting": setting, "seed": cell.seed}), setting
 
 
 def job_key(cell: Cell) -> tuple[Any, ...]:
-    """What cells must agree in to be done by one process."""
+    """Cells with equal keys can run in one process."""
     return (cell.backbone.name, cell.dataset, cell.input_size_px)
 
 
 def view_key(cell: Cell) -> tuple[str, View]:
-    """What cells of a job must agree in to share one pass over the images."""
+    """Cells of a job with equal keys share one pass over the images."""
     return cell.precision, cell.view

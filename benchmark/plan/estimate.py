@@ -1,4 +1,4 @@
-"""How long a sweep will take and what a job needs, from what was done before and, failing that, from a guess."""
+"""How long a sweep will take and how much memory a job needs, estimated from earlier runs or else guessed."""
 
 import statistics
 from collections.abc import Callable, Iterable
@@ -12,8 +12,8 @@ from benchmark.plan.cells import Cell, feature_facts, job_key, view_key
 from benchmark.plan.planning import PlannedCell
 from benchmark.provenance import usable_cpus
 
-# Guesses, used until this machine has extracted something: sustained arithmetic of convolutions, the
-# start of TensorFlow with a build, and the time of a head for each number in its features.
+# Guesses, used until this machine has extracted something: the sustained arithmetic of convolutions, the time to start
+# TensorFlow and build a network, and the time of a head for each number in its features.
 GUESSED_GFLOPS_PER_CORE = 20.0
 JOB_OVERHEAD_S = 12.0
 HEAD_S_PER_NUMBER = {"linear": 7e-7, "dense": 6e-7, "ridge": 1e-7, "knn": 1e-7}
@@ -26,7 +26,7 @@ UNKNOWN_MEMORY_MIB = 3000.0
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a set of cells will need.
+    """The cost of a set of cells.
 
     Attributes:
         n_passes: Passes over the images that are not in the feature cache yet.
@@ -44,7 +44,7 @@ class Estimate:
 
     @property
     def total_s(self) -> float:
-        """All of it."""
+        """Seconds for everything."""
         return self.extract_s + self.heads_s + self.overhead_s
 
 
@@ -68,11 +68,7 @@ def estimate(cells: Iterable[PlannedCell]) -> Estimate:
 
 
 def expect_memory(runs: pd.DataFrame) -> Callable[[Cell], float]:
-    """The memory that a cell is likely to need, in MiB: the most that its backbone took in these rows, or a guess.
-
-    Args:
-        runs: Rows of `runs.csv`.
-    """
+    """A function that returns a cell's likely memory in MiB: its backbone's maximum in these rows, or a guess."""
     known = runs.groupby("backbone")["peak_rss_mib"].max().dropna()
     return lambda cell: float(known.get(cell.backbone.name, UNKNOWN_MEMORY_MIB))
 

@@ -14,12 +14,12 @@ from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone, Registry, check_input_size, select_names
 from benchmark.strategies.heads import HEADS
 
-# Of a network with its own classifier: they make sense of grey images too.
+# The modes of a network with its own classifier: they work on grey images too.
 NETWORK_MODES = ("native", "unit", "raw", "tf")
 
 
 def expanded(sweep: Sweep, registry: Registry) -> Sweep:
-    """The sweep with every name resolved; each of its grids has one strategy and says every option of it.
+    """The sweep with every name resolved; each of its grids has one strategy and all options of that strategy.
 
     Raises:
         BenchmarkError: A name is unknown, or options contradict each other.
@@ -29,7 +29,7 @@ def expanded(sweep: Sweep, registry: Registry) -> Sweep:
 
 
 def expand(sweep: Sweep, registry: Registry) -> list[Cell]:
-    """The cells of a sweep, each once, in an order that keeps those together which share work.
+    """The cells of a sweep, each once; cells that share work stand next to each other.
 
     Raises:
         BenchmarkError: A name is unknown, options contradict each other, or a size is too small for its backbone.
@@ -54,7 +54,7 @@ def matching(rows: Sequence[Mapping[Any, Any]], where: Mapping[str, str]) -> lis
         if rows and column not in rows[0]:
             raise UnknownNameError("column in --where", column, rows[0])
         found = {str(rows[place][column]) for place in places}
-        # A whole value needs no pattern, since names may hold brackets of their own.
+        # An equal value is no pattern, since names may contain brackets.
         wanted = {pattern} & found or set(fnmatch.filter(found, pattern))
         places = [place for place in places if str(rows[place][column]) in wanted]
         if rows and not places:
@@ -74,7 +74,11 @@ def _grids_of_strategies(grid: Grid, registry: Registry) -> Iterator[Grid]:
     for strategy, backbones in _backbones_by_strategy(grid, strategies, registry).items():
         update = {"backbones": tuple(backbones), "modes": tuple(modes), "strategies": (strategy,)}
         if strategy == PROBE:
-            _check_probe(grid)
+            if label := grid.augment.label():
+                raise BenchmarkError(
+                    f"augment ({label}) has no effect on strategy {PROBE!r}, which trains on features that are "
+                    f"extracted once: choose {FINETUNE!r} or {SCRATCH!r}, or leave augment out."
+                )
             yield grid.model_copy(update={**update, "heads": tuple(heads), "stages": None})
         else:
             _check_training(grid, strategy, has_head=not all(registry[name].has_classifier for name in backbones))
@@ -82,10 +86,10 @@ def _grids_of_strategies(grid: Grid, registry: Registry) -> Iterator[Grid]:
 
 
 def _backbones_by_strategy(grid: Grid, strategies: Sequence[str], registry: Registry) -> dict[str, list[str]]:
-    """The backbones that can take each strategy: those with their own classifier `scratch` alone.
+    """The backbones that can take each strategy; those with their own classifier take only `scratch`.
 
     Raises:
-        BenchmarkError: Nothing that a name or pattern matches can take any of the strategies.
+        BenchmarkError: No backbone that a name or pattern matches can take any of the strategies.
     """
     names = select_names("backbone", grid.backbones, registry)
     usable = {
@@ -99,14 +103,6 @@ def _backbones_by_strategy(grid: Grid, strategies: Sequence[str], registry: Regi
                 f"{', '.join(strategies)}: add {SCRATCH!r} to the strategies, or leave {asked} out."
             )
     return {strategy: some for strategy, some in usable.items() if some}
-
-
-def _check_probe(grid: Grid) -> None:
-    if grid.augment.label():
-        raise BenchmarkError(
-            f"augment ({grid.augment.label()}) has no effect on strategy {PROBE!r}, which trains on features that "
-            f"are extracted once: choose {FINETUNE!r} or {SCRATCH!r}, or leave augment out."
-        )
 
 
 def _check_training(grid: Grid, strategy: str, *, has_head: bool) -> None:

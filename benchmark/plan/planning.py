@@ -1,5 +1,6 @@
-"""What of a sweep is done, failed, missing or stale, and why."""
+"""The plan of a sweep: which cells are done, failed, missing or stale, and why."""
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,9 +22,10 @@ from benchmark.registry import Registry
 MISSING = "missing"
 STALE = "stale"
 
-WHEN = ("missing", "failed", "always")
+# The states of the cells that are run, by the value of --when.
+WHEN = {"missing": {MISSING, STALE}, "failed": {FAILED}, "always": {DONE, FAILED, MISSING, STALE}}
 
-# What can change between a row and now, and makes the row stale.
+# A cell is stale if one of these columns of its row is not what it would be now.
 CHANGEABLE = {
     column: name
     for column, name in {**INPUTS, **DEFINITION, **VERSIONS}.items()
@@ -42,14 +44,14 @@ class PlannedCell:
         key: Its key; empty if its dataset is not available.
         state: done, failed, missing or stale.
         reason: Why it is stale, or how it failed.
-        setting_key: The key of its setting; empty likewise.
+        setting_key: The key of its setting; empty if its dataset is not available.
         dataset_fingerprint: Empty if the dataset is not available.
         n_images: Images that its features need.
         n_classes: Of its dataset.
         obstacle: Why its dataset is not available.
         warning: Why its number should not be trusted; see `plan.wrong_modes`.
         has_training: Whether TensorFlow trains something in the job of this cell, in this cell or in another.
-        taken_over: The `run_id` of the row of schema 1 by which the cell is done; empty otherwise.
+        taken_over: The `run_id` of the row of schema 1 that counts as this cell's; empty if there is none.
     """
 
     cell: Cell
@@ -84,13 +86,8 @@ class Plan:
         return dict(Counter(planned.state for planned in self.cells))
 
     def to_run(self, when: str) -> list[PlannedCell]:
-        """The cells that a run does now.
-
-        Args:
-            when: `missing` (stale ones too), `failed`, or `always`.
-        """
-        states = {"missing": {MISSING, STALE}, "failed": {FAILED}, "always": {DONE, FAILED, MISSING, STALE}}[when]
-        return [planned for planned in self.cells if planned.state in states]
+        """The cells to run now; `when` is a key of `WHEN`."""
+        return [planned for planned in self.cells if planned.state in WHEN[when]]
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ class _DatasetFacts:
 
 
 def check_when(when: str) -> None:
-    """Raise an `UnknownNameError` unless `Plan.to_run` knows the word."""
+    """Raise an `UnknownNameError` unless `when` is a key of `WHEN`."""
     if when not in WHEN:
         raise UnknownNameError("value of --when", when, WHEN)
 
@@ -117,15 +114,15 @@ def make_plan(
 ) -> Plan:
     """The cells of a sweep compared with its ledger.
 
-    Datasets are read to learn their fingerprints. The cells of a dataset that cannot be downloaded fail when they are
-    run; a dataset that is there but cannot be used is an error now.
+    Datasets are read to compute their fingerprints. The cells of a dataset that cannot be downloaded fail when they are
+    run; a dataset that is present but cannot be used is an error now.
 
     Args:
         sweep: The sweep.
         registry: The backbones.
         ledger: Where its rows are.
-        on_scan: Called with a dataset's name, the number of files read, and of all.
-        choose: From all cells of the sweep to those to plan; None for all.
+        on_scan: Called with a dataset's name, the number of files that were read, and the number of all files.
+        choose: Returns those of the sweep's cells that are planned; None = all.
 
     Raises:
         BenchmarkError: A name is unknown, a dataset is unusable, or the ledger cannot be read.
@@ -135,7 +132,7 @@ def make_plan(
     warnings = {} if sweep.ablation else wrong_modes(all_cells)
     with_training = {job_key(cell) for cell in all_cells if cell.is_trained_by_tensorflow}
     cells = choose(all_cells) if choose else all_cells
-    past = _Past.of_runs(ledger.read_runs())
+    past = _Past(ledger.read_runs())
     datasets = {request: _dataset_facts(request, on_scan) for request in dict.fromkeys(cell.dataset for cell in cells)}
     planned = [
         replace(
@@ -154,59 +151,47 @@ def make_plan(
 
 
 def _dataset_facts(request: DatasetRequest, on_scan: ScanProgress | None) -> _DatasetFacts | DownloadError:
-    def on_progress(n_done: int, n_total: int) -> None:
-        if on_scan:
-            on_scan(request.name, n_done, n_total)
-
     try:
-        dataset = request.load(on_progress)
+        dataset = request.load(functools.partial(on_scan, request.name) if on_scan else None)
     except DownloadError as error:
         return error
     return _DatasetFacts(dataset.fingerprint, len(dataset), len(dataset.class_names), dataset.bad_files)
 
 
-@dataclass(frozen=True)
 class _Past:
-    """What a ledger holds: few columns of it, since it may have many thousands of rows.
+    """The rows of a ledger, with few columns, since there may be many thousands.
 
     Attributes:
-        by_key: The last row of each key.
+        by_key: State and reason of the last row of each key.
         by_name: The last finished row of each cell, by what the recipe asked of it.
-        without_key: The reason of each cell whose last row has no key, because its dataset was not available.
+        without_key: Why each cell failed whose last row has no key, because its dataset was not available.
     """
 
-    by_key: Mapping[str, Mapping[Any, Any]]
-    by_name: Mapping[tuple[Any, ...], Mapping[Any, Any]]
-    without_key: Mapping[tuple[Any, ...], str]
-
-    @classmethod
-    def of_runs(cls, runs: pd.DataFrame) -> "_Past":
-        states = runs[["cell_key", "status", "error_type", "error_message"]].to_dict("records")
+    def __init__(self, runs: pd.DataFrame) -> None:
+        reasons = (runs["error_type"] + ": " + runs["error_message"]).where(runs["status"] == FAILED, "")
+        runs = runs.assign(reason=reasons)
+        self.by_key = dict(zip(runs["cell_key"], zip(runs["status"], runs["reason"], strict=True), strict=True))
         done = runs[runs["status"] == DONE]
         facts = done[["run_id", "setting_key", *CHANGEABLE]].to_dict("records")
+        self.by_name = dict(zip(cell_names(done), facts, strict=True))
         last = runs.drop_duplicates(list(CELL_COLUMNS), keep="last")
         unkeyed = last[(last["cell_key"] == "") & (last["status"] == FAILED)]
-        reasons = unkeyed["error_type"] + ": " + unkeyed["error_message"]
-        return cls(
-            {row["cell_key"]: row for row in states},
-            dict(zip(cell_names(done), facts, strict=True)),
-            dict(zip(cell_names(unkeyed), reasons, strict=True)),
-        )
+        self.without_key = dict(zip(cell_names(unkeyed), unkeyed["reason"], strict=True))
 
 
 def _planned(cell: Cell, dataset: _DatasetFacts | DownloadError, past: _Past) -> PlannedCell:
     name = cell.name
+    name_in_schema_1 = tuple({**cell.columns, "val_fraction": None}.values())  # it did not hold the fraction
     failed = past.without_key.get(name)
     if isinstance(dataset, DownloadError):
         return PlannedCell(cell, "", MISSING if failed is None else FAILED, str(dataset), obstacle=dataset)
-    keys = make_keys(cell, dataset.fingerprint)
+    key, setting_key = make_keys(cell, dataset.fingerprint)
     state, reason, taken_over = MISSING, "", ""
-    if (row := past.by_key.get(keys.cell)) is not None:
-        state = str(row["status"])
-        reason = f"{row['error_type']}: {row['error_message']}" if state == FAILED else ""
+    if key in past.by_key:
+        state, reason = past.by_key[key]
     elif failed is not None:
         state, reason = FAILED, failed
-    elif (earlier := past.by_name.get(name) or past.by_name.get(cell.name_in_schema_1)) is not None:
+    elif earlier := past.by_name.get(name) or past.by_name.get(name_in_schema_1):
         changes = _changes(cell, dataset, earlier)
         if earlier["setting_key"] or changes:
             state, reason = STALE, "; ".join(changes) or "the recipe's options or the weights file changed"
@@ -214,10 +199,10 @@ def _planned(cell: Cell, dataset: _DatasetFacts | DownloadError, past: _Past) ->
             state, taken_over = DONE, earlier["run_id"]
     return PlannedCell(
         cell,
-        keys.cell,
+        key,
         state,
         reason,
-        setting_key=keys.setting,
+        setting_key=setting_key,
         dataset_fingerprint=dataset.fingerprint,
         n_images=dataset.n_images,
         n_classes=dataset.n_classes,
@@ -227,13 +212,12 @@ def _planned(cell: Cell, dataset: _DatasetFacts | DownloadError, past: _Past) ->
 
 def _changes(cell: Cell, dataset: _DatasetFacts, row: Mapping[Any, Any]) -> list[str]:
     """What changed since a row was made, as far as keys depend on it."""
-    now = {"dataset_fingerprint": dataset.fingerprint, **cell.facts, **framework_versions()}
-    before, after = ({**facts, **_minor_versions(facts)} for facts in (row, now))
+    versions = framework_versions()
+    now = {"dataset_fingerprint": dataset.fingerprint, **cell.facts, **versions}
+    before, after = (
+        {**facts, **{column: minor_version(str(facts[column])) for column in versions}} for facts in (row, now)
+    )
     return what_changed(before, after, CHANGEABLE)
-
-
-def _minor_versions(facts: Mapping[Any, Any]) -> dict[str, str]:
-    return {column: minor_version(str(facts[column])) for column in framework_versions()}
 
 
 def group_into_jobs(cells: Iterable[PlannedCell]) -> list[Job]:

@@ -1,4 +1,4 @@
-"""Rows of a ledger turned into the cells that make them again, by the recipe that is stored beside them."""
+"""Rows of a ledger turned into the cells that make them again, with the recipe that is stored beside them."""
 
 import functools
 import os
@@ -25,8 +25,8 @@ WEIGHTS_FOLDER = "weights"
 def plan_again(runs: pd.DataFrame, registry: Registry, target: Ledger) -> list[PlannedCell]:
     """The cells of these rows, in their order.
 
-    A cell is known by its key. Where that has changed since, because of another version of Keras for example, it is
-    the cell that the recipe describes in the same words.
+    A cell is identified by its key. Where the key has changed since, for example with the version of Keras, it is the
+    cell of the recipe whose `CELL_COLUMNS` are the same.
 
     Args:
         runs: Rows of one or many ledgers, with the column `folder`; `dataset` as the file holds it.
@@ -81,7 +81,7 @@ def choose_rows(runs: pd.DataFrame, n_rows: int) -> pd.DataFrame:
 def clean_cache(folder: Path) -> Iterator[None]:
     """Inside, this process and its children use an empty cache in `folder`, with the weights files of the usual one.
 
-    Those are checked against their checksums whenever they are used.
+    Weights files are checked against their checksums at every use.
     """
     weights = cache_root() / WEIGHTS_FOLDER
     weights.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def clean_cache(folder: Path) -> Iterator[None]:
 
 
 def differences_from_here(row: Mapping[Any, Any]) -> list[str]:
-    """What made a row and is not the same here, a sentence each."""
+    """How the code, versions and machine that made a row differ from those here, one sentence each."""
     here = environment()
     notes = []
     if row["is_dirty"]:

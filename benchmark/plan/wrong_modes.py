@@ -8,21 +8,15 @@ from benchmark.options import SCRATCH
 from benchmark.plan.cells import Cell
 from benchmark.xray.verdicts import judge_mode
 
-# Cells that agree in these and in their dataset are compared with each other.
+# Cells that agree in these columns and in their dataset are compared with each other.
 COMPARED = ("backbone", "strategy", "stages", "folds", "head", "head_options", "input_size_px")
 
 
 def wrong_modes(cells: Iterable[Cell]) -> dict[Cell, str]:
-    """What is wrong with the mode of each cell that has a wrong one, and no cell with the right one to compare with.
+    """The cells of a sweep that have a wrong mode, each with a sentence on what is wrong with it.
 
     A cell with a wrong mode is part of an ablation, and left out, if another cell of the same backbone, dataset, head,
-    strategy and size has the right mode. For a network that has not learned anything yet no mode is wrong.
-
-    Args:
-        cells: All cells of a sweep.
-
-    Returns:
-        A sentence for each such cell, the same for all cells of one backbone and mode.
+    strategy and size has the right mode. No mode is wrong for a network that has not learned anything yet.
     """
     learned = [cell for cell in cells if _has_learned(cell)]
     findings = {cell: _findings(cell.mode, cell.backbone.native_mode) for cell in learned}
