@@ -1,1 +1,1 @@
-"""Analysis: ledgers turned into tables and pictures; no TensorFlow, and no images but for the gallery."""
+"""Analysis: ledgers turned into tables, without TensorFlow and without reading images."""

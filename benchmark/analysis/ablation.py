@@ -1,6 +1,6 @@
-"""What a wrong preprocessing costs: every mode of a backbone against its native one."""
+"""The cost of wrong preprocessing: every mode of a backbone compared with its native one."""
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.loading import SETTING, finished
 
 NATIVE = "native"
-# What is compared: settings that differ only in their mode.
+# Settings that agree in these columns differ only in their mode and are compared.
 SUBJECT = tuple(column for column in SETTING if column != "mode")
 CONFIDENCE = 0.95
 # A mode is as good as native if its whole interval lies within this distance of native.
@@ -26,22 +26,12 @@ SAME_AS_NATIVE = "same as native"
 SCORES = ("accuracy", "log_loss", "macro_f1")
 
 
-@dataclass(frozen=True)
-class _Loss:
-    """The accuracy lost, its interval, and what the interval was computed over."""
-
-    mean: float
-    low: float = np.nan
-    high: float = np.nan
-    over: str = ""
-
-
 def make_ablation(runs: pd.DataFrame, correctness: Correctness) -> pd.DataFrame:
     """Every mode except native compared with native in the same seeds, for each backbone, dataset, head and so on.
 
     Args:
-        runs: What `load_runs` gives.
-        correctness: Of the runs, where their predictions were kept.
+        runs: What `load_runs` returns.
+        correctness: Of the runs.
 
     Returns:
         One row per setting and wrong mode, the most harmful of a dataset first: `rank` (within the dataset), the
@@ -54,7 +44,7 @@ def make_ablation(runs: pd.DataFrame, correctness: Correctness) -> pd.DataFrame:
         - `same as native`: accuracy, log loss and F1 are equal in every seed, for example `tf` where `tf` is native;
         - `unclear`: none of these, or no interval.
 
-        The interval is Student's for the mean of paired differences. `interval_over` says over what: `seeds` if there
+        The interval is Student's for the mean of paired differences, over what `interval_over` names: `seeds` if there
         are several that lose different amounts, otherwise `images` if the predictions were kept, otherwise empty. It is
         not corrected for the number of comparisons.
     """
@@ -75,25 +65,17 @@ def make_ablation(runs: pd.DataFrame, correctness: Correctness) -> pd.DataFrame:
     return table.sort_values(["dataset", "rank", *SETTING], ignore_index=True)
 
 
-def _compare(pair: pd.DataFrame, correctness: Correctness) -> dict[str, object]:
-    """One setting against native.
-
-    Args:
-        pair: One row per seed, the columns of native with the suffix `_native`.
-        correctness: Of the runs.
-    """
+def _compare(pair: pd.DataFrame, correctness: Correctness) -> dict[str, Any]:
+    """One setting compared with native; `pair` has one row per seed, native's columns with the suffix `_native`."""
     loss = _accuracy_lost(pair, correctness)
     accuracy, native = pair["accuracy"].mean(), pair["accuracy_native"].mean()
     return {
         "n_seeds": len(pair),
         "accuracy": accuracy,
         "accuracy_native": native,
-        "accuracy_lost": loss.mean,
-        "lost_low": loss.low,
-        "lost_high": loss.high,
-        "interval_over": loss.over,
+        **loss,
         "relative_gain": native / accuracy - 1 if accuracy else np.nan,
-        "verdict": SAME_AS_NATIVE if _is_same(pair) else _verdict(loss),
+        "verdict": SAME_AS_NATIVE if _is_same(pair) else _verdict(loss["lost_low"], loss["lost_high"]),
     }
 
 
@@ -103,15 +85,18 @@ def _is_same(pair: pd.DataFrame) -> bool:
     return are_known and np.array_equal(here.to_numpy(float), native.to_numpy(float), equal_nan=True)
 
 
-def _accuracy_lost(pair: pd.DataFrame, correctness: Correctness) -> _Loss:
+def _accuracy_lost(pair: pd.DataFrame, correctness: Correctness) -> dict[str, Any]:
+    """The columns of the accuracy lost: its mean, the interval, and what the interval was computed over."""
+    from scipy import stats
+
     by_seed = (pair["accuracy_native"] - pair["accuracy"]).to_numpy(float)
-    mean = float(by_seed.mean())
-    if np.ptp(by_seed) > ROUNDING:
-        return _Loss(mean, *_interval(by_seed), "seeds")
-    by_image = _lost_by_image(pair, correctness)
-    if by_image is None or np.ptp(by_image) < ROUNDING:
-        return _Loss(mean)
-    return _Loss(mean, *_interval(by_image), "images")
+    do_seeds_differ = np.ptp(by_seed) > ROUNDING
+    differences = by_seed if do_seeds_differ else _lost_by_image(pair, correctness)
+    low, high, over = np.nan, np.nan, ""
+    if differences is not None and np.ptp(differences) > ROUNDING:
+        low, high = stats.ttest_1samp(differences, 0.0).confidence_interval(CONFIDENCE)
+        over = "seeds" if do_seeds_differ else "images"
+    return {"accuracy_lost": by_seed.mean(), "lost_low": low, "lost_high": high, "interval_over": over}
 
 
 def _lost_by_image(pair: pd.DataFrame, correctness: Correctness) -> NDArray[np.float64] | None:
@@ -127,19 +112,9 @@ def _lost_by_image(pair: pd.DataFrame, correctness: Correctness) -> NDArray[np.f
     return mean
 
 
-def _interval(differences: NDArray[np.float64]) -> tuple[float, float]:
-    """Student's interval of their mean; they must not all be equal."""
-    from scipy import stats
-
-    interval = stats.ttest_1samp(differences, 0.0).confidence_interval(CONFIDENCE)
-    return float(interval.low), float(interval.high)
-
-
-def _verdict(loss: _Loss) -> str:
-    if np.isnan(loss.low):
-        return UNCLEAR
-    if loss.low > -MARGIN and loss.high < MARGIN:
+def _verdict(low: float, high: float) -> str:
+    if low > -MARGIN and high < MARGIN:
         return HARMLESS
-    if loss.low > 0:
+    if low > 0:
         return HARMFUL
-    return HELPFUL if loss.high < 0 else UNCLEAR
+    return HELPFUL if high < 0 else UNCLEAR

@@ -1,6 +1,7 @@
-"""Rows beside rows of the same cells: what moved, and whether that is beyond noise.
+"""Two rows of each cell compared: which figures changed, and whether by more than noise.
 
-`compare_ledgers` judges two ledgers, `verify_rows` rows and the same cells run again. Both pair, mark and test alike.
+`compare_ledgers` compares two ledgers, `verify_rows` compares rows with the same cells run again. Both share pairing,
+marks and tests.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -16,12 +17,12 @@ from benchmark.analysis.significance import ALPHA, adjust_by_holm, paired_p_valu
 from benchmark.ledger import CELL_COLUMNS, DONE, Ledger, cell_names
 from benchmark.origins import DEFINITION, INPUTS, MACHINE, VERSIONS, what_changed
 
-# Of two ledgers.
+# The changes between two ledgers.
 WORSE, BETTER, FIXED, WITHIN_NOISE, SAME = "worse", "better", "fixed", "within noise", "same"
 FAILED_TWICE, NEW, GONE = "failed", "new", "gone"
-# Of rows run again.
+# Those of rows run again.
 CHANGED, CLOSE, REPRODUCED = "changed", "close", "reproduced"
-# Of both.
+# Those of both.
 BROKEN, INCOMPARABLE = "broken", "not comparable"
 
 # In the order of a table, in which what needs attention comes first.
@@ -32,19 +33,19 @@ MARKS = {
 REGRESSIONS = frozenset({BROKEN, WORSE, CHANGED})
 _UNCOMPARED = frozenset({NEW, GONE, FAILED_TWICE, INCOMPARABLE})
 
-# What the arithmetic of another processor or version may move the accuracy by.
+# Another processor or version may change the accuracy by this much.
 TOLERANCE = 0.01
-# Counts, the same everywhere.
+# Counts, which are the same everywhere.
 EXACT = (
     "params_total", "params_backbone", "params_trainable", "feature_dim", "n_train", "n_val", "n_test", "n_classes",
 )  # fmt: skip
-# The same on the same type of machine, up to rounding; predictions alone do not determine all of them.
+# Figures that are the same on the same type of machine, up to rounding. Predictions do not determine all of them.
 FIGURES = (
     "chance", "flops_g", "top5_accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1",
     "weighted_f1", "log_loss", "train_accuracy", "val_accuracy",
 )  # fmt: skip
 ROUNDING = 1e-6
-# Columns that must agree before any figure can be compared, with what to say where they do not.
+# Columns that must agree before any figure can be compared, with the note for those that do not.
 PREMISES = {
     "dataset_fingerprint": "the images are not those of the ledger",
     "weights_sha256": "the weights are not those of the ledger",
@@ -63,7 +64,7 @@ class Pair:
         before: The earlier row.
         after: The later row.
         n_predictions_changed: How many predictions differ; NaN where they were not kept.
-        p_value: That the accuracies differ by chance only; NaN if it cannot be tested.
+        p_value: Of the difference in accuracy; NaN if it cannot be tested.
     """
 
     before: Row | None
@@ -80,12 +81,12 @@ class Pair:
 
     @property
     def difference(self) -> float:
-        """The accuracy after less the one before; NaN if one of them is not known."""
+        """The later accuracy minus the earlier one; NaN if one of them is not known."""
         before, after = ((row or {}).get("accuracy", np.nan) for row in (self.before, self.after))
         return float(after - before)
 
 
-# Of a pair, what became of the cell (a key of `MARKS`) and what explains it.
+# From a pair to the change of the cell (a key of `MARKS`) and a note that explains it.
 Judge = Callable[[Pair], tuple[str, str]]
 
 
@@ -93,15 +94,15 @@ def compare_ledgers(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
     """Every cell of either ledger, those that got worse first.
 
     Args:
-        before: What `load_runs` gives of the one.
-        after: Of the other.
+        before: What `load_runs` returns for the earlier ledgers.
+        after: The same for the later ones.
 
     Returns:
         One row per cell: `mark` and `change` (a pair of `MARKS`), the columns of `CELL_COLUMNS`, `accuracy_before`,
         `accuracy_after`, `difference`, `p_value` (Holm-adjusted over the cells; McNemar's exact test where the
         predictions were kept, else Fisher's exact test), `n_predictions_changed`, `wall_ratio` (seconds after over
-        seconds before; advisory, machines differ) and `note`: what else is not the same. Rows on different images are
-        not compared.
+        seconds before; machines differ, so it is only a hint) and `note`: what else differs. Rows on different images
+        are not compared.
     """
     pairs = _tested(pair_runs(before, after), Correctness(before), Correctness(after), test_unpaired=True)
     table = _table(pairs, _judge_change).sort_values("difference", kind="stable")
@@ -113,12 +114,12 @@ def compare_ledgers(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
 def verify_rows(
     before: pd.DataFrame, after: pd.DataFrame, contradictions: Mapping[tuple[str, str], str] | None = None
 ) -> pd.DataFrame:
-    """Rows beside the same cells run again.
+    """Rows compared with the same cells run again.
 
     Args:
-        before: Rows that `load_runs` gives.
+        before: Rows as `load_runs` returns them.
         after: The rows of the same cells, run again.
-        contradictions: What is wrong with the first rows by themselves, as `find_contradictions` says it.
+        contradictions: Of the first rows, as `find_contradictions` returns them.
 
     Returns:
         The columns of `compare_ledgers`. `reproduced`: all counts and predictions are the same. `close`: other
@@ -141,7 +142,7 @@ def verify_rows(
 
 
 def has_regressed(table: pd.DataFrame) -> bool:
-    """Whether a cell got worse, no longer works, or did not give its figures again."""
+    """Whether a cell got worse, no longer works, or was not reproduced."""
     return bool(table["change"].isin(REGRESSIONS).any())
 
 
@@ -151,7 +152,7 @@ def is_comparable(table: pd.DataFrame) -> bool:
 
 
 def pair_runs(before: pd.DataFrame, after: pd.DataFrame) -> list[Pair]:
-    """The cells of either table: rows with the same key are one cell, then those that a recipe asks for alike.
+    """The cells of either table: rows with the same key are one cell, otherwise those with equal `CELL_COLUMNS`.
 
     Keys differ between versions of Keras, names between spellings of a folder.
     """
@@ -171,13 +172,9 @@ def pair_runs(before: pd.DataFrame, after: pd.DataFrame) -> list[Pair]:
 def _tested(
     pairs: Iterable[Pair], correct_before: Correctness, correct_after: Correctness, *, test_unpaired: bool
 ) -> list[Pair]:
-    """The pairs with their predictions compared, p-values adjusted for all of them.
+    """The pairs with their predictions compared; p-values are adjusted for all of them.
 
-    Args:
-        pairs: The pairs.
-        correct_before: Which images the earlier rows name correctly.
-        correct_after: The same of the later rows.
-        test_unpaired: Whether accuracies alone are compared, by Fisher's exact test, where predictions were not kept.
+    Where predictions were not kept, `test_unpaired` compares the accuracies alone, by Fisher's exact test.
     """
     pairs = list(pairs)
     p_values = np.full(len(pairs), np.nan)
@@ -272,7 +269,8 @@ def _judge_again(pair: Pair) -> tuple[str, str]:
         return CHANGED, ", ".join(others)
     circumstances = _circumstances(before, after)
     others = [] if circumstances else _other_figures(before, after, FIGURES, ROUNDING)
-    if _has_same_predictions(pair) and not others:
+    n_changed = pair.n_predictions_changed
+    if (pair.difference if np.isnan(n_changed) else n_changed) == 0 and not others:
         return REPRODUCED, "; ".join(filter(None, (circumstances, _what_is_missing(pair))))
     if circumstances or any(row["gpu"] and not row["is_deterministic"] for row in (before, after)):
         is_close = abs(pair.difference) <= TOLERANCE or pair.p_value >= ALPHA
@@ -281,17 +279,11 @@ def _judge_again(pair: Pair) -> tuple[str, str]:
 
 
 def _circumstances(before: Row, after: Row) -> str:
-    """What may move a figure by itself: another machine, other versions, another definition of the cell."""
+    """What can change a figure by itself: another machine, other versions, another definition of the cell."""
     changes = what_changed(before, after, {**MACHINE, **DEFINITION, **VERSIONS})
     if before["setting_key"] not in ("", after["setting_key"]) and not changes:
         changes = ["the recipe's options or the weights file changed"]
     return "; ".join(changes)
-
-
-def _has_same_predictions(pair: Pair) -> bool:
-    if np.isnan(pair.n_predictions_changed):
-        return pair.difference == 0
-    return pair.n_predictions_changed == 0
 
 
 def _other_figures(before: Row, after: Row, columns: Iterable[str], rounding: float) -> list[str]:

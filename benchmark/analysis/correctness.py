@@ -16,14 +16,16 @@ class Correctness:
     """Which test images each run named correctly; each run is read once, on first use.
 
     Args:
-        runs: What `load_runs` gives: the runs that may be asked for.
+        runs: What `load_runs` returns.
     """
 
     def __init__(self, runs: pd.DataFrame) -> None:
         self._fingerprints = runs.set_index(["folder", "run_id"])["dataset_fingerprint"].to_dict()
         # Caches of the instance, which end with it.
         self.of_run = functools.cache(self._of_run)
-        self._true_labels = functools.cache(self._read_true_labels)
+        self._true_labels = functools.cache(
+            lambda folder, fingerprint: Ledger(Path(folder)).read_true_labels(fingerprint)
+        )
 
     def _of_run(self, folder: str, run_id: str) -> Correct | None:
         """`(n_test,)` in the order of the dataset's test images; None without predictions of all of them."""
@@ -33,6 +35,3 @@ class Correctness:
             return None
         correct: Correct = predictions[0] == true
         return correct
-
-    def _read_true_labels(self, folder: str, fingerprint: str) -> NDArray[np.int16] | None:
-        return Ledger(Path(folder)).read_true_labels(fingerprint)

@@ -12,7 +12,7 @@ def dataset_labels(table: pd.DataFrame) -> list[str]:
 
 
 def strategy_labels(table: pd.DataFrame) -> list[str]:
-    """The strategy of each row: `finetune(0, epochs=5 + 20)` names the layers of each stage, then its options."""
+    """The strategy of each row: `finetune(0, epochs=5 + 20)` starts each stage with the layers that it trains."""
     folds = ["" if pd.isna(number) else f"folds={number:.0f}" for number in table["folds"]]
     options = ["; ".join(filter(None, both)) for both in zip(table["stages"], folds, strict=True)]
     return _labelled(table["strategy"], options)

@@ -37,14 +37,14 @@ def make_leaderboard(
     """Settings ranked within their dataset, each the mean of its seeds.
 
     Args:
-        runs: What `load_runs` gives.
+        runs: What `load_runs` returns.
         by: The column to rank by.
-        published: Figures to stand beside the measured ones.
-        correctness: Of the runs; without it no setting is tied with another.
+        published: Figures to show beside the measured ones.
+        correctness: Of the runs; without it no settings are tied.
 
     Returns:
-        One row per setting: `rank`, `rank_first` and `rank_last` (if ranked by accuracy, the ranks it may have given
-        what the test set can tell apart), the columns of `SETTING`, `n_seeds`, `n_test`, `accuracy`, `accuracy_std`
+        One row per setting: `rank`, `rank_first` and `rank_last` (if ranked by accuracy, the range of ranks that the
+        test set allows), the columns of `SETTING`, `n_seeds`, `n_test`, `accuracy`, `accuracy_std`
         (sample deviation over seeds, empty for one), `accuracy_low` and `accuracy_high` (95 % Wilson interval of the
         mean accuracy at the size of the test set, which all seeds share), the means of the costs (times without rows of
         jobs that ran at the same time as others), `p_best` (Holm-adjusted p-value of McNemar's test against the most
@@ -60,8 +60,8 @@ def make_leaderboard(
     done = finished(runs)
     table = _averaged(done)
     ties = _standings(done, table, correctness)
-    table["p_best"] = [tie.p_best if tie else np.nan for tie in ties]
-    table["smallest_difference"] = [tie.smallest_difference if tie else np.nan for tie in ties]
+    for column in ("p_best", "smallest_difference"):
+        table[column] = [getattr(tie, column) if tie else np.nan for tie in ties]
     table["published"] = [published_accuracy(setting, published) for setting in table.to_dict("records")]
     table["difference"] = table["accuracy"] - table["published"].astype(float)
     return _ranked(table, by, ties)
@@ -82,12 +82,11 @@ def _averaged(done: pd.DataFrame) -> pd.DataFrame:
         "accuracy_low": [low for low, _ in intervals],
         "accuracy_high": [high for _, high in intervals],
     }
-    table = pd.DataFrame(measured, index=accuracy.index).join(groups[list(AVERAGED)].mean())
-    return table.reset_index()
+    return pd.DataFrame(measured, index=accuracy.index).join(groups[list(AVERAGED)].mean()).reset_index()
 
 
 def _standings(done: pd.DataFrame, table: pd.DataFrame, correctness: Correctness | None) -> list[Standing | None]:
-    """For every row of the table, its place among the settings of its dataset that can be told apart."""
+    """For every row of the table, its range of ranks among the settings of its dataset."""
     standings: list[Standing | None] = [None] * len(table)
     if correctness is None:
         return standings
@@ -105,8 +104,7 @@ def _standings(done: pd.DataFrame, table: pd.DataFrame, correctness: Correctness
 
 def _ranked(table: pd.DataFrame, by: str, ties: Sequence[Standing | None]) -> pd.DataFrame:
     ascending = by in LOWER_IS_BETTER
-    by_value = table.groupby("dataset")[by].rank(method="min", ascending=ascending, na_option="bottom")
-    ranks = by_value.astype(int)
+    ranks = table.groupby("dataset")[by].rank(method="min", ascending=ascending, na_option="bottom").astype(int)
     # Equal values have equal ranks, whether or not there are predictions to compare.
     ranges = [
         (tie.first, tie.last) if tie and by == "accuracy" and tie.first < tie.last else (rank, rank)

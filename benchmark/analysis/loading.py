@@ -1,4 +1,4 @@
-"""Ledgers on disk turned into tables of rows: what everything else here begins with."""
+"""Ledgers read into one table of rows, from which the rest of the analysis starts."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -10,12 +10,12 @@ from benchmark.errors import LedgerError
 from benchmark.ledger import CELL_COLUMNS, DONE, RUNS, Ledger
 from benchmark.origins import DEFINITION, VERSIONS
 
-# One setting of a sweep; its rows differ in their seed only. `variant` says what the other columns do not.
+# One setting of a sweep; its rows differ in their seed only. `variant` holds differences that have no column here.
 SETTING = (
     "backbone", "dataset", "mode", "strategy", "stages", "folds", "head", "head_options", "input_size_px", "resize",
     "crop", "augment", "precision", "variant",
 )  # fmt: skip
-# What settings that look the same can differ in.
+# Columns in which settings can differ that look the same.
 VARYING = {"weights": "weights", "val_fraction": "validation fraction", **VERSIONS, **DEFINITION}
 FINGERPRINT_SHOWN = 8
 
@@ -45,9 +45,9 @@ def load_runs(paths: Sequence[Path]) -> pd.DataFrame:
 
     Returns:
         The columns of `runs.csv`, then `sweep`, the name of the ledger's folder; `folder`, its path; `dataset_name`,
-        what the column `dataset` holds in the file; and `variant`, what tells settings apart that the other columns do
-        not, such as `weights random`. `dataset` is one name for each content: with the chosen classes, the limit and,
-        where one name stands for several contents, the beginning of the fingerprint.
+        the column `dataset` of the file; and `variant`, which distinguishes settings that otherwise look the same, for
+        example `weights random`. `dataset` is one name for each content: with the chosen classes, the limit and, where
+        one name stands for several contents, the beginning of the fingerprint.
 
     Raises:
         LedgerError: There is no ledger, or one cannot be read.
@@ -64,7 +64,7 @@ def load_runs(paths: Sequence[Path]) -> pd.DataFrame:
 
 
 def load_all_runs(paths: Sequence[Path]) -> pd.DataFrame:
-    """As `load_runs`, but with the rows that later ones of the same cell have replaced, and without its names."""
+    """As `load_runs`, but with the rows that later ones replace, and `dataset` as the file has it."""
     tables = [
         Ledger(folder).read_runs().assign(sweep=folder.name, folder=str(folder)) for folder in find_ledgers(paths)
     ]
@@ -72,7 +72,7 @@ def load_all_runs(paths: Sequence[Path]) -> pd.DataFrame:
 
 
 def _dataset_names(runs: pd.DataFrame) -> pd.Series:
-    """One name for each content: the last it was given; with the fingerprint if another content has the same name."""
+    """One name for each content: its latest name, with the fingerprint if another content has the same name."""
     named = pd.Series(dataset_labels(runs), index=runs.index, dtype=object)
     known = runs["dataset_fingerprint"].replace("", None)  # of a failed row it may be unknown
     names = named.groupby(known).transform("last").where(known.notna(), named)
@@ -81,14 +81,14 @@ def _dataset_names(runs: pd.DataFrame) -> pd.Series:
 
 
 def _setting_ids(runs: pd.DataFrame) -> pd.Series:
-    """What rows of one setting share: its key or, of rows without one, everything that names it."""
+    """The identity of each row's setting: its key or, without one, the number of its group of equal names."""
     names = [column for column in CELL_COLUMNS if column != "seed"]
     numbers = runs.groupby(["weights", *names], dropna=False, sort=False).ngroup().astype(str)
     return runs["setting_key"].where(runs["setting_key"] != "", numbers)
 
 
 def _variants(runs: pd.DataFrame) -> pd.Series:
-    """What tells a row's setting from others that look the same."""
+    """For each row, how its setting differs from others that look the same; empty if there are none."""
     variants = pd.Series("", index=runs.index)
     shown = [column for column in SETTING if column != "variant"]
     for _, alike in runs.groupby(shown, dropna=False, sort=False):
@@ -101,7 +101,7 @@ def _variants(runs: pd.DataFrame) -> pd.Series:
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:
-    """The rows that can be ranked and compared."""
+    """The rows that can be ranked and compared: those with an accuracy."""
     return runs[(runs["status"] == DONE) & runs["accuracy"].between(0, 1) & (runs["n_test"] > 0)]
 
 

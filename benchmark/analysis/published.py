@@ -15,9 +15,9 @@ RECIPE_OF_SCHEMA_1 = "recipe.toml"
 
 
 def load_published(paths: Sequence[Path]) -> list[Published]:
-    """The published figures of the recipes that lie beside these ledgers, each once.
+    """The published figures of the recipes beside these ledgers, each once.
 
-    Of a shipped recipe, those that it has now count, which may have been corrected since.
+    Those of a shipped recipe are taken from its present file, where they may have been corrected since.
     """
     shipped = recipe_paths()
     figures: dict[Published, None] = {}
@@ -40,7 +40,7 @@ def published_accuracy(setting: Mapping[Any, Any], published: Sequence[Published
 
 
 def is_about(figure: Published, setting: Mapping[Any, Any]) -> bool:
-    """Whether a published figure is about this setting; what the figure leaves open may be anything."""
+    """Whether a published figure is about this setting; a column that the figure leaves open may have any value."""
     asked = figure.model_dump(include={"dataset", "backbone", "strategy", "stages", "mode", "head", "head_options"})
     if figure.head is None:
         asked["head_options"] = None
@@ -51,8 +51,9 @@ def compare_published(board: pd.DataFrame, published: Sequence[Published]) -> pd
     """Every published figure that a setting of the leaderboard has measured too.
 
     Returns:
-        One row per figure: `dataset`, `backbone`, `strategy`, `stages`, `folds`, `mode`, `head`, `head_options`,
-        `metric`, `published`, `measured` (mean of the seeds), `difference` (measured minus published) and `note`.
+        One row per figure and setting: `dataset`, `backbone`, `strategy`, `stages`, `folds`, `mode`, `head`,
+        `head_options`, `metric`, `published`, `measured` (mean of the seeds), `difference` (measured minus published)
+        and `note`.
     """
     columns = ["dataset", "backbone", "strategy", "stages", "folds", "mode", "head", "head_options"]
     rows = [

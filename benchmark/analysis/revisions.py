@@ -13,7 +13,7 @@ from benchmark.errors import LedgerError
 
 @contextmanager
 def ledgers_at(place: str) -> Iterator[Path]:
-    """The folder that a place names: a path, or a path in a git revision as `REVISION:PATH`.
+    """The folder of a path, or of a path in a git revision, written `REVISION:PATH`.
 
     Raises:
         LedgerError: There is neither.
@@ -30,10 +30,9 @@ def ledgers_at(place: str) -> Iterator[Path]:
 
 
 def _extract(revision: str, path: str, folder: Path) -> None:
+    command = ["git", "archive", "--format=tar", revision, "--", path]
     try:
-        archive = subprocess.run(
-            ["git", "archive", "--format=tar", revision, "--", path], capture_output=True, check=True
-        ).stdout
+        archive = subprocess.run(command, capture_output=True, check=True).stdout
     except FileNotFoundError as error:
         raise LedgerError(f"{revision}:{path} needs git, which is not installed.") from error
     except subprocess.CalledProcessError as error:

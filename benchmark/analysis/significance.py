@@ -1,19 +1,19 @@
 """Which settings a test set can tell apart: McNemar's test on the saved predictions.
 
 Every run of a dataset is tested on the same images, so two settings are compared image by image. With one seed
-each, that is McNemar's exact test: if both were equally good, each would be the right one on about half of the images
-that only one of them names correctly.
+each, that is McNemar's exact test: two equally good settings would each be right on about half of the images that only
+one of them classifies correctly.
 
 Seeds are pooled per image. The outcomes of several seeds on one image are not independent, so an image counts once,
 as the cluster of McNemar's test for clustered pairs (Durkalski et al., Analysis of clustered matched-pair data,
 Statistics in Medicine 22, 2003). For `n` images and `s` seeds:
 
-    d (n,) in -s..s       number of seeds right in one setting, less that of the other
+    d (n,) in -s..s       number of seeds right in one setting, minus that of the other
     T = sum of d          compared with its distribution if each d had a random sign
     T^2 / sum of d^2      chi-squared with one degree of freedom for many images
 
-The test speaks of these trained models on other images like these. How much further seeds would scatter is shown by
-the deviation over seeds.
+The result holds for these trained models on other images like these. The deviation over seeds shows how much other
+seeds would scatter.
 """
 
 import functools
@@ -37,15 +37,15 @@ PValues = NDArray[np.float64]
 
 
 class Standing(NamedTuple):
-    """A setting's place among those that the test set can tell apart.
+    """The range of ranks of a setting.
 
     Attributes:
-        first: The best rank it may have: one more than the number of settings that are significantly better.
-        last: The worst: the number of settings that are not significantly worse.
+        first: The best possible rank: one more than the number of settings that are significantly better.
+        last: The worst possible rank: the number of settings that are not significantly worse.
         p_best: Holm-adjusted p-value of being as good as the best setting; NaN for the best itself and without
             predictions to compare.
         smallest_difference: The smallest difference in accuracy to the best setting that would be significant at the
-            number of images on which the two differ; NaN likewise.
+            number of images on which the two differ; NaN where `p_best` is.
     """
 
     first: int
@@ -55,7 +55,7 @@ class Standing(NamedTuple):
 
 
 class SeedRun(NamedTuple):
-    """What identifies a run and its test images, as in the columns of `load_runs`."""
+    """A run and its test images, as the columns of `load_runs` identify them."""
 
     seed: int
     folder: str
@@ -64,7 +64,7 @@ class SeedRun(NamedTuple):
 
 
 class SeedRuns:
-    """The runs of one setting, one per seed, and what they got right.
+    """The runs of one setting, one per seed, and the images that they classify correctly.
 
     Args:
         runs: Finished runs in the order of the ledger: the last one of a seed counts.
@@ -80,7 +80,7 @@ class SeedRuns:
         self.n_right = functools.cache(self._count_right)
 
     def _count_right(self, seeds: tuple[int, ...]) -> Counts:
-        """`(n,)` in 0..s: how many of these seeds name each image correctly."""
+        """`(n,)` in 0..s: how many of these seeds classify each image correctly."""
         counts: Counts = np.sum([self._correct[seed] for seed in seeds], axis=0, dtype=np.int8)
         return counts
 
@@ -89,7 +89,7 @@ class Pair(NamedTuple):
     """Two settings on the same images.
 
     Attributes:
-        differences: `(n,)` in -s..s: number of seeds right in the first setting, less that of the second.
+        differences: `(n,)` in -s..s: number of seeds right in the first setting, minus that of the second.
         n_seeds: s.
     """
 
@@ -100,7 +100,7 @@ class Pair(NamedTuple):
 def compare_settings(a: SeedRuns, b: SeedRuns) -> Pair | None:
     """How two settings differ; None if they were tested on different images or predictions were not kept.
 
-    Compared are the seeds that both have; without any, the same number of seeds of each.
+    The seeds that both have are compared; without any, the same number of seeds of each.
     """
     if not a.seeds or not b.seeds or a.fingerprint != b.fingerprint:
         return None
@@ -135,12 +135,7 @@ def _sum_of_squares(differences: Counts) -> int:
 
 
 def smallest_difference(pair: Pair, n_pairs: int) -> float:
-    """The smallest difference in accuracy that would tell two settings apart.
-
-    Args:
-        pair: The two settings.
-        n_pairs: Number of pairs tested; the level is that of the first step of Holm's method.
-    """
+    """The smallest significant difference in accuracy of two settings, at the first step of Holm's method."""
     from scipy import stats
 
     quantile = stats.norm.isf(ALPHA / n_pairs / 2)
@@ -150,10 +145,10 @@ def smallest_difference(pair: Pair, n_pairs: int) -> float:
 def rank_with_ties(settings: Sequence[SeedRuns]) -> list[Standing]:
     """The range of ranks of each setting: after those that are significantly better, before those that are worse.
 
-    All pairs are tested and corrected for by Holm's method, so the chance of any false difference stays below
-    `ALPHA`; testing against the best alone would ignore that the best of many equal settings is partly lucky.
-    Settings whose ranges overlap may still be told apart, if both are close to others but not to each other. A setting
-    without predictions keeps its place among the others.
+    All pairs are tested and corrected by Holm's method, so the chance of any false difference stays below `ALPHA`;
+    testing against the best alone would ignore that the best of many equal settings is partly lucky. Two settings whose
+    ranges overlap may still differ significantly, if both are close to others but not to each other. A setting without
+    predictions keeps its place among the others.
 
     Args:
         settings: The most accurate first.
@@ -164,7 +159,7 @@ def rank_with_ties(settings: Sequence[SeedRuns]) -> list[Standing]:
     n_pairs = int(np.count_nonzero(~np.isnan(p_values)))
     are_tied = np.zeros((n, n), bool)
     are_tied[np.triu_indices(n, 1)] = adjusted >= ALPHA
-    firsts = 1 + np.arange(n) - are_tied.sum(axis=0)  # its own place, less the ties with settings before it
+    firsts = 1 + np.arange(n) - are_tied.sum(axis=0)  # its own place, minus the ties with settings before it
     lasts = 1 + np.arange(n) + are_tied.sum(axis=1)
     with_best = [None, *(compare_settings(settings[0], setting) for setting in settings[1:])]
     return [
@@ -177,12 +172,14 @@ def rank_with_ties(settings: Sequence[SeedRuns]) -> list[Standing]:
 def _all_p_values(settings: Sequence[SeedRuns]) -> PValues:
     """`(n (n - 1) / 2,)`: of all pairs, row by row; NaN where two settings cannot be compared.
 
-    Most pairs are so clear that the normal limit decides them, which is one product of matrices for all; the others,
-    and those with the first setting, are tested one by one.
+    The normal limit decides most pairs clearly, and one product of matrices computes it for all of them; the other
+    pairs, and those with the first setting, are tested one by one.
     """
     better, worse = np.triu_indices(len(settings), 1)
     p_values = _normal_p_values(settings)[better, worse]
-    threshold = _threshold_of_holm(p_values)
+    tested = np.sort(p_values[~np.isnan(p_values)])
+    levels = ALPHA / np.arange(len(tested), 0, -1)
+    threshold = next(iter(levels[tested >= levels]), ALPHA)  # where Holm's method stops rejecting
     is_clear = (p_values <= threshold / CLOSE) | (p_values >= threshold * CLOSE)  # never so for NaN
     have_predictions = np.array([bool(setting.seeds) for setting in settings], bool)
     is_possible = have_predictions[better] & have_predictions[worse]
@@ -212,21 +209,13 @@ def _normal_p_values(settings: Sequence[SeedRuns]) -> PValues:
     return found
 
 
-def _threshold_of_holm(p_values: PValues) -> float:
-    """The level at which Holm's method stops to reject."""
-    tested = np.sort(p_values[~np.isnan(p_values)])
-    levels = ALPHA / np.arange(len(tested), 0, -1)
-    kept = np.flatnonzero(tested >= levels)
-    return float(levels[kept[0]]) if len(kept) else ALPHA
-
-
 def adjust_by_holm(p_values: PValues) -> PValues:
     """P-values adjusted for their number by Holm's step-down method (Scandinavian Journal of Statistics 6, 1979).
 
     The same as statsmodels' `multipletests`, which collects garbage on every call: 0.1 s each.
 
     Args:
-        p_values: NaN stands for a pair that is not tested, and stays.
+        p_values: NaN for pairs that are not tested, also in the result.
     """
     order = np.argsort(p_values)[: np.count_nonzero(~np.isnan(p_values))]  # NaN sorts last
     adjusted = p_values.copy()

@@ -1,27 +1,29 @@
 """Finds rows that contradict their own predictions and tables, for example because they were edited by hand."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from benchmark.ledger import Ledger
+from benchmark.ledger import CONFUSION, PER_CLASS, Ledger
 from benchmark.metrics import Labels, score_metrics
-from benchmark.work.rows import MILLION, Rows, class_rows
+from benchmark.work.rows import MILLION, class_rows
 
-# The columns that follow from true and predicted classes.
+# The columns that can be computed from true and predicted classes.
 DERIVED = (
     "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1",
     "weighted_f1",
 )  # fmt: skip
-# The keys of the per-class tables; their other columns are numbers.
-KEYS = {"per_class.csv": ("class_name",), "confusion.csv": ("true_class", "predicted_class")}
+# The two tables of a run that hold more than one class, with their keys; their other columns are numbers.
+KEYS = {PER_CLASS: ("class_name",), CONFUSION: ("true_class", "predicted_class")}
 # The precision that a number may lose when it is written as text.
 ROUNDING = 1e-6
 
 Row = Mapping[Any, Any]
+# Of one run, in the order of `KEYS`; None where a table was not kept.
+Tables = Sequence[pd.DataFrame | None]
 
 
 def find_contradictions(runs: pd.DataFrame) -> dict[tuple[str, str], str]:
@@ -30,10 +32,10 @@ def find_contradictions(runs: pd.DataFrame) -> dict[tuple[str, str], str]:
     Files that were not kept are not checked.
 
     Args:
-        runs: What `load_runs` gives.
+        runs: What `load_runs` returns.
 
     Returns:
-        By folder and `run_id`, what contradicts what, as the end of a sentence; sound rows are left out.
+        By folder and `run_id`, the contradiction as the end of a sentence; sound rows are left out.
 
     Raises:
         LedgerError: A file is damaged.
@@ -41,28 +43,26 @@ def find_contradictions(runs: pd.DataFrame) -> dict[tuple[str, str], str]:
     found = {}
     for folder, rows in runs.groupby("folder", sort=False):
         ledger = Ledger(Path(str(folder)))
-        tables = {"per_class.csv": ledger.read_per_class(), "confusion.csv": ledger.read_confusion()}
-        of_runs = {name: dict(iter(table.groupby("run_id"))) for name, table in tables.items()}
+        tables = [dict(iter(table.groupby("run_id"))) for table in (ledger.read_per_class(), ledger.read_confusion())]
         for row in rows.to_dict("records"):
-            kept = {name: tables.get(row["run_id"]) for name, tables in of_runs.items()}
-            if what := next(_contradictions(row, ledger, kept), ""):
+            if what := next(_contradictions(row, ledger, [of_runs.get(row["run_id"]) for of_runs in tables]), ""):
                 found[str(folder), row["run_id"]] = what
     return found
 
 
-def _contradictions(row: Row, ledger: Ledger, kept: Mapping[str, pd.DataFrame | None]) -> Iterator[str]:
+def _contradictions(row: Row, ledger: Ledger, tables: Tables) -> Iterator[str]:
     predictions = ledger.read_predictions(row["run_id"])
     true = ledger.read_true_labels(row["dataset_fingerprint"])
     names = ledger.read_class_names(row["dataset_fingerprint"])
     if predictions is not None and true is not None and names is not None:
-        yield from _other_predictions(row, true.astype(np.int64), predictions[0].astype(np.int64), names, kept)
+        yield from _other_predictions(row, true.astype(np.int64), predictions[0].astype(np.int64), names, tables)
     if row["params_total"] > 0:
         efficiency = row["accuracy"] / (row["params_total"] / MILLION)
         yield from _other_figure(row, "efficiency", efficiency, "accuracy and parameters")
 
 
 def _other_predictions(
-    row: Row, true: Labels, predicted: Labels, names: tuple[str, ...], kept: Mapping[str, pd.DataFrame | None]
+    row: Row, true: Labels, predicted: Labels, names: tuple[str, ...], tables: Tables
 ) -> Iterator[str]:
     if len(predicted) != len(true):
         yield f"{len(true)} test images, {len(predicted)} predictions"
@@ -73,19 +73,15 @@ def _other_predictions(
         derived = score_metrics(true, scores, are_probabilities=False)
         for column in DERIVED:
             yield from _other_figure(row, column, derived[column], "its predictions")
-        yield from _other_classes(kept, class_rows(row["run_id"], true, scores, names))
-
-
-def _other_classes(kept: Mapping[str, pd.DataFrame | None], derived: tuple[Rows, Rows]) -> Iterator[str]:
-    for (name, keys), expected in zip(KEYS.items(), derived, strict=True):
-        table = kept[name]
-        if table is not None and not _are_alike(table, pd.DataFrame(expected), list(keys)):
-            yield f"{name} has other numbers than follow from its predictions"
+        derived_tables = class_rows(row["run_id"], true, scores, names)
+        for (name, keys), table, expected in zip(KEYS.items(), tables, derived_tables, strict=True):
+            if table is not None and not _are_alike(table, pd.DataFrame(expected), list(keys)):
+                yield f"{name} has other numbers than follow from its predictions"
 
 
 def _other_figure(row: Row, column: str, derived: float | None, source: str) -> Iterator[str]:
     written = row[column]
-    if derived is not None and not pd.isna(written) and abs(written - derived) > ROUNDING * max(1.0, abs(derived)):
+    if derived is not None and not (pd.isna(written) or np.isclose(written, derived, ROUNDING, ROUNDING)):
         yield f"{column} is {written:.4f}, by {source} it is {derived:.4f}"
 
 
