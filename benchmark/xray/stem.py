@@ -1,4 +1,4 @@
-"""What a network does to a pixel before its first convolution, found by feeding it images of one colour each."""
+"""The stem of a network: how it changes a pixel before its first convolution, measured with images of one colour."""
 
 import functools
 from collections.abc import Iterator
@@ -37,10 +37,10 @@ class BuiltInLayer:
 
 @dataclass(frozen=True)
 class Stem:
-    """What a network does to a pixel before its first convolution.
+    """How a network changes a pixel before its first convolution.
 
     Attributes:
-        input_px: Height and width of the images it was fed.
+        input_px: Height and width of the images used.
         layers: Its built-in layers, in the order in which pixels pass them.
         built_in: Map of a pixel up to the first convolution.
         first_layer: Name of that convolution, or of a dense layer that comes before any.
@@ -55,11 +55,7 @@ class Stem:
 
 
 def probe_stem(network: Any, name: str) -> Stem:
-    """What a network does to a pixel before its first convolution.
-
-    Args:
-        network: A Keras model of RGB images; not changed.
-        name: Names it in errors.
+    """The stem of a Keras model of RGB images, which is not changed; `name` is for errors.
 
     Raises:
         BenchmarkError: It has no single input of float RGB images, or no convolution that pixels reach.
@@ -88,7 +84,7 @@ def probe_stem(network: Any, name: str) -> Stem:
 
 
 def _image_shape(network: Any, name: str) -> tuple[int, int, int, int]:
-    """Shape of a batch of one image that the network takes."""
+    """Shape of a batch of one image for the network."""
     import keras
 
     inputs = getattr(network, "inputs", None) or []
@@ -111,7 +107,7 @@ class _Reached(BaseException):
 
     Attributes:
         layer: The convolution or dense layer.
-        pixel: What arrives there, `(d,)`: the middle of a feature map, because padding may come first.
+        pixel: The values that arrive there, `(d,)`: from the middle of a feature map, because padding may come first.
         passed: The built-in layers on the way.
     """
 
@@ -124,7 +120,7 @@ class _Reached(BaseException):
 
 
 def _run_to_first_kernel(network: Any, images: Colours, name: str) -> _Reached:
-    """Where images of one colour come to the first convolution or dense layer."""
+    """The point at which images of one colour reach the first convolution or dense layer."""
     from keras import layers
 
     kernels = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Conv2DTranspose, layers.Dense)

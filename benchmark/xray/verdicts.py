@@ -1,9 +1,9 @@
 """Whether a preprocessing mode is right for a network, judged from two affine maps; nothing here imports TensorFlow.
 
-What a mode brings to the first convolution is compared with what `native` brings there, both through the same built-in
-layers. Scales are compared as a ratio, channels by which one arrives where, and ranges as shares of the native one.
-So built-in layers that treat each channel by itself cancel out, and the verdicts hold whatever the numbers of these
-layers are: also for the statistics of EfficientNet, which are weights.
+The pixels that reach the first convolution in a mode are compared with those in `native`, both after the same built-in
+layers. Scales are compared as a ratio, channels by their order, and ranges as shares of the native one. So built-in
+layers that treat each channel by itself cancel out, and the verdicts hold for all numbers in these layers, also for the
+statistics of EfficientNet, which are weights.
 """
 
 import functools
@@ -42,12 +42,12 @@ UNCHANGED_WITHIN = 1e-2
 
 @dataclass(frozen=True)
 class Judgement:
-    """What a mode does to a network.
+    """The verdict on a mode of a network.
 
     Attributes:
         mode: The mode.
-        findings: Everything that is wrong with the mode, in the order of `VERDICTS`; empty for a right one.
-        arrives: What reaches the first convolution of a pixel.
+        findings: All faults of the mode, in the order of `VERDICTS`; empty for a right one.
+        arrives: The map of a pixel up to the first convolution.
     """
 
     mode: str
@@ -62,7 +62,7 @@ class Judgement:
 
 @functools.cache
 def map_of_steps(steps: tuple[str, ...]) -> AffineMap:
-    """What the steps of a mode do to a pixel."""
+    """The map of a pixel by the steps of a mode."""
     return probe_affine(lambda colours: apply_steps(steps, colours), " + ".join(steps))
 
 
@@ -71,8 +71,8 @@ def judge_mode(mode: str, native: str, built_in: AffineMap = UNCHANGED) -> Judge
 
     Args:
         mode: A key of `preprocessing.MODES`.
-        native: The right mode, as the registry has it: raw, unit, tf, caffe or torch.
-        built_in: What the network itself does to a pixel before its first convolution.
+        native: The right mode in the registry: raw, unit, tf, caffe or torch.
+        built_in: The map of a pixel by the network before its first convolution.
 
     Raises:
         UnknownNameError: There is no such mode.
@@ -82,11 +82,11 @@ def judge_mode(mode: str, native: str, built_in: AffineMap = UNCHANGED) -> Judge
 
 
 def find_differences(found: AffineMap, native: AffineMap) -> tuple[str, ...]:
-    """What is wrong with what arrives, in the order of `VERDICTS`; empty where the maps are equal.
+    """The faults of a mode, in the order of `VERDICTS`; empty where the maps are equal.
 
     Args:
         found: Map of the mode up to the first convolution.
-        native: Map of the right mode up to there; at least one of its outputs depends on the pixel.
+        native: The same of the right mode; at least one of its outputs depends on the pixel.
     """
     # Outputs that do not depend on the pixel, such as appended coordinates, say nothing about a mode.
     rows = native.width > 0
@@ -111,13 +111,10 @@ def find_differences(found: AffineMap, native: AffineMap) -> tuple[str, ...]:
 
 
 def infer_native(built_in: AffineMap) -> str | None:
-    """The mode that a network's built-in layers were made for; None where they do not show it.
+    """The mode that suits the map of a network's built-in layers; None where they do not show it.
 
     It is the first of raw, unit and tf whose pixels leave the layers in a range around zero that is as narrow as that
-    of scaled pixels; if none does, as narrow as that of pixels in 0..255.
-
-    Args:
-        built_in: What the network does to a pixel before its first convolution.
+    of scaled pixels; if there is none, as narrow as that of pixels in 0..255.
     """
     if built_in.matrix.shape == UNCHANGED.matrix.shape:
         distances = [built_in.distance(UNCHANGED.select(order)) for order in ([0, 1, 2], [2, 1, 0])]

@@ -1,6 +1,6 @@
-"""The x-ray of a network: what it and its `preprocess_input` do to a pixel, and the verdict on every mode.
+"""The x-ray of a network: how it and its `preprocess_input` change a pixel, and the verdict on every mode.
 
-Nothing is looked up: functions and networks are fed pixels, and the maps are solved from what comes out.
+Nothing is looked up: the maps are solved from the outputs of functions and networks.
 """
 
 from dataclasses import dataclass
@@ -20,17 +20,17 @@ from benchmark.xray.verdicts import Judgement, find_differences, infer_native, j
 
 @dataclass(frozen=True)
 class XRay:
-    """What a network and its preprocessing do to a pixel.
+    """How a network and its preprocessing change a pixel.
 
     Attributes:
         name: Of the backbone, or the model's file.
-        source: Where the network comes from.
-        stem: What the network itself does.
+        source: The constructor or file of the network.
+        stem: How the network itself changes a pixel.
         native: The right mode: raw, unit, tf, caffe or torch.
-        native_source: How that is known.
+        native_source: Where `native` is from.
         preprocess: Name of the right `preprocess_input`; empty where the registry names none.
-        preprocess_map: What that function does; None without one.
-        notes: What else should be known.
+        preprocess_map: The map of that function; None without one.
+        notes: Warnings and explanations, one or more sentences each.
     """
 
     name: str
@@ -86,7 +86,7 @@ def xray_file(path: Path, fed: str | None) -> XRay:
 
     Args:
         path: A `.keras` file; code in it is not run.
-        fed: The mode its user feeds. It is taken to be the right one where the built-in layers do not show it.
+        fed: The mode that its user chose. It counts as the right one where the built-in layers do not show it.
 
     Raises:
         BenchmarkError: The file is not such a model, does not take RGB images, or nothing shows which mode is right.
@@ -105,7 +105,7 @@ def xray_file(path: Path, fed: str | None) -> XRay:
 
 
 def probe_preprocess(module: str) -> AffineMap:
-    """What the `preprocess_input` of a module of `keras.applications` does to a pixel.
+    """The map of a pixel by the `preprocess_input` of a module of `keras.applications`.
 
     Raises:
         UnknownNameError: Keras has no such module.
@@ -124,18 +124,10 @@ def probe_preprocess(module: str) -> AffineMap:
 
 
 def _statistics_notes(stem: Stem, *, is_of_keras: bool) -> list[str]:
-    """Notes on normalisations whose statistics are weights that were not loaded.
-
-    Args:
-        stem: What the network does.
-        is_of_keras: Whether it is a constructor of `keras.applications`; of those only EfficientNetB0 to B7 keep
-            their statistics in weights.
-    """
-    extra = (
-        ' With weights="imagenet" Keras also adds Rescaling(1 / sqrt(deviation)) behind it, which this graph lacks.'
-        if is_of_keras
-        else ""
-    )
+    """Notes on normalisations whose statistics are weights that were not loaded."""
+    extra = ""
+    if is_of_keras:  # only EfficientNetB0 to B7 keep their statistics in weights
+        extra = ' With weights="imagenet" Keras also adds Rescaling(1 / sqrt(deviation)), which this graph lacks.'
     return [
         f"{layer.name}: its mean and variance are weights. Here they are 0 and 1 and change nothing, so the ranges are "
         f"those of the graph without statistics.{extra} The verdicts hold with real statistics too: a mode and native "
