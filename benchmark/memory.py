@@ -2,7 +2,6 @@
 
 import threading
 from pathlib import Path
-from types import TracebackType
 
 import psutil
 
@@ -25,8 +24,8 @@ def available_mib() -> float:
 class PeakMemory:
     """Measures the highest resident memory of this process between entering and leaving.
 
-    On Linux the kernel keeps the mark itself: it is reset through `/proc/self/clear_refs` and read from
-    `VmHWM`, so no peak is missed. Elsewhere, or where the reset is not permitted, psutil samples it.
+    On Linux the kernel records the peak: it is reset through `/proc/self/clear_refs` and read from `VmHWM`, so none is
+    missed. Elsewhere, or where the reset is not permitted, psutil samples the memory.
 
     Attributes:
         rss_mib: The peak in MiB; set on leaving.
@@ -40,9 +39,7 @@ class PeakMemory:
             self._sampler.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.rss_mib = self._sampler.stop() if self._sampler else _high_water_mark_mib()
 
 

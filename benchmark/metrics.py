@@ -16,12 +16,7 @@ Scores = NDArray[np.float32]
 
 
 def wilson_interval(n_correct: int, n: int) -> tuple[float, float]:
-    """The 95 % confidence interval of a share, by Wilson's score method (Wilson 1927, as SciPy computes it).
-
-    Args:
-        n_correct: Images classified correctly.
-        n: All images.
-    """
+    """The 95 % confidence interval of the share `n_correct / n`, by Wilson's score method (Wilson 1927)."""
     interval = binomtest(n_correct, n).proportion_ci(CONFIDENCE_LEVEL, method="wilson")
     return float(interval.low), float(interval.high)
 

@@ -1,10 +1,10 @@
-"""Rows of earlier schemas brought to the present one, where every fact has a column of its own."""
+"""The migration of earlier schemas to the present one, in which every fact has a column of its own."""
 
 import io
 
 import pandas as pd
 
-# Schema 1 wrote options behind the name that they belong to, and facts about the run behind the machine's.
+# Schema 1 appended options to the name that they belong to, and facts about the run to those of the machine.
 _SUFFIXES = {
     "dataset": r"(?s)^(?P<dataset>.*?)(?:\[(?P<classes>.*)\])?(?:@(?P<limit>\d+))?$",
     "strategy": r"^(?P<strategy>[^(]*)(?:\((?P<stages>.*?)(?:(?:^|; |(?<=\())folds=(?P<folds>\d+))?\))?$",
@@ -42,7 +42,7 @@ def to_present_schema(content: bytes, columns: tuple[str, ...]) -> bytes:
 
     Args:
         content: Whole lines of the file.
-        columns: Of the present schema, in order. What the earlier one lacks is left empty.
+        columns: Of the present schema, in order. Those that the earlier one lacks are left empty.
     """
     header, _, rest = content.partition(b"\n")
     if "network" not in header.decode(errors="replace").split(",") or not rest:

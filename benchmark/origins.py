@@ -1,4 +1,4 @@
-"""What changed between two rows, or between a row and now: written once, for all that explain a difference."""
+"""The changes between two rows, or between a row and now, which explain a difference."""
 
 import math
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ VERSIONS = {"keras_version": "Keras", "tensorflow_version": "TensorFlow", "pytho
 MACHINE = {
     "platform": "platform", "cpu": "processor", "cpu_vectors": "vectors", "cpu_count": "cores", "gpu": "GPU",
 }  # fmt: skip
-# Columns that say what a number was made from, with what a reader calls them; hashes are not shown.
+# Columns that identify what a number was made from, with names for readers. Hashes are not shown.
 INPUTS = {"dataset_fingerprint": "the images", "weights": "weights", "weights_sha256": "the weights' values"}
 DEFINITION = {"registry_sha256": "the registry entry", "feature_version": "version of the features"}
 _HASHES = frozenset({"dataset_fingerprint", "weights_sha256", "registry_sha256"})
-# Without a GPU the column is empty; any other empty column is one that an earlier version did not write.
+# The column is empty without a GPU; any other empty column was not written by an earlier version.
 _EMPTY_IS_KNOWN = frozenset({"gpu"})
 
 Row = Mapping[Any, Any]
@@ -24,7 +24,7 @@ def what_changed(before: Row, after: Row, columns: Mapping[str, str]) -> list[st
     Args:
         before: The earlier row.
         after: The later row, or what is known of a cell now.
-        columns: Those to look at, with their names for readers. What one of the two does not know is left out.
+        columns: The columns to compare, with names for readers. Those that one of the two does not know are left out.
     """
     return [
         f"{name} changed" if column in _HASHES else f"{name} {_shown(before[column])} then {_shown(after[column])}"

@@ -29,11 +29,11 @@ class Backbone(BaseModel):
     Attributes:
         name: The table's name.
         folder: The folder of the registry file; `file:` paths are relative to it.
-        application: Constructor in `keras.applications`; or
-        builder: `"package.module:function"` that takes `input_shape` and returns a Keras model; or
+        application: Constructor in `keras.applications`. Exactly one of this, `builder` and `model` is given.
+        builder: `"package.module:function"` that takes `input_shape` and returns a Keras model.
         model: `"file:PATH"` of a whole saved Keras model.
         preprocess: Module of `keras.applications` whose `preprocess_input` is the right one.
-        native_mode: What that function does to pixels in 0..255; a registry file writes it `mode`.
+        native_mode: How that function scales pixels in 0..255; registry files call it `mode`.
         input_size_px: Side of the square input the weights were trained for.
         min_size_px: Smallest side the network can be built for.
         feature_dim: Number of features after global average pooling.
@@ -156,7 +156,7 @@ def select_names(kind: str, patterns: Iterable[str], known: Iterable[str]) -> li
     """The known names that match, in the order of the patterns, each once.
 
     Args:
-        kind: What is chosen, for the message.
+        kind: Of the names, for the message.
         patterns: Names or shell patterns such as `EfficientNet*`.
         known: All names.
 
@@ -185,7 +185,7 @@ def get_backbone(registry: Registry, name: str) -> Backbone:
 
 
 def check_input_size(backbone: Backbone, size_px: int) -> None:
-    """Refuse a size the network cannot be built for.
+    """Refuse a size for which the network cannot be built.
 
     Raises:
         BenchmarkError: `size_px` is below the minimum.

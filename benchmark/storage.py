@@ -1,4 +1,4 @@
-"""Where caches are, and files that are either complete or absent."""
+"""The cache folder, and files that are either complete or absent."""
 
 import errno
 import hashlib
@@ -46,7 +46,7 @@ def check_cache() -> None:
 def write_whole(path: Path) -> Iterator[IO[bytes]]:
     """A binary file to write, which gets the name `path` only when it is complete and on disk.
 
-    A missing folder is made. After an exception `path` is as it was, and no partial file is left.
+    A missing folder is created. After an exception `path` is unchanged, and no partial file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")

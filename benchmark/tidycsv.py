@@ -5,7 +5,7 @@ import errno
 import io
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 def append_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None:
     """Add rows in one write and sync them to disk. A missing file gets its header; a torn last line is cut off.
 
-    Values that a row lacks stay empty, which means not measured. After a failure the file holds what it held before.
+    Values that a row lacks stay empty, which means not measured. After a failure the file is unchanged.
 
     Raises:
         LedgerError: The file has other columns.
@@ -36,7 +36,10 @@ def append_rows(path: Path, columns: Sequence[str], rows: Sequence[Row]) -> None
             _check_header(path, header, columns)
         else:
             rows = [dict(zip(columns, columns, strict=True)), *rows]
-        _write_durably(file.fileno(), _csv_text(rows, columns).encode(errors="backslashreplace"))
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writerows({name: _plain(value) for name, value in row.items()} for row in rows)
+        _write_durably(file.fileno(), text.getvalue().encode(errors="backslashreplace"))
 
 
 def read_whole_lines(path: Path) -> bytes:
@@ -58,8 +61,8 @@ def parse_rows(whole: bytes, path: Path, columns: Sequence[str], *, text_columns
     Args:
         whole: What `read_whole_lines` returns.
         path: The file, for messages.
-        columns: What its header must say.
-        text_columns: Read as they are; in all others empty means not measured.
+        columns: Its header must be equal.
+        text_columns: Read as text; all others are numbers, and empty where they were not measured.
 
     Raises:
         LedgerError: The file has other columns, or text where a number is expected.
@@ -106,17 +109,10 @@ def _check_header(path: Path, content: bytes, columns: Sequence[str]) -> None:
     )
 
 
-def _csv_text(rows: Iterable[Row], columns: Sequence[str]) -> str:
-    output = io.StringIO()
-    writer = csv.DictWriter(output, columns, lineterminator="\n")
-    writer.writerows({name: _plain(value) for name, value in row.items()} for row in rows)
-    return output.getvalue()
-
-
 def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return "" if math.isnan(value) else f"{value:.9g}"
     if isinstance(value, bool):
         return int(value)
-    # One line per row: line ends are what a torn file is repaired by.
+    # One line per row, because a torn file is cut at its last line end.
     return " ".join(value.split()) if isinstance(value, str) else value
