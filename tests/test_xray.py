@@ -402,9 +402,7 @@ def test_an_unknown_module_of_keras_is_refused(module):
         probe_preprocess(module)
 
 
-@pytest.mark.parametrize(
-    "module", sorted({backbone.preprocess for backbone in REGISTRY.values() if backbone.preprocess})
-)
+@pytest.mark.parametrize("module", sorted({entry.preprocess for entry in REGISTRY.values() if entry.preprocess}))
 def test_a_probed_preprocess_input_is_the_documented_formula(module, rng):
     (native,) = {backbone.native_mode for backbone in REGISTRY.values() if backbone.preprocess == module}
     pixels = rng.uniform(0, 255, (100, 3))
