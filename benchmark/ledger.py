@@ -125,15 +125,13 @@ class Ledger:
     def save_predictions(self, run_id: str, scores: NDArray[np.float32]) -> None:
         """Keep the predicted class (int16) and its score (float16) of every test image, from scores `(n, k)`."""
         predicted = scores.argmax(axis=1).astype(np.int16)
-        with self.writing():
-            self._save_arrays(f"{run_id}.npz", predicted=predicted, confidence=scores.max(axis=1).astype(np.float16))
+        self._save_arrays(f"{run_id}.npz", predicted=predicted, confidence=scores.max(axis=1).astype(np.float16))
 
     def save_true_labels(self, fingerprint: str, labels: NDArray[np.int64], class_names: Sequence[str]) -> None:
         """Keep the true classes of a dataset's test images, once per dataset."""
         name = true_labels_name(fingerprint)
         if not (self.folder / PREDICTIONS / name).exists():
-            with self.writing():
-                self._save_arrays(name, true=labels.astype(np.int16), class_names=np.array(class_names))
+            self._save_arrays(name, true=labels.astype(np.int16), class_names=np.array(class_names))
 
     def read_runs(self) -> pd.DataFrame:
         """All rows of `runs.csv` in the order they were written; without rows if there is no such file.
@@ -259,7 +257,7 @@ class Ledger:
             ) from error
 
     def _save_arrays(self, name: str, **arrays: NDArray[Any]) -> None:
-        with write_whole(self.folder / PREDICTIONS / name) as file:
+        with self.writing(), write_whole(self.folder / PREDICTIONS / name) as file:
             np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stub takes one for allow_pickle
 
 

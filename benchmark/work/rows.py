@@ -87,7 +87,7 @@ def result_columns(dataset: Dataset, split: Split, costs: Costs, result: Outcome
     labels = dataset.labels[split.test]
     values = score_metrics(labels, result.scores, are_probabilities=result.are_probabilities)
     chance = majority_share(dataset, split)
-    params = result.params_total
+    params_millions = result.params_total / MILLION
     test_accuracy = float(values["accuracy"] or 0.0)
     gap = None if result.train_accuracy is None else result.train_accuracy - result.val_accuracy
     phases = {
@@ -108,11 +108,11 @@ def result_columns(dataset: Dataset, split: Split, costs: Costs, result: Outcome
         "train_accuracy": result.train_accuracy,
         "val_accuracy": result.val_accuracy,
         "overfit_gap": gap,
-        "params_total": params,
+        "params_total": result.params_total,
         "params_backbone": costs.build.params_backbone,
         "params_trainable": result.params_trainable,
-        "efficiency": test_accuracy / (params / MILLION) if params else None,
-        "efficiency_above_chance": (test_accuracy - chance) / (params / MILLION) if params else None,
+        "efficiency": test_accuracy / params_millions if params_millions else None,
+        "efficiency_above_chance": (test_accuracy - chance) / params_millions if params_millions else None,
         "flops_g": costs.build.flops_g,
         "feature_dim": costs.feature_dim,
         "epochs": result.epochs,
