@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
@@ -12,7 +12,9 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from benchmark.analysis.formats import MISSING_VALUE, TEXT_HEADINGS, Section
-from benchmark.work.events import CellEnded, CellStarted, Event, StageProgress
+
+if TYPE_CHECKING:
+    from benchmark.work.events import CellEnded, Event, StageProgress
 
 # Piped output is for files and other programs, where a narrow table would only lose text.
 PIPED_WIDTH = 160
@@ -145,8 +147,10 @@ class SweepDisplay:
     def __exit__(self, *_: object) -> None:
         self._progress.stop()
 
-    def show(self, event: Event) -> None:
+    def show(self, event: "Event") -> None:
         """Show an event; cells are numbered in the order in which they end."""
+        from benchmark.work.events import CellStarted, StageProgress
+
         if isinstance(event, StageProgress):
             self._show_stage(event)
             return
@@ -160,7 +164,7 @@ class SweepDisplay:
             self._progress.update(self._cells, advance=1)
             stderr.print(_ended_line(event, name), highlight=False)
 
-    def _show_stage(self, event: StageProgress) -> None:
+    def _show_stage(self, event: "StageProgress") -> None:
         if event.stage != self._stage_name:
             self._stage_name = event.stage
             self._progress.reset(
@@ -170,7 +174,7 @@ class SweepDisplay:
         self._progress.update(self._stage, completed=event.n_done)
 
 
-def _ended_line(event: CellEnded, name: str) -> Text:
+def _ended_line(event: "CellEnded", name: str) -> Text:
     row = event.row
     line = Text(f"{name}: ")
     if row["status"] == "done":

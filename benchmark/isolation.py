@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from benchmark.errors import BenchmarkError
 
@@ -13,7 +13,7 @@ _R = TypeVar("_R")
 
 
 def call_silently_in_child(function: Callable[..., _R], *arguments: Any) -> _R:
-    """What a function returns in a new process that prints nothing.
+    """What a function returns in a new process, which prints nothing and uses no GPU.
 
     Args:
         function: It can be imported by its name, and its arguments and result can be pickled.
@@ -34,8 +34,7 @@ def call_silently_in_child(function: Callable[..., _R], *arguments: Any) -> _R:
     child.join()
     if error is not None:
         raise error
-    answer: _R = result
-    return answer
+    return cast(_R, result)
 
 
 def apply_backend_settings() -> None:
@@ -51,6 +50,8 @@ def apply_backend_settings() -> None:
 
 def _call(function: Callable[..., Any], arguments: tuple[Any, ...], sender: Connection) -> None:
     apply_backend_settings()
+    # TensorFlow would take GPU memory that a run at the same time needs.
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     with Path(os.devnull).open("w") as silence:
         os.dup2(silence.fileno(), 1)
         os.dup2(silence.fileno(), 2)

@@ -5,9 +5,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 MISSING_VALUE = "–"
 TEXT_HEADINGS = {
@@ -29,7 +30,7 @@ class Section:
     """
 
     heading: str
-    cells: pd.DataFrame
+    cells: "pd.DataFrame"
     notes: tuple[str, ...] = ()
     level: int = 2
     least_telling: tuple[str, ...] = ()
@@ -62,13 +63,13 @@ def _escaped(text: str) -> str:
     return text.replace("|", "\\|")
 
 
-def to_csv(table: pd.DataFrame) -> str:
+def to_csv(table: "pd.DataFrame") -> str:
     """Every column, fractions in 0..1, empty where not measured."""
     text: str = table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
     return text
 
 
-def to_json(table: pd.DataFrame) -> str:
+def to_json(table: "pd.DataFrame") -> str:
     """A list of records, null where not measured."""
     records = [
         {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
@@ -77,7 +78,7 @@ def to_json(table: pd.DataFrame) -> str:
     return json.dumps(records, indent=2, ensure_ascii=False) + "\n"
 
 
-def to_text(format_name: str, table: pd.DataFrame, sections: Sequence[Section]) -> str:
+def to_text(format_name: str, table: "pd.DataFrame", sections: Sequence[Section]) -> str:
     """The table in a format of `FORMATS`: the numbers for machines, the sections for people."""
     return to_markdown(sections) if format_name == MARKDOWN else FORMATS[format_name](table)
 
@@ -88,6 +89,8 @@ FORMATS: dict[str, Callable[..., str]] = {MARKDOWN: to_markdown, "csv": to_csv, 
 
 def number_texts(numbers: Iterable[Any], pattern: str) -> list[str]:
     """Numbers in a format such as `{:.3f}`, a dash where one is missing."""
+    import pandas as pd
+
     return [MISSING_VALUE if pd.isna(number) else pattern.format(number) for number in numbers]
 
 

@@ -11,18 +11,7 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 from benchmark import __version__
-from benchmark.cli import (
-    caching,
-    inspecting,
-    listing,
-    plotting,
-    preparing,
-    reporting,
-    rerunning,
-    results,
-    running,
-    verifying,
-)
+from benchmark.cli import inspecting, listing, results, running, verifying
 from benchmark.errors import BenchmarkError
 
 EXIT_DONE = 0
@@ -38,11 +27,11 @@ app = typer.Typer(
 )
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Sweeps": {
-        "run": running.run, "status": running.status, "params": preparing.params, "fetch": preparing.fetch,
+        "run": running.run, "status": running.status, "params": running.params, "fetch": running.fetch,
     },
     "Results": {
         "leaderboard": results.leaderboard, "ablation": results.ablation, "compare": results.compare,
-        "plot": plotting.plot, "report": reporting.report, "verify": verifying.verify, "rerun": rerunning.rerun,
+        "plot": results.plot, "report": results.report, "verify": verifying.verify, "rerun": verifying.rerun,
     },
     "Information": {"inspect": inspecting.inspect, "list": listing.list_names, "doctor": listing.doctor},
 }  # fmt: skip
@@ -51,8 +40,8 @@ for _panel, _commands in COMMANDS.items():
         app.command(_name, rich_help_panel=_panel)(_command)
 
 cache_app = typer.Typer(no_args_is_help=True, help="List and prune the cached features.")
-cache_app.command("list")(caching.cache_list)
-cache_app.command("prune")(caching.cache_prune)
+cache_app.command("list")(listing.cache_list)
+cache_app.command("prune")(listing.cache_prune)
 app.add_typer(cache_app, name="cache", rich_help_panel="Information")
 
 

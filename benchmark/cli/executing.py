@@ -19,11 +19,11 @@ class Execution:
     """Where and how jobs run.
 
     Attributes:
-        n_jobs: How many at a time on a machine.
+        n_jobs: Jobs at the same time on a machine.
         timeout_s: Seconds that a cell may take; None = no limit.
         is_deterministic: Whether TensorFlow uses deterministic operations only; None = automatic, see `Conditions`.
         executor: `local` or `ray`.
-        ray_address: Of a running Ray cluster; None = start one on this machine.
+        ray_address: Address of a running Ray cluster; None = start one on this machine.
 
     Raises:
         BenchmarkError: The executor is unknown, or is not Ray but has an address.
@@ -42,11 +42,11 @@ class Execution:
             raise BenchmarkError("--ray-address needs --executor ray.")
 
     def start(self, ledger: "Ledger", runs: "pd.DataFrame") -> "Execute":
-        """The executor; what takes long to start begins to start.
+        """The executor for a ledger; slow parts begin to start in the background.
 
         Args:
-            ledger: Where the rows go, and the log of the workers.
-            runs: Rows that say how much memory a backbone took.
+            ledger: Holds the rows and the log of the workers.
+            runs: Rows that say how much memory each backbone took.
 
         Raises:
             BenchmarkError: The cache or the ledger cannot be written.

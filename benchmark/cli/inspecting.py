@@ -3,14 +3,15 @@
 import json
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from benchmark import console
 from benchmark.cli.options import FedModeOption, InspectedArgument, JsonOption, RegistryOption
 from benchmark.errors import UnknownNameError
+from benchmark.isolation import call_silently_in_child
 
 if TYPE_CHECKING:
     from benchmark.xray.affine import AffineMap
@@ -29,8 +30,8 @@ def inspect(
 ) -> None:
     """Show what a network does to a pixel, and for every preprocessing mode whether it is right.
 
-    Nothing is looked up: preprocess_input and the network, built small and without weights, are fed pixels. What each
-    mode brings to the first convolution is compared with what native brings there:
+    Nothing is looked up: preprocess_input and the network, built small and without weights, are fed pixels. The pixels
+    that reach the first convolution in each mode are compared with those of native:
 
     - right: the mode the network was trained with
 
@@ -44,11 +45,9 @@ def inspect(
 
     - shifted: scaled about as in native, but the range that arrives has another middle or width
 
-    Of several findings the first in this order is the verdict. The registry names the native mode of a backbone; that
-    of your own model is read from its built-in layers, or else from --mode.
+    Of several findings the first in this order is the verdict. The registry names the native mode of a backbone. The
+    native mode of your own model is read from its built-in layers; if they do not show it, give it by --mode.
     """
-    from benchmark import console
-    from benchmark.isolation import call_silently_in_child
     from benchmark.preprocessing import MODES
     from benchmark.registry import get_backbone, load_registry
     from benchmark.xray.xray import xray_backbone, xray_file
@@ -56,35 +55,22 @@ def inspect(
     if mode is not None and mode not in MODES:
         raise UnknownNameError("mode", mode, MODES)
     backbones = load_registry(registry or ())
+    is_path = os.sep in target or Path(target).suffix in (".keras", ".h5", ".hdf5") or Path(target).is_file()
     with console.waiting(f"building {target}"):
-        if target not in backbones and _is_path(target):
-            xray = call_silently_in_child(inspect_without_gpu, xray_file, Path(target), mode)
+        if target not in backbones and is_path:
+            xray = call_silently_in_child(xray_file, Path(target), mode)
         else:
-            xray = call_silently_in_child(inspect_without_gpu, xray_backbone, get_backbone(backbones, target))
+            xray = call_silently_in_child(xray_backbone, get_backbone(backbones, target))
     if as_json:
         typer.echo(json.dumps(xray_record(xray, mode), indent=2, ensure_ascii=False))
     else:
         _show(xray, mode)
 
 
-def _is_path(target: str) -> bool:
-    """Whether a name that is not registered means a file."""
-    return os.sep in target or Path(target).suffix in (".keras", ".h5", ".hdf5") or Path(target).is_file()
-
-
-def inspect_without_gpu(take: Callable[..., "XRay"], *arguments: Any) -> "XRay":
-    """The x-ray that a function takes; for a process of its own."""
-    # TensorFlow would take GPU memory that a run at the same time needs.
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    return take(*arguments)
-
-
 def xray_record(xray: "XRay", fed: str | None) -> dict[str, Any]:
-    """An x-ray as JSON has it; each output of a map is `R red + G green + B blue + offset` of a pixel in 0..255.
+    """An x-ray as JSON has it, with `fed`, the mode that the user feeds.
 
-    Args:
-        xray: The x-ray.
-        fed: The mode that the user feeds.
+    Each output of a map is `R red + G green + B blue + offset` of a pixel in 0..255.
     """
     from benchmark.xray.verdicts import VERDICTS
 
@@ -129,7 +115,6 @@ def _map_record(found: "AffineMap") -> dict[str, Any]:
 
 
 def _show(xray: "XRay", fed: str | None) -> None:
-    from benchmark import console
     from benchmark.preprocessing import MODES
     from benchmark.xray.verdicts import VERDICTS
 

@@ -1,13 +1,16 @@
-"""`benchmark list` and `doctor`: the names that can be used, and the state of this machine."""
+"""`benchmark list`, `doctor` and `cache`: usable names, the state of this machine, and the cached features."""
 
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
-from benchmark.cli.options import NAMES, JsonOption, RegistryOption, names_of
+from benchmark import console
+from benchmark.analysis.formats import count_of
+from benchmark.cli.options import NAMES, JsonOption, RegistryOption, names_at
 from benchmark.errors import UnknownNameError
 
 # Backbones with their own classifier.
@@ -16,6 +19,8 @@ KINDS = (*NAMES, NETWORKS)
 BACKBONE_FACTS = (
     "name", "mode", "input_size_px", "min_size_px", "feature_dim", "params_backbone", "flops_g", "weights",
 )  # fmt: skip
+MIB, GIB = 2**20, 2**30
+SECONDS_PER_DAY = 86_400
 
 
 def list_names(
@@ -24,18 +29,15 @@ def list_names(
     as_json: JsonOption = False,
 ) -> None:
     """Show the names that can be used."""
+    from benchmark.recipes import read_recipe
     from benchmark.registry import load_registry
 
     if kind not in KINDS:
         raise UnknownNameError("list", kind, KINDS)
+    backbones = load_registry(registry or ()).values()
     if kind == "backbones":
-        backbones = load_registry(registry or ()).values()
         facts = [backbone.model_dump(mode="json", by_alias=True) for backbone in backbones]
         records = [{fact: backbone[fact] for fact in BACKBONE_FACTS} for backbone in facts]
-    elif kind == "recipes":
-        from benchmark.recipes import read_recipe
-
-        records = [{"name": name, "what": read_recipe(path).description} for name, path in names_of(kind).items()]
     elif kind == NETWORKS:
         from benchmark.backbones.build import import_builder
 
@@ -45,11 +47,14 @@ def list_names(
                 "input_size_px": backbone.input_size_px,
                 "what": (import_builder(backbone).__doc__ or "").partition("\n")[0],
             }
-            for backbone in load_registry(registry or ()).values()
+            for backbone in backbones
             if backbone.has_classifier
         ]
     else:
-        records = [{"name": name, "what": what} for name, what in names_of(kind).items()]
+        records = [
+            {"name": name, "what": read_recipe(what).description if kind == "recipes" else what}
+            for name, what in names_at(NAMES[kind]).items()
+        ]
     print_records(records, as_json=as_json, least_telling=("min_size_px", "flops_g", "feature_dim"))
 
 
@@ -58,6 +63,47 @@ def doctor(as_json: JsonOption = False) -> None:
     from benchmark.doctor import examine
 
     print_records([asdict(finding) for finding in examine()], as_json=as_json)
+
+
+def cache_list(as_json: JsonOption = False) -> None:
+    """Show what the feature cache holds."""
+    from benchmark.features.cache import list_cache
+    from benchmark.storage import cache_root
+
+    entries = list_cache()
+    records = [
+        {
+            "key": entry.path.name,
+            "backbone": entry.facts["backbone"],
+            "dataset": entry.dataset,
+            "view": entry.facts.get("view", ""),
+            "precision": entry.facts["precision"],
+            "size_mib": round(entry.size_bytes / MIB, 1),
+            "used_utc": entry.used_utc.strftime("%Y-%m-%d %H:%M"),
+        }
+        for entry in entries
+    ]
+    print_records(records, as_json=as_json, least_telling=("precision", "used_utc"))
+    if not as_json:
+        total = sum(entry.size_bytes for entry in entries)
+        typer.echo(f"{count_of(len(entries), 'entry')}, {total / GIB:.2f} GiB in {cache_root()}")
+
+
+def cache_prune(
+    max_gib: Annotated[float, typer.Option(help="Remove the least recently used until this size is left.")] = 0.0,
+    older_than_days: Annotated[
+        float | None, typer.Option(help="Remove only what was not used for this many days.")
+    ] = None,
+) -> None:
+    """Remove cached features: all, or down to --max-gib, or those not used for --older-than-days."""
+    from benchmark.features.cache import prune_cache
+
+    keeps_by_age = older_than_days is not None and max_gib == 0
+    max_bytes = sys.maxsize if keeps_by_age else int(max_gib * GIB)
+    older_than_s = None if older_than_days is None else older_than_days * SECONDS_PER_DAY
+    removed = list(prune_cache(max_bytes=max_bytes, older_than_s=older_than_s))
+    size_gib = sum(entry.size_bytes for entry in removed) / GIB
+    typer.echo(f"Removed {count_of(len(removed), 'entry')}, {size_gib:.2f} GiB.")
 
 
 def print_records(
@@ -72,17 +118,14 @@ def print_records(
     Args:
         records: The records.
         as_json: Print all keys as JSON.
-        columns: Keys that the table shows; all without any.
+        columns: Keys that the table shows; all keys if empty.
         least_telling: Keys that the table leaves out on a narrow screen, the first of them first.
     """
     if as_json:
         typer.echo(json.dumps(records, indent=2, ensure_ascii=False))
     elif records:
-        from benchmark import console
-
         columns = columns or list(records[0])
-        console.show_table(
-            columns, ([record[key] for key in columns] for record in records), least_telling=least_telling
-        )
+        rows = ([record[key] for key in columns] for record in records)
+        console.show_table(columns, rows, least_telling=least_telling)
     else:
         typer.echo("None yet.", err=True)

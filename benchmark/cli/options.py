@@ -2,7 +2,7 @@
 
 import csv
 import pkgutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,10 +12,10 @@ import typer
 from benchmark.errors import BenchmarkError
 
 RESULTS = Path("results")
-# Where the names of each kind are: a mapping, or a function that returns one.
+# Where the names of each kind are.
 NAMES = {
     "backbones": "benchmark.registry:load_registry",
-    "datasets": "benchmark.datasets:list_datasets",
+    "datasets": "benchmark.datasets:DATASETS",
     "modes": "benchmark.preprocessing:MODES",
     "strategies": "benchmark.plan.cells:STRATEGIES",
     "heads": "benchmark.strategies.heads:describe_heads",
@@ -23,29 +23,27 @@ NAMES = {
 }
 
 
-def names_of(kind: str) -> Mapping[str, Any]:
-    """The names of a kind of `NAMES`, mostly with descriptions."""
-    names = pkgutil.resolve_name(NAMES[kind])
+def names_at(place: str) -> Mapping[str, Any]:
+    """The names at a place such as `module:MAPPING`, mostly with descriptions; a function there is called."""
+    names = pkgutil.resolve_name(place)
     found: Mapping[str, Any] = names() if callable(names) else names
     return found
 
 
-def complete(names: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
-    """Shell completion of the last name in a comma separated list."""
+def complete(place: str, files: str = "") -> Callable[[str], list[str]]:
+    """Shell completion of the last name in a comma separated list.
+
+    Args:
+        place: For `names_at`.
+        files: Also complete the files of the current folder with this pattern.
+    """
 
     def complete_last(incomplete: str) -> list[str]:
         done, comma, last = incomplete.rpartition(",")
-        return [f"{done}{comma}{name}" for name in names() if name.startswith(last)]
+        names = [*names_at(place), *(sorted(map(str, Path().glob(files))) if files else ())]
+        return [f"{done}{comma}{name}" for name in names if name.startswith(last)]
 
     return complete_last
-
-
-def _complete_kind(kind: str) -> Callable[[str], list[str]]:
-    return complete(partial(names_of, kind))
-
-
-def _names_to_inspect() -> Iterable[str]:
-    return [*names_of("backbones"), *sorted(map(str, Path().glob("*.keras")))]
 
 
 # Options grouped as the help shows them.
@@ -57,7 +55,7 @@ _argument = partial(typer.Argument, show_default=False)
 
 
 def _names(kind: str, what: str) -> Any:
-    return _what(help=what, autocompletion=_complete_kind(kind))
+    return _what(help=what, autocompletion=complete(NAMES[kind]))
 
 
 BackbonesOption = Annotated[str | None, _names("backbones", "Names or patterns, comma separated.")]
@@ -87,7 +85,8 @@ WhereOption = Annotated[
 WhenOption = Annotated[str, _what(help="Which cells: missing (stale ones too), failed or always.", show_default=True)]
 
 InputSizeOption = Annotated[
-    int | None, _images(help="Width and height of the network's input in px.", show_default="the registry's")
+    int | None,
+    _images("--input-size", help="Width and height of the network's input in px.", show_default="the registry's"),
 ]
 ResizeOption = Annotated[str | None, _images(help="Interpolation, such as bicubic-antialias.", show_default="bilinear")]
 CropOption = Annotated[str | None, _images(help="squash or crop.", show_default="squash")]
@@ -123,19 +122,19 @@ FormatOption = Annotated[str, _output("--format", help="table, md, csv or json."
 OutOption = Annotated[Path | None, _output(help="Write to this file (md, csv or json).", show_default=False)]
 
 RecipeArgument = Annotated[
-    str | None, _argument(help="A recipe file or the name of a shipped one.", autocompletion=_complete_kind("recipes"))
+    str | None, _argument(help="A recipe file or the name of a shipped one.", autocompletion=complete(NAMES["recipes"]))
 ]
 PathsArgument = Annotated[list[Path] | None, _argument(help="Folders of results; ./results if none is given.")]
 InspectedArgument = Annotated[
     str,
     _argument(
         metavar="BACKBONE|FILE.keras", help="A registered backbone, or a saved model of your own.",
-        autocompletion=complete(_names_to_inspect),
+        autocompletion=complete(NAMES["backbones"], files="*.keras"),
     ),
 ]  # fmt: skip
 FedModeOption = Annotated[
     str | None,
-    typer.Option("--mode", help="The mode you feed.", show_default=False, autocompletion=_complete_kind("modes")),
+    typer.Option("--mode", help="The mode you feed.", show_default=False, autocompletion=complete(NAMES["modes"])),
 ]
 
 
@@ -147,9 +146,9 @@ def split_names(text: str | None) -> tuple[str, ...] | None:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def _split_seeds(text: str | None) -> tuple[int, ...] | None:
+def _split_seeds(text: str) -> tuple[int, ...]:
     try:
-        return tuple(map(int, split_names(text) or ())) if text is not None else None
+        return tuple(map(int, split_names(text) or ()))
     except ValueError as error:
         raise BenchmarkError(
             f"--seeds takes whole numbers separated by commas, such as 0,1,2; got {text!r}."
@@ -169,22 +168,14 @@ def parse_where(conditions: Sequence[str] | None) -> dict[str, str]:
     return {column.strip(): value.strip() for column, _, value in pairs}
 
 
-# How the text of an option is read; the others are taken as they are.
-_PARSERS: Mapping[str, Callable[[str | None], Any]] = {
-    **dict.fromkeys(("backbones", "datasets", "modes", "strategies", "heads", "classes"), split_names),
-    "seeds": _split_seeds,
-}
-_GRID_KEYS = {
-    **{name: name for name in (*_PARSERS, "limit", "folds", "max_bad_images", "precision", "resize", "crop")},
-    "input_size": "input_size_px",
-}
+# Options that are keys of a recipe's grid: those that are comma separated lists, and others.
+_LISTS = ("backbones", "datasets", "modes", "strategies", "heads", "classes", "seeds")
+_VALUES = ("input_size_px", "limit", "folds", "max_bad_images", "precision", "resize", "crop")
 
 
 def grid_options(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of a recipe's grid that a command's options give; None for one that was left out.
-
-    Args:
-        params: Of the command's context.
-    """
-    values = {key: params[name] for name, key in _GRID_KEYS.items() if name in params}
-    return {key: _PARSERS[key](value) if key in _PARSERS else value for key, value in values.items()}
+    """The keys of a recipe's grid that the options of a command give, from the `params` of its context."""
+    given = {key: params[key] for key in (*_LISTS, *_VALUES) if params.get(key) is not None}
+    for key in given.keys() & set(_LISTS):
+        given[key] = _split_seeds(given[key]) if key == "seeds" else split_names(given[key])
+    return given

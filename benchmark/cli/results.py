@@ -1,4 +1,4 @@
-"""`benchmark leaderboard`, `ablation` and `compare`: tables made from ledgers."""
+"""`benchmark leaderboard`, `ablation`, `compare`, `plot` and `report`: tables, charts and pages of ledgers."""
 
 import sys
 from pathlib import Path
@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from benchmark.cli.options import RESULTS, FormatOption, OutOption, PathsArgument
+from benchmark import console
+from benchmark.analysis.formats import FORMATS, Section, to_text
+from benchmark.cli.options import RESULTS, FormatOption, OutOption, PathsArgument, complete, split_names
 from benchmark.errors import BenchmarkError, UnknownNameError
+from benchmark.storage import write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from benchmark.analysis.formats import Section
 
 EXIT_REGRESSION = 3
 EXIT_NOTHING_TO_COMPARE = 4
@@ -39,7 +40,6 @@ def show_board(paths: list[Path], *, by: str, format_name: str, out: Path | None
         format_name: table, md, csv or json.
         out: The file to write.
     """
-    from benchmark import console
     from benchmark.analysis.correctness import Correctness
     from benchmark.analysis.leaderboard import make_leaderboard
     from benchmark.analysis.loading import count_failed, load_runs
@@ -85,7 +85,6 @@ def compare(
 
     Exit code 3: a cell got worse or no longer works. 4: there is nothing to compare.
     """
-    from benchmark import console
     from benchmark.analysis.comparison import compare_ledgers, has_regressed, is_comparable
     from benchmark.analysis.loading import load_runs
     from benchmark.analysis.presentation import changes_sections
@@ -102,20 +101,63 @@ def compare(
         sys.exit(EXIT_REGRESSION)
 
 
+def plot(
+    paths: PathsArgument = None,
+    out: Annotated[Path, typer.Option(help="The folder of the files.")] = Path("plots"),
+    only: Annotated[
+        str | None,
+        typer.Option(
+            help="Names of plots, comma separated: accuracy, pareto, efficiency, time, memory, ablation, "
+            "ablation-heatmap, curves, seeds, confusion, per-class, gallery.",
+            show_default="all that the ledgers can give",
+            autocompletion=complete("benchmark.charts:PLOTS"),
+        ),
+    ] = None,
+    formats: Annotated[
+        str,
+        typer.Option(help="png, svg or both, comma separated.", autocompletion=complete("benchmark.charts:FORMATS")),
+    ] = "png",
+    run: Annotated[
+        str | None,
+        typer.Option(
+            help="The run_id whose classes and images are shown in confusion, per-class and gallery.",
+            show_default="the best setting",
+        ),
+    ] = None,
+) -> None:
+    """Draw the plots of one or many ledgers, one file per plot and dataset."""
+    from benchmark.charts import Evidence, save_plots
+
+    evidence = Evidence.load(paths or [RESULTS], run_id=run)
+    for path in save_plots(evidence, out, only=split_names(only), formats=split_names(formats) or ()):
+        typer.echo(path)
+
+
+def report(
+    paths: PathsArgument = None,
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
+) -> None:
+    """Write one or many ledgers as a single HTML file that opens without network; needs the extra 'report'."""
+    from benchmark.report import make_report
+
+    page = make_report(paths or [RESULTS])
+    with write_whole(out) as file:
+        file.write(page.encode())
+    typer.echo(out)
+
+
 def check_format(format_name: str, out: Path | None) -> None:
     """Refuse an unknown format before any work is done.
 
     Raises:
         UnknownNameError: There is no such format.
     """
-    from benchmark.analysis.formats import FORMATS
-
     known = tuple(FORMATS) if out else ("table", *FORMATS)
     if format_name not in known:
         raise UnknownNameError("format for a file" if out else "format", format_name, known)
 
 
-def publish(table: "pd.DataFrame", sections: "list[Section]", format_name: str, out: Path | None) -> None:
+def publish(table: "pd.DataFrame", sections: list[Section], format_name: str, out: Path | None) -> None:
     """Show a table, print it, or write it to a file.
 
     Args:
@@ -124,10 +166,6 @@ def publish(table: "pd.DataFrame", sections: "list[Section]", format_name: str, 
         format_name: table, md, csv or json.
         out: The file; None for standard output.
     """
-    from benchmark import console
-    from benchmark.analysis.formats import to_text
-    from benchmark.storage import write_whole
-
     if format_name == "table":
         console.show_sections(sections)
     elif out is None:

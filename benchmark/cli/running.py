@@ -1,4 +1,4 @@
-"""`benchmark run` and `status`: plan and run a sweep, and show the state of its cells."""
+"""`benchmark run`, `status`, `fetch` and `params`: a sweep planned, prepared, run and shown."""
 
 import json
 import sys
@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from benchmark import console
+from benchmark.analysis.formats import count_of, duration_text, tally
 from benchmark.cli import options
 from benchmark.cli.executing import LOCAL, Execution
 from benchmark.cli.listing import print_records
@@ -39,7 +41,7 @@ def run(
     heads: options.HeadsOption = None,
     seeds: options.SeedsOption = None,
     folds: options.FoldsOption = None,
-    input_size: options.InputSizeOption = None,
+    input_size_px: options.InputSizeOption = None,
     limit: options.LimitOption = None,
     classes: options.ClassesOption = None,
     max_bad_images: options.BadImagesOption = None,
@@ -66,8 +68,6 @@ def run(
 
     You can interrupt it at any time: finished rows are kept, and the same command continues from there.
     """
-    from benchmark import console
-    from benchmark.analysis.formats import tally
     from benchmark.ledger import FAILED, Ledger
     from benchmark.plan.grid import expanded
     from benchmark.plan.planning import check_when
@@ -77,7 +77,7 @@ def run(
     check_when(when)
     execution = Execution(jobs, timeout, deterministic, executor, ray_address)
     known = load_registry(registry or ())
-    sweep = find_sweep(recipe, options.grid_options(context.params), name)
+    sweep = _find_sweep(recipe, context.params, name)
     plan = _plan(sweep, known, results, options.parse_where(where))
     chosen = plan.to_run(when)
     _warn_of_modes(chosen)
@@ -93,19 +93,17 @@ def run(
     run_planned(chosen, ledger, stored, execution, again=when == "always", as_json=as_json, n_failed=n_failed)
 
 
-def find_sweep(recipe: str | None, asked: dict[str, Any], name: str) -> "Sweep":
-    """The sweep to run; an option that is None was not given."""
+def _find_sweep(recipe: str | None, params: dict[str, Any], name: str) -> "Sweep":
+    """The sweep of a recipe, of the options in a command's `params`, or of both."""
     from benchmark.recipes import find_recipe, read_recipe, sweep_of_options
 
-    given = {key: value for key, value in asked.items() if value is not None}
+    given = options.grid_options(params)
     if recipe is None and given:
         return sweep_of_options(name, given)
     return read_recipe(find_recipe(recipe or DEFAULT_RECIPE), given)
 
 
 def _plan(sweep: "Sweep", registry: "Registry", results: Path, where: dict[str, str] | None = None) -> "Plan":
-    from benchmark import console
-    from benchmark.analysis.formats import count_of
     from benchmark.ledger import Ledger
     from benchmark.plan.grid import select_cells
     from benchmark.plan.planning import make_plan
@@ -121,8 +119,6 @@ def _plan(sweep: "Sweep", registry: "Registry", results: Path, where: dict[str, 
 
 def _warn_of_modes(chosen: "list[PlannedCell]") -> None:
     """Warn once of each backbone and mode that do not go together."""
-    from benchmark import console
-
     warnings = dict.fromkeys(planned.warning for planned in chosen if planned.warning)
     for warning in warnings:
         console.say(f"Warning: {warning}.")
@@ -134,7 +130,6 @@ def _warn_of_modes(chosen: "list[PlannedCell]") -> None:
 
 
 def _show_dry_run(chosen: "list[PlannedCell]", *, as_json: bool) -> None:
-    from benchmark.analysis.formats import count_of, duration_text
     from benchmark.plan.estimate import estimate
 
     expected = estimate(chosen)
@@ -169,9 +164,6 @@ def _params_total(planned: "PlannedCell") -> int | None:
 
 def _take_over(plan: "Plan", ledger: "Ledger", recipe: str) -> None:
     """Give rows of schema 1 the keys of the cells that they are, and their recipe."""
-    from benchmark import console
-    from benchmark.analysis.formats import count_of
-
     taken = [planned for planned in plan.cells if planned.taken_over]
     if not taken:
         return
@@ -212,8 +204,6 @@ def run_planned(
         as_json: Whether the leaderboard is for machines.
         n_failed: Number of cells that failed earlier and are not run now.
     """
-    from benchmark import console
-    from benchmark.analysis.formats import count_of
     from benchmark.ledger import FAILED, RUNS
     from benchmark.processes.runner import run_cells
     from benchmark.work.events import CellEnded
@@ -251,7 +241,6 @@ def status(
 
     For a sweep that was given by options, pass its --name: the cells are those in its ledger.
     """
-    from benchmark.analysis.formats import tally
     from benchmark.ledger import RUNS
     from benchmark.recipes import find_recipe, read_recipe, recipe_paths
     from benchmark.registry import load_registry
@@ -276,3 +265,48 @@ def _records_of_ledger(folder: Path) -> list[dict[Any, Any]]:
     runs = load_runs([folder])
     reasons = (runs["error_type"] + ": " + runs["error_message"]).where(runs["status"] == FAILED, "")
     return runs[list(CELL_COLUMNS)].assign(state=runs["status"], reason=reasons).to_dict("records")
+
+
+def fetch(
+    context: typer.Context,
+    recipe: options.RecipeArgument = None,
+    backbones: options.BackbonesOption = None,
+    datasets: options.DatasetsOption = None,
+    registry: options.RegistryOption = None,
+) -> None:
+    """Download the weights and data of a recipe, or of the given lists, ahead of time."""
+    from benchmark.plan.fetching import fetch_backbone, fetch_dataset
+    from benchmark.plan.grid import expand
+    from benchmark.registry import load_registry
+
+    sweep = _find_sweep(recipe, context.params, AD_HOC_SWEEP)
+    cells = expand(sweep, load_registry(registry or ()))
+    wants_backbones = recipe is not None or backbones is not None or datasets is None
+    wants_datasets = recipe is not None or datasets is not None or backbones is None
+    if wants_datasets:
+        for request in dict.fromkeys(cell.dataset for cell in cells):
+            typer.echo(f"{request.name}: {fetch_dataset(request)}")
+    if wants_backbones:
+        for backbone, size_px in dict.fromkeys((cell.backbone, cell.input_size_px) for cell in cells):
+            typer.echo(f"{backbone.name}: {fetch_backbone(backbone, size_px)}")
+
+
+def params(
+    context: typer.Context,
+    recipe: options.RecipeArgument = None,
+    backbones: options.BackbonesOption = None,
+    datasets: options.DatasetsOption = None,
+    strategies: options.StrategiesOption = None,
+    heads: options.HeadsOption = None,
+    input_size_px: options.InputSizeOption = None,
+    classes: options.ClassesOption = None,
+    registry: options.RegistryOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Count the parameters of a recipe's cells; neither weights nor data are needed."""
+    from benchmark.plan.grid import expand
+    from benchmark.registry import load_registry
+    from benchmark.work.counting import count_params
+
+    sweep = _find_sweep(recipe, context.params, AD_HOC_SWEEP)
+    print_records(count_params(expand(sweep, load_registry(registry or ()))), as_json=as_json)

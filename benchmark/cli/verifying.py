@@ -1,4 +1,4 @@
-"""`benchmark verify`: do the figures of a ledger come out again."""
+"""`benchmark verify` and `rerun`: cells of a ledger run again, to compare their figures or for a new row."""
 
 import sys
 import tempfile
@@ -8,24 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from benchmark import console
+from benchmark.cli import options
 from benchmark.cli.executing import Execution
-from benchmark.cli.options import (
-    RESULTS,
-    FormatOption,
-    JobsOption,
-    OutOption,
-    PathsArgument,
-    RegistryOption,
-    TimeoutOption,
-    WhereOption,
-    parse_where,
-)
-from benchmark.cli.results import (
-    EXIT_NOTHING_TO_COMPARE,
-    EXIT_REGRESSION,
-    check_format,
-    publish,
-)
+from benchmark.cli.results import EXIT_NOTHING_TO_COMPARE, EXIT_REGRESSION, check_format, publish
+from benchmark.cli.running import run_planned
 from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -35,14 +22,14 @@ ALL_CELLS = "all"
 
 
 def verify(
-    paths: PathsArgument = None,
+    paths: options.PathsArgument = None,
     cells: Annotated[str, typer.Option(help="How many cells, the quickest of every backbone in turn, or all.")] = "3",
-    where: WhereOption = None,
-    registry: RegistryOption = None,
-    timeout: TimeoutOption = None,
-    jobs: JobsOption = 1,
-    format_name: FormatOption = "table",
-    out: OutOption = None,
+    where: options.WhereOption = None,
+    registry: options.RegistryOption = None,
+    timeout: options.TimeoutOption = None,
+    jobs: options.JobsOption = 1,
+    format_name: options.FormatOption = "table",
+    out: options.OutOption = None,
 ) -> None:
     """Do cells of a ledger again, in a clean cache, and compare.
 
@@ -59,9 +46,9 @@ def verify(
     from benchmark.plan.repeating import choose_rows
 
     check_format(format_name, out)
-    runs = finished(load_runs(paths or [RESULTS]))
+    runs = finished(load_runs(paths or [options.RESULTS]))
     rows = runs.assign(dataset=runs["dataset_name"])
-    rows = rows.iloc[matching(rows[list(CELL_COLUMNS)].to_dict("records"), parse_where(where))]
+    rows = rows.iloc[matching(rows[list(CELL_COLUMNS)].to_dict("records"), options.parse_where(where))]
     chosen = rows if cells == ALL_CELLS else choose_rows(rows, _number_of(cells))
     if chosen.empty:
         raise BenchmarkError("The ledger has no finished row to verify.")
@@ -86,7 +73,6 @@ def _run_again(
     chosen: "pd.DataFrame", folder: Path, registry: list[Path] | None, execution: Execution
 ) -> "pd.DataFrame":
     """The rows of the same cells, run now in a cache of their own."""
-    from benchmark import console
     from benchmark.analysis.loading import load_runs
     from benchmark.ledger import Ledger
     from benchmark.plan.repeating import clean_cache, plan_again
@@ -107,3 +93,50 @@ def _run_again(
                 for event in run_cells(planned, ledger, execute, recipe_sha256="", again=False):
                     display.show(event)
     return load_runs([folder / "results"])
+
+
+def rerun(
+    run_id: Annotated[str, typer.Argument(help="Of the row, as runs.csv and 'leaderboard --format json' have it.")],
+    paths: options.PathsArgument = None,
+    results: Annotated[Path, typer.Option(help="Where the new row goes.")] = Path("mine"),
+    registry: options.RegistryOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
+) -> None:
+    """Make a row again, by the recipe stored beside its ledger; then show the leaderboard of the new row.
+
+    The beginning of a run_id is enough. What was different when the row was made is said on stderr.
+    """
+    from benchmark.analysis.loading import load_all_runs
+    from benchmark.ledger import Ledger
+    from benchmark.plan.repeating import differences_from_here, plan_again
+    from benchmark.registry import load_registry
+
+    row = _find_row(load_all_runs(paths or [options.RESULTS]), run_id)
+    (record,) = row.to_dict("records")
+    sweep = record["sweep"]
+    (planned,) = plan_again(row, load_registry(registry or ()), Ledger(results / sweep))
+    typer.echo(f"{planned.cell} of {record['folder']} into {results / sweep}")
+    for difference in differences_from_here(record):
+        console.say(f"Note: {difference}")
+    if planned.key != record["cell_key"]:
+        console.say("Note: what its numbers depend on has changed since, so they may differ.")
+    if not dry_run:
+        recipe = (Ledger(Path(record["folder"])).recipe_path(record["recipe_sha256"])).read_text(encoding="utf-8")
+        run_planned(
+            [planned], Ledger(results / sweep), recipe,
+            Execution(is_deterministic=bool(record["is_deterministic"])), again=True,
+        )  # fmt: skip
+
+
+def _find_row(runs: "pd.DataFrame", run_id: str) -> "pd.DataFrame":
+    """The row whose `run_id` begins so, as a table of one row.
+
+    Raises:
+        BenchmarkError: There is none, or more than one.
+    """
+    found = runs[runs["run_id"].str.startswith(run_id)]
+    if len(found) != 1 or not run_id:
+        folders = ", ".join(sorted(set(runs["folder"])))
+        what = f"{len(found)} runs begin" if len(found) else "No run begins"
+        raise BenchmarkError(f"{what} with {run_id!r} in {folders}: give one run_id of the file runs.csv.")
+    return found

@@ -1,11 +1,12 @@
 """Datasets: a name turned into images, labels and splits with a fingerprint."""
 
-from benchmark.datasets.catalog import check_dataset_name, known_shape, list_datasets, load_dataset, load_local_dataset
+from benchmark.datasets.catalog import DATASETS, check_dataset_name, known_shape, load_dataset, load_local_dataset
 from benchmark.datasets.dataset import Dataset, Split, split_dataset
 from benchmark.datasets.folder import OnProgress
 from benchmark.datasets.images import ArrayImages, EncodedImages, Images, Source, array_source, image_source
 
 __all__ = [
+    "DATASETS",
     "ArrayImages",
     "Dataset",
     "EncodedImages",
@@ -17,7 +18,6 @@ __all__ = [
     "check_dataset_name",
     "image_source",
     "known_shape",
-    "list_datasets",
     "load_dataset",
     "load_local_dataset",
     "split_dataset",

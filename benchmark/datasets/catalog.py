@@ -17,7 +17,7 @@ from benchmark.errors import BenchmarkError, DataError, UnknownNameError
 
 DIGITS_MAXIMUM = 16
 
-DESCRIPTIONS = {
+DATASETS = {
     "digits": "1,797 handwritten digits, 8x8 grey, 10 classes; part of scikit-learn",
     "mnist": "70,000 handwritten digits, 28x28 grey, 10 classes",
     "fashion_mnist": "70,000 pictures of clothes, 28x28 grey, 10 classes",
@@ -51,11 +51,6 @@ def known_shape(name: str, classes: Sequence[str] | None = None) -> tuple[int, i
     return (3, len(classes)) if classes else None
 
 
-def list_datasets() -> dict[str, str]:
-    """What each dataset name means."""
-    return dict(DESCRIPTIONS)
-
-
 def check_dataset_name(name: str) -> None:
     """Refuse an unknown name.
 
@@ -63,8 +58,8 @@ def check_dataset_name(name: str) -> None:
         UnknownNameError: It is neither built in nor starts with `idx:`, `folder:` or `tfds:`.
     """
     is_place = name.startswith(("idx:", "folder:", "tfds:")) and name.partition(":")[2]
-    if name not in DESCRIPTIONS and not is_place:
-        raise UnknownNameError("dataset", name, DESCRIPTIONS)
+    if name not in DATASETS and not is_place:
+        raise UnknownNameError("dataset", name, DATASETS)
 
 
 def load_dataset(
