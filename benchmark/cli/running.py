@@ -66,7 +66,7 @@ def run(
     Without a recipe and options, this runs the recipe 'demo'. Options given with a recipe replace its lists; --where
     chooses among its cells.
 
-    You can interrupt it at any time: finished rows are kept, and the same command continues from there.
+    You can interrupt it at any time: finished rows are kept, and the same command goes on from there.
     """
     from benchmark.ledger import FAILED, Ledger
     from benchmark.plan.grid import expanded
@@ -112,8 +112,7 @@ def _plan(sweep: "Sweep", registry: "Registry", results: Path, where: dict[str, 
     with console.scan_display() as on_scan:
         plan = make_plan(sweep, registry, Ledger(results / sweep.name), on_scan, choose=choose)
     for dataset, files in plan.bad_files.items():
-        left_out = count_of(len(files), "undecodable image")
-        console.say(f"{dataset}: {left_out} left out: {', '.join(files)}")
+        console.say(f"{dataset}: {count_of(len(files), 'undecodable image')} left out: {', '.join(files)}")
     return plan
 
 
@@ -133,9 +132,7 @@ def _show_dry_run(chosen: "list[PlannedCell]", *, as_json: bool) -> None:
     from benchmark.plan.estimate import estimate
 
     expected = estimate(chosen)
-    records = [
-        {**planned.cell.columns, "state": planned.state, "params_total": _params_total(planned)} for planned in chosen
-    ]
+    records = [{**one.cell.columns, "state": one.state, "params_total": _params_total(one)} for one in chosen]
     if as_json:
         typer.echo(json.dumps({"cells": records, "estimate_s": round(expected.total_s, 1)}, indent=2))
         return
@@ -151,15 +148,13 @@ def _show_dry_run(chosen: "list[PlannedCell]", *, as_json: bool) -> None:
 
 
 def _params_total(planned: "PlannedCell") -> int | None:
-    """Backbone and head by the registry; None if it does not know, where `benchmark params` builds the networks."""
+    """Of backbone and head; None where registry or dataset do not tell (`benchmark params` builds the network)."""
     from benchmark.strategies.heads import count_head_params
 
-    cell = planned.cell
-    if cell.backbone.params_backbone is None or cell.backbone.feature_dim is None:
+    cell, backbone = planned.cell, planned.cell.backbone
+    if backbone.params_backbone is None or backbone.feature_dim is None or not planned.n_classes:
         return None
-    return cell.backbone.params_backbone + count_head_params(
-        cell.head, cell.backbone.feature_dim, planned.n_classes, cell.dense
-    )
+    return backbone.params_backbone + count_head_params(cell.head, backbone.feature_dim, planned.n_classes, cell.dense)
 
 
 def _take_over(plan: "Plan", ledger: "Ledger", recipe: str) -> None:
@@ -193,15 +188,15 @@ def run_planned(
     as_json: bool = False,
     n_failed: int = 0,
 ) -> None:
-    """Run cells, show the leaderboard of their ledger, and exit.
+    """Run cells and show the leaderboard of their ledger; exits with 1 if a cell failed.
 
     Args:
-        chosen: What to run.
+        chosen: The cells; none only shows the leaderboard.
         ledger: Where the rows go.
-        recipe: The text of the recipe that makes the cells, to be kept beside the rows.
-        execution: Where and how.
+        recipe: The text of the recipe that makes the cells, which is kept beside the rows.
+        execution: Where and how to run.
         again: Whether cells that are done are run again.
-        as_json: Whether the leaderboard is for machines.
+        as_json: Print the leaderboard as JSON.
         n_failed: Number of cells that failed earlier and are not run now.
     """
     from benchmark.ledger import FAILED, RUNS
@@ -217,15 +212,12 @@ def run_planned(
                     display.show(event)
                     n_failed += isinstance(event, CellEnded) and event.row["status"] == FAILED
         except KeyboardInterrupt:
-            console.say(
-                f"Interrupted. Every finished row is in {ledger.folder}; the same command continues from there."
-            )
+            console.say(f"Interrupted. The finished rows are in {ledger.folder}; the same command goes on from there.")
             sys.exit(EXIT_INTERRUPTED)
     show_board([ledger.folder], by="accuracy", format_name="json" if as_json else "table")
     if n_failed:
         console.say(
-            f"{count_of(n_failed, 'cell')} failed; {ledger.folder / RUNS} says why. "
-            "The same command with --when failed tries again.",
+            f"{count_of(n_failed, 'cell')} failed: see {ledger.folder / RUNS}. To try again, add --when failed.",
             style="red",
         )
         sys.exit(EXIT_SOME_FAILED)

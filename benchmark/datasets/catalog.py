@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmark.datasets.dataset import Dataset, make_dataset, take_subset
 from benchmark.datasets.folder import OnProgress, load_folder
 from benchmark.datasets.idx import read_idx_folder
-from benchmark.datasets.images import ArrayImages
+from benchmark.datasets.images import ArrayImages, LabelledArrays
 from benchmark.datasets.keras_cache import DIGIT_NAMES, KERAS_DATASETS, has_keras_dataset, read_keras_dataset
 from benchmark.datasets.tfds import has_tfds, load_tfds
 from benchmark.errors import BenchmarkError, DataError, UnknownNameError
@@ -77,7 +76,7 @@ def load_dataset(
         limit: Number of images to keep, over all splits.
         classes: For `folder:`, keep only these.
         max_bad_images: For `folder:`, how many files that cannot be decoded may be left out.
-        on_progress: For `folder:`, called after each file that was checked.
+        on_progress: For `folder:`, called after each file.
 
     Raises:
         UnknownNameError: There is no such dataset.
@@ -91,17 +90,12 @@ def load_dataset(
     folder = Path(place).expanduser()
     if kind == "folder":
         dataset = load_folder(name, folder, classes=classes, max_bad_images=max_bad_images, on_progress=on_progress)
-    elif kind == "idx":
-        images, labels, n_train = read_idx_folder(folder)
-        class_names = tuple(str(label) for label in range(int(labels.max()) + 1))
-        dataset = _array_dataset(name, images, labels, class_names, np.arange(n_train, len(labels)))
     elif kind == "tfds":
         dataset = load_tfds(name)
-    elif name == "digits":
-        dataset = _load_digits()
+    elif kind == "idx":
+        dataset = _array_dataset(name, read_idx_folder(folder))
     else:
-        images, labels, n_train, class_names = read_keras_dataset(name)
-        dataset = _array_dataset(name, images, labels, class_names, np.arange(n_train, len(labels)))
+        dataset = _array_dataset(name, _read_digits() if name == "digits" else read_keras_dataset(name))
     return dataset if limit is None else take_subset(dataset, limit)
 
 
@@ -126,20 +120,16 @@ def _is_local(name: str) -> bool:
     return has_tfds(name) if name.startswith("tfds:") else True
 
 
-def _load_digits() -> Dataset:
+def _read_digits() -> LabelledArrays:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
     pixels = np.round(bunch.images * (255 / DIGITS_MAXIMUM)).astype(np.uint8)[..., np.newaxis]
-    return _array_dataset("digits", pixels, bunch.target.astype(np.int64), DIGIT_NAMES, test=None)
+    return LabelledArrays(pixels, bunch.target.astype(np.int64), len(pixels), DIGIT_NAMES)
 
 
-def _array_dataset(
-    name: str,
-    pixels: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    class_names: tuple[str, ...],
-    test: NDArray[np.int64] | None,
-) -> Dataset:
+def _array_dataset(name: str, arrays: LabelledArrays) -> Dataset:
+    pixels, labels, n_train, class_names = arrays
     content = str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()
+    test = np.arange(n_train, len(labels)) if n_train < len(labels) else None
     return make_dataset(name, ArrayImages(pixels), labels, class_names, content=content, test=test)

@@ -42,12 +42,6 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
-    @property
-    def class_counts(self) -> dict[str, int]:
-        """Number of images per class, over all splits."""
-        counts = np.bincount(self.labels, minlength=len(self.class_names))
-        return dict(zip(self.class_names, counts.tolist(), strict=True))
-
 
 @dataclass(frozen=True)
 class Split:
@@ -70,11 +64,11 @@ def split_dataset(dataset: Dataset, *, seed: int, val_fraction: float, folds: in
     Raises:
         DataError: A class has too few images to be in both train and validation, or in each fold.
     """
-    rest = _others(len(dataset), dataset.test)
+    rest = np.setdiff1d(np.arange(len(dataset)), dataset.test)
     if folds is not None:
         return _fold(dataset, rest, seed, folds)
     if dataset.val is not None:
-        return Split(_others(len(dataset), dataset.test, dataset.val), dataset.val, dataset.test)
+        return Split(np.setdiff1d(rest, dataset.val), dataset.val, dataset.test)
     train, val = _stratified(rest, dataset.labels, val_fraction, seed, f"the validation split of {dataset.name}")
     return Split(train, val, dataset.test)
 
@@ -121,9 +115,8 @@ def make_dataset(
         DataError: A class has too few images for a test split.
     """
     if test is None:
-        _, test = _stratified(
-            _others(len(labels), val), labels, TEST_FRACTION, SUBSET_SEED, f"the test split of {name}"
-        )
+        positions = np.setdiff1d(np.arange(len(labels)), [] if val is None else val)
+        _, test = _stratified(positions, labels, TEST_FRACTION, SUBSET_SEED, f"the test split of {name}")
     digest = hashlib.sha256(content)
     digest.update("\0".join(class_names).encode())
     for array in (labels, test, val):
@@ -158,15 +151,6 @@ def take_subset(dataset: Dataset, limit: int) -> Dataset:
         val=None if dataset.val is None else np.flatnonzero(split[kept] == 2),
         fingerprint=hashlib.sha256(names.encode()).hexdigest(),
     )
-
-
-def _others(n: int, *taken: NDArray[np.int64] | None) -> NDArray[np.int64]:
-    """The positions below `n` that are in none of the splits `taken`."""
-    is_free = np.ones(n, bool)
-    for positions in taken:
-        if positions is not None:
-            is_free[positions] = False
-    return np.flatnonzero(is_free)
 
 
 def _stratified(

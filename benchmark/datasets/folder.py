@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -100,9 +100,8 @@ def _class_names(root: Path, splits: dict[str, Path], classes: Sequence[str] | N
     return names
 
 
-def _image_files(folder: Path) -> Iterable[Path]:
-    if not folder.is_dir():
-        return []
+def _image_files(folder: Path) -> list[Path]:
+    """The images of a class in one split; none if the split does not have the class."""
     return sorted(
         path
         for path in folder.rglob("*")
@@ -124,9 +123,9 @@ def _check_classes(root: Path, class_names: tuple[str, ...], labels: np.ndarray)
     counts = np.bincount(labels, minlength=len(class_names))
     empty = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
     if empty:
+        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
         raise DataError(
-            f"{root}: no images to train on in class {', '.join(empty)}. "
-            f"Expected {', '.join(sorted(IMAGE_SUFFIXES))} files; add some or remove the folder."
+            f"{root}: no images to train on in class {', '.join(empty)}. Add {suffixes} files or remove the folder."
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.datasets.images import LabelledArrays
 from benchmark.errors import DataError
 
 # Debian's package dataset-fashion-mnist puts its files here.
@@ -24,8 +25,8 @@ def has_idx_files(folder: Path) -> bool:
     return all(_find(folder, f"{split}-{kind}") for split in SPLITS for kind in (IMAGES, LABELS))
 
 
-def read_idx_folder(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64], int]:
-    """Images `(n, height, width, 1)` uint8, labels `(n,)` int64, and the number of training images, which come first.
+def read_idx_folder(folder: Path) -> LabelledArrays:
+    """The grey images of an MNIST-format dataset; its classes are named by their numbers.
 
     Raises:
         DataError: A file is missing or does not match its header.
@@ -41,7 +42,9 @@ def read_idx_folder(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64],
         raise DataError(
             f"{folder}: training images are {images[0].shape[1:]} px, test images {images[1].shape[1:]} px."
         )
-    return np.concatenate(images)[..., np.newaxis], np.concatenate(labels).astype(np.int64), len(labels[0])
+    all_labels = np.concatenate(labels).astype(np.int64)
+    class_names = tuple(map(str, range(int(all_labels.max()) + 1)))
+    return LabelledArrays(np.concatenate(images)[..., np.newaxis], all_labels, len(labels[0]), class_names)
 
 
 def read_idx_file(path: Path, *, n_dimensions: int) -> NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +92,22 @@ class EncodedImages:
     def take(self, indices: Positions) -> "EncodedImages":
         """The images at these positions, not decoded."""
         return EncodedImages(tuple(self.places[index] for index in indices), self.decode)
+
+
+class LabelledArrays(NamedTuple):
+    """A dataset in memory, its training images first.
+
+    Attributes:
+        images: `(n, height, width, channels)` uint8 in 0..255.
+        labels: `(n,)` int64, positions in `class_names`.
+        n_train: Number of training images; the others are the test split. If it is `n`, there is no test split.
+        class_names: In the order of the labels.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    n_train: int
+    class_names: tuple[str, ...]
 
 
 @dataclass(frozen=True)

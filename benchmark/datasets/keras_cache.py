@@ -8,13 +8,12 @@ import pickle
 import zipfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from filelock import FileLock
-from numpy.typing import NDArray
 
 from benchmark.datasets.idx import DEBIAN_FASHION_MNIST, has_idx_files, read_idx_folder
+from benchmark.datasets.images import LabelledArrays
 from benchmark.downloads import fast_failing_downloads
 from benchmark.errors import DataError, DownloadError
 from benchmark.isolation import call_silently_in_child
@@ -38,28 +37,12 @@ CIFAR_NAMES = {
 }
 
 
-class KerasArrays(NamedTuple):
-    """A dataset of Keras, its training images first.
-
-    Attributes:
-        images: `(n, height, width, channels)` uint8 in 0..255.
-        labels: `(n,)` int64, positions in `class_names`.
-        n_train: Number of training images.
-        class_names: In the order of the labels.
-    """
-
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    n_train: int
-    class_names: tuple[str, ...]
-
-
 def has_keras_dataset(name: str) -> bool:
     """Whether a dataset of Keras is on this machine."""
     return _kept_path(name).exists() or bool(_downloaded_state(name)) or _idx_folder(name) is not None
 
 
-def read_keras_dataset(name: str) -> KerasArrays:
+def read_keras_dataset(name: str) -> LabelledArrays:
     """A dataset of Keras, from Keras's own cache or downloaded by Keras.
 
     Raises:
@@ -68,7 +51,7 @@ def read_keras_dataset(name: str) -> KerasArrays:
     """
     idx_folder = _idx_folder(name)
     if idx_folder is not None:
-        return KerasArrays(*read_idx_folder(idx_folder), FASHION_NAMES)
+        return read_idx_folder(idx_folder)._replace(class_names=FASHION_NAMES)
     path = _kept_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
@@ -114,14 +97,14 @@ def keep_keras_dataset(name: str) -> None:
         )
 
 
-def _read_kept(name: str) -> KerasArrays | None:
+def _read_kept(name: str) -> LabelledArrays | None:
     """What is kept of a dataset; None if there is nothing, if it is damaged, or if Keras's files have changed since."""
     try:
         with _kept_path(name).open("rb") as file, np.load(file, allow_pickle=False) as kept:
             if _downloaded_state(name) not in ("", str(kept["source"])):
                 return None
             class_names = tuple(kept["class_names"].tolist())
-            return KerasArrays(kept["images"], kept["labels"], int(kept["n_train"]), class_names)
+            return LabelledArrays(kept["images"], kept["labels"], int(kept["n_train"]), class_names)
     except (OSError, EOFError, ValueError, KeyError, zlib.error, zipfile.BadZipFile):
         return None
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from benchmark.datasets.dataset import Dataset, make_dataset
 from benchmark.datasets.images import RGB, EncodedImages
-from benchmark.downloads import explained_download
-from benchmark.errors import DataError, UnknownNameError
+from benchmark.downloads import TIMEOUT_S, can_reach
+from benchmark.errors import DataError, DownloadError, UnknownNameError
 from benchmark.isolation import call_silently_in_child
 
 STORE = "storage.googleapis.com"  # where TensorFlow Datasets keeps the descriptions of its datasets
@@ -81,8 +81,15 @@ def prepare_tfds(name: str) -> None:
     Raises:
         DownloadError: It cannot be downloaded.
     """
-    with explained_download(f"The dataset {name}", STORE):
+    try:
+        if not can_reach(STORE):  # TensorFlow Datasets would try for minutes
+            raise TimeoutError(f"{STORE} does not answer within {TIMEOUT_S:.0f} s")
         _builder(name).download_and_prepare(file_format=FILE_FORMAT)
+    except Exception as error:
+        raise DownloadError(
+            f"The dataset {name} is not on this machine and cannot be downloaded: {error}. Connect to the network and "
+            "run 'benchmark fetch'."
+        ) from error
 
 
 def split_names(builder: Any) -> tuple[str, ...]:
