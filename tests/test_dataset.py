@@ -260,6 +260,7 @@ def a_dataset_of(labels: np.ndarray, n_test: int) -> Dataset:
     return Dataset("toy", ArrayImages(pixels), labels, names, np.arange(len(labels) - n_test, len(labels)), "f")
 
 
+@settings(deadline=None)
 @given(n=st.integers(20, 80), folds=st.integers(2, 5))
 def test_every_image_outside_test_is_in_the_validation_split_of_one_fold(n: int, folds: int):
     dataset = a_dataset_of(np.arange(n) % 2, n_test=6)

@@ -69,7 +69,7 @@ def test_a_row_whose_key_has_changed_is_made_again_with_a_note(ledger: Ledger, m
     run_id = add_row(ledger, cell_key="of another version", setting_key="of another version")
 
     assert call(monkeypatch, run_id, "--dry-run") == 0
-    assert "what its numbers depend on has changed" in capsys.readouterr().err
+    assert "data, weights or versions have changed" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("run_id", "message"), [("none", "No run begins"), ("", "2 runs begin")])

@@ -65,8 +65,7 @@ def _escaped(text: str) -> str:
 
 def to_csv(table: "pd.DataFrame") -> str:
     """Every column, fractions in 0..1, empty where not measured."""
-    text: str = table.to_csv(index=False, float_format="%.9g", lineterminator="\n")
-    return text
+    return str(table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
 
 
 def to_json(table: "pd.DataFrame") -> str:
@@ -103,11 +102,11 @@ def count_of(number: int, noun: str) -> str:
 
 
 def tally(values: Iterable[str], order: Iterable[str] | None = None) -> str:
-    """How often each value occurs, such as `12 done, 3 missing`: in this order, or that of the alphabet.
+    """How often each value occurs, such as `12 done, 3 missing`.
 
     Args:
         values: The values, or a mapping of their counts.
-        order: All possible values.
+        order: All possible values, in the order of the text; alphabetical without it.
     """
     counts = Counter(values)
     return ", ".join(f"{counts[value]} {value}" for value in order or sorted(counts) if counts[value]) or "no cells"

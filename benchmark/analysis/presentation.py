@@ -37,8 +37,8 @@ def leaderboard_sections(
     """One table per dataset, and one of published figures where there are any.
 
     Args:
-        board: What `make_leaderboard` gives.
-        comparison: What `compare_published` gives.
+        board: The table of `make_leaderboard`.
+        comparison: The table of `compare_published`.
         n_failed: Number of failed cells by dataset.
         by: The column that the board is ranked by, which every screen shows.
     """
@@ -106,11 +106,7 @@ def leaderboard_cells(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def ablation_sections(ablation: pd.DataFrame) -> list[Section]:
-    """One table per dataset of what each wrong mode costs.
-
-    Args:
-        ablation: What `make_ablation` gives.
-    """
+    """One table per dataset of the cost of each wrong mode, from the table of `make_ablation`."""
     note = (
         "Points lost: native less this mode, with its 95 % interval over seeds, or over test images where they do not "
         "differ; it is not corrected for the number of comparisons. "
@@ -167,61 +163,48 @@ def comparison_cells(comparison: pd.DataFrame) -> pd.DataFrame:
 
 
 def changes_sections(comparison: pd.DataFrame) -> list[Section]:
-    """How many cells changed in which way, and the cells that changed.
-
-    Args:
-        comparison: What `compare_ledgers` gives.
-    """
+    """How many cells changed in which way, and the cells that changed, from the table of `compare_ledgers`."""
     table = comparison[comparison["change"] != SAME]
-    columns = {
-        "": table["mark"],
-        "Change": table["change"],
-        **_cell_names(table),
+    numbers = {
         "Before": number_texts(table["accuracy_before"], "{:.4f}"),
         "After": number_texts(table["accuracy_after"], "{:.4f}"),
         "Difference": number_texts(table["difference"], "{:+.4f}"),
         "p": number_texts(table["p_value"], "{:.2g}"),
-        "Wall ratio": number_texts(table["wall_ratio"], "{:.2f}"),
-        "Note": table["note"],
     }
-    note = f"Worse and better: beyond noise by {100 * ALPHA:.0f} %, Holm-corrected over the cells. Times are advisory."
-    return [_cells_section(tally(comparison["change"], MARKS), columns, note)]
+    note = f"Worse and better: beyond noise at {100 * ALPHA:.0f} %, Holm-corrected over the cells. Times are advisory."
+    return [_pairs_section(tally(comparison["change"], MARKS), table, "Change", numbers, note)]
 
 
 def verification_sections(verification: pd.DataFrame) -> list[Section]:
-    """How many figures were reproduced, and every cell.
-
-    Args:
-        verification: What `verify_rows` gives.
-    """
-    columns = {
-        "": verification["mark"],
-        "Result": verification["change"],
-        **_cell_names(verification),
+    """How many cells were reproduced, and every cell, from the table of `verify_rows`."""
+    numbers = {
         "Ledger": number_texts(verification["accuracy_before"], "{:.4f}"),
         "Now": number_texts(verification["accuracy_after"], "{:.4f}"),
         "Predictions changed": number_texts(verification["n_predictions_changed"], "{:.0f}"),
-        "Wall ratio": number_texts(verification["wall_ratio"], "{:.2f}"),
-        "Note": verification["note"],
     }
     note = (
         "Reproduced: the same counts and predictions. Close: the same counts on another type of machine or other "
         f"versions, the accuracy within {TOLERANCE:g} or no further away than chance explains (McNemar's test, "
         "Holm-corrected). Times are advisory."
     )
-    return [_cells_section(tally(verification["change"], MARKS), columns, note)]
+    return [_pairs_section(tally(verification["change"], MARKS), verification, "Result", numbers, note)]
 
 
-def _cells_section(heading: str, columns: dict[str, Any], note: str) -> Section:
+def _pairs_section(heading: str, table: pd.DataFrame, outcome: str, numbers: dict[str, Any], note: str) -> Section:
+    """One row per cell of two ledgers: its outcome, its name, its numbers and its note."""
+    setting = _setting_cells(table)
+    columns = {
+        "": table["mark"],
+        outcome: table["change"],
+        "Backbone": setting.pop("Backbone"),
+        "Dataset": dataset_labels(table),
+        **setting,
+        "Seed": number_texts(table["seed"], "{:.0f}"),
+        **numbers,
+        "Wall ratio": number_texts(table["wall_ratio"], "{:.2f}"),
+        "Note": table["note"],
+    }
     return Section(heading, pd.DataFrame(columns), (note,), least_telling=CELLS_LEAST_TELLING)
-
-
-def _cell_names(table: pd.DataFrame) -> dict[str, Any]:
-    """The columns that name a cell."""
-    backbone, *others = _setting_cells(table).items()
-    return dict(
-        [backbone, ("Dataset", dataset_labels(table)), *others, ("Seed", number_texts(table["seed"], "{:.0f}"))]
-    )
 
 
 def _setting_cells(table: pd.DataFrame) -> dict[str, Any]:

@@ -12,10 +12,10 @@ WHEEL = "pypi:"
 
 
 def weights_identity(backbone: Backbone) -> str:
-    """What identifies the weights in cache and cell keys, before any network is built.
+    """The identity of the weights in cache and cell keys, found without building a network.
 
-    It is the checksum of the file, if there is one. Weights that Keras itself makes are `imagenet` or `random`; its
-    version is part of every key.
+    It is the checksum of the weights file. Without one, Keras makes the weights, and the identity is `imagenet` or
+    `random`; the version of Keras is part of every key.
 
     Raises:
         WeightsError: The file is missing.

@@ -26,10 +26,10 @@ def load_arrays(model: Any, path: Path, *, group: str, match: str) -> None:
     """Put the arrays of a file into a model's layers, so that every weight of the model comes from the file.
 
     Args:
-        model: A Keras model whose layers are not nested.
+        model: A Keras model without nested models.
         path: A `.h5`, `.weights.h5` or `.keras` file.
         group: Only HDF5 paths that start with this are read.
-        match: `"name"`: arrays go to the layer of that name; `"order"`: layer after layer, in the file's order.
+        match: `"name"` gives arrays to the layer of their name, `"order"` to layer after layer, in the file's order.
 
     Raises:
         WeightsError: The file is unreadable, or an array is missing, extra or misshaped; the message names it.
@@ -51,7 +51,7 @@ def load_arrays(model: Any, path: Path, *, group: str, match: str) -> None:
 
 
 def _file_keys(layers: list[Any], *, is_keras3: bool) -> list[str]:
-    """What each layer is called in the file."""
+    """The name of each layer in the file."""
     if not is_keras3:
         return [layer.name for layer in layers]
     # Keras 3 names a layer by its class and how many of that class came before it.

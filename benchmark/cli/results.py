@@ -27,19 +27,12 @@ def leaderboard(
     format_name: FormatOption = "table",
     out: OutOption = None,
 ) -> None:
-    """Rank the settings of ledgers, each the mean of its seeds; settings that cannot be told apart share ranks."""
+    """Rank the settings of ledgers, each the mean of its seeds; settings that do not differ significantly tie."""
     show_board(paths or [RESULTS], by=by, format_name=format_name, out=out)
 
 
 def show_board(paths: list[Path], *, by: str, format_name: str, out: Path | None = None) -> None:
-    """Print the leaderboard of these ledgers, or write it.
-
-    Args:
-        paths: Ledger folders, or folders of them.
-        by: The column to rank by.
-        format_name: table, md, csv or json.
-        out: The file to write.
-    """
+    """Print the leaderboard of ledger folders, or of folders of them; or write it to `out`."""
     from benchmark.analysis.correctness import Correctness
     from benchmark.analysis.leaderboard import make_leaderboard
     from benchmark.analysis.loading import count_failed, load_runs
@@ -158,14 +151,7 @@ def check_format(format_name: str, out: Path | None) -> None:
 
 
 def publish(table: "pd.DataFrame", sections: list[Section], format_name: str, out: Path | None) -> None:
-    """Show a table, print it, or write it to a file.
-
-    Args:
-        table: For machines.
-        sections: For people.
-        format_name: table, md, csv or json.
-        out: The file; None for standard output.
-    """
+    """Print a table, or write it to a file: `table` is for machines (csv, json), `sections` for people (table, md)."""
     if format_name == "table":
         console.show_sections(sections)
     elif out is None:

@@ -23,7 +23,7 @@ ALL_CELLS = "all"
 
 def verify(
     paths: options.PathsArgument = None,
-    cells: Annotated[str, typer.Option(help="How many cells, the quickest of every backbone in turn, or all.")] = "3",
+    cells: Annotated[str, typer.Option(help="Number of cells, the quickest of every backbone in turn, or all.")] = "3",
     where: options.WhereOption = None,
     registry: options.RegistryOption = None,
     timeout: options.TimeoutOption = None,
@@ -31,11 +31,11 @@ def verify(
     format_name: options.FormatOption = "table",
     out: options.OutOption = None,
 ) -> None:
-    """Do cells of a ledger again, in a clean cache, and compare.
+    """Run cells of a ledger again, in a clean cache, and compare.
 
-    Counts must be the same. So must predictions, where the type of machine and the versions are; elsewhere the
-    accuracy may differ by one point, or by what McNemar's test cannot tell from chance. A row must also agree with its
-    own predictions. Times are advisory. Exit code 3: a figure did not come out. 4: nothing could be compared.
+    Counts must be equal. On the same type of machine with the same versions, predictions must be equal too; elsewhere
+    the accuracy may differ by one point, or by as much as chance explains (McNemar's test). A row must also agree with
+    its own predictions. Times are advisory. Exit code 3: a figure was not reproduced. 4: nothing could be compared.
     """
     from benchmark.analysis.comparison import has_regressed, is_comparable, verify_rows
     from benchmark.analysis.loading import finished, load_runs
@@ -72,7 +72,7 @@ def _number_of(cells: str) -> int:
 def _run_again(
     chosen: "pd.DataFrame", folder: Path, registry: list[Path] | None, execution: Execution
 ) -> "pd.DataFrame":
-    """The rows of the same cells, run now in a cache of their own."""
+    """The rows of the same cells, run now in a clean cache."""
     from benchmark.analysis.loading import load_runs
     from benchmark.ledger import Ledger
     from benchmark.plan.repeating import clean_cache, plan_again
@@ -96,15 +96,15 @@ def _run_again(
 
 
 def rerun(
-    run_id: Annotated[str, typer.Argument(help="Of the row, as runs.csv and 'leaderboard --format json' have it.")],
+    run_id: Annotated[str, typer.Argument(help="The run_id of the row, from runs.csv or 'leaderboard --format json'.")],
     paths: options.PathsArgument = None,
     results: Annotated[Path, typer.Option(help="Where the new row goes.")] = Path("mine"),
     registry: options.RegistryOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be run.")] = False,
 ) -> None:
     """Make a row again, by the recipe stored beside its ledger; then show the leaderboard of the new row.
 
-    The beginning of a run_id is enough. What was different when the row was made is said on stderr.
+    The beginning of a run_id is enough. Differences between this machine and that of the row are shown on stderr.
     """
     from benchmark.analysis.loading import load_all_runs
     from benchmark.ledger import Ledger
@@ -119,7 +119,7 @@ def rerun(
     for difference in differences_from_here(record):
         console.say(f"Note: {difference}")
     if planned.key != record["cell_key"]:
-        console.say("Note: what its numbers depend on has changed since, so they may differ.")
+        console.say("Note: data, weights or versions have changed since, so the numbers may differ.")
     if not dry_run:
         recipe = (Ledger(Path(record["folder"])).recipe_path(record["recipe_sha256"])).read_text(encoding="utf-8")
         run_planned(
@@ -129,7 +129,7 @@ def rerun(
 
 
 def _find_row(runs: "pd.DataFrame", run_id: str) -> "pd.DataFrame":
-    """The row whose `run_id` begins so, as a table of one row.
+    """The row whose `run_id` begins with this text, as a table of one row.
 
     Raises:
         BenchmarkError: There is none, or more than one.

@@ -39,12 +39,7 @@ KNOWN_SHAPES = {
 
 
 def known_shape(name: str, classes: Sequence[str] | None = None) -> tuple[int, int] | None:
-    """Channels and number of classes of a dataset, without reading it; None if only its files can tell.
-
-    Args:
-        name: As `benchmark list datasets` shows it.
-        classes: The chosen classes of a folder.
-    """
+    """Channels and number of classes of a dataset, if they are known without reading it; `classes` are of a folder."""
     if name in KNOWN_SHAPES:
         return KNOWN_SHAPES[name]
     return (3, len(classes)) if classes else None
@@ -75,7 +70,7 @@ def load_dataset(
         name: As `benchmark list datasets` shows it.
         limit: Number of images to keep, over all splits.
         classes: For `folder:`, keep only these.
-        max_bad_images: For `folder:`, how many files that cannot be decoded may be left out.
+        max_bad_images: For `folder:`, the number of files that may be left out because they cannot be decoded.
         on_progress: For `folder:`, called after each file.
 
     Raises:

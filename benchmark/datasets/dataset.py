@@ -99,17 +99,10 @@ def make_dataset(
     val: NDArray[np.int64] | None = None,
     bad_files: tuple[str, ...] = (),
 ) -> Dataset:
-    """A dataset with its fingerprint. If it has no test split, a stratified fifth is set aside, always the same.
+    """A dataset with its fingerprint, made from its attributes and `content`: its pixels, or the hashes of its files.
 
-    Args:
-        name: Only shown, so it is not part of the fingerprint.
-        images: `n` images.
-        labels: `(n,)` positions in `class_names`.
-        class_names: In the order of the labels.
-        content: The pixels, or the hashes of the image files.
-        test: Positions of its own test split.
-        val: Positions of its own validation split.
-        bad_files: Names of the files that were left out.
+    The name is only shown, so it is not part of the fingerprint. If the dataset has no test split, a stratified fifth
+    is set aside, always the same.
 
     Raises:
         DataError: A class has too few images for a test split.

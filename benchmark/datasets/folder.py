@@ -32,11 +32,11 @@ def load_folder(
     folder, a stratified fifth of the images, always the same, is set aside for testing.
 
     Args:
-        name: For messages.
+        name: Only shown.
         root: The folder.
         classes: Keep only these, in this order; None keeps all, sorted by name.
-        max_bad_images: How many files that cannot be decoded may be left out.
-        on_progress: Called after each file that was checked.
+        max_bad_images: Number of files that may be left out because they cannot be decoded.
+        on_progress: Called after each file.
 
     Raises:
         DataError: The folder does not exist, it has fewer than two classes, a class has no images, or too many files

@@ -1,6 +1,6 @@
 """The datasets of `keras.datasets`, loaded once by Keras in a child process and kept in our own cache.
 
-Reading what is kept imports no Keras. It is loaded again when Keras's own files have changed.
+Reading our cache does not import Keras. A dataset is loaded again when Keras's own files have changed.
 """
 
 import os
@@ -98,7 +98,7 @@ def keep_keras_dataset(name: str) -> None:
 
 
 def _read_kept(name: str) -> LabelledArrays | None:
-    """What is kept of a dataset; None if there is nothing, if it is damaged, or if Keras's files have changed since."""
+    """A dataset in our cache; None if it is absent, damaged, or older than Keras's files."""
     try:
         with _kept_path(name).open("rb") as file, np.load(file, allow_pickle=False) as kept:
             if _downloaded_state(name) not in ("", str(kept["source"])):

@@ -24,13 +24,10 @@ Records = Sequence[Mapping[str, Any]]
 
 
 def load_tfds(name: str) -> Dataset:
-    """The dataset of TensorFlow Datasets whose name follows `tfds:`.
+    """The dataset of TensorFlow Datasets whose name follows `tfds:`, such as `tfds:stanford_dogs`.
 
     Its splits `train`, `validation` and `test` are used. With only one of the last two, that one is the test split;
     with neither, a stratified part, always the same, is set aside.
-
-    Args:
-        name: Such as `tfds:stanford_dogs`.
 
     Raises:
         DataError: TensorFlow Datasets is not installed, or the dataset has no images with one label each.

@@ -6,6 +6,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -69,7 +70,7 @@ class CacheEntry:
     Attributes:
         path: The folder.
         dataset: The dataset's name in the sweep that made it; not part of the key.
-        facts: What its key was made from.
+        facts: The facts of its key.
         images_per_s: Steady rate of the extraction.
         flops_g: Floating-point operations of one image, in 1e9.
         size_bytes: On disk.
@@ -163,7 +164,7 @@ def list_cache() -> list[CacheEntry]:
 
 
 def _entry(manifest: Path) -> CacheEntry | None:
-    """The entry of a manifest; None if it is damaged (the next use of that entry replaces it)."""
+    """The entry of a manifest; None if it is damaged (the next use of the entry replaces it)."""
     folder = manifest.parent
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
@@ -183,32 +184,23 @@ def _entry(manifest: Path) -> CacheEntry | None:
 def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterator[CacheEntry]:
     """Remove the least recently used entries until the rest fits, and all old ones; yields each removed entry.
 
-    What killed extractions left behind is removed too.
+    Partial folders of killed extractions are removed too: no process holds the lock of their key.
 
     Args:
-        max_bytes: Size of what may stay.
+        max_bytes: The greatest size of the rest.
         older_than_s: Entries that were not used for longer are removed in any case.
     """
-    _remove_abandoned()
+    for partial in _features_root().glob("*.partial"):
+        key = partial.name.split(".", 1)[0]
+        with suppress(Timeout), FileLock(_features_root() / f"{key}.lock", timeout=0):
+            shutil.rmtree(partial, ignore_errors=True)
     entries = list_cache()
     total = sum(entry.size_bytes for entry in entries)
     now = time.time()
     for entry in entries:
         is_old = older_than_s is not None and now - entry.used_utc.timestamp() > older_than_s
-        if total <= max_bytes and not is_old:
-            continue
-        with FileLock(f"{entry.path}.lock"):
-            shutil.rmtree(entry.path, ignore_errors=True)
-        total -= entry.size_bytes
-        yield entry
-
-
-def _remove_abandoned() -> None:
-    """Remove partial folders whose extraction no longer runs: no process holds the lock of their key."""
-    for partial in _features_root().glob("*.partial"):
-        key = partial.name.split(".", 1)[0]
-        try:
-            with FileLock(_features_root() / f"{key}.lock", timeout=0):
-                shutil.rmtree(partial, ignore_errors=True)
-        except Timeout:
-            continue
+        if total > max_bytes or is_old:
+            with FileLock(f"{entry.path}.lock"):
+                shutil.rmtree(entry.path, ignore_errors=True)
+            total -= entry.size_bytes
+            yield entry

@@ -38,7 +38,7 @@ class Extraction:
     Attributes:
         n_images: Images extracted.
         feature_dim: Width of the features.
-        sha256: Of the features file.
+        sha256: SHA-256 of the features file.
         extract_s: Seconds from the first image to the last feature, including the first batch.
         first_batch_s: Seconds of the first batch, which compiles the graph.
         images_per_s: Steady rate, without the first batch.
