@@ -153,16 +153,14 @@ class SweepDisplay:
 
         if isinstance(event, StageProgress):
             self._show_stage(event)
-            return
-        name = f"cell {self._n_ended + 1}/{self._n_cells} {event.planned.cell}"
-        if isinstance(event, CellStarted):
+        elif isinstance(event, CellStarted):
             self._progress.update(self._cells, description=str(event.planned.cell))
             self._progress.update(self._stage, visible=False)
             self._stage_name = ""
         else:
             self._n_ended += 1
             self._progress.update(self._cells, advance=1)
-            stderr.print(_ended_line(event, name), highlight=False)
+            stderr.print(_ended_line(event, f"cell {self._n_ended}/{self._n_cells}"), highlight=False)
 
     def _show_stage(self, event: "StageProgress") -> None:
         if event.stage != self._stage_name:
@@ -174,9 +172,9 @@ class SweepDisplay:
         self._progress.update(self._stage, completed=event.n_done)
 
 
-def _ended_line(event: "CellEnded", name: str) -> Text:
+def _ended_line(event: "CellEnded", number: str) -> Text:
     row = event.row
-    line = Text(f"{name}: ")
+    line = Text(f"{number} {event.planned.cell}: ")
     if row["status"] == "done":
         line.append(f"accuracy {row['accuracy']:.4f}", style="green")
         source = "features cached" if row["features_cached"] else f"extract {row['extract_s']:.1f} s"

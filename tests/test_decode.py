@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.datasets import decode
-from benchmark.datasets.decode import decode_file
+from benchmark.datasets import images
+from benchmark.datasets.images import decode_file
 from benchmark.errors import DataError
 
 ORIENTATION_TAG = 0x0112
@@ -151,7 +151,7 @@ def test_a_decompression_bomb_is_refused(tmp_path, side_px):
 def test_decoding_in_two_threads_leaves_the_warning_filters_as_they_were(tmp_path, monkeypatch):
     first, second = (save(Image.new("RGB", (2, 2)), tmp_path / name) for name in ("first.png", "second.png"))
     second_is_open, first_is_done = threading.Event(), threading.Event()
-    exif_transpose = decode.ImageOps.exif_transpose
+    exif_transpose = images.ImageOps.exif_transpose
 
     # The first decoding begins before the second one and ends before it.
     def interleaved(image):
@@ -163,7 +163,7 @@ def test_decoding_in_two_threads_leaves_the_warning_filters_as_they_were(tmp_pat
             assert first_is_done.wait(10)
         return exif_transpose(image)
 
-    monkeypatch.setattr(decode.ImageOps, "exif_transpose", interleaved)
+    monkeypatch.setattr(images.ImageOps, "exif_transpose", interleaved)
     other = threading.Thread(target=decode_file, args=(second,))
     before = list(warnings.filters)
 

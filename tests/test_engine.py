@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from benchmark.datasets import ArrayImages, EncodedImages, Images
-from benchmark.datasets.decode import decode_file
+from benchmark.datasets.images import decode_file
 from benchmark.errors import FeaturesError
 from benchmark.features import engine
 from benchmark.features.engine import Extraction, extract_features

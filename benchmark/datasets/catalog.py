@@ -102,17 +102,11 @@ def load_local_dataset(name: str, *, limit: int | None = None, classes: Sequence
         DataError: It is not on this machine, or cannot be used as it is.
     """
     check_dataset_name(name)
-    if not _is_local(name):
+    is_local = has_keras_dataset(name) if name in KERAS_DATASETS else not name.startswith("tfds:") or has_tfds(name)
+    if not is_local:
         raise DataError(f"{name} is not on this machine: download it with 'benchmark fetch --datasets {name}'.")
     # A row does not say how many bad files were accepted; its fingerprint tells whether these are the same images.
     return load_dataset(name, limit=limit, classes=classes, max_bad_images=sys.maxsize)
-
-
-def _is_local(name: str) -> bool:
-    """Whether loading the dataset would download nothing."""
-    if name in KERAS_DATASETS:
-        return has_keras_dataset(name)
-    return has_tfds(name) if name.startswith("tfds:") else True
 
 
 def _read_digits() -> LabelledArrays:

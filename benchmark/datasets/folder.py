@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.datasets.dataset import Dataset, make_dataset
-from benchmark.datasets.decode import IMAGE_SUFFIXES, decode_file
-from benchmark.datasets.images import EncodedImages
+from benchmark.datasets.images import IMAGE_SUFFIXES, EncodedImages, decode_file
 from benchmark.errors import DataError, UnknownNameError
 from benchmark.provenance import usable_cpus
 from benchmark.storage import cache_root, digest_of_text, sha256_of_file, write_whole

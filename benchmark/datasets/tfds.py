@@ -42,7 +42,10 @@ def load_tfds(name: str) -> Dataset:
     found = split_names(builder)
     if "train" not in found:
         raise DataError(f"{name} has no split 'train'; it has {', '.join(found) or 'none'}.")
-    labels = [_labels(_records(builder, split, with_images=False)) for split in found]
+    labels = [
+        np.array([int(record["label"]) for record in _records(builder, split, with_images=False)], np.int64)
+        for split in found
+    ]
     records = [_records(builder, split, with_images=True) for split in found]
     ends = np.cumsum([len(one) for one in labels])
     positions = {split: np.arange(end - len(one), end) for split, one, end in zip(found, labels, ends, strict=True)}
@@ -123,10 +126,6 @@ def _records(builder: Any, split: str, *, with_images: bool) -> Records:
     decoders = None if with_images else {"image": tensorflow_datasets.decode.SkipDecoding()}
     records: Records = builder.as_data_source(split=split, decoders=decoders)
     return records
-
-
-def _labels(records: Records) -> NDArray[np.int64]:
-    return np.array([int(records[index]["label"]) for index in range(len(records))], np.int64)
 
 
 def _decoder(records: Sequence[Records]) -> Callable[[tuple[int, int]], NDArray[np.uint8]]:
