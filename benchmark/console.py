@@ -125,7 +125,7 @@ class SweepDisplay:
         self._n_cells = n_cells
         self._n_ended = 0
         self._progress = Progress(
-            # Only the description gives way on a narrow screen.
+            # On a narrow screen, only the description is cut.
             TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
             BarColumn(bar_width=12),
             MofNCompleteColumn(),

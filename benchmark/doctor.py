@@ -39,7 +39,7 @@ class Finding:
     Attributes:
         what: Its name.
         value: As a person reads it.
-        advice: What to fix; empty where nothing is wrong.
+        advice: How to fix a problem; empty without one.
     """
 
     what: str

@@ -23,7 +23,7 @@ def load_model(path: Path) -> Any:
 
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
-    # What Keras raises for unknown classes, Lambda layers, damaged archives and weights that do not fit.
+    # Keras raises these for unknown classes, Lambda layers, damaged archives and weights that do not fit.
     except (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError) as error:
         raise BenchmarkError(
             f"{path} cannot be loaded: {_reason(error)}. Only models of Keras's own layers can be inspected: Lambda "

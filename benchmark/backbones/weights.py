@@ -101,7 +101,10 @@ def read_layer_arrays(path: Path, group: str, layer_names: set[str]) -> LayerArr
         WeightsError: The file is not an HDF5 file.
     """
     try:
-        with h5py.File(_hdf5_content(path), "r") as file:
+        # A `.keras` file is an archive that holds an HDF5 file.
+        is_archive = path.suffix == ".keras"
+        content = io.BytesIO(zipfile.Path(path, ARCHIVED_WEIGHTS).read_bytes()) if is_archive else path
+        with h5py.File(content, "r") as file:
             arrays = list(_legacy_arrays(file, group, layer_names)) or list(_keras3_arrays(file, group))
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise WeightsError(f"{path} cannot be read as a weights file: {error}.") from error
@@ -109,13 +112,6 @@ def read_layer_arrays(path: Path, group: str, layer_names: set[str]) -> LayerArr
     for layer, array in arrays:
         layers.setdefault(layer, []).append(array)
     return layers
-
-
-def _hdf5_content(path: Path) -> Path | io.BytesIO:
-    if path.suffix != ".keras":
-        return path
-    with zipfile.ZipFile(path) as archive:
-        return io.BytesIO(archive.read(ARCHIVED_WEIGHTS))
 
 
 def _legacy_arrays(holder: h5py.Group, group: str, layer_names: set[str]) -> Iterator[tuple[str, Array]]:

@@ -70,7 +70,7 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has gone: `benchmark list backbones | head`
     except OSError as error:  # such as a full disk or an unreadable folder that no command explains better
-        sys.stdout = _nowhere(1)  # the old one may hold what could not be written
+        sys.stdout = _nowhere(1)  # the old one may hold text that could not be written
         typer.secho(f"Error: {error}.", fg="red", err=True)
         sys.exit(EXIT_USER_MISTAKE)
     sys.exit(EXIT_DONE)

@@ -29,7 +29,7 @@ def inspect(
     registry: RegistryOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a network does to a pixel, and for every preprocessing mode whether it is right.
+    """Show what a network does to a pixel, and which preprocessing modes are right for it.
 
     Nothing is looked up: preprocess_input and the network, built small and without weights, are fed pixels. The pixels
     that reach the first convolution in each mode are compared with those of native:

@@ -59,14 +59,14 @@ def list_names(
 
 
 def doctor(as_json: JsonOption = False) -> None:
-    """Check this machine, and say what to fix."""
+    """Check this machine, with advice on problems."""
     from benchmark.doctor import examine
 
     print_records([asdict(finding) for finding in examine()], as_json=as_json)
 
 
 def cache_list(as_json: JsonOption = False) -> None:
-    """Show what the feature cache holds."""
+    """Show the entries of the feature cache."""
     from benchmark.features.cache import list_cache
     from benchmark.storage import cache_root
 
@@ -92,7 +92,7 @@ def cache_list(as_json: JsonOption = False) -> None:
 def cache_prune(
     max_gib: Annotated[float, typer.Option(help="Remove the least recently used until this size is left.")] = 0.0,
     older_than_days: Annotated[
-        float | None, typer.Option(help="Remove only what was not used for this many days.")
+        float | None, typer.Option(help="Remove only entries not used for this many days.")
     ] = None,
 ) -> None:
     """Remove cached features: all, or down to --max-gib, or those not used for --older-than-days."""

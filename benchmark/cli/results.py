@@ -51,7 +51,7 @@ def show_board(paths: list[Path], *, by: str, format_name: str, out: Path | None
 
 
 def ablation(paths: PathsArgument = None, format_name: FormatOption = "table", out: OutOption = None) -> None:
-    """Show what each wrong preprocessing mode costs: every mode of a backbone against its native one."""
+    """Show the cost of each wrong preprocessing mode: every mode of a backbone against its native one."""
     from benchmark.analysis.ablation import make_ablation
     from benchmark.analysis.correctness import Correctness
     from benchmark.analysis.loading import load_runs

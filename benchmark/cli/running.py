@@ -26,7 +26,7 @@ EXIT_INTERRUPTED = 130
 
 DEFAULT_RECIPE = "demo"
 AD_HOC_SWEEP = "custom"
-# What a table of cells shows, and what of it a narrow screen leaves out first.
+# Columns of a table of cells, and those that a narrow screen leaves out first.
 SHOWN_COLUMNS = ("backbone", "dataset", "mode", "head", "input_size_px", "seed", "state")
 LEAST_TELLING = ("params_total", "input_size_px", "seed")
 
@@ -158,24 +158,22 @@ def _params_total(planned: "PlannedCell") -> int | None:
 
 
 def _take_over(plan: "Plan", ledger: "Ledger", recipe: str) -> None:
-    """Give rows of schema 1 the keys of the cells that they are, and their recipe."""
-    taken = [planned for planned in plan.cells if planned.taken_over]
-    if not taken:
-        return
-    recipe_sha256 = ledger.keep_recipe(recipe)
-    ledger.migrate(
-        {
-            planned.taken_over: {
-                "cell_key": planned.key,
-                "setting_key": planned.setting_key,
-                "val_fraction": planned.cell.val_fraction,
+    """Give rows of schema 1 the keys of their cells, and their recipe."""
+    taken = [one for one in plan.cells if one.taken_over]
+    if taken:
+        recipe_sha256 = ledger.keep_recipe(recipe)
+        new_columns = {
+            one.taken_over: {
+                "cell_key": one.key,
+                "setting_key": one.setting_key,
+                "val_fraction": one.cell.val_fraction,
                 "recipe_sha256": recipe_sha256,
-                **planned.cell.facts,
+                **one.cell.facts,
             }
-            for planned in taken
+            for one in taken
         }
-    )
-    console.say(f"{ledger.folder} now has schema 2; {count_of(len(taken), 'finished cell')} kept.")
+        ledger.migrate(new_columns)
+        console.say(f"{ledger.folder} now has schema 2; {count_of(len(taken), 'finished cell')} kept.")
 
 
 def run_planned(

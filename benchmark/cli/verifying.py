@@ -137,6 +137,6 @@ def _find_row(runs: "pd.DataFrame", run_id: str) -> "pd.DataFrame":
     found = runs[runs["run_id"].str.startswith(run_id)]
     if len(found) != 1 or not run_id:
         folders = ", ".join(sorted(set(runs["folder"])))
-        what = f"{len(found)} runs begin" if len(found) else "No run begins"
-        raise BenchmarkError(f"{what} with {run_id!r} in {folders}: give one run_id of the file runs.csv.")
+        count = f"{len(found)} runs begin" if len(found) else "No run begins"
+        raise BenchmarkError(f"{count} with {run_id!r} in {folders}: give one run_id of the file runs.csv.")
     return found

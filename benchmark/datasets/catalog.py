@@ -1,4 +1,4 @@
-"""The names of datasets, and what they load."""
+"""The names of datasets, and how each is loaded."""
 
 import sys
 from collections.abc import Sequence

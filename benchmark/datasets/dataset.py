@@ -1,4 +1,4 @@
-"""What a dataset is, and how its images are divided."""
+"""The record of a dataset, its fingerprint, its splits and its subsets."""
 
 import hashlib
 from dataclasses import dataclass, replace

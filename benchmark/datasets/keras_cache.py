@@ -24,7 +24,7 @@ FASHION_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
 
-# In Keras's folder of datasets: what Keras downloads, and where the class names are in it.
+# In Keras's folder of datasets: the downloads, and the files and keys of class names.
 KERAS_DATASETS = {
     "mnist": "mnist.npz",
     "fashion_mnist": "fashion-mnist",
@@ -79,7 +79,7 @@ def keep_keras_dataset(name: str) -> None:
         images, labels = np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test]).ravel()
         class_names = _class_names(name)
     except DownloadError as error:
-        if before:  # Keras downloads again what does not have the right checksum
+        if before:  # Keras downloads a file with a wrong checksum again
             raise DownloadError(f"{_keras_folder() / KERAS_DATASETS[name]} was damaged. {error}") from error
         raise
     except Exception as error:  # damaged pickles and archives raise nearly anything

@@ -57,7 +57,7 @@ def load_tfds(name: str) -> Dataset:
         ),
         np.concatenate(labels),
         class_names,
-        # TensorFlow Datasets gives each state of a dataset a version of its own.
+        # In TensorFlow Datasets, each state of a dataset has its own version, which this name contains.
         content=str(builder.info.full_name).encode(),
         test=positions.get("test", positions.get("validation")),
         val=positions["validation"] if has_both else None,
