@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 # Piped output is for files and other programs, where a narrow table would only lose text.
 PIPED_WIDTH = 160
-stdout = Console(width=None if sys.stdout.isatty() else PIPED_WIDTH)
+# Standard output is None if the caller closed it.
+stdout = Console(width=None if sys.stdout and sys.stdout.isatty() else PIPED_WIDTH)
 stderr = Console(stderr=True)
 
 # If one of these columns has the same value in all rows, the title names the value and the column is left out.

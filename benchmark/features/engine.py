@@ -89,7 +89,10 @@ def extract_features(
         digest.update(content)
         file.write(content)
 
-    write(_npy_header((n_images, *frozen.output_shape)))
+    header = io.BytesIO()
+    shape = (n_images, *frozen.output_shape)
+    npy.write_array_header_2_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+    write(header.getvalue())
     n_done, first_batch, first_batch_s = 0, 0, 0.0
     started = time.perf_counter()
     with PeakMemory() as memory:
@@ -176,10 +179,3 @@ def _peak_device_mib() -> float | None:
     if not tf.config.list_physical_devices("GPU"):
         return None
     return float(tf.config.experimental.get_memory_info("GPU:0")["peak"]) / MIB
-
-
-def _npy_header(shape: tuple[int, ...]) -> bytes:
-    """The header of a file in NumPy's format that holds a float32 array."""
-    header = io.BytesIO()
-    npy.write_array_header_2_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
-    return header.getvalue()
