@@ -18,7 +18,7 @@ from sklearn.metrics import confusion_matrix
 from toys import a_run, class_rows, curve, four_settings, many_settings, number_runs, runs_table, write_ledger
 
 from benchmark.analysis.formats import duration_text
-from benchmark.charts import Chart, Evidence, Skipped, draw
+from benchmark.charts import Chart, Evidence, NothingToDrawError, draw
 from benchmark.charts.pareto import pareto_front, round_ticks
 from benchmark.charts.style import MODE_COLOURS, mode_colour
 from benchmark.preprocessing import MODES
@@ -220,7 +220,7 @@ def test_jobs_that_ran_beside_others_do_not_count_for_the_time():
     skipped = draw("time", evidence_of(shared), "toys")
 
     assert 13.0 in [round(length, 6) for _, length, _ in bars(axes)], "load, build and extract"
-    assert isinstance(skipped, Skipped)
+    assert isinstance(skipped, NothingToDrawError)
 
 
 def test_memory_of_the_gpu_stands_beside_that_of_the_process_where_it_was_measured():
@@ -451,8 +451,8 @@ def test_a_run_of_one_dataset_is_not_looked_at_in_another(classified: Any, tmp_p
 
     answer = draw("confusion", Evidence(pd.concat([evidence.runs, other]), run_id="run0"), "others")
 
-    assert isinstance(answer, Skipped)
-    assert answer.reason == "the run run0 is of another dataset"
+    assert isinstance(answer, NothingToDrawError)
+    assert str(answer) == "the run run0 is of another dataset"
 
 
 def test_classes_are_ordered_from_the_hardest_and_settings_from_the_best(classified: Any):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import number_runs, write_ledger
 
-from benchmark.charts import Chart, Evidence, Skipped, draw, save_plots
+from benchmark.charts import Chart, Evidence, NothingToDrawError, draw, save_plots
 from benchmark.charts.gallery import Answers, surest
 from benchmark.datasets import load_dataset
 
@@ -29,7 +29,7 @@ def write_answers(folder: Path, label: str, **columns: Any) -> Path:
     return folder
 
 
-def gallery_of(folder: Path) -> Chart | Skipped:
+def gallery_of(folder: Path) -> Chart | NothingToDrawError:
     evidence = Evidence.load([folder])
     (dataset,) = evidence.datasets
     return draw("gallery", evidence, dataset)
@@ -102,8 +102,8 @@ def test_images_that_have_changed_are_not_shown(tmp_path: Path, image_folder: Pa
 
     skipped = gallery_of(folder)
 
-    assert isinstance(skipped, Skipped)
-    assert "has changed since run run0" in skipped.reason
+    assert isinstance(skipped, NothingToDrawError)
+    assert "has changed since run run0" in str(skipped)
     assert skipped.is_fixable
 
 
@@ -128,8 +128,8 @@ def test_without_predictions_it_is_said(tmp_path: Path):
 
     skipped = gallery_of(folder)
 
-    assert isinstance(skipped, Skipped)
-    assert skipped.reason == "the predictions of the best setting were not kept"
+    assert isinstance(skipped, NothingToDrawError)
+    assert str(skipped) == "the predictions of the best setting were not kept"
     assert not skipped.is_fixable
 
 

@@ -16,7 +16,7 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 from toys import class_rows, curve, four_settings, many_settings, number_runs, runs_table, write_ledger
 
-from benchmark.charts import FORMATS, PLOTS, Chart, Evidence, Skipped, draw, render, save_plots
+from benchmark.charts import FORMATS, PLOTS, Chart, Evidence, NothingToDrawError, draw, render, save_plots
 from benchmark.charts.drawing import DPI
 from benchmark.charts.style import WIDTH_IN
 from benchmark.datasets import load_dataset
@@ -258,8 +258,8 @@ def test_what_was_not_measured_leaves_a_gap_or_no_plot(plot: str, columns: tuple
     chart, skipped = drawn(plot, Evidence(some)), draw(plot, Evidence(none), "toys")
 
     assert render(chart, "png")
-    assert isinstance(skipped, Skipped)
-    assert skipped.reason.startswith("no finished run has")
+    assert isinstance(skipped, NothingToDrawError)
+    assert str(skipped).startswith("no finished run has")
 
 
 def test_runs_without_an_accuracy_are_not_drawn():

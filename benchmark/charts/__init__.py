@@ -1,7 +1,7 @@
 """Charts of ledgers, each defined once: `PLOTS` names them, `draw` gives one, `render` and `save_plots` write them."""
 
 from benchmark.charts.chart import Chart
-from benchmark.charts.drawing import FORMATS, PLOTS, Skipped, draw, render, save_plots
-from benchmark.charts.evidence import Evidence
+from benchmark.charts.drawing import FORMATS, PLOTS, draw, render, save_plots
+from benchmark.charts.evidence import Evidence, NothingToDrawError
 
-__all__ = ["FORMATS", "PLOTS", "Chart", "Evidence", "Skipped", "draw", "render", "save_plots"]
+__all__ = ["FORMATS", "PLOTS", "Chart", "Evidence", "NothingToDrawError", "draw", "render", "save_plots"]

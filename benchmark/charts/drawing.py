@@ -5,7 +5,6 @@ import itertools
 import logging
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +42,7 @@ PLOTS: dict[str, Callable[[Evidence, str], Chart]] = {
 }
 
 
-@dataclass(frozen=True)
-class Skipped:
-    """Why a dataset does not have a chart.
-
-    Attributes:
-        reason: The end of a sentence.
-        is_fixable: Whether the user can supply what is missing.
-    """
-
-    reason: str
-    is_fixable: bool
-
-
-def draw(name: str, evidence: Evidence, dataset: str) -> Chart | Skipped:
+def draw(name: str, evidence: Evidence, dataset: str) -> Chart | NothingToDrawError:
     """One chart of one dataset.
 
     Args:
@@ -65,7 +51,7 @@ def draw(name: str, evidence: Evidence, dataset: str) -> Chart | Skipped:
         dataset: One of `evidence.datasets`.
 
     Returns:
-        The chart, or why there is none.
+        The chart, or the reason why there is none.
 
     Raises:
         UnknownNameError: The plot or dataset does not exist.
@@ -77,8 +63,8 @@ def draw(name: str, evidence: Evidence, dataset: str) -> Chart | Skipped:
         with theme():
             chart = PLOTS[name](evidence, dataset)
             settle(chart.figure)
-    except NothingToDrawError as error:
-        return Skipped(str(error).removesuffix("."), error.is_fixable)
+    except NothingToDrawError as reason:
+        return reason
     return chart
 
 
@@ -132,9 +118,9 @@ def save_plots(
     stems = _file_stems(evidence.datasets)
     for dataset, name in itertools.product(evidence.datasets, only or PLOTS):
         chart = draw(name, evidence, dataset)
-        if isinstance(chart, Skipped):
+        if isinstance(chart, NothingToDrawError):
             if only or chart.is_fixable:
-                skipped.append(f"{name} of {dataset} is left out: {chart.reason}.")
+                skipped.append(f"{name} of {dataset} is left out: {chart}.")
             continue
         for format_name in formats:
             path = folder / f"{name}-{stems[dataset]}.{format_name}"

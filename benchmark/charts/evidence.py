@@ -26,7 +26,7 @@ class NothingToDrawError(Exception):
     """
 
     def __init__(self, reason: str, *, is_fixable: bool = False) -> None:
-        super().__init__(reason)
+        super().__init__(reason.removesuffix("."))
         self.is_fixable = is_fixable
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
-from benchmark.charts import Evidence, Skipped, draw, render
+from benchmark.charts import Evidence, NothingToDrawError, draw, render
 from benchmark.charts.style import FAINT, GRID, INK, ON_DARK, PAPER
 from benchmark.report.page_tables import Table, ablation_table, pareto_table, time_table
 
@@ -72,11 +72,11 @@ class Figures:
         """
         for name, title in TITLES.items():
             chart = draw(name, evidence, dataset)
-            if not isinstance(chart, Skipped):
+            if not isinstance(chart, NothingToDrawError):
                 table = TABLES[name](chart.data, dataset) if chart.data is not None else None
                 yield Figure(name, title, chart.alt, self._inline(render(chart, "svg"), chart.alt), table)
             elif chart.is_fixable:
-                yield Figure(name, title, f"Left out: {chart.reason}.")
+                yield Figure(name, title, f"Left out: {chart}.")
 
     def _inline(self, file: bytes, alt: str) -> str:
         """An SVG file as an element of the page: without what the page has once for all charts."""
