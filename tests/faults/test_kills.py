@@ -13,7 +13,7 @@ import pytest
 from toy_sweep import N_MODES, N_SEEDS, assert_same_rows, start_sweep, write_sweep
 
 from benchmark.features.cache import list_cache
-from benchmark.ledger import DONE, IDENTITY, Ledger
+from benchmark.ledger import CELL_COLUMNS, DONE, Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")]
 
@@ -73,7 +73,7 @@ def assert_as_undisturbed(workplace: Path, results: str, monkeypatch: pytest.Mon
     calm, killed = Ledger(workplace / "calm" / "toy"), Ledger(workplace / results / "toy")
     runs = killed.read_runs()
     assert set(runs["status"]) == {DONE}
-    assert not runs.duplicated(list(IDENTITY)).any()
+    assert not runs.duplicated(list(CELL_COLUMNS)).any()
     assert_same_rows(killed, calm)
     assert_files_are_whole(killed)
     with monkeypatch.context() as context:
