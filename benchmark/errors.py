@@ -1,7 +1,7 @@
 """Errors that a user can fix: every message says what was wrong, what was expected and what to do."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,16 @@ class UnknownNameError(BenchmarkError):
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         return f"Unknown {kind} {name!r}.{hint} Known: {', '.join(known)}."
+
+
+def check_known(kind: str, name: str, known: Collection[str]) -> None:
+    """Refuse a name of some kind that is not among the known ones.
+
+    Raises:
+        UnknownNameError: It is not.
+    """
+    if name not in known:
+        raise UnknownNameError(kind, name, known)
 
 
 class DownloadError(BenchmarkError):

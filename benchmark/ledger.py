@@ -85,17 +85,14 @@ class Ledger:
         self._done_keys: set[str] = set()
 
     def append_run(
-        self,
-        row: Row,
-        *,
-        history: Sequence[Row] = (),
-        per_class: Sequence[Row] = (),
-        confusion: Sequence[Row] = (),
-        unless_done: bool = False,
+        self, row: Row, tables: Mapping[str, Sequence[Row]] | None = None, *, unless_done: bool = False
     ) -> None:
         """Add one run: its rows in the other files, then its row in `runs.csv`.
 
-        With `unless_done`, add nothing if a finished run of the same cell is there, whichever process wrote it.
+        Args:
+            row: Its row.
+            tables: Its rows in `HISTORY`, `PER_CLASS` and `CONFUSION`.
+            unless_done: Add nothing if a finished run of the same cell is there, whichever process wrote it.
 
         Raises:
             LedgerError: The folder or a file cannot be written, or a file has other columns.
@@ -104,10 +101,9 @@ class Ledger:
             self.migrate()
             if unless_done and self.has_done(row["cell_key"]):
                 return
-            self._append(HISTORY, history)
-            self._append(PER_CLASS, per_class)
-            self._append(CONFUSION, confusion)
-            self._append(RUNS, [row])
+            for name, rows in {HISTORY: (), PER_CLASS: (), CONFUSION: (), **(tables or {}), RUNS: [row]}.items():
+                if rows or not (self.folder / name).exists():
+                    append_rows(self.folder / name, COLUMNS[name], rows)
 
     def has_done(self, cell_key: str) -> bool:
         """Whether a finished run of this cell is in `runs.csv` now; reads only what was added since the last call."""
@@ -187,38 +183,26 @@ class Ledger:
         """The file of a recipe that `keep_recipe` stored."""
         return self.folder / RECIPES / f"{sha256}.toml"
 
-    def read_history(self) -> pd.DataFrame:
-        """Learning curves and choices of the runs in `runs.csv`."""
-        return self._read_of_runs(HISTORY)
+    def read_table(self, name: str) -> pd.DataFrame:
+        """The rows of `HISTORY`, `PER_CLASS` or `CONFUSION` that belong to runs in `runs.csv`.
 
-    def read_per_class(self) -> pd.DataFrame:
-        """Per-class metrics of the runs in `runs.csv`."""
-        return self._read_of_runs(PER_CLASS)
-
-    def read_confusion(self) -> pd.DataFrame:
-        """Confusion counts of the runs in `runs.csv`; pairs of classes that never occur have no row."""
-        return self._read_of_runs(CONFUSION)
+        Raises:
+            LedgerError: A file cannot be read, is damaged, or has other columns.
+        """
+        path = self.folder / name
+        table = parse_rows(read_whole_lines(path), path, COLUMNS[name], text_columns=TEXT_COLUMNS[name])
+        # A kill between two files can leave rows of a run that has no row of its own.
+        return table[table["run_id"].isin(self.read_runs()["run_id"])]
 
     def read_predictions(self, run_id: str) -> tuple[NDArray[np.int16], NDArray[np.float16]] | None:
         """Predicted classes and their scores of the test images; None where they were not kept."""
         arrays = self._load_arrays(f"{run_id}.npz")
         return (arrays["predicted"], arrays["confidence"]) if arrays else None
 
-    def read_true_labels(self, fingerprint: str) -> NDArray[np.int16] | None:
-        """True classes of a dataset's test images; None where they were not kept."""
+    def read_true_labels(self, fingerprint: str) -> tuple[NDArray[np.int16], tuple[str, ...]] | None:
+        """True classes of a dataset's test images, and the names of its classes; None where they were not kept."""
         arrays = self._load_arrays(true_labels_name(fingerprint))
-        return arrays["true"] if arrays else None
-
-    def read_class_names(self, fingerprint: str) -> tuple[str, ...] | None:
-        """Names of a dataset's classes in the order of its labels; None where they were not kept."""
-        arrays = self._load_arrays(true_labels_name(fingerprint))
-        return tuple(str(name) for name in arrays["class_names"]) if arrays else None
-
-    def _read_of_runs(self, name: str) -> pd.DataFrame:
-        path = self.folder / name
-        table = parse_rows(read_whole_lines(path), path, COLUMNS[name], text_columns=TEXT_COLUMNS[name])
-        # A kill between two files can leave rows of a run that has no row of its own.
-        return table[table["run_id"].isin(self.read_runs()["run_id"])]
+        return (arrays["true"], tuple(arrays["class_names"].tolist())) if arrays else None
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -233,10 +217,6 @@ class Ledger:
                 f"{self.folder} cannot be written: {error}. Finished rows are kept; {remedy} another folder with "
                 "--results, then run the same command again."
             ) from error
-
-    def _append(self, name: str, rows: Sequence[Row]) -> None:
-        if rows or not (self.folder / name).exists():
-            append_rows(self.folder / name, COLUMNS[name], rows)
 
     def _load_arrays(self, name: str) -> dict[str, NDArray[Any]] | None:
         """The arrays of a file below `predictions`; None where it is not there.

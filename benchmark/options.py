@@ -1,4 +1,4 @@
-"""How something is trained, as a recipe says it: heads, stages and augmentation."""
+"""How something is trained, as a recipe says it: strategies, heads, stages and augmentation."""
 
 import itertools
 from typing import Annotated, Any, Literal
@@ -10,6 +10,11 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
 
 PROBE, FINETUNE, SCRATCH = "probe", "finetune", "scratch"
+STRATEGIES = {
+    PROBE: "the backbone is frozen; a head is trained on its features, which are extracted once",
+    FINETUNE: "the head first, then the backbone's last layers at a lower rate, in stages",
+    SCRATCH: "random weights, everything is trained",
+}
 
 ALL_LAYERS = "all"
 BALANCED = "balanced"
@@ -133,12 +138,14 @@ class Stage(Record):
         return value
 
 
-# Head first, then the last layers, more slowly: the usual order.
-FINETUNE_STAGES = (
-    Stage(unfreeze=0, epochs=5, learning_rate=1e-3),
-    Stage(unfreeze=20, epochs=5, learning_rate=1e-5),
-)
-SCRATCH_STAGES = (Stage(unfreeze=ALL_LAYERS, epochs=20, learning_rate=1e-3, patience=5),)
+USUAL_STAGES = {
+    # The head first, then the last layers, more slowly.
+    FINETUNE: (
+        Stage(unfreeze=0, epochs=5, learning_rate=1e-3),
+        Stage(unfreeze=20, epochs=5, learning_rate=1e-5),
+    ),
+    SCRATCH: (Stage(unfreeze=ALL_LAYERS, epochs=20, learning_rate=1e-3, patience=5),),
+}
 
 
 def stages_label(stages: tuple[Stage, ...]) -> str:

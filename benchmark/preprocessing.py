@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.errors import UnknownNameError
+from benchmark.errors import check_known
 
 Pixels = Any  # a NumPy array or a TensorFlow tensor
 Mode = Callable[[Pixels], Pixels]
@@ -80,8 +80,7 @@ def resolve_mode(mode: str, native: str) -> tuple[str, ...]:
     Raises:
         UnknownNameError: There is no such mode.
     """
-    if mode not in MODES:
-        raise UnknownNameError("mode", mode, MODES)
+    check_known("mode", mode, MODES)
     if mode == "native":
         return (native,)
     if mode == "double":
@@ -171,7 +170,5 @@ def check_resizing(resize: str, crop: str) -> None:
     Raises:
         UnknownNameError: `resize` or `crop` is unknown.
     """
-    if resize not in RESIZERS:
-        raise UnknownNameError("resize", resize, RESIZERS)
-    if crop not in CROPS:
-        raise UnknownNameError("crop", crop, CROPS)
+    check_known("resize", resize, RESIZERS)
+    check_known("crop", crop, CROPS)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import tomli_w
 from pydantic import Field, StringConstraints, ValidationError
 
-from benchmark.errors import ConfigError, UnknownNameError
+from benchmark.errors import ConfigError, check_known
 from benchmark.options import NO_AUGMENTATION, PROBE, Augmentation, DenseOptions, Positive, Record, Stage
 from benchmark.registry import read_toml, shipped_path
 
@@ -126,8 +126,7 @@ def find_recipe(recipe: str) -> Path:
     if path.suffix == ".toml":
         return path
     shipped = recipe_paths()
-    if recipe not in shipped:
-        raise UnknownNameError("recipe", recipe, shipped)
+    check_known("recipe", recipe, shipped)
     return shipped[recipe]
 
 

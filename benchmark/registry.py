@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError
+from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError, check_known
 
 # Keys of `preprocessing.MODES`. Keras's own networks use all but `unit`.
 NativeMode = Literal["raw", "unit", "tf", "caffe", "torch"]
@@ -179,8 +179,7 @@ def get_backbone(registry: Registry, name: str) -> Backbone:
     Raises:
         UnknownNameError: There is no such backbone.
     """
-    if name not in registry:
-        raise UnknownNameError("backbone", name, registry)
+    check_known("backbone", name, registry)
     return registry[name]
 
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from benchmark.isolation import apply_backend_settings
-from benchmark.ledger import Ledger
+from benchmark.ledger import HISTORY, Ledger
 from benchmark.provenance import environment
 from benchmark.storage import CACHE_VARIABLE, cache_root, write_whole
 
@@ -225,4 +225,4 @@ def run_sweep(options: Mapping[str, Any], results: Path, *, cache: Path | None =
     if answer.returncode != 0:
         raise RuntimeError(f"{' '.join(command)} ended with {answer.returncode}:\n{answer.stderr}")
     ledger = Ledger(results / SWEEP_NAME)
-    return SweepRun(clock_s, ledger.read_runs(), ledger.read_history())
+    return SweepRun(clock_s, ledger.read_runs(), ledger.read_table(HISTORY))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from benchmark.errors import BenchmarkError, UnknownNameError, WeightsError
 from benchmark.features.cache import cache_key
 from benchmark.ledger import CELL_COLUMNS
-from benchmark.options import FINETUNE_STAGES, Augmentation, DenseOptions, Stage
+from benchmark.options import FINETUNE, USUAL_STAGES, Augmentation, DenseOptions, Stage
 from benchmark.plan import cells as cells_module
 from benchmark.plan.cells import Cell, DatasetRequest, feature_facts, make_keys, view_key
 from benchmark.plan.grid import expand, expanded, select_cells
@@ -203,7 +203,7 @@ def test_the_columns_of_a_cell_are_those_that_name_it_in_the_ledger():
             {
                 "strategy": "finetune",
                 "head": "dense",
-                "stages": FINETUNE_STAGES,
+                "stages": USUAL_STAGES[FINETUNE],
                 "dense": DenseOptions(units=0, epochs=3),
             },
             ("finetune", "", "dense", "units=0"),
@@ -552,7 +552,7 @@ def test_folds_and_seeds_together_are_refused():
 
 
 def test_usual_stages_are_not_named_and_others_are():
-    usual = a_cell(strategy="finetune", head="dense", stages=FINETUNE_STAGES)
+    usual = a_cell(strategy="finetune", head="dense", stages=USUAL_STAGES[FINETUNE])
     other = a_cell(strategy="finetune", head="dense", stages=(Stage(epochs=4), Stage(unfreeze=20, learning_rate=1e-5)))
 
     assert usual.columns["stages"] == ""
@@ -566,7 +566,7 @@ def test_augmentation_is_a_column():
 
 
 def test_how_a_probe_trains_its_head_does_not_change_the_key_of_a_finetuning():
-    one = a_cell(strategy="finetune", head="dense", stages=FINETUNE_STAGES)
-    other = a_cell(strategy="finetune", head="dense", stages=FINETUNE_STAGES, dense=DenseOptions(epochs=3))
+    one = a_cell(strategy="finetune", head="dense", stages=USUAL_STAGES[FINETUNE])
+    other = a_cell(strategy="finetune", head="dense", stages=USUAL_STAGES[FINETUNE], dense=DenseOptions(epochs=3))
 
     assert key_of(one, FINGERPRINT) == key_of(other, FINGERPRINT)

@@ -111,10 +111,11 @@ def test_what_was_not_measured_is_empty_and_reads_as_nan(ledger: Ledger):
 def test_text_that_looks_like_something_else_stays_text(ledger: Ledger, text: str):
     row = a_row(text, backbone=text)
 
-    ledger.append_run(row, per_class=[{"run_id": text, "class_name": text, "precision": 0.5, "recall": 0.5, "f1": 0.5}])
+    of_class = {"run_id": text, "class_name": text, "precision": 0.5, "recall": 0.5, "f1": 0.5}
+    ledger.append_run(row, {PER_CLASS: [of_class]})
 
     assert ledger.read_runs()["backbone"].tolist() == [text]
-    assert ledger.read_per_class()["class_name"].tolist() == [text]
+    assert ledger.read_table(PER_CLASS)["class_name"].tolist() == [text]
 
 
 def test_a_loss_that_diverged_reads_back_as_the_number_it_was(ledger: Ledger):
@@ -122,11 +123,11 @@ def test_a_loss_that_diverged_reads_back_as_the_number_it_was(ledger: Ledger):
     values = [0.5, math.inf, math.nan]
 
     ledger.append_run(
-        a_row(), history=[{**point, "epoch": epoch, "value": value} for epoch, value in enumerate(values, 1)]
+        a_row(), {HISTORY: [{**point, "epoch": epoch, "value": value} for epoch, value in enumerate(values, 1)]}
     )
 
-    assert ledger.read_history()["value"].dtype == np.float64
-    np.testing.assert_array_equal(ledger.read_history()["value"], values)
+    assert ledger.read_table(HISTORY)["value"].dtype == np.float64
+    np.testing.assert_array_equal(ledger.read_table(HISTORY)["value"], values)
 
 
 def test_a_message_of_any_form_stays_on_one_line(ledger: Ledger):
@@ -203,16 +204,17 @@ def test_the_files_of_a_run_read_back(ledger: Ledger):
     ]
     confusion = [{"run_id": "a", "true_class": "cat", "predicted_class": "dog, big", "count": 3}]
 
-    ledger.append_run(a_row(), history=history, per_class=per_class, confusion=confusion)
+    ledger.append_run(a_row(), {HISTORY: history, PER_CLASS: per_class, CONFUSION: confusion})
 
-    assert ledger.read_history().to_dict("records") == history
-    assert ledger.read_per_class().to_dict("records") == per_class
-    assert ledger.read_confusion().to_dict("records") == confusion
+    assert ledger.read_table(HISTORY).to_dict("records") == history
+    assert ledger.read_table(PER_CLASS).to_dict("records") == per_class
+    assert ledger.read_table(CONFUSION).to_dict("records") == confusion
 
 
 def test_rows_of_a_run_that_has_no_row_of_its_own_are_ignored(ledger: Ledger):
     """A kill between two files leaves them: the row in runs.csv is written last."""
-    ledger.append_run(a_row("a"), confusion=[{"run_id": "a", "true_class": "x", "predicted_class": "y", "count": 1}])
+    pair = {"run_id": "a", "true_class": "x", "predicted_class": "y", "count": 1}
+    ledger.append_run(a_row("a"), {CONFUSION: [pair]})
     orphan = {
         HISTORY: "b,head,1,val,loss,0.5\n",
         PER_CLASS: "b,x,0.5,0.5,0.5,3\n",
@@ -222,7 +224,7 @@ def test_rows_of_a_run_that_has_no_row_of_its_own_are_ignored(ledger: Ledger):
         with (ledger.folder / name).open("a") as file:
             file.write(line)
 
-    tables = ledger.read_history(), ledger.read_per_class(), ledger.read_confusion()
+    tables = ledger.read_table(HISTORY), ledger.read_table(PER_CLASS), ledger.read_table(CONFUSION)
 
     assert [table["run_id"].tolist() for table in tables] == [[], [], ["a"]]
 
@@ -284,7 +286,7 @@ def test_a_torn_header_reads_as_a_ledger_without_rows(ledger: Ledger, n_bytes: i
         os.truncate(ledger.folder / name, n_bytes)
 
     assert ledger.read_runs().empty
-    assert ledger.read_history().empty
+    assert ledger.read_table(HISTORY).empty
 
 
 @pytest.mark.parametrize("n_bytes", [0, 1, 30])
@@ -418,7 +420,7 @@ def append_many(folder: Path, name: str, n_rows: int) -> None:
     for number in range(n_rows):
         row = a_row(f"{name}{number}", error_message="long " * 200)
         confusion = [{"run_id": row["run_id"], "true_class": "x", "predicted_class": "y", "count": 1}]
-        ledger.append_run(row, confusion=confusion)
+        ledger.append_run(row, {CONFUSION: confusion})
 
 
 def test_of_two_processes_that_append_at_once_no_row_is_lost_or_torn(ledger: Ledger):
@@ -434,7 +436,7 @@ def test_of_two_processes_that_append_at_once_no_row_is_lost_or_torn(ledger: Led
     assert [child.exitcode for child in children] == [0, 0]
     assert len(run_ids(ledger)) == 80
     assert set(run_ids(ledger)) == expected
-    assert set(ledger.read_confusion()["run_id"]) == expected
+    assert set(ledger.read_table(CONFUSION)["run_id"]) == expected
 
 
 # --- predictions -----------------------------------------------------------------------------------------------------
@@ -458,11 +460,12 @@ def test_true_labels_are_kept_once_a_dataset(ledger: Ledger):
     inode = path.stat().st_ino
     ledger.save_true_labels("f" * 64, np.array([0, 1, 1]), ("cat", "dog"))
 
-    labels = ledger.read_true_labels("f" * 64)
+    found = ledger.read_true_labels("f" * 64)
 
-    assert labels is not None
+    assert found is not None
+    labels, class_names = found
     assert labels.tolist() == [0, 1, 1]
-    assert ledger.read_class_names("f" * 64) == ("cat", "dog")
+    assert class_names == ("cat", "dog")
     assert path.stat().st_ino == inode, "the file was written again"
     with np.load(path) as arrays:
         assert arrays["class_names"].tolist() == ["cat", "dog"]
@@ -471,7 +474,6 @@ def test_true_labels_are_kept_once_a_dataset(ledger: Ledger):
 def test_predictions_that_were_not_kept_are_none(ledger: Ledger):
     assert ledger.read_predictions("a") is None
     assert ledger.read_true_labels("f" * 64) is None
-    assert ledger.read_class_names("f" * 64) is None
 
 
 def test_every_column_is_text_or_a_number(ledger: Ledger):

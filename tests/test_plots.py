@@ -275,7 +275,7 @@ def test_only_what_a_plot_needs_is_read(whole: Path, monkeypatch: pytest.MonkeyP
         raise AssertionError("this was not needed")
 
     evidence = Evidence.load([whole])
-    for reader in ("read_history", "read_per_class", "read_confusion", "read_predictions", "read_true_labels"):
+    for reader in ("read_table", "read_predictions", "read_true_labels"):
         monkeypatch.setattr(Ledger, reader, refuse)
 
     for plot in ("accuracy", "pareto", "efficiency", "time", "memory", "seeds"):

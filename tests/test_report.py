@@ -18,7 +18,8 @@ from benchmark.charts.labels import name_settings
 from benchmark.cli import main
 from benchmark.errors import BenchmarkError, LedgerError
 from benchmark.ledger import FAILED, RUNS, Ledger
-from benchmark.report import make_report, page
+from benchmark.report import page
+from benchmark.report.page import make_report
 
 MIB = 2**20
 STYLE = (Path(page.__file__).parent / "style.css").read_text()

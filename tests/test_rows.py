@@ -205,7 +205,7 @@ def test_a_training_without_a_pass_has_no_rate_and_says_nothing_of_a_cache():
 
 
 def test_the_rows_a_class_count_hits_and_misses():
-    per_class, confusion = class_rows("a", LABELS[6:], SCORES, DATASET.class_names)
+    per_class, confusion = class_rows("a", LABELS[6:], SCORES, DATASET.class_names).values()
 
     assert [(row["class_name"], row["precision"], row["recall"], row["support"]) for row in per_class] == [
         ("cat", 1.0, 1.0, 1), ("dog", 1.0, 0.5, 2), ("emu", 0.5, 1.0, 1),

@@ -17,7 +17,7 @@ import pytest
 
 from benchmark.datasets import load_dataset, split_dataset
 from benchmark.errors import DownloadError, LedgerError
-from benchmark.ledger import DONE, FAILED, Ledger
+from benchmark.ledger import CONFUSION, DONE, FAILED, HISTORY, PER_CLASS, Ledger
 from benchmark.plan.planning import MISSING, Job, Plan, PlannedCell, make_plan
 from benchmark.processes import executors, runner
 from benchmark.processes.conditions import Conditions
@@ -350,23 +350,24 @@ def test_the_tables_of_a_run_agree_with_its_predictions(done: Done):
     truth = dataset.labels[split_dataset(dataset, seed=0, val_fraction=0.1).test]
 
     predictions = done.ledger.read_predictions(row["run_id"])
-    labels = done.ledger.read_true_labels(row["dataset_fingerprint"])
+    true = done.ledger.read_true_labels(row["dataset_fingerprint"])
 
     assert predictions is not None
-    assert labels is not None
+    assert true is not None
+    labels, _ = true
     np.testing.assert_array_equal(labels, truth)
     assert np.mean(predictions[0] == labels) == pytest.approx(row["accuracy"], abs=1e-8)
-    confusion = done.ledger.read_confusion().query("run_id == @row.run_id")
+    confusion = done.ledger.read_table(CONFUSION).query("run_id == @row.run_id")
     right = confusion[confusion["true_class"] == confusion["predicted_class"]]["count"].sum()
     assert (right, confusion["count"].sum()) == (np.sum(predictions[0] == labels), len(labels))
-    per_class = done.ledger.read_per_class().query("run_id == @row.run_id")
+    per_class = done.ledger.read_table(PER_CLASS).query("run_id == @row.run_id")
     assert per_class["class_name"].tolist() == list("0123456789")
     assert per_class["support"].tolist() == np.bincount(truth).tolist()
 
 
 @pytest.mark.slow
 def test_the_history_of_a_dense_head_has_a_point_an_epoch(done: Done):
-    history = done.ledger.read_history()
+    history = done.ledger.read_table(HISTORY)
 
     for _, row in runs_of(done, "Tiny").query("head == 'dense'").iterrows():
         points = history[(history["run_id"] == row["run_id"]) & (history["stage"] == "head")]

@@ -158,14 +158,13 @@ def sound(tmp_path: Path, rng: np.random.Generator) -> Ledger:
     ledger = Ledger(tmp_path / "before")
     true, scores = np.arange(90) % 3, rng.random((90, 3)).astype(np.float32)
     names = ("a", "b", "c")
-    per_class, confusion = class_rows("run0", true, scores, names)
     figures = score_metrics(true, scores, are_probabilities=True)
     row = {"schema": SCHEMA, "run_id": "run0", "cell_key": "key0", "status": DONE, **SETTING, **MACHINE, **figures}
     ledger.save_true_labels("f" * 64, true, names)
     ledger.save_predictions("run0", scores)
     row |= {"dataset_fingerprint": "f" * 64, "n_test": 90, "wall_s": 1.0, "params_total": 2e6}
     row["efficiency"] = figures["accuracy"] / 2
-    ledger.append_run(row, per_class=per_class, confusion=confusion)
+    ledger.append_run(row, class_rows("run0", true, scores, names))
     return ledger
 
 
@@ -196,7 +195,7 @@ def test_a_figure_altered_by_hand_contradicts_the_predictions(sound: Ledger, col
 )
 def test_a_prediction_altered_by_hand_contradicts_the_row(sound: Ledger, choose, message: str):
     """Even a wrong one that becomes another wrong one."""
-    true, predicted = sound.read_true_labels("f" * 64), sound.read_predictions("run0")[0]
+    true, predicted = sound.read_true_labels("f" * 64)[0], sound.read_predictions("run0")[0]
     image = np.flatnonzero(choose(true, predicted))[0]
     predicted[image] = ({0, 1, 2} - {predicted[image], true[image]}).pop()
     sound.save_predictions("run0", np.eye(3, dtype=np.float32)[predicted])

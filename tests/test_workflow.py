@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from benchmark.cli import main
-from benchmark.ledger import DONE, RUNS, Ledger
+from benchmark.ledger import DONE, HISTORY, RUNS, Ledger
 from benchmark.storage import cache_root
 from benchmark.strategies.checkpoint import load_checkpoint
 
@@ -184,7 +184,7 @@ def test_a_training_killed_in_stage_two_goes_on_where_it_stood(start: Start, tmp
     _, err = second.communicate(timeout=START_TIMEOUT_S)
 
     assert second.returncode == 0, err
-    runs, history = ledger.read_runs(), ledger.read_history()
+    runs, history = ledger.read_runs(), ledger.read_table(HISTORY)
     assert list(runs["status"]) == [DONE]
     losses = history[(history["metric"] == "loss") & (history["split"] == "val")]
     assert list(zip(losses["stage"], losses["epoch"], strict=True)) == [

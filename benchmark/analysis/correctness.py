@@ -31,7 +31,7 @@ class Correctness:
         """`(n_test,)` in the order of the dataset's test images; None without predictions of all of them."""
         predictions = Ledger(Path(folder)).read_predictions(run_id)
         true = self._true_labels(folder, self._fingerprints[folder, run_id])
-        if predictions is None or true is None or len(predictions[0]) != len(true):
+        if predictions is None or true is None or len(predictions[0]) != len(true[0]):
             return None
-        correct: Correct = predictions[0] == true
+        correct: Correct = predictions[0] == true[0]
         return correct

@@ -77,13 +77,12 @@ def to_json(table: "pd.DataFrame") -> str:
     return json.dumps(records, indent=2, ensure_ascii=False) + "\n"
 
 
-def to_text(format_name: str, table: "pd.DataFrame", sections: Sequence[Section]) -> str:
-    """The table in a format of `FORMATS`: the numbers for machines, the sections for people."""
-    return to_markdown(sections) if format_name == MARKDOWN else FORMATS[format_name](table)
-
-
-MARKDOWN = "md"
-FORMATS: dict[str, Callable[..., str]] = {MARKDOWN: to_markdown, "csv": to_csv, "json": to_json}
+# The table has the numbers, for machines, and the sections are for people.
+FORMATS: dict[str, Callable[["pd.DataFrame", Sequence[Section]], str]] = {
+    "md": lambda _, sections: to_markdown(sections),
+    "csv": lambda table, _: to_csv(table),
+    "json": lambda table, _: to_json(table),
+}
 
 
 def number_texts(numbers: Iterable[Any], pattern: str) -> list[str]:

@@ -9,7 +9,7 @@ from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.loading import SETTING, finished
 from benchmark.analysis.published import published_accuracy
 from benchmark.analysis.significance import SeedRun, SeedRuns, Standing, rank_with_ties
-from benchmark.errors import UnknownNameError
+from benchmark.errors import check_known
 from benchmark.metrics import wilson_interval
 from benchmark.recipes import Published
 
@@ -55,8 +55,7 @@ def make_leaderboard(
     Raises:
         UnknownNameError: There is no such column to rank by.
     """
-    if by not in HIGHER_IS_BETTER | LOWER_IS_BETTER:
-        raise UnknownNameError("column to rank by", by, HIGHER_IS_BETTER | LOWER_IS_BETTER)
+    check_known("column to rank by", by, HIGHER_IS_BETTER | LOWER_IS_BETTER)
     done = finished(runs)
     table = _averaged(done)
     ties = _standings(done, table, correctness)

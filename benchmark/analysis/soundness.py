@@ -1,6 +1,6 @@
 """Finds rows that contradict their own predictions and tables, for example because they were edited by hand."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ KEYS = {PER_CLASS: ("class_name",), CONFUSION: ("true_class", "predicted_class")
 ROUNDING = 1e-6
 
 Row = Mapping[Any, Any]
-# Of one run, in the order of `KEYS`; None where a table was not kept.
-Tables = Sequence[pd.DataFrame | None]
+# Of one run, by the keys of `KEYS`; None where a table was not kept.
+Tables = Mapping[str, pd.DataFrame | None]
 
 
 def find_contradictions(runs: pd.DataFrame) -> dict[tuple[str, str], str]:
@@ -43,9 +43,10 @@ def find_contradictions(runs: pd.DataFrame) -> dict[tuple[str, str], str]:
     found = {}
     for folder, rows in runs.groupby("folder", sort=False):
         ledger = Ledger(Path(str(folder)))
-        tables = [dict(iter(table.groupby("run_id"))) for table in (ledger.read_per_class(), ledger.read_confusion())]
+        tables = {name: dict(iter(ledger.read_table(name).groupby("run_id"))) for name in KEYS}
         for row in rows.to_dict("records"):
-            if what := next(_contradictions(row, ledger, [of_runs.get(row["run_id"]) for of_runs in tables]), ""):
+            own = {name: of_runs.get(row["run_id"]) for name, of_runs in tables.items()}
+            if what := next(_contradictions(row, ledger, own), ""):
                 found[str(folder), row["run_id"]] = what
     return found
 
@@ -53,9 +54,9 @@ def find_contradictions(runs: pd.DataFrame) -> dict[tuple[str, str], str]:
 def _contradictions(row: Row, ledger: Ledger, tables: Tables) -> Iterator[str]:
     predictions = ledger.read_predictions(row["run_id"])
     true = ledger.read_true_labels(row["dataset_fingerprint"])
-    names = ledger.read_class_names(row["dataset_fingerprint"])
-    if predictions is not None and true is not None and names is not None:
-        yield from _other_predictions(row, true.astype(np.int64), predictions[0].astype(np.int64), names, tables)
+    if predictions is not None and true is not None:
+        labels, names = true
+        yield from _other_predictions(row, labels.astype(np.int64), predictions[0].astype(np.int64), names, tables)
     if row["params_total"] > 0:
         efficiency = row["accuracy"] / (row["params_total"] / MILLION)
         yield from _other_figure(row, "efficiency", efficiency, "accuracy and parameters")
@@ -73,9 +74,9 @@ def _other_predictions(
         derived = score_metrics(true, scores, are_probabilities=False)
         for column in DERIVED:
             yield from _other_figure(row, column, derived[column], "its predictions")
-        derived_tables = class_rows(row["run_id"], true, scores, names)
-        for (name, keys), table, expected in zip(KEYS.items(), tables, derived_tables, strict=True):
-            if table is not None and not _are_alike(table, pd.DataFrame(expected), list(keys)):
+        for name, expected in class_rows(row["run_id"], true, scores, names).items():
+            table = tables[name]
+            if table is not None and not _are_alike(table, pd.DataFrame(expected), list(KEYS[name])):
                 yield f"{name} has other numbers than follow from its predictions"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from benchmark.backbones.sources import local_path, weights_file
 from benchmark.backbones.weights import load_arrays
 from benchmark.downloads import fast_failing_downloads
-from benchmark.errors import BenchmarkError, ConfigError, FeaturesError, UnknownNameError
+from benchmark.errors import BenchmarkError, ConfigError, FeaturesError, check_known
 from benchmark.registry import Backbone, check_input_size
 from benchmark.storage import sha256_of_file
 
@@ -82,8 +82,7 @@ def _build_network(backbone: Backbone, input_shape: tuple[int, int, int]) -> Any
 
     if backbone.application is not None:
         known = application_names()
-        if backbone.application not in known:
-            raise UnknownNameError("application", backbone.application, known)
+        check_known("application", backbone.application, known)
         constructor = getattr(keras.applications, backbone.application)
         weights = "imagenet" if backbone.weights == "imagenet" else None
         with fast_failing_downloads(f"The ImageNet weights of {backbone.name}"), warnings.catch_warnings():

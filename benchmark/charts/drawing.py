@@ -18,7 +18,7 @@ from benchmark.charts.gallery import draw_gallery
 from benchmark.charts.losses import draw_ablation, draw_ablation_heatmap
 from benchmark.charts.pareto import draw_pareto
 from benchmark.charts.style import settle, theme
-from benchmark.errors import BenchmarkError, UnknownNameError
+from benchmark.errors import BenchmarkError, check_known
 from benchmark.storage import write_whole
 
 log = logging.getLogger(__name__)
@@ -56,9 +56,8 @@ def draw(name: str, evidence: Evidence, dataset: str) -> Chart | NothingToDrawEr
     Raises:
         UnknownNameError: The plot or dataset does not exist.
     """
-    _check_names([name], ())
-    if dataset not in evidence.datasets:
-        raise UnknownNameError("dataset in these ledgers", dataset, evidence.datasets)
+    check_known("plot", name, PLOTS)
+    check_known("dataset in these ledgers", dataset, evidence.datasets)
     try:
         with theme():
             chart = PLOTS[name](evidence, dataset)
@@ -78,7 +77,7 @@ def render(chart: Chart, format_name: str) -> bytes:
     Raises:
         UnknownNameError: The format does not exist.
     """
-    _check_names((), [format_name])
+    check_known("format", format_name, FORMATS)
     file = io.BytesIO()
     # What the figure shows, but neither date nor version.
     metadata: dict[str, Any] = {"Title": chart.title, "Description": chart.alt}
@@ -111,7 +110,10 @@ def save_plots(
         BenchmarkError: There is nothing to draw.
         UnknownNameError: A plot or format does not exist.
     """
-    _check_names(only or (), formats)
+    for name in only or ():
+        check_known("plot", name, PLOTS)
+    for format_name in formats:
+        check_known("format", format_name, FORMATS)
     if not evidence.datasets:
         raise BenchmarkError("The ledger has no finished run to draw.")
     paths, skipped = [], []
@@ -132,13 +134,6 @@ def save_plots(
     for message in skipped:
         log.warning(message)
     return paths
-
-
-def _check_names(plots: Sequence[str], formats: Sequence[str]) -> None:
-    for kind, names, known in (("plot", plots, PLOTS), ("format", formats, FORMATS)):
-        for name in names:
-            if name not in known:
-                raise UnknownNameError(kind, name, known)
 
 
 def _file_stems(datasets: Sequence[str]) -> dict[str, str]:

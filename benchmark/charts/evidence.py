@@ -1,7 +1,7 @@
 """The tables of ledgers from which charts and the report are made, each read on first use."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from benchmark.analysis.loading import SETTING, finished, load_runs
 from benchmark.analysis.published import compare_published, load_published
 from benchmark.charts.labels import name_settings
 from benchmark.errors import BenchmarkError
-from benchmark.ledger import Ledger
+from benchmark.ledger import CONFUSION, HISTORY, PER_CLASS, Ledger
 
 
 class NothingToDrawError(Exception):
@@ -57,15 +57,10 @@ class Evidence:
 
     @classmethod
     def load(cls, paths: Sequence[Path], *, run_id: str | None = None) -> "Evidence":
-        """The evidence of these ledgers.
-
-        Args:
-            paths: Ledger folders, or folders of them.
-            run_id: See the class.
+        """The evidence of ledger folders, or of folders of them.
 
         Raises:
             LedgerError: There is no ledger, or one cannot be read.
-            BenchmarkError: No finished run has this `run_id`.
         """
         return cls(load_runs(paths), run_id, tuple(paths))
 
@@ -107,17 +102,17 @@ class Evidence:
     @functools.cached_property
     def history(self) -> pd.DataFrame:
         """`history.csv` of all ledgers, with the column `folder`."""
-        return self._read(Ledger.read_history)
+        return self._read(HISTORY)
 
     @functools.cached_property
     def per_class(self) -> pd.DataFrame:
         """`per_class.csv` of all ledgers, with the column `folder`."""
-        return self._read(Ledger.read_per_class)
+        return self._read(PER_CLASS)
 
     @functools.cached_property
     def confusion(self) -> pd.DataFrame:
         """`confusion.csv` of all ledgers, with the column `folder`."""
-        return self._read(Ledger.read_confusion)
+        return self._read(CONFUSION)
 
     @functools.cached_property
     def _published(self) -> Sequence[Any]:
@@ -127,17 +122,17 @@ class Evidence:
     def _correctness(self) -> Correctness:
         return Correctness(self.done)
 
-    def _read(self, read: Callable[[Ledger], pd.DataFrame]) -> pd.DataFrame:
+    def _read(self, name: str) -> pd.DataFrame:
         folders = self.done["folder"].unique()
-        return pd.concat([read(Ledger(Path(folder))).assign(folder=folder) for folder in folders], ignore_index=True)
+        tables = [Ledger(Path(folder)).read_table(name).assign(folder=folder) for folder in folders]
+        return pd.concat(tables, ignore_index=True)
 
     def settings(self, dataset: str) -> pd.DataFrame:
         """The leaderboard of one dataset, the best first, with the column `label`."""
         rows = self.leaderboard[self.leaderboard["dataset"] == dataset]
-        rows = rows.assign(is_other=rows["mode"] != NATIVE, label=name_settings(rows))
         # Native comes first among equals: a mode that does the same for a backbone has the same accuracy.
-        ordered = rows.sort_values(["accuracy", "is_other"], ascending=[False, True], kind="stable")
-        return ordered.drop(columns="is_other").reset_index(drop=True)
+        named = _native_first(rows.assign(label=name_settings(rows)))
+        return named.sort_values("accuracy", ascending=False, kind="stable", ignore_index=True)
 
     def runs_of(self, settings: pd.DataFrame) -> pd.DataFrame:
         """The finished runs of these settings, with the columns `label` and `place`, the setting's row number."""
@@ -161,8 +156,9 @@ class Evidence:
 
 def in_one_mode(settings: pd.DataFrame) -> pd.DataFrame:
     """One setting per label: the native mode if it was run, otherwise the most accurate one."""
-    is_other = settings["mode"] != NATIVE
-    ordered = settings.assign(is_other=is_other).sort_values(
-        ["is_other", "accuracy"], ascending=[True, False], kind="stable"
-    )
-    return ordered.drop_duplicates("label").drop(columns="is_other").sort_index()
+    ordered = _native_first(settings.sort_values("accuracy", ascending=False, kind="stable"))
+    return ordered.drop_duplicates("label").sort_index()
+
+
+def _native_first(settings: pd.DataFrame) -> pd.DataFrame:
+    return settings.sort_values("mode", key=lambda modes: modes != NATIVE, kind="stable")

@@ -92,9 +92,9 @@ def _answers(evidence: Evidence, dataset: str) -> tuple[pd.Series, Answers]:
         ledger = Ledger(Path(run["folder"]))
         predictions = ledger.read_predictions(run["run_id"])
         true = ledger.read_true_labels(run["dataset_fingerprint"])
-        names = ledger.read_class_names(run["dataset_fingerprint"])
-        if predictions is not None and true is not None and names is not None:
-            return run, Answers(true, *predictions, names)
+        if predictions is not None and true is not None:
+            labels, class_names = true
+            return run, Answers(labels, *predictions, class_names)
     raise NothingToDrawError("the predictions of the best setting were not kept")
 
 

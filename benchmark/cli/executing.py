@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmark.errors import BenchmarkError, UnknownNameError
+from benchmark.errors import BenchmarkError, check_known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +36,7 @@ class Execution:
     ray_address: str | None = None
 
     def __post_init__(self) -> None:
-        if self.executor not in (LOCAL, RAY):
-            raise UnknownNameError("executor", self.executor, (LOCAL, RAY))
+        check_known("executor", self.executor, (LOCAL, RAY))
         if self.ray_address is not None and self.executor != RAY:
             raise BenchmarkError("--ray-address needs --executor ray.")
 

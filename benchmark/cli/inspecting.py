@@ -11,7 +11,7 @@ from rich.text import Text
 
 from benchmark import console
 from benchmark.cli.options import FedModeOption, InspectedArgument, JsonOption, RegistryOption
-from benchmark.errors import UnknownNameError
+from benchmark.errors import check_known
 from benchmark.isolation import call_silently_in_child
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ def inspect(
     from benchmark.registry import get_backbone, load_registry
     from benchmark.xray.xray import xray_backbone, xray_file
 
-    if mode is not None and mode not in MODES:
-        raise UnknownNameError("mode", mode, MODES)
+    if mode is not None:
+        check_known("mode", mode, MODES)
     backbones = load_registry(registry or ())
     is_path = os.sep in target or Path(target).suffix in (".keras", ".h5", ".hdf5") or Path(target).is_file()
     with console.stderr.status(Text(f"building {target}")):

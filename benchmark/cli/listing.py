@@ -11,7 +11,7 @@ import typer
 from benchmark import console
 from benchmark.analysis.formats import count_of
 from benchmark.cli.options import NAMES, JsonOption, RegistryOption, names_at
-from benchmark.errors import UnknownNameError
+from benchmark.errors import check_known
 
 # Backbones with their own classifier.
 NETWORKS = "networks"
@@ -32,8 +32,7 @@ def list_names(
     from benchmark.recipes import read_recipe
     from benchmark.registry import load_registry
 
-    if kind not in KINDS:
-        raise UnknownNameError("list", kind, KINDS)
+    check_known("list", kind, KINDS)
     backbones = load_registry(registry or ()).values()
     if kind == "backbones":
         facts = [backbone.model_dump(mode="json", by_alias=True) for backbone in backbones]

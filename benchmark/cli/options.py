@@ -17,7 +17,7 @@ NAMES = {
     "backbones": "benchmark.registry:load_registry",
     "datasets": "benchmark.datasets:DATASETS",
     "modes": "benchmark.preprocessing:MODES",
-    "strategies": "benchmark.plan.cells:STRATEGIES",
+    "strategies": "benchmark.options:STRATEGIES",
     "heads": "benchmark.strategies.heads:describe_heads",
     "recipes": "benchmark.recipes:recipe_paths",
 }

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmark import console
-from benchmark.analysis.formats import FORMATS, Section, to_text
+from benchmark.analysis.formats import FORMATS, Section
 from benchmark.cli.options import RESULTS, FormatOption, OutOption, PathsArgument, complete, split_names
-from benchmark.errors import BenchmarkError, UnknownNameError
+from benchmark.errors import BenchmarkError, check_known
 from benchmark.storage import write_whole
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def report(
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
 ) -> None:
     """Write one or many ledgers as a single HTML file that opens without network; needs the extra 'report'."""
-    from benchmark.report import make_report
+    from benchmark.report.page import make_report
 
     page = make_report(paths or [RESULTS])
     with write_whole(out) as file:
@@ -146,8 +146,7 @@ def check_format(format_name: str, out: Path | None) -> None:
         UnknownNameError: There is no such format.
     """
     known = tuple(FORMATS) if out else ("table", *FORMATS)
-    if format_name not in known:
-        raise UnknownNameError("format for a file" if out else "format", format_name, known)
+    check_known("format for a file" if out else "format", format_name, known)
 
 
 def publish(table: "pd.DataFrame", sections: list[Section], format_name: str, out: Path | None) -> None:
@@ -155,7 +154,7 @@ def publish(table: "pd.DataFrame", sections: list[Section], format_name: str, ou
     if format_name == "table":
         console.show_sections(sections)
     elif out is None:
-        typer.echo(to_text(format_name, table, sections), nl=False)
+        typer.echo(FORMATS[format_name](table, sections), nl=False)
     else:
         with write_whole(out) as file:
-            file.write(to_text(format_name, table, sections).encode())
+            file.write(FORMATS[format_name](table, sections).encode())

@@ -14,6 +14,7 @@ from benchmark.cli import options
 from benchmark.cli.executing import LOCAL, Execution
 from benchmark.cli.listing import print_records
 from benchmark.cli.results import show_board
+from benchmark.errors import check_known
 
 if TYPE_CHECKING:
     from benchmark.ledger import Ledger
@@ -70,11 +71,11 @@ def run(
     """
     from benchmark.ledger import FAILED, Ledger
     from benchmark.plan.grid import expanded
-    from benchmark.plan.planning import check_when
+    from benchmark.plan.planning import WHEN
     from benchmark.recipes import recipe_text
     from benchmark.registry import load_registry
 
-    check_when(when)
+    check_known("value of --when", when, WHEN)
     execution = Execution(jobs, timeout, deterministic, executor, ray_address)
     known = load_registry(registry or ())
     sweep = _find_sweep(recipe, context.params, name)

@@ -12,7 +12,7 @@ from benchmark.datasets.idx import read_idx_folder
 from benchmark.datasets.images import ArrayImages, LabelledArrays
 from benchmark.datasets.keras_cache import DIGIT_NAMES, KERAS_DATASETS, has_keras_dataset, read_keras_dataset
 from benchmark.datasets.tfds import has_tfds, load_tfds
-from benchmark.errors import BenchmarkError, DataError, UnknownNameError
+from benchmark.errors import BenchmarkError, DataError, check_known
 
 DIGITS_MAXIMUM = 16
 
@@ -52,8 +52,8 @@ def check_dataset_name(name: str) -> None:
         UnknownNameError: It is neither built in nor starts with `idx:`, `folder:` or `tfds:`.
     """
     is_place = name.startswith(("idx:", "folder:", "tfds:")) and name.partition(":")[2]
-    if name not in DATASETS and not is_place:
-        raise UnknownNameError("dataset", name, DATASETS)
+    if not is_place:
+        check_known("dataset", name, DATASETS)
 
 
 def load_dataset(

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.datasets.dataset import Dataset, make_dataset
 from benchmark.datasets.images import IMAGE_SUFFIXES, EncodedImages, decode_file
-from benchmark.errors import DataError, UnknownNameError
+from benchmark.errors import DataError, check_known
 from benchmark.provenance import usable_cpus
 from benchmark.storage import cache_root, digest_of_text, sha256_of_file, write_whole
 
@@ -86,8 +86,7 @@ def _class_names(root: Path, splits: dict[str, Path], classes: Sequence[str] | N
         if path.is_dir() and not path.name.startswith(".")
     }
     for name, count in Counter(classes).items():
-        if name not in found:
-            raise UnknownNameError("class", name, found)
+        check_known("class", name, found)
         if count > 1:
             raise DataError(f"{root}: class {name} is given more than once; name each class once.")
     names = tuple(classes) if classes else tuple(sorted(found))

@@ -7,33 +7,16 @@ from typing import Any
 from benchmark.backbones.sources import weights_identity
 from benchmark.datasets import Dataset, OnProgress, load_dataset
 from benchmark.features.cache import FEATURE_VERSION, cache_key
-from benchmark.options import (
-    FINETUNE,
-    FINETUNE_STAGES,
-    NO_AUGMENTATION,
-    PROBE,
-    SCRATCH,
-    SCRATCH_STAGES,
-    Augmentation,
-    DenseOptions,
-    Stage,
-    stages_label,
-)
+from benchmark.options import NO_AUGMENTATION, PROBE, USUAL_STAGES, Augmentation, DenseOptions, Stage, stages_label
 from benchmark.preprocessing import View, resolve_mode
 from benchmark.provenance import framework_versions, minor_version
 from benchmark.registry import Backbone
 from benchmark.storage import digest_of_text
 
-STRATEGIES = {
-    PROBE: "the backbone is frozen; a head is trained on its features, which are extracted once",
-    FINETUNE: "the head first, then the backbone's last layers at a lower rate, in stages",
-    SCRATCH: "random weights, everything is trained",
-}
 # The head that TensorFlow trains.
 TRAINED_HEAD = "dense"
 # The options of that head that describe the head, not how a probe trains it.
 SHAPE_OPTIONS = ("units", "dropout")
-USUAL_STAGES = {FINETUNE: FINETUNE_STAGES, SCRATCH: SCRATCH_STAGES}
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 
 from benchmark.datasets import check_dataset_name
 from benchmark.errors import BenchmarkError, UnknownNameError
-from benchmark.options import ALL_LAYERS, FINETUNE, PROBE, SCRATCH, Stage
-from benchmark.plan.cells import STRATEGIES, TRAINED_HEAD, USUAL_STAGES, Cell, DatasetRequest
+from benchmark.options import ALL_LAYERS, FINETUNE, PROBE, SCRATCH, STRATEGIES, USUAL_STAGES, Stage
+from benchmark.plan.cells import TRAINED_HEAD, Cell, DatasetRequest
 from benchmark.preprocessing import MODES, check_resizing
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone, Registry, check_input_size, select_names

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.errors import BenchmarkError, DownloadError, UnknownNameError
+from benchmark.errors import BenchmarkError, DownloadError
 from benchmark.ledger import CELL_COLUMNS, DONE, FAILED, Ledger, cell_names
 from benchmark.origins import DEFINITION, INPUTS, VERSIONS, what_changed
 from benchmark.plan.cells import Cell, DatasetRequest, job_key, make_keys, view_key
@@ -96,12 +96,6 @@ class _DatasetFacts:
     n_images: int
     n_classes: int
     bad_files: tuple[str, ...]
-
-
-def check_when(when: str) -> None:
-    """Raise an `UnknownNameError` unless `when` is a key of `WHEN`."""
-    if when not in WHEN:
-        raise UnknownNameError("value of --when", when, WHEN)
 
 
 def make_plan(

@@ -49,10 +49,4 @@ def _write(ended: CellEnded, ledger: Ledger, *, again: bool) -> None:
     if ended.scores is not None and ended.labels is not None:
         ledger.save_true_labels(ended.row["dataset_fingerprint"], ended.labels, ended.class_names)
         ledger.save_predictions(ended.row["run_id"], ended.scores)
-    ledger.append_run(
-        ended.row,
-        history=ended.history,
-        per_class=ended.per_class,
-        confusion=ended.confusion,
-        unless_done=not again,
-    )
+    ledger.append_run(ended.row, ended.tables, unless_done=not again)

@@ -14,7 +14,7 @@ from benchmark.analysis.formats import count_of
 from benchmark.charts import Evidence
 from benchmark.errors import BenchmarkError
 from benchmark.report.figures import Figures
-from benchmark.report.sections import dataset_section, environment_table, failures_table, weights_table
+from benchmark.report.sections import dataset_section, days_of, environment_table, failures_table, weights_table
 
 EXTRA = "itables"
 MAX_NAMED = 3  # datasets in the title
@@ -38,20 +38,28 @@ GLOSSARY = {
 }
 
 
-def render_page(evidence: Evidence) -> str:
-    """The whole report as one HTML document.
+def make_report(paths: Sequence[Path]) -> str:
+    """Everything that ledgers say, as one HTML document.
+
+    Args:
+        paths: Ledger folders, or folders of them.
 
     Raises:
-        BenchmarkError: The ledgers have no row.
+        LedgerError: There is no ledger, or one cannot be read.
+        BenchmarkError: The extra `report` is not installed, or the ledgers have no row.
     """
     from benchmark import __version__
 
+    if find_spec(EXTRA) is None:
+        raise BenchmarkError(
+            f"The report needs {EXTRA}, which is not installed: pip install 'backbone-benchmark[report]'."
+        )
+    evidence = Evidence.load(paths)
     if evidence.runs.empty:
         raise BenchmarkError(
-            f"The ledgers in {', '.join(map(str, evidence.paths))} have no row to report: "
+            f"The ledgers in {', '.join(map(str, paths))} have no row to report: "
             "run a sweep into them with 'benchmark run'."
         )
-
     figures = Figures()
     datasets = [dataset_section(evidence, dataset, figures) for dataset in evidence.datasets]
     early, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("early.js", "report.js"))
@@ -71,23 +79,11 @@ def render_page(evidence: Evidence) -> str:
         environment=environment_table(evidence),
         weights=weights_table(evidence),
         glossary=GLOSSARY,
-        command=shlex.join(["benchmark", "report", *(path.as_posix() for path in evidence.paths)]),
+        command=shlex.join(["benchmark", "report", *(path.as_posix() for path in paths)]),
         shapes="".join(figures.shapes.values()),
         bundles=_bundles(),
     )
     return page
-
-
-def check_extra() -> None:
-    """Refuse to go on without the library of the extra.
-
-    Raises:
-        BenchmarkError: It is not installed.
-    """
-    if find_spec(EXTRA) is None:
-        raise BenchmarkError(
-            f"The report needs {EXTRA}, which is not installed: pip install 'backbone-benchmark[report]'."
-        )
 
 
 def _title(datasets: Sequence[str]) -> str:
@@ -97,7 +93,6 @@ def _title(datasets: Sequence[str]) -> str:
 
 
 def _subtitle(evidence: Evidence) -> str:
-    days = sorted(set(evidence.runs["started_utc"].str[:10]) - {""})
     parts = [
         count_of(len(evidence.datasets), "dataset"),
         count_of(len(evidence.ranking), "setting"),
@@ -105,9 +100,7 @@ def _subtitle(evidence: Evidence) -> str:
     ]
     if len(evidence.failed):
         parts.append(f"{len(evidence.failed)} failed")
-    if days:
-        parts.append(" to ".join(dict.fromkeys((days[0], days[-1]))))
-    return " · ".join(parts)
+    return " · ".join(filter(None, [*parts, days_of(evidence.runs)]))
 
 
 def _policy(scripts: list[str]) -> str:

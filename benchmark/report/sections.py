@@ -167,20 +167,26 @@ def failures_table(evidence: Evidence) -> Table | None:
 def environment_table(evidence: Evidence) -> Table:
     """What the rows were made with, one row per environment."""
     records: list[dict[str, Any]] = []
-    for values, rows in evidence.runs.fillna({"cpu_count": 0}).groupby(list(ENVIRONMENT), sort=False, dropna=False):
-        facts = dict(zip(ENVIRONMENT.values(), (_text(value) for value in values), strict=True))
+    whole = {name: evidence.runs[name].map("{:.0f}".format).replace("nan", "") for name in ("cpu_count", "is_dirty")}
+    for values, rows in evidence.runs.assign(**whole).groupby(list(ENVIRONMENT), sort=False):
+        facts = dict(zip(ENVIRONMENT.values(), map(str, values), strict=True))
         facts["Commit"] = facts["Commit"][:SHORT_HASH]
         facts["Changed"] = "yes" if facts["Changed"] == "1" else ""
-        days = sorted(set(rows["started_utc"].str[:10]) - {""})
         records.append(
             {
                 "Sweep": ", ".join(sorted(set(rows["sweep"]))),
                 "Rows": len(rows),
-                "Made": " to ".join(dict.fromkeys((days[0], days[-1]))) if days else "",
+                "Made": days_of(rows),
                 **facts,
             }
         )
     return records_table(records, "What the rows were made with", row_header="Sweep")
+
+
+def days_of(runs: pd.DataFrame) -> str:
+    """The first day on which a run was made and the last, `2026-11-20 to 2026-11-25`; empty if no row says it."""
+    days = sorted(set(runs["started_utc"].str[:10]) - {""})
+    return " to ".join(dict.fromkeys((days[0], days[-1]))) if days else ""
 
 
 def weights_table(evidence: Evidence) -> Table | None:
@@ -195,8 +201,3 @@ def weights_table(evidence: Evidence) -> Table | None:
         if weights
     ]
     return records_table(records, "Where the weights come from", row_header="Backbone") if records else None
-
-
-def _text(value: object) -> str:
-    """A value as text; a ledger with gaps gives whole numbers as floats."""
-    return f"{value:.0f}" if isinstance(value, float) else str(value)

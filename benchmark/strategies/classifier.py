@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.errors import BenchmarkError, UnknownNameError
+from benchmark.errors import BenchmarkError, check_known
 from benchmark.options import ALL_LAYERS
 
 Unfreeze = int | float | str
@@ -193,8 +193,7 @@ def first_unfrozen(unfreeze: Unfreeze, names: Sequence[str], network: str) -> in
     if unfreeze == ALL_LAYERS:
         return 0
     if isinstance(unfreeze, str):
-        if unfreeze not in names:
-            raise UnknownNameError(f"layer of {network}", unfreeze, names)
+        check_known(f"layer of {network}", unfreeze, names)
         return list(names).index(unfreeze)
     n_layers = round(unfreeze * len(names)) if isinstance(unfreeze, float) else unfreeze
     if n_layers > len(names):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 
 from benchmark.datasets import Source, Split
-from benchmark.errors import BenchmarkError, UnknownNameError
+from benchmark.errors import BenchmarkError, check_known
 from benchmark.options import BALANCED, Stage
 from benchmark.strategies.checkpoint import Checkpoint, assign_all, load_checkpoint, save_checkpoint, values_of
 from benchmark.strategies.feeding import batches, fixed_batches
@@ -262,6 +262,5 @@ def _class_weights(stage: Stage, task: Task) -> dict[int, float] | None:
         return dict(enumerate(weights.tolist()))
     weights = dict(asked)
     for name in weights:
-        if name not in task.class_names:
-            raise UnknownNameError("class in class_weights", name, task.class_names)
+        check_known("class in class_weights", name, task.class_names)
     return {number: weights.get(name, 1.0) for number, name in enumerate(task.class_names)}

@@ -1,6 +1,6 @@
 """The events of running cells: one record for each kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -34,7 +34,8 @@ class CellEnded:
 
     Attributes:
         planned: The cell.
-        row: For `runs.csv`; `history`, `per_class` and `confusion` hold the rows for the files of these names.
+        row: For `runs.csv`.
+        tables: Its rows in the other files, by their names.
         scores: `(n, k)` of the test images.
         labels: `(n,)` true classes of the test images.
         class_names: In the order of the labels.
@@ -42,9 +43,7 @@ class CellEnded:
 
     planned: PlannedCell
     row: dict[str, Any]
-    history: Rows = field(default_factory=list)
-    per_class: Rows = field(default_factory=list)
-    confusion: Rows = field(default_factory=list)
+    tables: Mapping[str, Rows] = field(default_factory=dict)
     scores: NDArray[np.float32] | None = None
     labels: NDArray[np.int64] | None = None
     class_names: tuple[str, ...] = ()

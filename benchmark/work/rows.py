@@ -13,7 +13,7 @@ from benchmark.datasets import Dataset, Split
 from benchmark.errors import BenchmarkError
 from benchmark.features.cache import BuildFacts
 from benchmark.features.engine import Extraction
-from benchmark.ledger import DONE, FAILED, SCHEMA
+from benchmark.ledger import CONFUSION, DONE, FAILED, PER_CLASS, SCHEMA
 from benchmark.metrics import confusion_counts, per_class_metrics, score_metrics
 from benchmark.plan.planning import PlannedCell
 from benchmark.provenance import environment
@@ -144,8 +144,8 @@ def history_rows(run_id: str, result: Outcome, costs: Costs) -> Rows:
 
 def class_rows(
     run_id: str, labels: NDArray[np.int64], scores: NDArray[np.float32], class_names: Sequence[str]
-) -> tuple[Rows, Rows]:
-    """The rows of a run in `per_class.csv` and `confusion.csv`; pairs of classes that never occur are left out."""
+) -> dict[str, Rows]:
+    """The rows of a run in `PER_CLASS` and `CONFUSION`; pairs of classes that never occur are left out."""
     predicted = scores.argmax(axis=1)
     per_class = [{"run_id": run_id, **metric} for metric in per_class_metrics(labels, predicted, class_names)]
     counts = confusion_counts(labels, predicted, len(class_names))
@@ -154,4 +154,4 @@ def class_rows(
         dict(zip(columns, (run_id, class_names[true], class_names[guess], int(counts[true, guess])), strict=True))
         for true, guess in np.argwhere(counts)
     ]
-    return per_class, confusion
+    return {PER_CLASS: per_class, CONFUSION: confusion}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from benchmark.datasets import Dataset, OnProgress, Split, split_dataset
 from benchmark.features.cache import BuildFacts, CachedFeatures, cached_features
 from benchmark.features.engine import Extraction, extract_features
+from benchmark.ledger import HISTORY
 from benchmark.memory import PeakMemory
 from benchmark.options import FINETUNE, PROBE
 from benchmark.plan.cells import Cell, feature_facts, view_key
@@ -61,9 +62,9 @@ class CellRunner:
             "elapsed_s": time.perf_counter() - started,
         }
         labels, scores = dataset.labels[split.test], outcome.scores
-        history = history_rows(row["run_id"], outcome, costs)
-        per_class, confusion = class_rows(row["run_id"], labels, scores, dataset.class_names)
-        return CellEnded(planned, row, history, per_class, confusion, scores, labels, dataset.class_names)
+        tables = class_rows(row["run_id"], labels, scores, dataset.class_names)
+        tables[HISTORY] = history_rows(row["run_id"], outcome, costs)
+        return CellEnded(planned, row, tables, scores, labels, dataset.class_names)
 
     def _probe(self, planned: PlannedCell, split: Split) -> tuple[Costs, Outcome, float]:
         """The costs before training, its outcome, and the peak memory of training and testing in MiB."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmark.backbones.build import build_untrained
 from benchmark.backbones.saved import load_model
-from benchmark.errors import BenchmarkError, UnknownNameError
+from benchmark.errors import BenchmarkError, check_known
 from benchmark.preprocessing import MODES
 from benchmark.registry import NATIVE_MODES, Backbone
 from benchmark.xray.affine import AffineMap, probe_affine
@@ -114,8 +114,7 @@ def probe_preprocess(module: str) -> AffineMap:
     import keras
 
     modules = {name: value for name, value in vars(keras.applications).items() if hasattr(value, "preprocess_input")}
-    if module not in modules:
-        raise UnknownNameError("module of keras.applications", module, modules)
+    check_known("module of keras.applications", module, modules)
     preprocess_input = modules[module].preprocess_input
     return probe_affine(
         lambda colours: np.reshape(preprocess_input(colours.reshape(1, -1, 1, 3)), (-1, 3)),

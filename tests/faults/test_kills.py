@@ -13,7 +13,7 @@ import pytest
 from toy_sweep import N_MODES, N_SEEDS, assert_same_rows, start_sweep, write_sweep
 
 from benchmark.features.cache import list_cache
-from benchmark.ledger import CELL_COLUMNS, DONE, Ledger
+from benchmark.ledger import CELL_COLUMNS, CONFUSION, DONE, HISTORY, Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")]
 
@@ -82,13 +82,13 @@ def assert_as_undisturbed(workplace: Path, results: str, monkeypatch: pytest.Mon
 
 
 def assert_files_are_whole(ledger: Ledger) -> None:
-    runs, history = ledger.read_runs(), ledger.read_history()
+    runs, history = ledger.read_runs(), ledger.read_table(HISTORY)
     of_network = history[history["run_id"].isin(runs.loc[runs["backbone"] == "lenet5", "run_id"])]
     losses = of_network[(of_network["metric"] == "loss") & (of_network["split"] == "val")]
     assert losses.groupby("run_id")["epoch"].apply(list).tolist() == [list(range(1, 9))] * N_SEEDS
     for run_id in runs["run_id"]:
         assert ledger.read_predictions(run_id) is not None
-    assert (ledger.read_confusion().groupby("run_id")["count"].sum() == runs["n_test"].iloc[0]).all()
+    assert (ledger.read_table(CONFUSION).groupby("run_id")["count"].sum() == runs["n_test"].iloc[0]).all()
 
 
 @pytest.mark.usefixtures("calm_s")
