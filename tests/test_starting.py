@@ -104,7 +104,7 @@ def test_without_room_for_a_server_workers_are_new_processes(
 
 
 SERVER_TEST = """
-import psutil, signal, sys, time
+import os, psutil, signal, sys, time
 from pathlib import Path
 from benchmark.processes import starting
 from test_starting import assert_is_new, facts_of_worker
@@ -153,8 +153,7 @@ def test_a_server_that_died_is_replaced_by_one_with_the_same_settings(tmp_path: 
 if {moment!r} == "when it is ready":
     facts_of_worker(folder)
 server.kill()
-while server.status() != psutil.STATUS_ZOMBIE:  # to wait for it would take its exit code from its parent
-    time.sleep(0.01)
+os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)  # all its threads have ended, its exit code is not taken
 facts = facts_of_worker(folder)
 assert facts["modules"] == ["tensorflow", "keras", "sklearn"]
 assert facts["is_deaf"]

@@ -78,16 +78,19 @@ def test_the_jobs_of_a_lost_node_are_done_elsewhere(workplace: Path, cluster: cl
 
 
 @pytest.mark.parametrize(
-    ("fault", "error_type", "message"),
-    [("killed", "crashed", "worker process ended"), ("sleeping", "timeout", "longer than 30 s")],
+    ("fault", "limit", "error_type", "message"),
+    [
+        ("killed", (), "crashed", "worker process ended"),
+        ("sleeping", ("--timeout", "40"), "timeout", "longer than 40 s"),
+    ],
 )
 def test_a_fault_ends_its_cell_with_its_type_as_on_one_machine(
-    tmp_path: Path, fault: str, error_type: str, message: str
+    tmp_path: Path, fault: str, limit: tuple[str, ...], error_type: str, message: str
 ):
     write_backbones(tmp_path, fault)
     arguments = (
         "--backbones", fault, "--registry", "faulty.toml", "--limit", "200", "--seeds", "0,1", "--executor", "ray",
-        "--timeout", "30",
+        *limit,
     )  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "RAY_AUTH_MODE": "disabled"}
 
