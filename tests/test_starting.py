@@ -40,6 +40,7 @@ def facts_of_worker(folder: Path) -> dict:
 @pytest.fixture(autouse=True)
 def without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(starting, "environment", lambda: {"gpu": ""})
+    monkeypatch.setattr(starting, "_SERVER", {})  # another test of this process may have made its server unusable
 
 
 @pytest.mark.slow
