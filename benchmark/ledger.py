@@ -41,12 +41,13 @@ RUN_COLUMNS = (
     "schema", "run_id", "cell_key", "setting_key", "status", "error_type", "error_message", "warning", "weights",
     *CELL_COLUMNS,
     *"""
-    n_train n_val n_test n_classes chance accuracy accuracy_low accuracy_high top5_accuracy balanced_accuracy
-    macro_precision macro_recall macro_f1 weighted_f1 log_loss train_accuracy val_accuracy overfit_gap params_total
-    params_backbone params_trainable efficiency efficiency_above_chance flops_g feature_dim epochs load_s build_s
-    extract_s train_s eval_s wall_s elapsed_s features_cached images_per_s peak_rss_mib peak_device_mib weights_sha256
-    registry_sha256 dataset_fingerprint feature_version recipe_sha256 harness_version git_commit is_dirty keras_version
-    tensorflow_version python_version platform cpu cpu_vectors cpu_count gpu n_jobs is_deterministic started_utc
+    n_train n_val n_test n_left_out n_duplicates n_classes chance accuracy accuracy_low accuracy_high top5_accuracy
+    balanced_accuracy macro_precision macro_recall macro_f1 weighted_f1 log_loss train_accuracy val_accuracy overfit_gap
+    params_total params_backbone params_trainable efficiency efficiency_above_chance flops_g feature_dim epochs load_s
+    build_s extract_s train_s eval_s wall_s elapsed_s features_cached images_per_s peak_rss_mib peak_device_mib
+    weights_sha256 network_sha256 registry_sha256 dataset_fingerprint feature_version recipe_sha256 harness_version
+    git_commit is_dirty keras_version tensorflow_version python_version platform cpu cpu_vectors cpu_count gpu n_jobs
+    is_deterministic started_utc
     """.split(),
 )  # fmt: skip
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -59,7 +60,7 @@ TEXT_COLUMNS = {
     RUNS: frozenset(
         """
         run_id cell_key setting_key status error_type error_message warning backbone weights dataset classes mode
-        strategy stages head head_options resize crop augment precision weights_sha256 registry_sha256
+        strategy stages head head_options resize crop augment precision weights_sha256 network_sha256 registry_sha256
         dataset_fingerprint recipe_sha256 harness_version git_commit keras_version tensorflow_version python_version
         platform cpu cpu_vectors gpu started_utc
         """.split()

@@ -14,6 +14,8 @@ _SUFFIXES = {
     "git_commit": r"^(?P<git_commit>.*?)(?P<is_dirty>\+dirty)?$",
 }
 WRONG_MODE = "wrong_mode"
+# Columns that the first files of schema 2 do not have.
+LATER_COLUMNS = frozenset({"network_sha256", "n_left_out", "n_duplicates"})
 
 
 def from_schema_1(runs: pd.DataFrame) -> pd.DataFrame:
@@ -38,15 +40,19 @@ def from_schema_1(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def to_present_schema(content: bytes, columns: tuple[str, ...]) -> bytes:
-    """A `runs.csv` of an earlier schema in the present one; any other content as it is.
+    """A `runs.csv` of an earlier schema, or with its columns in another order, in the present form.
+
+    Any other content is returned as it is.
 
     Args:
         content: Whole lines of the file.
-        columns: Of the present schema, in order. Those that the earlier one lacks are left empty.
+        columns: Of the present schema, in order. Those that an earlier file lacks are left empty.
     """
-    header, _, rest = content.partition(b"\n")
-    if "network" not in header.decode(errors="replace").split(",") or not rest:
+    names = tuple(content.partition(b"\n")[0].decode(errors="replace").split(","))
+    is_schema_1 = "network" in names
+    missing, unknown = set(columns) - set(names), set(names) - set(columns)
+    if names == columns or (not is_schema_1 and (unknown or missing - LATER_COLUMNS)):
         return content
     text = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
-    present = from_schema_1(text).reindex(columns=columns, fill_value="")
+    present = (from_schema_1(text) if is_schema_1 else text).reindex(columns=list(columns), fill_value="")
     return present.to_csv(index=False, lineterminator="\n").encode()
