@@ -109,18 +109,6 @@ def test_a_toy_is_learned(images, task, tmp_path):
     assert (outcome.scores.argmax(axis=1) == task.labels[task.split.test]).mean() > 0.9
 
 
-def test_cached_activations_give_the_weights_of_training_the_whole_model(images, task, tmp_path):
-    whole, tail = make_classifier(), make_classifier()
-
-    slow = train(whole, images, task, TWO_STAGES, tmp_path / "a.npz")
-    fast = train(tail, images, task, TWO_STAGES, tmp_path / "b.npz", is_cached=True)
-
-    for one, other in zip(weights_of(whole), weights_of(tail), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
-    np.testing.assert_allclose(slow.scores, fast.scores, rtol=1e-3, atol=1e-5)
-    assert slow.params_trainable == fast.params_trainable
-
-
 def test_stages_change_the_layers_they_unfreeze_and_no_others(images, task, tmp_path):
     classifier = make_classifier()
     before = {layer.name: values_of(layer.variables) for layer in classifier.layers}
@@ -138,22 +126,38 @@ def test_stages_change_the_layers_they_unfreeze_and_no_others(images, task, tmp_
     assert changed == {"high"}
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["whole", "cached"])
-def calm(request, images, task, tmp_path_factory) -> tuple[bool, Classifier, Outcome]:
-    """A training that nobody interrupted, with or without cached activations."""
-    classifier = make_classifier()
-    path = tmp_path_factory.mktemp("calm") / "calm.npz"
-    return request.param, classifier, train(classifier, images, task, TWO_STAGES, path, is_cached=request.param)
+@pytest.fixture(scope="module")
+def calm_trainings(images, task, tmp_path_factory) -> dict[bool, tuple[Classifier, Outcome]]:
+    """Trainings that nobody interrupted, without and with cached activations."""
+    trainings = {}
+    for is_cached in (False, True):
+        classifier = make_classifier()
+        path = tmp_path_factory.mktemp("calm") / "calm.npz"
+        trainings[is_cached] = classifier, train(classifier, images, task, TWO_STAGES, path, is_cached=is_cached)
+    return trainings
 
 
-@pytest.mark.parametrize(("stage", "epoch"), [(0, 2), (1, 0), (1, 2)])
-def test_an_interrupted_training_ends_like_an_uninterrupted_one(images, task, tmp_path, calm, stage, epoch):
+@pytest.fixture(params=[False, True], ids=["whole", "cached"])
+def calm(request, calm_trainings) -> tuple[bool, Classifier, Outcome]:
+    return request.param, *calm_trainings[request.param]
+
+
+def test_cached_activations_give_the_weights_of_training_the_whole_model(calm_trainings):
+    (whole, slow), (tail, fast) = calm_trainings[False], calm_trainings[True]
+
+    for one, other in zip(weights_of(whole), weights_of(tail), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(slow.scores, fast.scores, rtol=1e-3, atol=1e-5)
+    assert slow.params_trainable == fast.params_trainable
+
+
+def test_a_training_that_is_interrupted_again_and_again_ends_like_an_uninterrupted_one(images, task, tmp_path, calm):
     is_cached, undisturbed, expected = calm
-    harassed = make_classifier()
     checkpoint = tmp_path / "harassed.npz"
-    with pytest.raises(KilledError):
-        train(harassed, images, task, TWO_STAGES, checkpoint, is_cached=is_cached,
-              on_epoch=interrupt_before(stage, epoch))  # fmt: skip
+    for stage, epoch in ((0, 2), (1, 0), (1, 2)):  # within each stage, and between the two
+        with pytest.raises(KilledError):
+            train(make_classifier(), images, task, TWO_STAGES, checkpoint, is_cached=is_cached,
+                  on_epoch=interrupt_before(stage, epoch))  # fmt: skip
 
     again = make_classifier()
     outcome = train(again, images, task, TWO_STAGES, checkpoint, is_cached=is_cached)
@@ -238,8 +242,8 @@ def test_the_learning_rate_falls_when_validation_does_not_improve(images, task, 
     assert rates[-1] < rates[0]
 
 
-def test_every_epoch_of_every_stage_is_in_the_history_once(images, task, tmp_path):
-    outcome = train(make_classifier(), images, task, TWO_STAGES, tmp_path / "c.npz")
+def test_every_epoch_of_every_stage_is_in_the_history_once(calm_trainings):
+    _, outcome = calm_trainings[False]
 
     expected = {(f"stage {stage}", epoch) for stage in (1, 2) for epoch in (1, 2, 3)}
     for split, metric in [("train", "loss"), ("train", "accuracy"), ("val", "loss"), ("val", "accuracy"),
@@ -257,10 +261,11 @@ def test_a_loss_that_is_no_number_ends_the_training(images, task, tmp_path):
 
 def test_the_seed_decides(images, task, tmp_path):
     other = Task(task.labels, task.class_names, task.split, seed=4)
+    stages = (Stage(unfreeze=2, epochs=1, batch_size=16),)
 
-    one = train(make_classifier(), images, task, TWO_STAGES, tmp_path / "a.npz")
-    same = train(make_classifier(), images, task, TWO_STAGES, tmp_path / "b.npz")
-    different = train(make_classifier(), images, other, TWO_STAGES, tmp_path / "c.npz")
+    one = train(make_classifier(), images, task, stages, tmp_path / "a.npz")
+    same = train(make_classifier(), images, task, stages, tmp_path / "b.npz")
+    different = train(make_classifier(), images, other, stages, tmp_path / "c.npz")
 
     np.testing.assert_array_equal(one.scores, same.scores)
     assert not np.array_equal(one.scores, different.scores)

@@ -6,7 +6,6 @@ marks and tests.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ import pandas as pd
 
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.significance import ALPHA, adjust_by_holm, paired_p_value
-from benchmark.ledger import CELL_COLUMNS, DONE, Ledger, cell_names
+from benchmark.ledger import CELL_COLUMNS, DONE, cell_names
 from benchmark.origins import DEFINITION, INPUTS, MACHINE, VERSIONS, what_changed
 
 # The changes between two ledgers.
@@ -177,20 +176,23 @@ def _tested(
     Where predictions were not kept, `test_unpaired` compares the accuracies alone, by Fisher's exact test.
     """
     pairs = list(pairs)
-    p_values = np.full(len(pairs), np.nan)
+    p_values, n_changed = np.full((2, len(pairs)), np.nan)
     for number, pair in enumerate(pairs):
-        if pair.done and len({row["dataset_fingerprint"] for row in pair.done}) == 1:
-            before, after = (
-                correctness.of_run(row["folder"], row["run_id"])
-                for correctness, row in zip((correct_before, correct_after), pair.done, strict=True)
-            )
-            if before is not None and after is not None and len(before) == len(after):
-                p_values[number] = paired_p_value(after.astype(np.int8) - before.astype(np.int8))
+        if pair.done is None:
+            continue
+        sides = list(zip((correct_before, correct_after), pair.done, strict=True))
+        before, after = (one.predicted_by_run(row["folder"], row["run_id"]) for one, row in sides)
+        if before is not None and after is not None and len(before) == len(after):
+            n_changed[number] = np.count_nonzero(before != after)
+        if len({row["dataset_fingerprint"] for row in pair.done}) == 1:
+            was_right, is_right = (one.of_run(row["folder"], row["run_id"]) for one, row in sides)
+            if was_right is not None and is_right is not None and len(was_right) == len(is_right):
+                p_values[number] = paired_p_value(is_right.astype(np.int8) - was_right.astype(np.int8))
             elif test_unpaired:
                 p_values[number] = _unpaired_p_value(pair.done)
     return [
-        replace(pair, p_value=float(p_value), n_predictions_changed=_n_predictions_changed(pair))
-        for pair, p_value in zip(pairs, adjust_by_holm(p_values), strict=True)
+        replace(pair, p_value=float(p_value), n_predictions_changed=float(n))
+        for pair, p_value, n in zip(pairs, adjust_by_holm(p_values), n_changed, strict=True)
     ]
 
 
@@ -200,13 +202,6 @@ def _unpaired_p_value(rows: Sequence[Row]) -> float:
     n_right = [round(row["accuracy"] * row["n_test"]) for row in rows]
     n_wrong = [row["n_test"] - right for row, right in zip(rows, n_right, strict=True)]
     return float(stats.fisher_exact([n_right, n_wrong]).pvalue)
-
-
-def _n_predictions_changed(pair: Pair) -> float:
-    found = [Ledger(Path(row["folder"])).read_predictions(row["run_id"]) for row in pair.done or ()]
-    if len(found) != 2 or found[0] is None or found[1] is None or len(found[0][0]) != len(found[1][0]):
-        return np.nan
-    return float(np.count_nonzero(found[0][0] != found[1][0]))
 
 
 def _table(pairs: Iterable[Pair], judge: Judge) -> pd.DataFrame:

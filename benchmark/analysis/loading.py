@@ -91,12 +91,12 @@ def _variants(runs: pd.DataFrame) -> pd.Series:
     """For each row, how its setting differs from others that look the same; empty if there are none."""
     variants = pd.Series("", index=runs.index)
     shown = [column for column in SETTING if column != "variant"]
-    for _, alike in runs.groupby(shown, dropna=False, sort=False):
-        if alike["setting"].nunique() > 1:
-            differing = [column for column in VARYING if alike[column].nunique(dropna=False) > 1]
-            for setting, some in alike.groupby("setting"):
-                facts = [f"{VARYING[column]} {some[column].iloc[-1]}" for column in differing]
-                variants[some.index] = ", ".join(facts) or f"key {str(setting)[:FINGERPRINT_SHOWN]}"
+    n_alike = runs.groupby(shown, dropna=False, sort=False)["setting"].transform("nunique")
+    for _, alike in runs[n_alike > 1].groupby(shown, dropna=False, sort=False):
+        differing = [column for column in VARYING if alike[column].nunique(dropna=False) > 1]
+        for setting, some in alike.groupby("setting"):
+            facts = [f"{VARYING[column]} {some[column].iloc[-1]}" for column in differing]
+            variants[some.index] = ", ".join(facts) or f"key {str(setting)[:FINGERPRINT_SHOWN]}"
     return variants
 
 

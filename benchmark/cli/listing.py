@@ -121,7 +121,9 @@ def print_records(
         least_telling: Keys that the table leaves out on a narrow screen, the first of them first.
     """
     if as_json:
-        typer.echo(json.dumps(records, indent=2, ensure_ascii=False))
+        # One record per line: there may be very many, and Python indents slowly.
+        lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+        typer.echo(f"[\n{lines}\n]")
     elif records:
         columns = columns or list(records[0])
         rows = ([record[key] for key in columns] for record in records)

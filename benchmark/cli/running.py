@@ -70,7 +70,6 @@ def run(
     You can interrupt it at any time: finished rows are kept, and the same command goes on from there.
     """
     from benchmark.ledger import FAILED, Ledger
-    from benchmark.plan.grid import expanded
     from benchmark.plan.planning import WHEN
     from benchmark.recipes import recipe_text
     from benchmark.registry import load_registry
@@ -86,7 +85,7 @@ def run(
         _show_dry_run(chosen, as_json=as_json)
         return
     ledger = Ledger(results / sweep.name)
-    stored = recipe_text(expanded(sweep, known))
+    stored = recipe_text(plan.sweep)
     _take_over(plan, ledger, stored)
     if not chosen:
         console.say(f"Nothing to do in {ledger.folder}: {tally(plan.counts)}.", style="green")

@@ -1,5 +1,6 @@
 """Cells: the points of a sweep's grid, and the keys that tell whether one was done."""
 
+import functools
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +71,7 @@ class Cell:
         """Whether TensorFlow trains something in it; scikit-learn and NumPy train the other heads."""
         return self.strategy != PROBE or self.head == TRAINED_HEAD
 
-    @property
+    @functools.cached_property
     def columns(self) -> dict[str, Any]:
         """The cell as the recipe asks for it, by `ledger.CELL_COLUMNS`; None or empty where it asks for nothing."""
         return {

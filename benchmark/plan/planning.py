@@ -13,7 +13,7 @@ from benchmark.errors import BenchmarkError, DownloadError
 from benchmark.ledger import CELL_COLUMNS, DONE, FAILED, Ledger, cell_names
 from benchmark.origins import DEFINITION, INPUTS, VERSIONS, what_changed
 from benchmark.plan.cells import Cell, DatasetRequest, job_key, make_keys, view_key
-from benchmark.plan.grid import expand
+from benchmark.plan.grid import expand, expanded
 from benchmark.plan.wrong_modes import wrong_modes
 from benchmark.provenance import framework_versions, minor_version
 from benchmark.recipes import Sweep
@@ -74,7 +74,7 @@ Job = Sequence[PlannedCell]
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells of a sweep with their states."""
+    """All cells of a sweep, whose names are resolved, with their states."""
 
     sweep: Sweep
     cells: tuple[PlannedCell, ...]
@@ -122,6 +122,7 @@ def make_plan(
         BenchmarkError: A name is unknown, a dataset is unusable, or the ledger cannot be read.
     """
     # Whether a mode is wrong, and a job trains, depends on all cells of the sweep, chosen or not.
+    sweep = expanded(sweep, registry)
     all_cells = expand(sweep, registry)
     warnings = {} if sweep.ablation else wrong_modes(all_cells)
     with_training = {job_key(cell) for cell in all_cells if cell.is_trained_by_tensorflow}
@@ -153,39 +154,49 @@ def _dataset_facts(request: DatasetRequest, on_scan: ScanProgress | None) -> _Da
 
 
 class _Past:
-    """The rows of a ledger, with few columns, since there may be many thousands.
+    """The rows of a ledger, with few columns, since there may be many thousands; each view is made when first needed.
 
-    Attributes:
-        by_key: State and reason of the last row of each key.
-        by_name: The last finished row of each cell, by what the recipe asked of it.
-        without_key: Why each cell failed whose last row has no key, because its dataset was not available.
+    Args:
+        runs: What `Ledger.read_runs` returns.
     """
 
     def __init__(self, runs: pd.DataFrame) -> None:
         reasons = (runs["error_type"] + ": " + runs["error_message"]).where(runs["status"] == FAILED, "")
-        runs = runs.assign(reason=reasons)
-        self.by_key = dict(zip(runs["cell_key"], zip(runs["status"], runs["reason"], strict=True), strict=True))
-        done = runs[runs["status"] == DONE]
+        self._runs = runs.assign(reason=reasons)
+
+    @functools.cached_property
+    def by_key(self) -> dict[str, tuple[str, str]]:
+        """State and reason of the last row of each key."""
+        runs = self._runs
+        return dict(zip(runs["cell_key"], zip(runs["status"], runs["reason"], strict=True), strict=True))
+
+    @functools.cached_property
+    def by_name(self) -> dict[tuple[Any, ...], dict[Any, Any]]:
+        """The last finished row of each cell, by what the recipe asked of it."""
+        done = self._runs[self._runs["status"] == DONE]
         facts = done[["run_id", "setting_key", *CHANGEABLE]].to_dict("records")
-        self.by_name = dict(zip(cell_names(done), facts, strict=True))
-        last = runs.drop_duplicates(list(CELL_COLUMNS), keep="last")
+        return dict(zip(cell_names(done), facts, strict=True))
+
+    @functools.cached_property
+    def without_key(self) -> dict[tuple[Any, ...], str]:
+        """Why each cell failed whose last row has no key, because its dataset was not available."""
+        last = self._runs.drop_duplicates(list(CELL_COLUMNS), keep="last")
         unkeyed = last[(last["cell_key"] == "") & (last["status"] == FAILED)]
-        self.without_key = dict(zip(cell_names(unkeyed), unkeyed["reason"], strict=True))
+        return dict(zip(cell_names(unkeyed), unkeyed["reason"], strict=True))
 
 
 def _planned(cell: Cell, dataset: _DatasetFacts | DownloadError, past: _Past) -> PlannedCell:
     name = cell.name
-    name_in_schema_1 = tuple({**cell.columns, "val_fraction": None}.values())  # it did not hold the fraction
-    failed = past.without_key.get(name)
     if isinstance(dataset, DownloadError):
+        failed = past.without_key.get(name)
         return PlannedCell(cell, "", MISSING if failed is None else FAILED, str(dataset), obstacle=dataset)
     key, setting_key = make_keys(cell, dataset.fingerprint)
     state, reason, taken_over = MISSING, "", ""
     if key in past.by_key:
         state, reason = past.by_key[key]
-    elif failed is not None:
-        state, reason = FAILED, failed
-    elif earlier := past.by_name.get(name) or past.by_name.get(name_in_schema_1):
+    elif name in past.without_key:
+        state, reason = FAILED, past.without_key[name]
+    elif earlier := past.by_name.get(name) or past.by_name.get(_name_in_schema_1(cell)):
         changes = _changes(cell, dataset, earlier)
         if earlier["setting_key"] or changes:
             state, reason = STALE, "; ".join(changes) or "the recipe's options or the weights file changed"
@@ -202,6 +213,11 @@ def _planned(cell: Cell, dataset: _DatasetFacts | DownloadError, past: _Past) ->
         n_classes=dataset.n_classes,
         taken_over=taken_over,
     )
+
+
+def _name_in_schema_1(cell: Cell) -> tuple[Any, ...]:
+    """The cell's name in rows that do not hold the validation fraction."""
+    return tuple({**cell.columns, "val_fraction": None}.values())
 
 
 def _changes(cell: Cell, dataset: _DatasetFacts, row: Mapping[Any, Any]) -> list[str]:

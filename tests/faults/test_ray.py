@@ -30,17 +30,16 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[cluster_utils.Cluster]:
-    """A cluster whose head does no jobs."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    yield cluster
-    cluster.shutdown()
-
-
-def add_node(cluster: cluster_utils.Cluster) -> object:
-    return cluster.add_node(num_cpus=os.cpu_count())
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[cluster_utils.Cluster]:
+    """A cluster of two nodes, whose head does no jobs; it takes longer to start than most of its jobs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        for _ in range(2):
+            cluster.add_node(num_cpus=os.cpu_count())
+        yield cluster
+        cluster.shutdown()
 
 
 def wait_until(condition: Callable[[], bool], timeout_s: float) -> None:
@@ -51,58 +50,48 @@ def wait_until(condition: Callable[[], bool], timeout_s: float) -> None:
 
 
 def test_a_cluster_of_two_nodes_gives_the_same_ledger_as_one_machine(workplace: Path, cluster: cluster_utils.Cluster):
-    add_node(cluster)
-    add_node(cluster)
-
     sweep = start_sweep(workplace, "cluster", "--executor", "ray", "--ray-address", cluster.address)
 
     assert sweep.wait(600) == 0
     assert_same_rows(Ledger(workplace / "cluster" / "toy"), Ledger(workplace / "local" / "toy"))
 
 
-def test_the_jobs_of_a_lost_node_are_done_elsewhere(workplace: Path, cluster: cluster_utils.Cluster):
-    doomed = add_node(cluster)
-    ledger = Ledger(workplace / "lost" / "toy")
-    sweep = start_sweep(workplace, "lost", "--executor", "ray", "--ray-address", cluster.address)
-    wait_until(lambda: len(ledger.read_runs()) > 0, 300)
-
-    cluster.remove_node(doomed, allow_graceful=False)
-    n_rows_at_loss = len(ledger.read_runs())
-    add_node(cluster)
-
-    assert sweep.wait(600) == 0
-    assert n_rows_at_loss < N_ROWS
-    runs = ledger.read_runs()
-    assert (len(runs), set(runs["status"])) == (N_ROWS, {DONE})
-    assert_same_rows(ledger, Ledger(workplace / "local" / "toy"))
-
-
-@pytest.mark.parametrize(
-    ("fault", "limit", "error_type", "message"),
-    [
-        ("killed", (), "crashed", "worker process ended"),
-        ("sleeping", ("--timeout", "40"), "timeout", "longer than 40 s"),
-    ],
-)
-def test_a_fault_ends_its_cell_with_its_type_as_on_one_machine(
-    tmp_path: Path, fault: str, limit: tuple[str, ...], error_type: str, message: str
-):
-    write_backbones(tmp_path, fault)
+def run_faulty(folder: Path, fault: str, *options: str) -> Ledger:
+    """The ledger of two cells of a backbone of `faulty_sweep`, of which the first one fails."""
+    write_backbones(folder, fault)
     arguments = (
-        "--backbones", fault, "--registry", "faulty.toml", "--limit", "200", "--seeds", "0,1", "--executor", "ray",
-        *limit,
-    )  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "RAY_AUTH_MODE": "disabled"}
-
+        "--backbones",
+        fault,
+        "--registry",
+        "faulty.toml",
+        "--limit",
+        "200",
+        "--seeds",
+        "0,1",
+        "--executor",
+        "ray",
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]), "RAY_AUTH_MODE": "disabled"}
     ended = subprocess.run(
-        [sys.executable, "-m", "benchmark", "run", *arguments], cwd=tmp_path, env=environment,
+        [sys.executable, "-m", "benchmark", "run", *arguments, *options], cwd=folder, env=environment,
         capture_output=True, check=False,
     )  # fmt: skip
-
     assert ended.returncode == 1
-    runs = Ledger(tmp_path / "results" / "custom").read_runs()
-    assert runs["error_type"].tolist() == [error_type, ""]
-    assert message in runs["error_message"][0]
+    return Ledger(folder / "results" / "custom")
+
+
+def test_a_killed_worker_fails_its_cell_on_a_cluster_that_ray_starts_by_itself(tmp_path: Path):
+    runs = run_faulty(tmp_path, "killed").read_runs()
+
+    assert runs["error_type"].tolist() == ["crashed", ""]
+    assert "worker process ended" in runs["error_message"][0]
+
+
+def test_a_cell_that_takes_too_long_is_ended_on_a_running_cluster(tmp_path: Path, cluster: cluster_utils.Cluster):
+    runs = run_faulty(tmp_path, "sleeping", "--ray-address", cluster.address, "--timeout", "40").read_runs()
+
+    assert runs["error_type"].tolist() == ["timeout", ""]
+    assert "longer than 40 s" in runs["error_message"][0]
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -157,3 +146,19 @@ def test_the_smallest_node_has_room_for_that_many_shares(resources: list[dict[st
     assert (share["num_cpus"], share["num_gpus"]) == (cpus, gpus)
     assert share["memory"] == max(node["memory"] for node in resources)
     assert min(node["CPU"] for node in resources) // share["num_cpus"] <= n_jobs
+
+
+def test_the_jobs_of_a_lost_node_are_done_elsewhere(workplace: Path, cluster: cluster_utils.Cluster):
+    """The last test of the cluster, which has one node afterwards."""
+    ledger = Ledger(workplace / "lost" / "toy")
+    sweep = start_sweep(workplace, "lost", "--executor", "ray", "--ray-address", cluster.address)
+    wait_until(lambda: len(ledger.read_runs()) > 0, 300)
+
+    cluster.remove_node(cluster.worker_nodes.copy().pop(), allow_graceful=False)
+    n_rows_at_loss = len(ledger.read_runs())
+
+    assert sweep.wait(600) == 0
+    assert n_rows_at_loss < N_ROWS
+    runs = ledger.read_runs()
+    assert (len(runs), set(runs["status"])) == (N_ROWS, {DONE})
+    assert_same_rows(ledger, Ledger(workplace / "local" / "toy"))
