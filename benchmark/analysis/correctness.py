@@ -22,15 +22,16 @@ class Correctness:
     def __init__(self, runs: pd.DataFrame) -> None:
         self._fingerprints = runs.set_index(["folder", "run_id"])["dataset_fingerprint"].to_dict()
         # Caches of the instance, which end with it.
+        self._ledger = functools.cache(lambda folder: Ledger(Path(folder)))
         self.predicted_by_run = functools.cache(self._predicted_by_run)
         self.of_run = functools.cache(self._of_run)
         self._true_labels = functools.cache(
-            lambda folder, fingerprint: Ledger(Path(folder)).read_true_labels(fingerprint)
+            lambda folder, fingerprint: self._ledger(folder).read_true_labels(fingerprint)
         )
 
     def _predicted_by_run(self, folder: str, run_id: str) -> NDArray[np.int16] | None:
         """`(n_test,)` classes in the order of the dataset's test images; None where they were not kept."""
-        predictions = Ledger(Path(folder)).read_predictions(run_id)
+        predictions = self._ledger(folder).read_predictions(run_id)
         return None if predictions is None else predictions[0]
 
     def _of_run(self, folder: str, run_id: str) -> Correct | None:
