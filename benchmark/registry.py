@@ -1,7 +1,6 @@
 """The registry: `backbones.toml` read into `Backbone` records."""
 
 import fnmatch
-import functools
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -86,13 +85,13 @@ class Backbone(BaseModel):
             raise ValueError('has_classifier = true needs builder and weights = "random"')
         return self
 
-    @functools.cached_property
+    @property
     def build_facts(self) -> dict[str, Any]:
         """The facts that can change the network or which array goes to which layer, for feature keys."""
         kept = {"application", "builder", "model", "weights_group", "weights_match", "weights_graph"}
         return self.model_dump(mode="json", include=kept, exclude_defaults=True)
 
-    @functools.cached_property
+    @property
     def facts(self) -> dict[str, Any]:
         """Every fact that can change a result, for cell keys."""
         informative = {"folder", "flops_g", "params_backbone", "feature_dim"}

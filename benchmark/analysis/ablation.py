@@ -48,7 +48,9 @@ def make_ablation(runs: pd.DataFrame, correctness: Correctness) -> pd.DataFrame:
         are several that lose different amounts, otherwise `images` if the predictions were kept, otherwise empty. It is
         not corrected for the number of comparisons.
     """
-    done = finished(runs).drop_duplicates([*SETTING, "seed"], keep="last")
+    # Few columns, since there may be thousands of pairs.
+    needed = [*SETTING, "seed", *SCORES, "folder", "run_id", "dataset_fingerprint"]
+    done = finished(runs)[needed].drop_duplicates([*SETTING, "seed"], keep="last")
     native = done[done["mode"] == NATIVE]
     pairs = done[done["mode"] != NATIVE].merge(native, on=[*SUBJECT, "seed"], suffixes=("", "_native"))
     rows = [

@@ -129,10 +129,11 @@ class Evidence:
 
     def settings(self, dataset: str) -> pd.DataFrame:
         """The leaderboard of one dataset, the best first, with the column `label`."""
-        rows = self.leaderboard[self.leaderboard["dataset"] == dataset]
-        # Native comes first among equals: a mode that does the same for a backbone has the same accuracy.
-        named = _native_first(rows.assign(label=name_settings(rows)))
-        return named.sort_values("accuracy", ascending=False, kind="stable", ignore_index=True)
+        return self._settings[dataset]
+
+    @functools.cached_property
+    def _settings(self) -> dict[str, pd.DataFrame]:
+        return {str(dataset): _best_first(rows) for dataset, rows in self.leaderboard.groupby("dataset")}
 
     def runs_of(self, settings: pd.DataFrame) -> pd.DataFrame:
         """The finished runs of these settings, with the columns `label` and `place`, the setting's row number."""
@@ -152,6 +153,12 @@ class Evidence:
         if runs.empty:
             raise NothingToDrawError(f"the run {self.run_id} is of another dataset")
         return runs
+
+
+def _best_first(rows: pd.DataFrame) -> pd.DataFrame:
+    # Native comes first among equals: a mode that does the same for a backbone has the same accuracy.
+    named = _native_first(rows.assign(label=name_settings(rows)))
+    return named.sort_values("accuracy", ascending=False, kind="stable", ignore_index=True)
 
 
 def in_one_mode(settings: pd.DataFrame) -> pd.DataFrame:

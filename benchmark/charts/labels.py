@@ -47,8 +47,11 @@ def name_settings(settings: pd.DataFrame) -> pd.Series:
 def with_telling_options(settings: pd.DataFrame) -> pd.DataFrame:
     """Settings whose strategies and heads are followed by the options that tell them apart, if any do."""
     named = settings.copy()
-    plain = [column for column in SETTING if column not in OPTIONS.values()]
-    for rows in settings.groupby(plain, sort=False, dropna=False).groups.values():
+    plain = settings.groupby([column for column in SETTING if column not in OPTIONS.values()], sort=False, dropna=False)
+    has_options = (settings[list(OPTIONS.values())] != "").any(axis=1)
+    for rows in plain.groups.values():
+        if not has_options[rows].any():
+            continue
         for column, options in OPTIONS.items():
             texts = _tell_apart(settings.loc[rows, options])
             names = settings.loc[rows, column]
