@@ -15,8 +15,8 @@ from benchmark.strategies.checkpoint import values_of
 from benchmark.strategies.classifier import Classifier, Cut
 from benchmark.strategies.dense import dense_layers
 from benchmark.strategies.finetune import Pixels, run_training
-from benchmark.strategies.outcome import Outcome
-from benchmark.strategies.stages import DivergedError, Task
+from benchmark.strategies.outcome import DivergedError, Outcome
+from benchmark.strategies.stages import Task
 
 SIZE_PX = 8
 VIEW = View(SIZE_PX, "bilinear", "squash", ("unit",))
