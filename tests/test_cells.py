@@ -318,6 +318,18 @@ def test_every_setting_and_every_fact_of_the_registry_changes_the_key():
     assert not any(twins.values()), twins
 
 
+@pytest.mark.parametrize("change", [name for name in CHANGES if name != "seed"])
+def test_rows_that_differ_in_anything_but_the_seed_are_never_one_setting(change: str):
+    setting = make_keys(a_cell(), FINGERPRINT)[1]
+
+    assert make_keys(CHANGES[change], FINGERPRINT)[1] != setting
+    assert make_keys(replace(CHANGES[change], seed=7), FINGERPRINT)[1] == make_keys(CHANGES[change], FINGERPRINT)[1]
+
+
+def test_rows_of_another_content_of_the_dataset_are_another_setting():
+    assert make_keys(a_cell(), FINGERPRINT)[1] != make_keys(a_cell(), "1" * 64)[1]
+
+
 @pytest.mark.parametrize(
     "options",
     [{"units": 255}, {"dropout": 0.3}, {"epochs": 21}, {"patience": 4}, {"batch_size": 64}, {"learning_rate": 2e-3}],

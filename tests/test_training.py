@@ -294,6 +294,16 @@ def test_balanced_class_weights_of_equal_classes_change_nothing(images, tmp_path
     np.testing.assert_allclose(plain.scores, balanced.scores, rtol=1e-5)
 
 
+def test_balanced_class_weights_pass_over_a_class_without_images(images, tmp_path):
+    """As a dataset of labels 1..3 has it: class 0 never occurs."""
+    split = Split(np.arange(0, N, 3), np.arange(1, N, 3), np.arange(2, N, 3))
+    task = Task(1 + np.arange(N) % 2, CLASS_NAMES, split, 0)
+
+    outcome = train(make_classifier(), images, task, (Stage(epochs=1, class_weights="balanced"),), tmp_path / "a.npz")
+
+    assert np.isfinite(outcome.scores).all()
+
+
 def test_label_smoothing_keeps_probabilities_from_the_extremes(images, task, tmp_path):
     def confidence(smoothing):
         stages = (Stage(unfreeze="all", epochs=15, batch_size=8, learning_rate=0.01, label_smoothing=smoothing),)
