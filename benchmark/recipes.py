@@ -162,11 +162,13 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Sweep
     content = read_toml(path)
     defaults = {key: value for key, value in content.items() if key not in Sweep.model_fields}
     _validated(Grid, f"{path}, at the top", defaults, top_keys=Sweep.model_fields)
+    # Folds take the place of seeds, so an option for the one replaces the other too.
+    replaced = {"seeds", "folds"} if {"seeds", "folds"} & options.keys() else set()
     grids = tuple(
         _validated(
             Grid,
             f"{path}, table [[grid]] number {number}",
-            {**defaults, **table, **options},
+            {key: value for key, value in {**defaults, **table}.items() if key not in replaced} | dict(options),
             top_keys=Sweep.model_fields,
         )
         for number, table in enumerate(_tables(path, content, "grid", [{}]), start=1)

@@ -56,6 +56,16 @@ def test_overrides_replace_the_keys_of_the_top_and_of_every_grid(tmp_path):
     assert sweep.grid == (Grid(modes=("raw",), seeds=(7,)), Grid(modes=("raw",), seeds=(7,), limit=50))
 
 
+@pytest.mark.parametrize(
+    ("line", "option"), [("seeds = [1, 2]", {"folds": 3}), ("folds = 3", {"seeds": (1, 2)})], ids=["folds", "seeds"]
+)
+def test_folds_or_seeds_as_an_option_replace_the_other_of_the_recipe(tmp_path, line, option):
+    (grid,) = read_recipe(written(tmp_path, f'name = "mine"\n{line}'), option).grid
+
+    assert grid == Grid(**option)
+    assert grid.model_fields_set & {"seeds", "folds"} == set(option)
+
+
 @pytest.mark.parametrize("place", ["[dense]", "[[grid]]\n[grid.dense]"])
 def test_options_of_the_dense_head_stand_at_the_top_or_in_a_grid(tmp_path, place):
     sweep = read_recipe(written(tmp_path, f'name = "mine"\n{place}\nunits = 8'))
