@@ -2,8 +2,9 @@
 
 import difflib
 from collections.abc import Collection, Iterable
-from pathlib import Path
-from typing import Any
+
+# Names that a message lists; of more, it shows the nearest.
+MOST_SHOWN = 100
 
 
 class BenchmarkError(Exception):
@@ -16,22 +17,7 @@ class BenchmarkError(Exception):
 
 
 class ConfigError(BenchmarkError):
-    """A registry or recipe file with wrong content."""
-
-    @classmethod
-    def from_validation(cls, path: Path, table: str, problems: Iterable[Any]) -> "ConfigError":
-        """The problems that pydantic found in one table of a TOML file, one per line.
-
-        Args:
-            path: The file that holds the table.
-            table: Name of the table, as the file writes it.
-            problems: What `pydantic.ValidationError.errors()` returns.
-        """
-        lines = []
-        for problem in problems:
-            key = ".".join(str(part) for part in problem["loc"]) or "(the table)"
-            lines.append(f"  {key}: {problem['msg']} (got {problem['input']!r})")
-        return cls(f"{path}, table [{table}]:\n" + "\n".join(lines))
+    """A registry or recipe file, or an option, with wrong content."""
 
 
 class UnknownNameError(BenchmarkError):
@@ -44,6 +30,9 @@ class UnknownNameError(BenchmarkError):
 
     def __str__(self) -> str:
         kind, name, known = self.args
+        if len(known) > MOST_SHOWN:
+            nearest = difflib.get_close_matches(name, known, n=5, cutoff=0.0)
+            return f"Unknown {kind} {name!r}. The nearest of {len(known):,} known ones: {', '.join(nearest)}."
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         return f"Unknown {kind} {name!r}.{hint} Known: {', '.join(known)}."

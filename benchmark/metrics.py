@@ -37,11 +37,12 @@ def score_metrics(labels: Labels, scores: Scores, *, are_probabilities: bool) ->
 
     Returns:
         By column name; None where a metric does not apply (top-5 of five or fewer classes, log loss of scores that are
-        not probabilities).
+        not probabilities). Means over classes are of those that occur, as scikit-learn has them.
     """
     predicted, classes = scores.argmax(axis=1), np.arange(scores.shape[1])
     low, high = wilson_interval(int(np.sum(labels == predicted)), len(labels))
-    precision, recall, f1, support = _by_class(labels, predicted, len(classes))
+    # A class that neither occurs nor is predicted has no precision and no recall.
+    precision, recall, f1, support = _by_class(labels, predicted, np.union1d(labels, predicted))
     top5 = log_loss = None
     if len(classes) > TOP_K:
         top5 = float(metrics.top_k_accuracy_score(labels, scores, k=TOP_K, labels=classes))
@@ -54,7 +55,7 @@ def score_metrics(labels: Labels, scores: Scores, *, are_probabilities: bool) ->
         "accuracy_low": low,
         "accuracy_high": high,
         "top5_accuracy": top5,
-        # The mean recall of the classes that the test set has; the macro averages are of all classes.
+        # Of the classes that the test set has; the macro averages are also of those that were only predicted.
         "balanced_accuracy": float(recall[support > 0].mean()),
         "macro_precision": float(precision.mean()),
         "macro_recall": float(recall.mean()),
@@ -66,16 +67,16 @@ def score_metrics(labels: Labels, scores: Scores, *, are_probabilities: bool) ->
 
 def per_class_metrics(labels: Labels, predicted: Labels, class_names: Sequence[str]) -> list[dict[str, Any]]:
     """Precision, recall and F1 in 0..1 and the support (test images) of each class, by column of `per_class.csv`."""
-    columns = _by_class(labels, predicted, len(class_names))
+    columns = _by_class(labels, predicted, np.arange(len(class_names)))
     return [
         dict(zip(("class_name", "precision", "recall", "f1", "support"), (name, *numbers), strict=True))
         for name, *numbers in zip(class_names, *(column.tolist() for column in columns), strict=True)
     ]
 
 
-def _by_class(labels: Labels, predicted: Labels, n_classes: int) -> Any:
-    """Four arrays `(k,)`: precision, recall, F1 and support of each class."""
-    return metrics.precision_recall_fscore_support(labels, predicted, labels=np.arange(n_classes), zero_division=0)
+def _by_class(labels: Labels, predicted: Labels, classes: Labels) -> Any:
+    """Four arrays `(k,)`: precision, recall, F1 and support of each of these classes."""
+    return metrics.precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
 
 
 def confusion_counts(labels: Labels, predicted: Labels, n_classes: int) -> NDArray[np.int64]:

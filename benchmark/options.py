@@ -1,11 +1,17 @@
 """How something is trained, as a recipe says it: strategies, heads, stages and augmentation."""
 
 import itertools
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator
 
-Positive = Annotated[int, Field(ge=1)]
+from benchmark.errors import check_known
+
+# 32 bits are what TensorFlow and NumPy take everywhere.
+Positive = Annotated[int, Field(ge=1, lt=2**31)]
+# Every epoch has an order of the images in memory.
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
 
@@ -23,7 +29,7 @@ BALANCED = "balanced"
 class Record(BaseModel):
     """A frozen record that refuses unknown keys and values of the wrong type."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     def label(self, *names: str) -> str:
         """What differs from the usual, as the ledger writes it: `units=512,dropout=0.0`; empty if nothing does.
@@ -48,9 +54,9 @@ class DenseOptions(Record):
         learning_rate: Of a probe: Adam's.
     """
 
-    units: Annotated[int, Field(ge=0)] | Annotated[tuple[Positive, ...], Field(strict=False)] = 256
+    units: Annotated[int, Field(ge=0, lt=2**31)] | Annotated[tuple[Positive, ...], Field(strict=False)] = 256
     dropout: Share = 0.2
-    epochs: Positive = 20
+    epochs: Epochs = 20
     patience: Positive = 3
     batch_size: Positive = 256
     learning_rate: Rate = 1e-3
@@ -119,7 +125,7 @@ class Stage(Record):
     """
 
     unfreeze: Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] | str = 0
-    epochs: Positive = 10
+    epochs: Epochs = 10
     learning_rate: Rate = 1e-3
     optimizer: Literal["adam", "sgd"] = "adam"
     momentum: Share = 0.9
@@ -129,6 +135,15 @@ class Stage(Record):
     reduce_factor: Annotated[float, Field(gt=0, lt=1)] = 0.1
     label_smoothing: Share = 0.0
     class_weights: Literal["balanced"] | ClassWeights | None = None
+
+    def check_classes(self, class_names: Collection[str]) -> None:
+        """Refuse class weights of classes that do not exist.
+
+        Raises:
+            UnknownNameError: One names such a class.
+        """
+        for name, _ in self.class_weights if isinstance(self.class_weights, tuple) else ():
+            check_known("class in class_weights", name, class_names)
 
     @field_validator("unfreeze")
     @classmethod

@@ -5,14 +5,30 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from benchmark.errors import ConfigError, check_known
 from benchmark.options import NO_AUGMENTATION, PROBE, Augmentation, DenseOptions, Positive, Record, Stage
-from benchmark.registry import read_toml, shipped_path
+from benchmark.registry import LARGEST_INPUT_PX, shipped_path
+from benchmark.tables import config_error, read_toml
+
+MOST_FOLDS = 1000
+
+
+def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+        raise ValueError(f"{', '.join(map(str, twice))} is given twice: each seed is one run")
+    return seeds
+
 
 Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
+# NumPy and Keras take seeds of 32 bits.
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1, strict=False), AfterValidator(_each_once)]
+
+# Where the options are that a message is about.
+COMMAND_LINE = "the command line"
 
 _R = TypeVar("_R", bound=Record)
 
@@ -47,19 +63,19 @@ class Grid(Record):
     modes: Names = ("native",)
     strategies: Names = ("probe",)
     heads: Names = ("linear",)
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1, strict=False)] = (0,)
-    input_size_px: Positive | None = None
+    seeds: Seeds = (0,)
+    input_size_px: Annotated[int, Field(ge=1, le=LARGEST_INPUT_PX)] | None = None
     resize: str = "bilinear"
     crop: str = "squash"
     precision: Literal["float32", "bfloat16"] = "float32"
     limit: Positive | None = None
     classes: Names | None = None
-    max_bad_images: Annotated[int, Field(ge=0)] = 0
+    max_bad_images: Annotated[int, Field(ge=0, lt=2**31)] = 0
     val_fraction: Fraction = 0.1
     dense: DenseOptions = DenseOptions()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, strict=False)] | None = None
     augment: Augmentation = NO_AUGMENTATION
-    folds: Annotated[int, Field(ge=2)] | None = None
+    folds: Annotated[int, Field(ge=2, le=MOST_FOLDS)] | None = None
 
 
 class Published(Record):
@@ -140,16 +156,25 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Sweep
         overrides: Keys of `Grid` that replace those of the file.
 
     Raises:
-        ConfigError: An unknown key, a missing key or a wrong value.
+        ConfigError: An unknown key, a missing key or a wrong value, in the file or in the overrides.
     """
+    options = _grid_options(overrides or {})
     content = read_toml(path)
     defaults = {key: value for key, value in content.items() if key not in Sweep.model_fields}
+    _validated(Grid, f"{path}, at the top", defaults, top_keys=Sweep.model_fields)
+    # Folds take the place of seeds, so an option for the one replaces the other too.
+    replaced = {"seeds", "folds"} if {"seeds", "folds"} & options.keys() else set()
     grids = tuple(
-        _validated(Grid, path, f"grid {number}", {**defaults, **table, **(overrides or {})})
+        _validated(
+            Grid,
+            f"{path}, table [[grid]] number {number}",
+            {key: value for key, value in {**defaults, **table}.items() if key not in replaced} | dict(options),
+            top_keys=Sweep.model_fields,
+        )
         for number, table in enumerate(_tables(path, content, "grid", [{}]), start=1)
     )
     top = {key: value for key, value in content.items() if key not in defaults}
-    return _validated(Sweep, path, "top", {**top, "grid": grids, "published": _published(path, content)})
+    return _validated(Sweep, f"{path}, at the top", {**top, "grid": grids, "published": _published(path, content)})
 
 
 def read_published(path: Path) -> tuple[str, tuple[Published, ...]]:
@@ -164,7 +189,9 @@ def read_published(path: Path) -> tuple[str, tuple[Published, ...]]:
 
 def _published(path: Path, content: Mapping[str, Any]) -> tuple[Published, ...]:
     tables = enumerate(_tables(path, content, "published", []), start=1)
-    return tuple(_validated(Published, path, f"published {number}", table) for number, table in tables)
+    return tuple(
+        _validated(Published, f"{path}, table [[published]] number {number}", table) for number, table in tables
+    )
 
 
 def _tables(path: Path, content: Mapping[str, Any], name: str, default: list[Any]) -> list[dict[str, Any]]:
@@ -195,14 +222,24 @@ def sweep_of_options(name: str, options: Mapping[str, Any]) -> Sweep:
     Raises:
         ConfigError: A value is not what its option takes.
     """
-    source = Path("the command line")
-    return _validated(Sweep, source, "options", {"name": name, "grid": (_validated(Grid, source, "options", options),)})
+    grid = Grid(**_grid_options(options))
+    return _validated(Sweep, COMMAND_LINE, {"name": name, "grid": (grid,)}, written=_option)
 
 
-def _validated(kind: type[_R], path: Path, table: str, values: Mapping[str, Any]) -> _R:
+def _grid_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Keys of a grid that the command line's options give, found to be right."""
+    _validated(Grid, COMMAND_LINE, options, written=_option)
+    return options
+
+
+def _option(key: str) -> str:
+    """The option that gives a key of a grid, such as `--seeds` for `seeds.0`."""
+    return "--" + key.partition(".")[0].removesuffix("_px").replace("_", "-")
+
+
+def _validated(kind: type[_R], place: str, values: Mapping[str, Any], **words: Any) -> _R:
+    """A record of these values; `words` are for `config_error`."""
     try:
-        return kind(**values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise ConfigError.from_validation(path, table, error.errors()) from error
-    except TypeError as error:
-        raise ConfigError(f"{path}, table [{table}]: {error}.") from error
+        raise config_error(place, kind, error, **words) from error

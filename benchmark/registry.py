@@ -1,7 +1,6 @@
 """The registry: `backbones.toml` read into `Backbone` records."""
 
 import fnmatch
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -9,10 +8,13 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError, check_known
+from benchmark.tables import config_error, read_toml
 
 # Keys of `preprocessing.MODES`. Keras's own networks use all but `unit`.
 NativeMode = Literal["raw", "unit", "tf", "caffe", "torch"]
 NATIVE_MODES: tuple[str, ...] = get_args(NativeMode)
+
+LARGEST_INPUT_PX = 4096
 
 REGISTRY_FILE = "backbones.toml"
 SHIPPED = Path(__file__).parent / "data"
@@ -61,7 +63,7 @@ class Backbone(BaseModel):
     native_mode: Annotated[NativeMode, BeforeValidator(lambda word: "raw" if word == "identity" else word)] = Field(
         alias="mode"
     )
-    input_size_px: Annotated[int, Field(ge=1)]
+    input_size_px: Annotated[int, Field(ge=1, le=LARGEST_INPUT_PX)]
     min_size_px: Annotated[int, Field(ge=1)] = 1
     feature_dim: Annotated[int, Field(ge=1)] | None = None
     params_backbone: Annotated[int, Field(ge=0)] | None = None
@@ -107,20 +109,6 @@ def shipped_path(name: str) -> Path:
     return packaged if packaged.exists() else CHECKOUT / name
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """The content of a TOML file.
-
-    Raises:
-        ConfigError: The file is missing, unreadable or not TOML.
-    """
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}.") from error
-
-
 def read_registry(path: Path) -> dict[str, Backbone]:
     """The backbones of one registry file, in its order.
 
@@ -136,7 +124,7 @@ def read_registry(path: Path) -> dict[str, Backbone]:
         try:
             backbones[name] = Backbone(**table, name=name, folder=path.resolve().parent)
         except ValidationError as error:
-            raise ConfigError.from_validation(path, name, error.errors()) from error
+            raise config_error(f"{path}, table [{name}]", Backbone, error) from error
     return backbones
 
 

@@ -19,7 +19,7 @@ from benchmark.plan import cells as cells_module
 from benchmark.plan.cells import Cell, DatasetRequest, feature_facts, make_keys, view_key
 from benchmark.plan.grid import expand, expanded, select_cells
 from benchmark.plan.planning import MISSING, PlannedCell, group_into_jobs
-from benchmark.recipes import Grid, Sweep, read_recipe, recipe_text
+from benchmark.recipes import Grid, Published, Sweep, read_recipe, recipe_text
 from benchmark.registry import Backbone
 
 FOLDER = Path("registry")
@@ -174,6 +174,29 @@ def test_an_unknown_name_is_refused_with_what_may_be_meant(setting: dict[str, An
         expand(a_sweep(Grid(**{"backbones": ("NetB0",), **setting})), REGISTRY)
 
 
+@pytest.mark.parametrize(
+    ("facts", "message"),
+    [
+        ({"metric": "acuracy"}, r"Unknown metric of a published figure 'acuracy'\. Did you mean 'accuracy'\?"),
+        ({"metric": "backbone"}, "Unknown metric of a published figure 'backbone'"),
+        ({"dataset": "digit"}, r"Unknown dataset 'digit'\. Did you mean 'digits'\?"),
+        ({"dataset": "digit@300"}, "Unknown dataset 'digit'"),
+    ],
+)
+def test_a_published_figure_of_something_unknown_is_refused(facts: dict[str, str], message: str):
+    figure = Published(**{"dataset": "digits", "backbone": "NetB0", **facts}, value=0.5)
+
+    with pytest.raises(UnknownNameError, match=message):
+        expand(a_sweep(Grid(backbones=("NetB0",))).model_copy(update={"published": (figure,)}), REGISTRY)
+
+
+@pytest.mark.parametrize("dataset", ["digits@300", "folder:pets[old][cat,dog]@100", "tfds:stanford_dogs"])
+def test_a_published_figure_names_its_dataset_as_leaderboards_do(dataset: str):
+    figure = Published(dataset=dataset, backbone="NetB0", value=0.5)
+
+    assert expand(a_sweep(Grid(backbones=("NetB0",))).model_copy(update={"published": (figure,)}), REGISTRY)
+
+
 def test_a_size_below_the_minimum_is_refused_with_the_minimum():
     with pytest.raises(BenchmarkError, match="Other needs an input of at least 32 px, got 31 px"):
         expand(a_sweep(Grid(backbones=("Other",), input_size_px=31)), REGISTRY)
@@ -316,6 +339,18 @@ def test_every_setting_and_every_fact_of_the_registry_changes_the_key():
     twins = {name: [other for other in keys if other != name and keys[other] == key] for name, key in keys.items()}
 
     assert not any(twins.values()), twins
+
+
+@pytest.mark.parametrize("change", [name for name in CHANGES if name != "seed"])
+def test_rows_that_differ_in_anything_but_the_seed_are_never_one_setting(change: str):
+    setting = make_keys(a_cell(), FINGERPRINT)[1]
+
+    assert make_keys(CHANGES[change], FINGERPRINT)[1] != setting
+    assert make_keys(replace(CHANGES[change], seed=7), FINGERPRINT)[1] == make_keys(CHANGES[change], FINGERPRINT)[1]
+
+
+def test_rows_of_another_content_of_the_dataset_are_another_setting():
+    assert make_keys(a_cell(), FINGERPRINT)[1] != make_keys(a_cell(), "1" * 64)[1]
 
 
 @pytest.mark.parametrize(

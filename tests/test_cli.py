@@ -1,6 +1,7 @@
 """The command line: what it prints, how it ends, and what it says to a mistake."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -161,6 +162,27 @@ def test_what_needs_no_network_does_not_import_tensorflow(tmp_path: Path, argume
 
 
 @pytest.mark.parametrize(
+    ("option", "arguments"),
+    [
+        ("--timeout", ("run", "--timeout")),
+        ("--jobs", ("run", "--jobs")),
+        ("--timeout", ("verify", "toy", "--timeout")),
+        ("--max-gib", ("cache", "prune", "--max-gib")),
+        ("--older-than-days", ("cache", "prune", "--older-than-days")),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
+)
+@pytest.mark.parametrize("number", ["nan", "inf", "-1", "1e300"])
+def test_a_number_out_of_its_range_is_told_by_the_parser(
+    call: Call, option: str, arguments: tuple[str, ...], number: str
+):
+    answer = call(*arguments, number)
+
+    assert (answer.code, answer.out) == (2, "")
+    assert f"Invalid value for '{option}'" in answer.err
+
+
+@pytest.mark.parametrize(
     "arguments",
     [("runn",), ("run", "--backbone", "x"), ("run", "--limit", "many"), ("list",), ("leaderboard", "--by")],
     ids=" ".join,
@@ -193,8 +215,28 @@ def test_a_wrong_usage_is_told_by_the_parser(call: Call, arguments: tuple[str, .
         (("run", "--precision", "float16"), r"precision: .*'float32' or 'bfloat16'.*'float16'"),
         (("run", "--seeds", "0,one"), r"--seeds takes whole numbers .* got '0,one'"),
         (("run", "--seeds", "-1"), r"seeds.*greater than or equal to 0.*-1"),
-        (("run", "--seeds", ","), r"seeds: .*at least 1 item"),
-        (("run", "--limit", "0"), r"limit: .*greater than or equal to 1.*got 0"),
+        (("run", "--seeds", ","), r"--seeds: Give at least one"),
+        (("run", "--seeds", "4294967296"), r"--seeds: .*less than 4294967296"),
+        (("run", "--seeds", "1,1"), r"--seeds: 1 is given twice"),
+        (("run", "--modes", ""), r"--modes: Give at least one"),
+        (("run", "--backbones", "a\nb"), r"Not a comma separated list: 'a\\nb'.*double quotes"),
+        (("run", "--where", "seed=0", "--where", "seed=1"), r"--where gives seed twice"),
+        (("run", "--folds", "1"), r"--folds: .*greater than or equal to 2"),
+        (("run", "--folds", "1000"), r"folds = 1000: class '8' of digits has only 139 images"),
+        (("run", "--val-fraction", "0"), r"--val-fraction: .*greater than 0"),
+        (("run", "--val-fraction", "1"), r"--val-fraction: .*less than 1"),
+        (("run", "--val-fraction", "nan"), r"--val-fraction: .*finite number"),
+        (("run", "--val-fraction", "0.001"), r"another --val-fraction than 0\.001, --folds 2 or more"),
+        (("run", "--input-size", "0"), r"--input-size: .*greater than or equal to 1"),
+        (("run", "--input-size", "100000"), r"--input-size: .*less than or equal to 4096"),
+        (("run", "--max-bad-images", "-1"), r"--max-bad-images: .*greater than or equal to 0"),
+        (("run", ""), r"Unknown recipe ''"),
+        (("run", "."), r"Unknown recipe '\.'"),
+        (("run", "--registry", "."), r"\. cannot be read: it is not a regular file"),
+        (("status", ""), r"Unknown recipe ''"),
+        (("verify", "toy", "--cells", "0"), r"--cells takes a number of cells or 'all', got '0'"),
+        (("verify", "toy", "--cells", "²"), r"--cells takes a number of cells or 'all', got '²'"),
+        (("run", "--limit", "0"), r"--limit: .*greater than or equal to 1.*got 0"),
         (("run", "--limit", "5"), r"--limit 5 of digits cannot be drawn"),
         (("run", "--name", "../up", "--seeds", "0"), r"name: .*'\.\./up'"),
         (
@@ -243,7 +285,7 @@ def test_an_unknown_key_of_a_registry_is_named_with_its_file_and_table(call: Cal
     answer = call("list", "backbones", "--registry", "mine.toml")
 
     assert answer.code == 2
-    assert re.search(r"mine\.toml, table \[Mine\]:\n  size: Extra inputs are not permitted \(got 64\)", answer.err)
+    assert re.search(r"mine\.toml, table \[Mine\]:\n  size: not a key here\. ", answer.err)
 
 
 def test_an_unknown_key_of_a_recipe_is_named_with_its_file_and_table(call: Call, tmp_path: Path):
@@ -252,7 +294,38 @@ def test_an_unknown_key_of_a_recipe_is_named_with_its_file_and_table(call: Call,
     answer = call("run", "mine.toml")
 
     assert answer.code == 2
-    assert re.search(r"mine\.toml, table \[grid 1\]:\n  backbone: Extra inputs are not permitted", answer.err)
+    assert re.search(
+        r"mine\.toml, table \[\[grid\]\] number 1:\n  backbone: not a key here\. Did you mean 'backbones'", answer.err
+    )
+
+
+def test_a_number_of_the_registry_cannot_upset_the_estimate(call: Call, tmp_path: Path):
+    entry = '[Big]\nbuilder = "nets:big"\nweights = "random"\nmode = "tf"\ninput_size_px = 4096\n'
+    (tmp_path / "mine.toml").write_text(
+        f"{entry}flops_g = 1.7e308\nfeature_dim = {2**63 - 1}\nparams_backbone = {2**63 - 1}"
+    )
+
+    answer = call("run", "--registry", "mine.toml", "--backbones", "Big", "--seeds", "0", "--dry-run", "--json")
+
+    assert answer.code == 0
+    assert math.isfinite(json.loads(answer.out)["estimate_s"])
+
+
+def test_an_infinite_number_of_a_registry_is_named(call: Call, tmp_path: Path):
+    (tmp_path / "mine.toml").write_text(
+        '[Mine]\napplication = "VGG16"\nmode = "caffe"\ninput_size_px = 64\nflops_g = inf'
+    )
+
+    answer = call("run", "--registry", "mine.toml", "--backbones", "Mine", "--dry-run")
+
+    assert answer.code == 2
+    assert answer.err == "Error: mine.toml: Mine.flops_g should be a finite number (got inf).\n"
+
+
+def test_the_validation_fraction_is_an_option(call: Call):
+    answer = call("run", "demo", "--val-fraction", "0.25", "--dry-run", "--json")
+
+    assert {cell["val_fraction"] for cell in json.loads(answer.out)["cells"]} == {0.25}
 
 
 def test_results_that_cannot_be_written_end_with_2(call: Call, tmp_path: Path):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.datasets.dataset import Dataset, make_dataset, split_dataset, take_subset
+from benchmark.datasets.dataset import Dataset, check_splits, make_dataset, split_dataset, take_subset
 from benchmark.datasets.images import ArrayImages, EncodedImages
 from benchmark.errors import DataError
 
@@ -285,3 +285,35 @@ def test_more_folds_than_the_smallest_class_has_images_are_refused():
 
     with pytest.raises(DataError, match="folds = 4: class 'b' of toy has only 3 images"):
         split_dataset(dataset, seed=0, val_fraction=0.1, folds=4)
+
+
+def test_folds_ignore_a_class_without_images():
+    dataset = a_dataset_of(np.array([1] * 8 + [2] * 8), n_test=0)
+
+    assert len(dataset.class_names) == 3
+
+    assert len(split_dataset(dataset, seed=0, val_fraction=0.1, folds=4).val) == 4
+
+
+def test_splits_are_checked_for_all_runs_and_the_cures_are_named():
+    dataset = toy_dataset([6] * 8, [2] * 8)  # 48 images for training: a tenth is fewer than the classes
+
+    with pytest.raises(
+        DataError, match=r"take or add more images, another --val-fraction than 0\.1, --folds 2 or more,"
+    ):
+        check_splits(dataset, [(0, 0.5, None), (1, 0.1, None)])
+
+    check_splits(dataset, [(seed, 0.5, None) for seed in range(3)])
+    check_splits(dataset, [(fold, 0.1, 6) for fold in range(6)])
+
+
+def test_a_cure_that_does_not_help_is_not_named():
+    with pytest.raises(DataError) as caught:
+        split_dataset(toy_dataset([20, 1], [5, 5]), seed=0, val_fraction=0.2)
+
+    assert "--folds" not in str(caught.value)
+
+
+def test_a_limit_that_is_too_small_names_a_larger_one_as_the_cure():
+    with pytest.raises(DataError, match="take or add more images, a larger --limit, or leave that class out"):
+        take_subset(toy_dataset([50, 50], [20, 20]), 3)

@@ -1,18 +1,9 @@
 """What an error says to the user."""
 
 import pickle
-from pathlib import Path
-
-import pytest
-from pydantic import BaseModel, ValidationError
 
 from benchmark import errors
-from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError
-
-
-class Cup(BaseModel):
-    volume_ml: int
-    sizes: tuple[int, ...] = ()
+from benchmark.errors import BenchmarkError, UnknownNameError
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_and_with_all_known_ones_in_order():
@@ -27,17 +18,13 @@ def test_no_name_is_suggested_where_none_is_near():
     assert str(error) == "Unknown mode 'zzz'. Known: native, unit."
 
 
-def test_a_config_error_names_file_table_every_key_and_every_value():
-    with pytest.raises(ValidationError) as caught:
-        Cup(volume_ml="full", sizes=(1, "big"))  # type: ignore[arg-type]
+def test_of_very_many_names_the_nearest_are_shown_with_their_number():
+    names = [f"set_{number}" for number in range(1200)]
 
-    error = ConfigError.from_validation(Path("cups.toml"), "Mug", caught.value.errors())
+    message = str(UnknownNameError("dataset", "set_77x", names))
 
-    first, *lines = str(error).splitlines()
-    assert first == "cups.toml, table [Mug]:"
-    assert [line.split(":")[0].strip() for line in lines] == ["volume_ml", "sizes.1"]
-    assert "(got 'full')" in lines[0]
-    assert "(got 'big')" in lines[1]
+    assert message.startswith("Unknown dataset 'set_77x'. The nearest of 1,200 known ones: set_77")
+    assert len(message) < 200
 
 
 def test_every_kind_of_error_is_one_the_user_can_fix_and_has_its_own_word_for_the_ledger():

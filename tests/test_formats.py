@@ -34,3 +34,14 @@ def test_a_tally_has_the_order_asked_for_and_only_what_occurs():
 
 def test_a_number_that_is_missing_is_a_dash():
     assert number_texts([0.5, None, float("nan")], "{:.2f}") == ["0.50", "–", "–"]
+
+
+@pytest.mark.parametrize(
+    ("number", "pattern", "text"),
+    [
+        (-0.004, "{:.2f}", "0.00"), (-0.0, "{:.3f}", "0.000"), (-0.004, "{:+.2f}", "+0.00"),
+        (-0.4, "{:+.0f} %", "+0 %"), (-0.006, "{:.2f}", "-0.01"), (0, "{}", "0"), (-1, "{}", "-1"),
+    ],
+)  # fmt: skip
+def test_zero_has_no_minus(number: float, pattern: str, text: str):
+    assert number_texts([number], pattern) == [text]

@@ -16,6 +16,7 @@ from benchmark.strategies.heads import (
     count_head_params,
     describe_heads,
 )
+from benchmark.strategies.outcome import DivergedError
 
 QUICK = DenseOptions(units=8, epochs=4, batch_size=32)
 # A head that trains a Keras network needs TensorFlow.
@@ -443,6 +444,14 @@ def test_dense_stops_early_and_keeps_the_best_epoch(rng):
     assert fitted.epochs < 60
     assert kept_loss == pytest.approx(min(losses), rel=1e-4)
     assert fitted.epochs == int(np.argmin(losses)) + 1 + 2
+
+
+@pytest.mark.slow
+def test_dense_says_that_it_diverged_and_what_to_change(rng):
+    options = QUICK.model_copy(update={"learning_rate": 1e30})
+
+    with pytest.raises(DivergedError, match=r"The loss of the head, epoch \d, is .*smaller learning_rate than 1e\+30"):
+        fit("dense", make_data(rng), options=options)
 
 
 @pytest.mark.slow

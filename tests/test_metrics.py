@@ -1,6 +1,7 @@
 """Metrics, against scikit-learn, closed formulas and numbers worked out by hand."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as reference
 
+from benchmark.ledger import Ledger
 from benchmark.metrics import accuracy, confusion_counts, per_class_metrics, score_metrics, wilson_interval
 
+# The figures that depend on the predicted classes alone.
+FROM_CLASSES = (
+    "accuracy", "accuracy_low", "accuracy_high", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1",
+    "weighted_f1",
+)  # fmt: skip
 # Six images of three classes: cat, cat, cat, dog, dog, newt; predicted cat, cat, dog, dog, newt, newt.
 TOY_LABELS = np.array([0, 0, 0, 1, 1, 2])
 TOY_PREDICTED = np.array([0, 0, 1, 1, 2, 2])
@@ -68,12 +75,11 @@ def test_rows_of_the_confusion_are_true_classes():
 @given(labels_and_probabilities())
 def test_every_number_equals_scikit_learns(case):
     labels, scores = case
-    n_classes = scores.shape[1]
     predicted = scores.argmax(axis=1)
 
     numbers = score_metrics(labels, scores, are_probabilities=True)
 
-    options = {"labels": np.arange(n_classes), "zero_division": 0}
+    options = {"zero_division": 0}  # without labels, scikit-learn takes the classes that occur
     assert numbers["accuracy"] == pytest.approx(reference.accuracy_score(labels, predicted))
     assert numbers["macro_precision"] == pytest.approx(
         reference.precision_score(labels, predicted, average="macro", **options)
@@ -175,6 +181,38 @@ def test_a_class_absent_from_the_test_set_counts_in_macro_numbers_and_not_in_bal
     assert numbers["macro_recall"] == pytest.approx((1 + 1 / 2 + 0) / 3)
     absent = per_class_metrics(labels, predicted, ["a", "b", "c"])[2]
     assert absent == {"class_name": "c", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+
+
+def test_a_class_that_never_occurs_lowers_nothing():
+    """Labels 1 to 3, as EMNIST's letters begin at 1: class 0 has no image."""
+    labels = np.array([1, 2, 3, 1, 2, 3])
+
+    numbers = score_metrics(labels, scores_of(labels, 27), are_probabilities=True)
+
+    shares = ("accuracy", "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1")
+    assert [numbers[name] for name in shares] == [1.0] * len(shares)
+    absent = per_class_metrics(labels, labels, [str(number) for number in range(27)])[0]
+    assert (absent["class_name"], absent["support"]) == ("0", 0)
+
+
+def test_the_committed_figures_follow_from_the_committed_predictions():
+    ledger = Ledger(Path(__file__).parents[1] / "results" / "demo")
+    runs = ledger.read_runs()
+    n_checked = 0
+
+    for row in runs.to_dict("records"):
+        predictions = ledger.read_predictions(row["run_id"])
+        true = ledger.read_true_labels(row["dataset_fingerprint"])
+        assert predictions is not None
+        assert true is not None
+        labels, names = true
+        scores = np.eye(len(names), dtype=np.float32)[predictions[0]]
+        numbers = score_metrics(labels.astype(np.int64), scores, are_probabilities=False)
+        derived = {name: numbers[name] for name in FROM_CLASSES}
+        assert derived == pytest.approx({name: row[name] for name in FROM_CLASSES}, abs=1e-9)
+        n_checked += 1
+
+    assert n_checked == 36
 
 
 def test_a_test_set_of_one_class_has_all_numbers():

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from benchmark.datasets import load_dataset
-from benchmark.errors import DataError, DownloadError, LedgerError
+from benchmark.errors import BenchmarkError, DataError, DownloadError, LedgerError
 from benchmark.ledger import DONE, FAILED, RUNS, Ledger
-from benchmark.options import DenseOptions
+from benchmark.options import DenseOptions, Stage
 from benchmark.plan import cells, planning
 from benchmark.plan.planning import MISSING, STALE, Plan, PlannedCell, make_plan
 from benchmark.provenance import framework_versions, minor_version
@@ -214,6 +214,27 @@ def test_a_dataset_that_is_at_hand_but_unusable_stops_the_plan(ledger: Ledger, t
 
     with pytest.raises(DataError, match="pets"):
         plan_of(ledger, GRID.model_copy(update={"datasets": (f"folder:{folder}",), "limit": None}))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"val_fraction": 0.01}, "the validation split of digits@200 cannot be drawn: .* another --val-fraction"),
+        ({"folds": 100}, "folds = 100: class .* of digits@200 has only"),
+        (
+            {"strategies": ("finetune",), "stages": (Stage(class_weights=(("nein", 2.0),)),)},
+            "Unknown class in class_weights 'nein'",
+        ),
+    ],
+    ids=["val_fraction", "folds", "class_weights"],
+)
+def test_what_the_dataset_cannot_give_is_refused_before_anything_runs(
+    ledger: Ledger, options: dict[str, Any], message: str
+):
+    grid = Grid(backbones=("Tiny",), limit=200, **options)
+
+    with pytest.raises(BenchmarkError, match=message):
+        plan_of(ledger, grid)
 
 
 def test_each_dataset_is_read_once(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):

@@ -10,6 +10,10 @@ from benchmark.plan.grid import expand
 from benchmark.recipes import Grid, Published, find_recipe, read_recipe, recipe_paths, sweep_of_options
 from benchmark.registry import read_registry, shipped_path
 
+TOP = "at the top"
+GRID_2 = r"table \[\[grid\]\] number 2"
+PUBLISHED_1 = r"table \[\[published\]\] number 1"
+
 
 def written(folder: Path, text: str) -> Path:
     path = folder / "mine.toml"
@@ -52,6 +56,16 @@ def test_overrides_replace_the_keys_of_the_top_and_of_every_grid(tmp_path):
     assert sweep.grid == (Grid(modes=("raw",), seeds=(7,)), Grid(modes=("raw",), seeds=(7,), limit=50))
 
 
+@pytest.mark.parametrize(
+    ("line", "option"), [("seeds = [1, 2]", {"folds": 3}), ("folds = 3", {"seeds": (1, 2)})], ids=["folds", "seeds"]
+)
+def test_folds_or_seeds_as_an_option_replace_the_other_of_the_recipe(tmp_path, line, option):
+    (grid,) = read_recipe(written(tmp_path, f'name = "mine"\n{line}'), option).grid
+
+    assert grid == Grid(**option)
+    assert grid.model_fields_set & {"seeds", "folds"} == set(option)
+
+
 @pytest.mark.parametrize("place", ["[dense]", "[[grid]]\n[grid.dense]"])
 def test_options_of_the_dense_head_stand_at_the_top_or_in_a_grid(tmp_path, place):
     sweep = read_recipe(written(tmp_path, f'name = "mine"\n{place}\nunits = 8'))
@@ -83,33 +97,70 @@ def test_published_figures_are_kept(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "table", "complaint"),
+    ("text", "place", "complaint"),
     [
-        ("seedz = [1]", "grid 1", r"seedz: Extra inputs are not permitted \(got \[1\]\)"),
-        ("[[grid]]\n[[grid]]\nmode = 'unit'", "grid 2", r"mode: Extra inputs are not permitted \(got 'unit'\)"),
-        ("seeds = ['one']", "grid 1", r"seeds\.0: Input should be a valid integer \(got 'one'\)"),
-        ("seeds = [-1]", "grid 1", r"seeds\.0: Input should be greater than or equal to 0 \(got -1\)"),
-        ("modes = 'native'", "grid 1", r"modes: Input should be a valid tuple \(got 'native'\)"),
-        ("modes = []", "grid 1", r"modes: Tuple should have at least 1 item"),
-        ("limit = 1.5", "grid 1", r"limit: Input should be a valid integer.*\(got 1\.5\)"),
-        ("val_fraction = 1.0", "grid 1", r"val_fraction: Input should be less than 1 \(got 1\.0\)"),
-        ("precision = 'float16'", "grid 1", r"precision: Input should be 'float32' or 'bfloat16' \(got 'float16'\)"),
-        ("[dense]\nunitz = 3", "grid 1", r"dense\.unitz: Extra inputs are not permitted \(got 3\)"),
-        ("[dense]\ndropout = 1.0", "grid 1", r"dense\.dropout: Input should be less than 1 \(got 1\.0\)"),
-        ("[[published]]\nvalue = 'x'", "published 1", r"value: Input should be a valid number \(got 'x'\)"),
-        ("[[published]]\nvalue = 0.9", "published 1", r"dataset: Field required"),
-        ("[[published]]\nyear = 2020", "published 1", r"year: Extra inputs are not permitted \(got 2020\)"),
-        ("grid = []", "top", r"grid: Tuple should have at least 1 item"),
-        ("ablation = 1", "top", r"ablation: Input should be a valid boolean \(got 1\)"),
-        ("[[grid]]\nablation = true", "grid 1", r"ablation: Extra inputs are not permitted \(got True\)"),
-        ("description = 3", "top", r"description: Input should be a valid string \(got 3\)"),
+        ("seedz = [1]", TOP, r"seedz: not a key here\. Did you mean 'seeds'\?"),
+        ("epoch = 3", TOP, r"epoch: not a key here\. Did you mean 'epochs' in dense or stages\?"),
+        ("stages = [{ epoch = 3 }]", TOP, r"stages\.0\.epoch: not a key here\. Did you mean 'epochs'\?"),
+        ("descripton = 'x'", TOP, r"descripton: not a key here\. Did you mean 'description'\?"),
+        ("zzz = 1", TOP, r"zzz: not a key here\. Known: backbones, .*, published\."),
+        ("[augment]\nflipp = 'both'", TOP, r"augment\.flipp: not a key here\. Did you mean 'flip'\?"),
+        ("[[grid]]\n[[grid]]\nmode = 'unit'", GRID_2, r"mode: not a key here\. Did you mean 'modes'\?"),
+        (
+            "[[grid]]\n[[grid]]\nablation = true",
+            GRID_2,
+            r"ablation: not a key here\. It belongs at the top of the file\.",
+        ),
+        ("[[grid]]\n[[grid]]\nlimit = 0", GRID_2, r"limit: Input should be greater than or equal to 1 \(got 0\)"),
+        ("seeds = ['one']", TOP, r"seeds\.0: Input should be a valid integer \(got 'one'\)"),
+        ("seeds = [true]", TOP, r"seeds\.0: Input should be a valid integer \(got True\)"),
+        ("seeds = [-1]", TOP, r"seeds\.0: Input should be greater than or equal to 0 \(got -1\)"),
+        ("seeds = [4294967296]", TOP, r"seeds\.0: Input should be less than 4294967296 \(got 4294967296\)"),
+        ("seeds = [2, 1, 2]", TOP, r"seeds: 2 is given twice: each seed is one run \(got \[2, 1, 2\]\)"),
+        ("modes = 'native'", TOP, r"modes: Input should be a list \(got 'native'\)"),
+        ("modes = []", TOP, r"modes: Give at least one"),
+        ("stages = []", TOP, r"stages: Give at least one"),
+        ("limit = 1.5", TOP, r"limit: Input should be a valid integer.*\(got 1\.5\)"),
+        ("limit = true", TOP, r"limit: Input should be a valid integer \(got True\)"),
+        ("folds = 1", TOP, r"folds: Input should be greater than or equal to 2 \(got 1\)"),
+        ("folds = 1001", TOP, r"folds: Input should be less than or equal to 1000 \(got 1001\)"),
+        (
+            "input_size_px = 5000",
+            "at the top",
+            r"input_size_px: Input should be less than or equal to 4096 \(got 5000\)",
+        ),
+        ("val_fraction = 1.0", TOP, r"val_fraction: Input should be less than 1 \(got 1\.0\)"),
+        ("val_fraction = true", TOP, r"val_fraction: Input should be a valid number \(got True\)"),
+        (
+            "precision = 'float16'",
+            "at the top",
+            r"precision: Input should be 'float32' or 'bfloat16' \(got 'float16'\)",
+        ),
+        ("dense = 3", TOP, r"dense: Input should be a table \(got 3\)"),
+        ("[dense]\nunitz = 3", TOP, r"dense\.unitz: not a key here\. Did you mean 'units'\?"),
+        ("[dense]\nunits = 'x'", TOP, r"dense\.units: .*valid integer; or Input should be a list \(got 'x'\)"),
+        ("[dense]\ndropout = 1.0", TOP, r"dense\.dropout: Input should be less than 1 \(got 1\.0\)"),
+        ("[[published]]\nvalue = 'x'", PUBLISHED_1, r"value: Input should be a valid number \(got 'x'\)"),
+        ("[[published]]\nvalue = 0.9", PUBLISHED_1, r"dataset: Field required"),
+        ("[[published]]\nvaluee = 0.9", PUBLISHED_1, r"valuee: not a key here\. Did you mean 'value'\?"),
+        ("grid = []", TOP, r"grid: Give at least one"),
+        ("ablation = 1", TOP, r"ablation: Input should be a valid boolean \(got 1\)"),
+        ("description = 3", TOP, r"description: Input should be a valid string \(got 3\)"),
     ],
 )
-def test_a_wrong_key_or_value_is_refused_with_file_table_key_and_value(tmp_path, text, table, complaint):
+def test_a_wrong_key_or_value_is_refused_with_file_table_key_and_value(tmp_path, text, place, complaint):
     path = written(tmp_path, f'name = "mine"\n{text}')
 
-    with pytest.raises(ConfigError, match=rf"mine\.toml, table \[{table}\]:\n(.*\n)*  {complaint}"):
+    with pytest.raises(ConfigError, match=rf"mine\.toml, {place}:\n(.*\n)*  {complaint}"):
         read_recipe(path)
+
+
+@pytest.mark.parametrize("text", ["seeds = ['x']", "stages = [{ epochs = 0 }]", "[[grid]]\nmodes = [1]"])
+def test_a_list_of_a_wrong_item_is_not_called_empty(tmp_path, text):
+    with pytest.raises(ConfigError) as caught:
+        read_recipe(written(tmp_path, f'name = "mine"\n{text}'))
+
+    assert "at least one" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -117,7 +168,7 @@ def test_a_wrong_key_or_value_is_refused_with_file_table_key_and_value(tmp_path,
     [("", "name: Field required"), ("name = '../up'", "name: String should match pattern")],
 )
 def test_a_recipe_needs_a_name_that_can_be_a_folder(tmp_path, text, complaint):
-    with pytest.raises(ConfigError, match=rf"mine\.toml, table \[top\]:\n  {complaint}"):
+    with pytest.raises(ConfigError, match=rf"mine\.toml, at the top:\n  {complaint}"):
         read_recipe(written(tmp_path, text))
 
 
@@ -145,8 +196,13 @@ def test_options_of_the_command_line_make_a_sweep_of_one_grid():
 
 
 def test_a_wrong_option_is_named():
-    with pytest.raises(ConfigError, match=r"the command line, table \[options\]:\n  limit: Input should be greater"):
+    with pytest.raises(ConfigError, match=r"the command line:\n  --limit: Input should be greater"):
         sweep_of_options("quick", {"limit": 0})
+
+
+def test_a_wrong_option_beside_a_recipe_is_blamed_on_the_command_line(tmp_path):
+    with pytest.raises(ConfigError, match=r"^the command line:\n  --input-size: .*\(got 0\)$"):
+        read_recipe(written(tmp_path, 'name = "mine"'), {"input_size_px": 0})
 
 
 def test_a_recipe_is_found_by_its_path_or_by_the_name_of_a_shipped_one(tmp_path):

@@ -15,8 +15,8 @@ from benchmark.strategies.checkpoint import values_of
 from benchmark.strategies.classifier import Classifier, Cut
 from benchmark.strategies.dense import dense_layers
 from benchmark.strategies.finetune import Pixels, run_training
-from benchmark.strategies.outcome import Outcome
-from benchmark.strategies.stages import DivergedError, Task
+from benchmark.strategies.outcome import DivergedError, Outcome
+from benchmark.strategies.stages import Task
 
 SIZE_PX = 8
 VIEW = View(SIZE_PX, "bilinear", "squash", ("unit",))
@@ -297,6 +297,16 @@ def test_balanced_class_weights_of_equal_classes_change_nothing(images, tmp_path
     balanced = train(make_classifier(), images, task, (Stage(epochs=2, class_weights="balanced"),), tmp_path / "b.npz")
 
     np.testing.assert_allclose(plain.scores, balanced.scores, rtol=1e-5)
+
+
+def test_balanced_class_weights_pass_over_a_class_without_images(images, tmp_path):
+    """As a dataset of labels 1..3 has it: class 0 never occurs."""
+    split = Split(np.arange(0, N, 3), np.arange(1, N, 3), np.arange(2, N, 3))
+    task = Task(1 + np.arange(N) % 2, CLASS_NAMES, split, 0)
+
+    outcome = train(make_classifier(), images, task, (Stage(epochs=1, class_weights="balanced"),), tmp_path / "a.npz")
+
+    assert np.isfinite(outcome.scores).all()
 
 
 def test_label_smoothing_keeps_probabilities_from_the_extremes(images, task, tmp_path):

@@ -86,10 +86,11 @@ FORMATS: dict[str, Callable[["pd.DataFrame", Sequence[Section]], str]] = {
 
 
 def number_texts(numbers: Iterable[Any], pattern: str) -> list[str]:
-    """Numbers in a format such as `{:.3f}`, a dash where one is missing."""
+    """Numbers in a format such as `{:.3f}`, a dash where one is missing; zero has no minus."""
     import pandas as pd
 
-    return [MISSING_VALUE if pd.isna(number) else pattern.format(number) for number in numbers]
+    texts = [MISSING_VALUE if pd.isna(number) else pattern.format(number) for number in numbers]
+    return [pattern.format(0.0) if text == pattern.format(-0.0) else text for text in texts]
 
 
 def count_of(number: int, noun: str) -> str:

@@ -128,7 +128,7 @@ def ablation_cells(table: pd.DataFrame) -> pd.DataFrame:
         ],
         "Points lost": number_texts(100 * table["accuracy_lost"], "{:+.2f}"),
         "95 % interval": [
-            MISSING_VALUE if pd.isna(low) else f"{100 * low:+.2f} to {100 * high:+.2f}"
+            MISSING_VALUE if pd.isna(low) else f"{100 * low:+z.2f} to {100 * high:+z.2f}"
             for low, high in _rows(table, "lost_low", "lost_high")
         ],
         "Interval over": table["interval_over"].replace("", MISSING_VALUE),

@@ -74,12 +74,11 @@ def _loss_text(lost: float, relative_gain: float) -> str:
 
 
 def _tip(loss: pd.Series) -> str:
-    interval = (
-        "" if pd.isna(loss["lost_low"]) else f" (95 %: {100 * loss['lost_low']:+.1f} to {100 * loss['lost_high']:+.1f})"
-    )
+    low, high = 100 * loss["lost_low"], 100 * loss["lost_high"]
+    interval = "" if pd.isna(low) else f" (95 %: {low:+z.1f} to {high:+z.1f})"
     return (
         f"{loss['label']}, mode {loss['mode']}: {loss['accuracy']:.3f}, native: {loss['accuracy_native']:.3f}, "
-        f"lost: {100 * loss['accuracy_lost']:.1f} points{interval}, {loss['verdict']}"
+        f"lost: {100 * loss['accuracy_lost']:z.1f} points{interval}, {loss['verdict']}"
     )
 
 

@@ -10,7 +10,7 @@ import typer
 
 from benchmark import console
 from benchmark.analysis.formats import count_of
-from benchmark.cli.options import NAMES, JsonOption, RegistryOption, names_at
+from benchmark.cli.options import NAMES, JsonOption, RegistryOption, names_at, refuse_nan
 from benchmark.errors import check_known
 
 # Backbones with their own classifier.
@@ -20,6 +20,8 @@ BACKBONE_FACTS = (
     "name", "mode", "input_size_px", "min_size_px", "feature_dim", "params_backbone", "flops_g", "weights",
 )  # fmt: skip
 MIB, GIB = 2**20, 2**30
+# More than any disk or calendar has.
+LARGEST_GIB, LONGEST_DAYS = 2**30, 100_000
 SECONDS_PER_DAY = 86_400
 
 
@@ -89,9 +91,17 @@ def cache_list(as_json: JsonOption = False) -> None:
 
 
 def cache_prune(
-    max_gib: Annotated[float, typer.Option(help="Remove the least recently used until this size is left.")] = 0.0,
+    max_gib: Annotated[
+        float,
+        typer.Option(
+            min=0, max=LARGEST_GIB, callback=refuse_nan, help="Remove the least recently used until this size is left."
+        ),
+    ] = 0.0,
     older_than_days: Annotated[
-        float | None, typer.Option(help="Remove only entries not used for this many days.")
+        float | None,
+        typer.Option(
+            min=0, max=LONGEST_DAYS, callback=refuse_nan, help="Remove only entries not used for this many days."
+        ),
     ] = None,
 ) -> None:
     """Remove cached features: all, or down to --max-gib, or those not used for --older-than-days."""

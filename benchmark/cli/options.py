@@ -1,6 +1,7 @@
 """Options that several commands take, how their text is read, and their shell completion."""
 
 import csv
+import math
 import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -12,6 +13,9 @@ import typer
 from benchmark.errors import BenchmarkError
 
 RESULTS = Path("results")
+# Waiting for a process takes milliseconds in 32 bits: 24 days.
+LONGEST_TIMEOUT_S = 2_000_000
+MOST_JOBS = 1024
 # Where the names of each kind are.
 NAMES = {
     "backbones": "benchmark.registry:load_registry",
@@ -46,6 +50,13 @@ def complete(place: str, files: str = "") -> Callable[[str], list[str]]:
     return complete_last
 
 
+def refuse_nan(value: float | None) -> float | None:
+    """A callback of options that take a fraction: NaN is within every range."""
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("nan is not a number.")
+    return value
+
+
 # Options grouped as the help shows them.
 _what = partial(typer.Option, rich_help_panel="What to run", show_default=False)
 _images = partial(typer.Option, rich_help_panel="How to prepare images")
@@ -65,6 +76,10 @@ HeadsOption = Annotated[str | None, _names("heads", "Heads or patterns, comma se
 StrategiesOption = Annotated[str | None, _names("strategies", "probe, finetune or scratch, comma separated.")]
 SeedsOption = Annotated[str | None, _what(help="Whole numbers, comma separated.")]
 FoldsOption = Annotated[int | None, _what(help="Number of stratified folds for cross-validation, instead of seeds.")]
+ValFractionOption = Annotated[
+    float | None,
+    _what(help="Share of the training images set aside for validation, if the dataset has none.", show_default="0.1"),
+]
 LimitOption = Annotated[int | None, _what(help="Use a stratified subset of this many images.", show_default="all")]
 ClassesOption = Annotated[str | None, _what(help="Only these classes of folder: datasets, comma separated.")]
 NameOption = Annotated[str, _what(help="Name of the sweep if no recipe is given.", show_default=True)]
@@ -96,11 +111,22 @@ BadImagesOption = Annotated[
 ]
 
 JobsOption = Annotated[
-    int, _where(min=1, help="Backbones to run at the same time; they share the cores, and their times are marked.")
+    int,
+    _where(
+        min=1,
+        max=MOST_JOBS,
+        help="Backbones to run at the same time; they share the cores, and their times are marked.",
+    ),
 ]
 TimeoutOption = Annotated[
     float | None,
-    _where(min=0.001, help="Seconds that a cell may take, including its extraction.", show_default="no limit"),
+    _where(
+        min=0.001,
+        max=LONGEST_TIMEOUT_S,
+        callback=refuse_nan,
+        show_default="no limit",
+        help="Seconds that a cell may take, including its extraction.",
+    ),
 ]
 DeterministicOption = Annotated[
     bool | None,
@@ -142,7 +168,10 @@ def split_names(text: str | None) -> tuple[str, ...] | None:
     """The names of a comma separated option; None if it was not given."""
     if text is None:
         return None
-    parts = next(csv.reader([text], skipinitialspace=True), [])
+    try:
+        parts = next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error as error:
+        raise BenchmarkError(f"Not a comma separated list: {text!r} ({error}). Put a name in double quotes.") from error
     return tuple(part.strip() for part in parts if part.strip())
 
 
@@ -159,18 +188,21 @@ def parse_where(conditions: Sequence[str] | None) -> dict[str, str]:
     """The columns of `--where` and the values or patterns wanted in them.
 
     Raises:
-        BenchmarkError: A condition is not of the form column=value.
+        BenchmarkError: A condition is not of the form column=value, or two are of one column.
     """
     pairs = [condition.partition("=") for condition in conditions or ()]
     for column, equals, _ in pairs:
         if not equals:
             raise BenchmarkError(f"--where takes column=value, such as seed=0; got {column!r}.")
+    columns = [column.strip() for column, _, _ in pairs]
+    if twice := {column for column in columns if columns.count(column) > 1}:
+        raise BenchmarkError(f"--where gives {', '.join(sorted(twice))} twice: one pattern may match several values.")
     return {column.strip(): value.strip() for column, _, value in pairs}
 
 
 # Options that are keys of a recipe's grid: those that are comma separated lists, and others.
 _LISTS = ("backbones", "datasets", "modes", "strategies", "heads", "classes", "seeds")
-_VALUES = ("input_size_px", "limit", "folds", "max_bad_images", "precision", "resize", "crop")
+_VALUES = ("input_size_px", "limit", "folds", "val_fraction", "max_bad_images", "precision", "resize", "crop")
 
 
 def grid_options(params: Mapping[str, Any]) -> dict[str, Any]:

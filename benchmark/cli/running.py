@@ -42,6 +42,7 @@ def run(
     heads: options.HeadsOption = None,
     seeds: options.SeedsOption = None,
     folds: options.FoldsOption = None,
+    val_fraction: options.ValFractionOption = None,
     input_size_px: options.InputSizeOption = None,
     limit: options.LimitOption = None,
     classes: options.ClassesOption = None,
@@ -100,7 +101,7 @@ def _find_sweep(recipe: str | None, params: dict[str, Any], name: str) -> "Sweep
     given = options.grid_options(params)
     if recipe is None and given:
         return sweep_of_options(name, given)
-    return read_recipe(find_recipe(recipe or DEFAULT_RECIPE), given)
+    return read_recipe(find_recipe(DEFAULT_RECIPE if recipe is None else recipe), given)
 
 
 def _plan(sweep: "Sweep", registry: "Registry", results: Path, where: dict[str, str] | None = None) -> "Plan":
@@ -235,7 +236,7 @@ def status(
     from benchmark.recipes import find_recipe, read_recipe, recipe_paths
     from benchmark.registry import load_registry
 
-    name = recipe or DEFAULT_RECIPE
+    name = DEFAULT_RECIPE if recipe is None else recipe
     if name not in recipe_paths() and (results / name / RUNS).exists():
         records = _records_of_ledger(results / name)
     else:

@@ -64,7 +64,7 @@ def verify(
 
 
 def _number_of(cells: str) -> int:
-    if not cells.isdigit() or int(cells) == 0:
+    if not cells.isdecimal() or not 0 < len(cells) < 10 or int(cells) == 0:
         raise BenchmarkError(f"--cells takes a number of cells or {ALL_CELLS!r}, got {cells!r}.")
     return int(cells)
 

@@ -1,7 +1,7 @@
 """Datasets: a name turned into images, labels and splits with a fingerprint."""
 
 from benchmark.datasets.catalog import DATASETS, check_dataset_name, known_shape, load_dataset, load_local_dataset
-from benchmark.datasets.dataset import Dataset, Split, split_dataset
+from benchmark.datasets.dataset import Dataset, Split, check_splits, split_dataset
 from benchmark.datasets.folder import OnProgress
 from benchmark.datasets.images import ArrayImages, EncodedImages, Images, Source, array_source, image_source
 
@@ -16,6 +16,7 @@ __all__ = [
     "Split",
     "array_source",
     "check_dataset_name",
+    "check_splits",
     "image_source",
     "known_shape",
     "load_dataset",

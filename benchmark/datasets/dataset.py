@@ -1,6 +1,7 @@
 """The record of a dataset, its fingerprint, its splits and its subsets."""
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -69,19 +70,39 @@ def split_dataset(dataset: Dataset, *, seed: int, val_fraction: float, folds: in
         return _fold(dataset, rest, seed, folds)
     if dataset.val is not None:
         return Split(np.setdiff1d(rest, dataset.val), dataset.val, dataset.test)
-    train, val = _stratified(rest, dataset.labels, val_fraction, seed, f"the validation split of {dataset.name}")
+    what = f"the validation split of {dataset.name}"
+    cure = f"another --val-fraction than {val_fraction:g}, --folds 2 or more,"
+    train, val = _stratified(rest, dataset.labels, val_fraction, seed, what, cure)
     return Split(train, val, dataset.test)
+
+
+def check_splits(dataset: Dataset, draws: Iterable[tuple[int, float, int | None]]) -> None:
+    """Refuse splits that cannot be drawn, before work is done for a run that would need them.
+
+    Args:
+        dataset: The dataset.
+        draws: Seed, `val_fraction` and folds of each run.
+
+    Raises:
+        DataError: As `split_dataset`.
+    """
+    # All folds of one number can be drawn if one can.
+    for seed, val_fraction, folds in dict.fromkeys(
+        (seed if folds is None else 0, fraction, folds) for seed, fraction, folds in draws
+    ):
+        split_dataset(dataset, seed=seed, val_fraction=val_fraction, folds=folds)
 
 
 def _fold(dataset: Dataset, rest: NDArray[np.int64], number: int, folds: int) -> Split:
     if dataset.val is not None:
         raise DataError(f"{dataset.name} has its own validation split: folds would mix it with train.")
-    counts = np.bincount(dataset.labels[rest], minlength=len(dataset.class_names))
+    classes, counts = np.unique(dataset.labels[rest], return_counts=True)
     smallest = int(counts.argmin())
     if folds > counts[smallest]:
         raise DataError(
-            f"folds = {folds}: class {dataset.class_names[smallest]!r} of {dataset.name} has only {counts[smallest]} "
-            "images outside the test split, fewer than one per fold. Take fewer folds or more images."
+            f"folds = {folds}: class {dataset.class_names[classes[smallest]]!r} of {dataset.name} has only "
+            f"{counts[smallest]} images outside the test split, fewer than one per fold. Take fewer folds or more "
+            "images."
         )
     splitter = StratifiedKFold(folds, shuffle=True, random_state=SUBSET_SEED)
     train, val = list(splitter.split(rest, dataset.labels[rest]))[number]
@@ -133,7 +154,8 @@ def take_subset(dataset: Dataset, limit: int) -> Dataset:
         split[dataset.val] = 2
     groups = split * len(dataset.class_names) + dataset.labels
     fraction = limit / len(dataset)
-    _, kept = _stratified(np.arange(len(dataset)), groups, fraction, SUBSET_SEED, f"--limit {limit} of {dataset.name}")
+    what = f"--limit {limit} of {dataset.name}"
+    _, kept = _stratified(np.arange(len(dataset)), groups, fraction, SUBSET_SEED, what, "a larger --limit,")
     names = f"{dataset.fingerprint}:{kept.tolist()}"
     return replace(
         dataset,
@@ -147,9 +169,11 @@ def take_subset(dataset: Dataset, limit: int) -> Dataset:
 
 
 def _stratified(
-    positions: NDArray[np.int64], groups: NDArray[np.int64], fraction: float, seed: int, what: str
+    positions: NDArray[np.int64], groups: NDArray[np.int64], fraction: float, seed: int, what: str, cure: str = ""
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions divided into the larger part and a part of about `fraction`, each ascending.
+
+    `cure` is what else helps, beside other images.
 
     Raises:
         DataError: A group would be missing from one of the parts.
@@ -162,9 +186,10 @@ def _stratified(
         rest, part = positions, positions[:0]
     if any(len(np.setdiff1d(drawn, groups[side])) for side in (rest, part)):
         sizes = np.unique(drawn, return_counts=True)[1]
+        other = f" {cure}" if cure and sizes.min() > 1 else ""
         raise DataError(
             f"{what} cannot be drawn: with {n_part} of {len(positions)} images, some of the {len(sizes)} classes (or "
-            f"classes of a split) would get no image. The smallest has {sizes.min()}: take or add more images, or "
-            "leave that class out."
+            f"classes of a split) would get no image. The smallest has {sizes.min()}: take or add more images,{other} "
+            "or leave that class out."
         )
     return np.sort(rest), np.sort(part)

@@ -22,6 +22,8 @@ UNKNOWN_FEATURE_DIM = 2048
 UNKNOWN_NETWORK_FLOPS_G = 0.01
 TRAINING_OVER_INFERENCE = 3.0
 UNKNOWN_MEMORY_MIB = 3000.0
+# No network has more: with what a registry may claim beyond it, the estimate would not be finite.
+LARGEST_FLOPS_G = 1e9
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def flops_g_at_size(cell: Cell) -> float:
     """Floating-point operations of one image in 1e9: the registry's, scaled by the area of the input."""
     scale = (cell.input_size_px / cell.backbone.input_size_px) ** 2
     unknown = UNKNOWN_NETWORK_FLOPS_G if cell.backbone.has_classifier else UNKNOWN_FLOPS_G
-    return (cell.backbone.flops_g or unknown) * scale
+    return min(cell.backbone.flops_g or unknown, LARGEST_FLOPS_G) * scale
 
 
 def _head_s(planned: PlannedCell, gflops: float) -> float:

@@ -2,15 +2,17 @@
 
 import fnmatch
 import itertools
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmark.datasets import check_dataset_name
-from benchmark.errors import BenchmarkError, UnknownNameError
+from benchmark.errors import BenchmarkError, UnknownNameError, check_known
+from benchmark.ledger import RUN_COLUMNS, RUNS, TEXT_COLUMNS
 from benchmark.options import ALL_LAYERS, FINETUNE, PROBE, SCRATCH, STRATEGIES, USUAL_STAGES, Stage
 from benchmark.plan.cells import TRAINED_HEAD, Cell, DatasetRequest
 from benchmark.preprocessing import MODES, check_resizing
-from benchmark.recipes import Grid, Sweep
+from benchmark.recipes import Grid, Published, Sweep
 from benchmark.registry import Backbone, Registry, check_input_size, select_names
 from benchmark.strategies.heads import HEADS
 
@@ -24,8 +26,17 @@ def expanded(sweep: Sweep, registry: Registry) -> Sweep:
     Raises:
         BenchmarkError: A name is unknown, or options contradict each other.
     """
+    for figure in sweep.published:
+        _check_published(figure)
     grids = itertools.chain.from_iterable(_grids_of_strategies(grid, registry) for grid in sweep.grid)
     return sweep.model_copy(update={"grid": tuple(dict.fromkeys(grids))})
+
+
+def _check_published(figure: Published) -> None:
+    check_known("metric of a published figure", figure.metric, [*set(RUN_COLUMNS) - TEXT_COLUMNS[RUNS]])
+    # Leaderboards add the classes and the limit to the name of a dataset; a place may hold such characters itself.
+    is_place = ":" in figure.dataset
+    check_dataset_name(figure.dataset if is_place else re.split(r"[\[@]", figure.dataset, maxsplit=1)[0])
 
 
 def expand(sweep: Sweep, registry: Registry) -> list[Cell]:

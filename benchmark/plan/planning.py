@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.datasets import check_splits
 from benchmark.errors import BenchmarkError, DownloadError
 from benchmark.ledger import CELL_COLUMNS, DONE, FAILED, Ledger, cell_names
 from benchmark.origins import DEFINITION, INPUTS, VERSIONS, what_changed
@@ -119,7 +120,7 @@ def make_plan(
         choose: Returns those of the sweep's cells that are planned; None = all.
 
     Raises:
-        BenchmarkError: A name is unknown, a dataset is unusable, or the ledger cannot be read.
+        BenchmarkError: A name is unknown, a dataset is unusable or too small for a split, or the ledger cannot be read.
     """
     # Whether a mode is wrong, and a job trains, depends on all cells of the sweep, chosen or not.
     sweep = expanded(sweep, registry)
@@ -128,7 +129,10 @@ def make_plan(
     with_training = {job_key(cell) for cell in all_cells if cell.is_trained_by_tensorflow}
     cells = choose(all_cells) if choose else all_cells
     past = _Past(ledger.read_runs())
-    datasets = {request: _dataset_facts(request, on_scan) for request in dict.fromkeys(cell.dataset for cell in cells)}
+    datasets = {
+        request: _dataset_facts(request, [cell for cell in cells if cell.dataset == request], on_scan)
+        for request in dict.fromkeys(cell.dataset for cell in cells)
+    }
     planned = [
         replace(
             _planned(cell, datasets[cell.dataset], past),
@@ -145,11 +149,16 @@ def make_plan(
     return Plan(sweep, tuple(planned), bad_files)
 
 
-def _dataset_facts(request: DatasetRequest, on_scan: ScanProgress | None) -> _DatasetFacts | DownloadError:
+def _dataset_facts(
+    request: DatasetRequest, cells: Iterable[Cell], on_scan: ScanProgress | None
+) -> _DatasetFacts | DownloadError:
     try:
         dataset = request.load(functools.partial(on_scan, request.name) if on_scan else None)
     except DownloadError as error:
         return error
+    check_splits(dataset, [(cell.seed, cell.val_fraction, cell.folds) for cell in cells])
+    for stage in {stage for cell in cells for stage in cell.stages}:
+        stage.check_classes(dataset.class_names)
     return _DatasetFacts(dataset.fingerprint, len(dataset), len(dataset.class_names), dataset.bad_files)
 
 

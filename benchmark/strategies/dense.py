@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from benchmark.options import DenseOptions
-from benchmark.strategies.outcome import Features, FittedHead, HeadData, history_points
+from benchmark.strategies.outcome import Features, FittedHead, HeadData, check_loss, history_points
 
 SCORED_AT_ONCE = 8192
 
@@ -17,6 +17,9 @@ def fit_dense(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
     """Dense(relu) -> Dropout -> Dense(softmax), trained by Adam on the features as they are: most tutorials' head.
 
     Training stops early on the validation loss and keeps the best weights.
+
+    Raises:
+        DivergedError: The loss became infinite or NaN.
     """
     import keras
     import tensorflow as tf
@@ -38,6 +41,8 @@ def fit_dense(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
     # The model is used again for the next seed, so the scores hold on to weights of their own.
     weights = model.get_weights()
     epochs = [dict(zip(curves, values, strict=True)) for values in zip(*curves.values(), strict=True)]
+    for number, logs in enumerate(epochs, start=1):
+        check_loss(f"the head, epoch {number},", logs, options.learning_rate)
     return FittedHead(
         scores=lambda features: _scores(weights, features),
         are_probabilities=True,

@@ -6,8 +6,29 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.errors import BenchmarkError
+
 Features = NDArray[np.float32]
 Labels = NDArray[np.int64]
+
+
+class DivergedError(BenchmarkError):
+    """The loss is no longer a number."""
+
+    error_type = "diverged"
+
+
+def check_loss(what: str, logs: Mapping[str, float], learning_rate: float) -> None:
+    """Refuse the losses of an epoch if they are not finite; `what` is trained.
+
+    Raises:
+        DivergedError: They are not.
+    """
+    if not (np.isfinite(logs["loss"]) and np.isfinite(logs["val_loss"])):
+        raise DivergedError(
+            f"The loss of {what} is {logs['loss']:g} (validation {logs['val_loss']:g}): try a smaller learning_rate "
+            f"than {learning_rate:g}."
+        )
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from sklearn.utils.class_weight import compute_class_weight
 
 from benchmark.datasets import Source, Split
-from benchmark.errors import BenchmarkError, check_known
 from benchmark.options import BALANCED, Stage
 from benchmark.strategies.checkpoint import Checkpoint, assign_all, load_checkpoint, save_checkpoint, values_of
 from benchmark.strategies.feeding import batches, fixed_batches
-from benchmark.strategies.outcome import HistoryPoint, history_points
+from benchmark.strategies.outcome import HistoryPoint, check_loss, history_points
 
 # Steps that TensorFlow does in one call: fewer returns to Python, which cost small networks half their time.
 STEPS_PER_EXECUTION = 16
@@ -27,12 +26,6 @@ STOPPING_FACTS = ("best", "best_epoch", "wait", "stopped_epoch")
 REDUCING_FACTS = ("best", "wait", "cooldown_counter")
 
 EpochProgress = Callable[[int, int, int], None]
-
-
-class DivergedError(BenchmarkError):
-    """The loss is no longer a number."""
-
-    error_type = "diverged"
 
 
 @dataclass(frozen=True)
@@ -232,11 +225,7 @@ class _StageTrainer:
         return draws.permutation(self._task.split.train)
 
     def _end_epoch(self, epoch: int, logs: dict[str, float]) -> None:
-        if not (np.isfinite(logs["loss"]) and np.isfinite(logs["val_loss"])):
-            raise DivergedError(
-                f"The loss of stage {self._index + 1}, epoch {epoch + 1} is {logs['loss']:g} (validation "
-                f"{logs['val_loss']:g}): try a smaller learning_rate than {self._stage.learning_rate:g}."
-            )
+        check_loss(f"stage {self._index + 1}, epoch {epoch + 1}", logs, self._stage.learning_rate)
         metrics = {name: logs[name] for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
         metrics |= {"learning_rate": self._rate, "seconds": time.perf_counter() - self._epoch_started}
         self._history += history_points(f"stage {self._index + 1}", epoch + 1, metrics)
@@ -256,11 +245,13 @@ def _class_weights(stage: Stage, task: Task) -> dict[int, float] | None:
     asked = stage.class_weights
     if asked is None:
         return None
-    classes = np.arange(len(task.class_names))
     if isinstance(asked, str):  # balanced
-        weights = compute_class_weight(BALANCED, classes=classes, y=task.labels[task.split.train])
+        labels = task.labels[task.split.train]
+        classes = np.unique(labels)
+        # Keras wants a weight of every class, also of one without images.
+        weights = np.ones(len(task.class_names))
+        weights[classes] = compute_class_weight(BALANCED, classes=classes, y=labels)
         return dict(enumerate(weights.tolist()))
-    weights = dict(asked)
-    for name in weights:
-        check_known("class in class_weights", name, task.class_names)
-    return {number: weights.get(name, 1.0) for number, name in enumerate(task.class_names)}
+    stage.check_classes(task.class_names)
+    named = dict(asked)
+    return {number: named.get(name, 1.0) for number, name in enumerate(task.class_names)}

@@ -20,7 +20,7 @@ from benchmark.plan.planning import PlannedCell
 from benchmark.preprocessing import View
 from benchmark.storage import cache_root
 from benchmark.strategies.heads import prepare_head
-from benchmark.strategies.outcome import Outcome
+from benchmark.strategies.outcome import DivergedError, Outcome
 from benchmark.strategies.probe import run_probe
 from benchmark.work.events import CellEnded, Report, StageProgress
 from benchmark.work.rows import Costs, class_rows, history_rows, result_columns
@@ -91,7 +91,7 @@ class CellRunner:
         from benchmark.features.graph import FrozenNetwork
         from benchmark.strategies.classifier import Cut
         from benchmark.strategies.finetune import Pixels, run_training
-        from benchmark.strategies.stages import DivergedError, Task
+        from benchmark.strategies.stages import Task
         from benchmark.work.classifiers import build_classifier
 
         cell = planned.cell
