@@ -93,6 +93,16 @@ def test_a_folder_that_does_not_exist_is_refused(tmp_path):
         load_dataset(f"idx:{tmp_path / 'absent'}")
 
 
+def test_a_folder_that_cannot_be_read_is_refused_with_the_reason(tmp_path, monkeypatch):
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+
+    with pytest.raises(DataError, match="cannot be read: Permission denied"):
+        load_dataset(f"idx:{tmp_path}")
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -174,7 +184,7 @@ def test_train_and_test_images_of_different_sizes_are_refused(tmp_path, arrays):
 
 @pytest.mark.parametrize("promised", [(10, 4, 5), (2**32 - 1,) * 3])
 def test_no_more_is_read_than_promised_and_possible(tmp_path, promised):
-    """A gigabyte of zeros is a megabyte of gzip."""
+    """A thousand zeros can be one byte of gzip."""
     path = tmp_path / "images.gz"
     with gzip.open(path, "wb") as file:
         file.write(bytes([0, 0, 8, 3]) + struct.pack(">3I", *promised))
