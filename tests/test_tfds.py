@@ -182,24 +182,22 @@ def prepare_toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     import tensorflow_datasets as library
 
     def prepare(splits: dict[str, list[int]], file_format: str) -> None:
-        with library.core.registered.skip_registering():
+        class Toys(library.core.GeneratorBasedBuilder, skip_registration=True):
+            VERSION = library.core.Version("1.0.0")
 
-            class Toys(library.core.GeneratorBasedBuilder):
-                VERSION = library.core.Version("1.0.0")
+            def _info(self):
+                image = library.features.Image(shape=(3, 4, 3), encoding_format="png")
+                label = library.features.ClassLabel(names=["a", "b", "c"])
+                return library.core.DatasetInfo(
+                    builder=self, features=library.features.FeaturesDict({"image": image, "label": label})
+                )
 
-                def _info(self):
-                    image = library.features.Image(shape=(3, 4, 3), encoding_format="png")
-                    label = library.features.ClassLabel(names=["a", "b", "c"])
-                    return library.core.DatasetInfo(
-                        builder=self, features=library.features.FeaturesDict({"image": image, "label": label})
-                    )
+            def _split_generators(self, _):
+                return {name: self._generate_examples(name) for name in splits}
 
-                def _split_generators(self, _):
-                    return {name: self._generate_examples(name) for name in splits}
-
-                def _generate_examples(self, name):
-                    for index, label in enumerate(splits[name]):
-                        yield index, {"image": np.full((3, 4, 3), max(label, 0), np.uint8), "label": label}
+            def _generate_examples(self, name):
+                for index, label in enumerate(splits[name]):
+                    yield index, {"image": np.full((3, 4, 3), max(label, 0), np.uint8), "label": label}
 
         Toys(data_dir=tmp_path, file_format=file_format).download_and_prepare()
         monkeypatch.setattr(library, "builder", lambda _: Toys(data_dir=tmp_path))
