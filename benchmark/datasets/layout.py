@@ -106,7 +106,8 @@ def split_words(named: dict[str, _T], where: str) -> dict[str, _T]:
 
 def _divided(folder: Path) -> tuple[list[Path], list[Path]]:
     """The folders in a folder that are not hidden, and everything else in it."""
-    folders, others = [], []
+    folders: list[Path] = []
+    others: list[Path] = []
     for path in list_folder(folder):
         try:
             is_folder = path.is_dir() and not is_hidden(path)
