@@ -6,6 +6,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -88,6 +89,7 @@ def load(root: Path) -> Dataset:
     return load_dataset(f"folder:{root}", max_bad_images=EVERY)
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")  # as the program does, which no test can see
 @settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
 @given(tree=trees(), changed=st.integers(0, EVERY))
 def test_every_file_is_used_with_its_label_or_left_out(tree: dict, changed: int):
