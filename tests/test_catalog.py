@@ -82,6 +82,12 @@ def test_classes_can_be_chosen_of_folders_only(name):
         load_dataset(name, classes=["1", "2"])
 
 
+@pytest.mark.parametrize("kind", ["folder", "idx"])
+def test_the_home_of_an_unknown_user_does_not_exist(kind):
+    with pytest.raises(DataError, match=r"~no-such-user/pets (is not a folder|has neither)"):
+        load_dataset(f"{kind}:~no-such-user/pets")
+
+
 @pytest.mark.parametrize("name", ["idx:FOLDER", "folder:PATH"])
 def test_a_placeholder_of_the_list_is_a_folder_that_does_not_exist(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from toy_images import write_classes
 from toy_ledgers import add
 
 from benchmark import __version__
@@ -345,6 +347,28 @@ def test_a_ledger_of_an_unknown_schema_ends_with_2(call: Call, tmp_path: Path):
 
     assert answer.code == 2
     assert re.search(r"schema \[7\].*reads schemas 1 to 2", answer.err)
+
+
+def test_what_is_left_out_of_a_dataset_is_said_once_and_not_in_the_json(call: Call, tmp_path: Path):
+    write_classes(tmp_path / "pets", {"cat": 20, "dog": 20})
+    shutil.copy(tmp_path / "pets" / "cat" / "0.png", tmp_path / "pets" / "dog" / "copy.png")
+    (tmp_path / "pets" / "dog" / "a.heic").touch()
+    (tmp_path / "pets" / "notes.txt").touch()
+    arguments = ("run", "--datasets", "folder:pets", "--modes", "native,unit", "--seeds", "0,1", "--dry-run", "--json")
+
+    plain, dropped = call(*arguments), call(*arguments, "--drop-duplicates")
+
+    assert len(json.loads(plain.out)["cells"]) == 4
+    for said in (
+        "folder:pets: left out, images of a format that Pillow cannot read: 1 (.heic 1)\n",
+        "folder:pets: copies of images in several classes: 2 (cat/0.png = dog/copy.png)\n",
+        "folder:pets: left out, files that are no images: 1 (.txt 1)\n",
+        "--drop-duplicates leaves them out.\n",
+    ):
+        assert plain.err.count(said) == 1, plain.err
+    assert len(json.loads(dropped.out)["cells"]) == 4
+    assert "left out, copies of images: 2 (cat/0.png, dog/copy.png)\n" in dropped.err
+    assert "--drop-duplicates" not in dropped.err
 
 
 # --- lists -----------------------------------------------------------------------------------------------------------

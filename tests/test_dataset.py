@@ -103,8 +103,68 @@ def test_a_dataset_that_brings_its_own_validation_split_keeps_it():
 def test_a_class_with_one_training_image_cannot_be_divided():
     dataset = toy_dataset([20, 1], [5, 5])
 
-    with pytest.raises(DataError, match=r"the validation split of toy cannot be drawn: .* The smallest has 1: take"):
+    with pytest.raises(
+        DataError, match=r"validation split of toy cannot be drawn: .* The smallest has 1: add images, or"
+    ):
         split_dataset(dataset, seed=0, val_fraction=0.2)
+
+
+@pytest.mark.parametrize(("n_classes", "n", "fraction", "folds"), [(8, 5, 0.2, 5), (8, 3, 0.34, 3), (3, 2, 0.5, 2)])
+def test_a_validation_split_that_cannot_be_drawn_names_cures_that_work(n_classes, n, fraction, folds):
+    dataset = toy_dataset([n] * n_classes, [1] * n_classes)
+
+    with pytest.raises(
+        DataError, match=rf"raise val_fraction \(--val-fraction\) to {fraction} or .*--folds {folds} or"
+    ):
+        split_dataset(dataset, seed=0, val_fraction=0.01)
+
+    for split in (
+        split_dataset(dataset, seed=0, val_fraction=fraction),
+        split_dataset(dataset, seed=0, val_fraction=0.01, folds=folds),
+    ):
+        assert set(dataset.labels[split.val]) == set(dataset.labels[split.train]) == set(range(n_classes))
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_class_that_train_lacks_is_refused(split: str):
+    counts = {"train_counts": [9, 9, 0], "test_counts": [3, 3, 0], f"{split}_counts": [3, 3, 3]}
+
+    with pytest.raises(DataError, match=r"toy: no images to train on in class .*, which the .* split has"):
+        toy_dataset(**counts)
+
+
+@pytest.mark.parametrize("split", ["validation", "test"])
+def test_a_split_without_images_is_refused(split: str):
+    empty = {split[:3] if split == "validation" else split: np.arange(0)}
+
+    images = ArrayImages(np.zeros((4, 1, 1, 1), np.uint8))
+
+    with pytest.raises(DataError, match=f"the {split} split has no images"):
+        make_dataset("toy", images, np.array([0, 1, 0, 1]), ("a", "b"), content=b"", **empty)
+
+
+def test_classes_that_are_missing_are_noted():
+    dataset = toy_dataset([9, 9, 0, 9], [3, 0, 0, 3], [3, 3, 0, 0])
+
+    names = dataset.class_names
+    assert dataset.notes == (
+        f"classes without images: 1 ({names[2]})",
+        f"classes without validation images: 1 ({names[3]})",
+        f"classes without test images: 1 ({names[1]})",
+    )
+
+
+def test_a_dataset_of_one_class_is_refused():
+    with pytest.raises(DataError, match="toy has images of 1 class: classification needs at least 2"):
+        toy_dataset([9, 0], [3, 0])
+
+
+def test_a_class_without_images_is_no_obstacle_to_folds():
+    dataset = toy_dataset([9, 0, 9], [3, 0, 3])
+
+    split = split_dataset(dataset, seed=0, val_fraction=0.1, folds=3)
+
+    assert np.bincount(dataset.labels[split.val]).tolist() == [3, 0, 3]
 
 
 def test_a_class_too_small_to_reach_validation_is_refused():
@@ -209,28 +269,31 @@ def decode_nothing(path: Path) -> np.ndarray:
 
 
 def fingerprint_of(
-    content: bytes = b"abc", labels: Sequence[int] = (0, 1, 0), class_names: Sequence[str] = ("x", "y"), **splits: list
+    content: bytes = b"abc",
+    labels: Sequence[int] = (0, 1, 0, 1, 0),
+    class_names: Sequence[str] = ("x", "y"),
+    **splits: list,
 ) -> str:
-    positions = {name: np.array(split) for name, split in {"test": [2], **splits}.items()}
+    positions = {name: np.array(split) for name, split in {"test": [4], **splits}.items()}
     images = ArrayImages(np.zeros((len(labels), 1, 1, 1), np.uint8))
     dataset = make_dataset("toy", images, np.array(labels), tuple(class_names), content=content, **positions)
     return dataset.fingerprint
 
 
 def test_the_fingerprint_is_always_the_same():
-    assert fingerprint_of() == "f1de18f5f0f39cfad7181ad9b03f0a625034da35144efaf5f448d93157d300b9"
+    assert fingerprint_of() == "aa54400d2b9b6636752c80f8a38c6d9788f8379c4436328d13cc615eda6070f3"
 
 
 @pytest.mark.parametrize(
     "changed",
     [
         {"content": b"abd"},
-        {"labels": [0, 1, 1]},
+        {"labels": [0, 1, 0, 1, 1]},
         {"class_names": ("x", "z")},
         {"class_names": ("y", "x")},
-        {"test": [1]},
-        {"test": [1, 2]},
-        {"val": [1]},
+        {"test": [3]},
+        {"test": [3, 4]},
+        {"val": [3]},
     ],
     ids="-".join,
 )

@@ -2,6 +2,7 @@
 
 import gzip
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,16 @@ def test_a_folder_that_does_not_exist_is_refused(tmp_path):
         load_dataset(f"idx:{tmp_path / 'absent'}")
 
 
+def test_a_folder_that_cannot_be_read_is_refused_with_the_reason(tmp_path, monkeypatch):
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+
+    with pytest.raises(DataError, match="cannot be read: Permission denied"):
+        load_dataset(f"idx:{tmp_path}")
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -117,7 +128,7 @@ def test_a_cut_off_file_is_refused_with_what_its_header_says(tmp_path, arrays, l
     path = tmp_path / "images"
     path.write_bytes(idx_bytes(arrays[0])[:length])
 
-    with pytest.raises(DataError, match=r"images holds -?\d+ values, its header says \(.*\): is it cut off\?"):
+    with pytest.raises(DataError, match=r"images holds \d+ values, its header says \(.*\)\."):
         read_idx_file(path, n_dimensions=3)
 
 
@@ -125,7 +136,7 @@ def test_bytes_beyond_what_the_header_says_are_refused(tmp_path, arrays):
     path = tmp_path / "labels"
     path.write_bytes(idx_bytes(arrays[1]) + b"\0")
 
-    with pytest.raises(DataError, match=r"labels holds 13 values, its header says \(12,\)"):
+    with pytest.raises(DataError, match=r"labels holds more than 12 values, its header says \(12,\)"):
         read_idx_file(path, n_dimensions=1)
 
 
@@ -169,6 +180,50 @@ def test_train_and_test_images_of_different_sizes_are_refused(tmp_path, arrays):
 
     with pytest.raises(DataError, match=r"\(?4, 5\)?.*\(?4, 4\)?"):
         load_dataset(f"idx:{tmp_path}")
+
+
+@pytest.mark.parametrize("promised", [(10, 4, 5), (2**32 - 1,) * 3])
+def test_no_more_is_read_than_promised_and_possible(tmp_path, promised):
+    """A thousand zeros can be one byte of gzip."""
+    path = tmp_path / "images.gz"
+    with gzip.open(path, "wb") as file:
+        file.write(bytes([0, 0, 8, 3]) + struct.pack(">3I", *promised))
+        for _ in range(64):
+            file.write(bytes(2**20))
+    tracemalloc.start()
+
+    with pytest.raises(DataError, match=r"images\.gz holds (more than 200|67108864) values, its header says"):
+        read_idx_file(path, n_dimensions=3)
+
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2**21 if promised == (10, 4, 5) else peak < 2**28
+
+
+def test_a_number_that_never_occurs_is_no_class(tmp_path, arrays):
+    """EMNIST's letters are numbered from 1."""
+    arrays[1], arrays[3] = 3 + 2 * arrays[1], 3 + 2 * arrays[3]
+
+    dataset = load_dataset(f"idx:{write_idx_folder(tmp_path, arrays)}")
+
+    assert count_classes(dataset) == {"3": 6, "5": 6, "7": 6}
+    assert dataset.notes == ()
+
+
+def test_a_test_class_that_train_lacks_is_refused(tmp_path, arrays):
+    arrays[3][0] = 5
+
+    with pytest.raises(DataError, match="no images to train on in class 5, which the test split has"):
+        load_dataset(f"idx:{write_idx_folder(tmp_path, arrays)}")
+
+
+@pytest.mark.parametrize("n", [(0, 6), (12, 0), (0, 0)])
+def test_files_without_images_are_refused(tmp_path, arrays, n):
+    arrays[:2] = (array[: n[0]] for array in arrays[:2])
+    arrays[2:] = (array[: n[1]] for array in arrays[2:])
+
+    with pytest.raises(DataError, match=rf"train and t10k hold {n[0]} and {n[1]} images"):
+        load_dataset(f"idx:{write_idx_folder(tmp_path, arrays)}")
 
 
 @pytest.mark.skipif(not has_idx_files(DEBIAN_FASHION_MNIST), reason="Debian's dataset-fashion-mnist is not installed")

@@ -251,16 +251,16 @@ def test_each_dataset_is_read_once(ledger: Ledger, monkeypatch: pytest.MonkeyPat
     assert names == [("digits", 200)]
 
 
-def test_undecodable_files_are_counted_and_named(ledger: Ledger, image_folder: Path):
+def test_what_is_left_out_of_a_dataset_is_noted(ledger: Ledger, image_folder: Path):
     (image_folder / "cat" / "broken.png").write_bytes(b"no picture")
     dataset = f"folder:{image_folder}"
 
     plan = plan_of(ledger, Grid(backbones=("Tiny",), datasets=(dataset,), max_bad_images=1))
 
-    ((name, files),) = plan.bad_files.items()
-    assert name == dataset
-    assert len(files) == 1
-    assert "broken.png" in files[0]
+    ((request, facts),) = plan.datasets.items()
+    assert request.name == dataset
+    assert facts.notes == ("left out, undecodable images: 1 (cat/broken.png)",)
+    assert plan.cells[0].notes == facts.notes
 
 
 def test_a_ledger_that_cannot_be_read_stops_the_plan(ledger: Ledger):

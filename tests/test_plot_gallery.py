@@ -1,6 +1,7 @@
 """Which test images the gallery shows, and what it says when it cannot."""
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ from benchmark.charts.gallery import Answers, surest
 from benchmark.datasets import load_dataset
 
 
-def write_answers(folder: Path, label: str, **columns: Any) -> Path:
+def write_answers(folder: Path, label: str, *, drop_duplicates: bool = False, **columns: Any) -> Path:
     """A ledger with one run that is right of every second test image only, and surer of each than of the one before."""
-    dataset = load_dataset(label)
+    dataset = load_dataset(label, drop_duplicates=drop_duplicates)
     true = dataset.labels[dataset.test]
     n_classes = len(dataset.class_names)
     predicted = np.where(np.arange(len(true)) % 2, true, (true + 1) % n_classes)
@@ -60,6 +61,14 @@ def test_images_of_any_size_and_colour_are_shown(tmp_path: Path, image_folder: P
     shapes = {panel.images[0].get_array().shape for panel in drawn.figure.axes if panel.images}
     assert all(shape[-1] == 3 for shape in shapes)
     assert len(shapes) > 1
+
+
+def test_images_without_their_copies_are_shown(tmp_path: Path, image_folder: Path):
+    shutil.copy(image_folder / "cat" / "0.png", image_folder / "cat" / "copy.png")
+
+    drawn = gallery_of(write_answers(tmp_path / "ledger", f"folder:{image_folder}", drop_duplicates=True))
+
+    assert isinstance(drawn, Chart)
 
 
 def test_classes_whose_names_begin_and_end_alike_are_not_taken_for_one(tmp_path: Path, image_folder: Path):

@@ -45,6 +45,8 @@ DATASET = Dataset(
     class_names=("cat", "dog", "emu"),
     test=np.arange(6, 10),
     fingerprint="f" * 64,
+    n_left_out=4,
+    n_duplicates=2,
 )
 SPLIT = Split(np.arange(4), np.arange(4, 6), np.arange(6, 10))
 # Predicted: 0, 1, 2, 2 against 0, 1, 1, 2: three of four are right.
@@ -127,7 +129,8 @@ def test_a_finished_run_fills_the_columns_of_a_probe():
     row = results_of(an_outcome(epochs=3))
 
     expected = {
-        "status": DONE, "n_train": 4, "n_val": 2, "n_test": 4, "n_classes": 3, "accuracy": 0.75, "val_accuracy": 0.5,
+        "status": DONE, "n_train": 4, "n_val": 2, "n_test": 4, "n_classes": 3, "n_left_out": 4,
+        "n_duplicates": 2, "accuracy": 0.75, "val_accuracy": 0.5,
         "train_accuracy": 0.875, "overfit_gap": 0.375, "params_total": 2_000_000, "params_backbone": 1_500_000,
         "params_trainable": 500_000, "efficiency": 0.375, "flops_g": 0.25, "feature_dim": 7, "epochs": 3,
         "features_cached": False, "images_per_s": 12.0, "weights_sha256": "w" * 64, "dataset_fingerprint": "f" * 64,

@@ -225,6 +225,15 @@ def test_a_wrong_mode_stands_in_the_row_of_a_done_cell_and_not_in_that_of_a_fail
     assert plan_of(registry, ledger, modes=("unit",), seeds=(0, 1)).counts == {DONE: 1, FAILED: 1}
 
 
+def test_the_notes_of_a_dataset_stand_in_a_row_after_the_wrong_mode(registry: Registry, ledger: Ledger):
+    cell = plan_of(registry, ledger, modes=("unit",), seeds=(0,)).cells[0]
+
+    run_all([replace(cell, notes=("one note", "another"))], ledger, stand_in)
+
+    (warning,) = ledger.read_runs()["warning"]
+    assert warning == "mode unit is not what Tiny was trained with (shifted); one note; another"
+
+
 def test_rows_that_were_written_stay_when_the_sweep_is_left_early(registry: Registry, ledger: Ledger):
     events = run_cells(
         list(plan_of(registry, ledger, seeds=(0, 1)).cells), ledger, stand_in, recipe_sha256="", again=False

@@ -1,7 +1,11 @@
 """`tfds:NAME`, with the library's own mocking: random records with the features of the real dataset."""
 
 import builtins
+import struct
 import sys
+from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -9,6 +13,7 @@ from toys import count_classes
 
 from benchmark.datasets import known_shape, load_dataset, split_dataset, tfds
 from benchmark.datasets.dataset import TEST_FRACTION
+from benchmark.datasets.tfrecords import TFRecords
 from benchmark.errors import DataError, DownloadError, UnknownNameError
 
 N_EXAMPLES = 1500
@@ -141,3 +146,118 @@ def test_data_is_here_once_it_has_splits(tmp_path, mocked, monkeypatch: pytest.M
     assert tfds.has_tfds("tfds:stanford_dogs")
     monkeypatch.setattr(tfds, "split_names", lambda _: ())
     assert not tfds.has_tfds("tfds:stanford_dogs")
+
+
+# --- TFRecord files --------------------------------------------------------------------------------------------------
+
+
+def tfrecord_bytes(records: list[bytes]) -> bytes:
+    """The records in TFRecord format; the checksums are left zero."""
+    return b"".join(struct.pack("<Q4x", len(record)) + record + bytes(4) for record in records)
+
+
+def test_records_of_several_files_follow_each_other(tmp_path: Path):
+    contents = [[b"a", b"", b"ccc"], [], [b"d" * 1000]]
+    paths = [tmp_path / str(number) for number in range(3)]
+    for path, records in zip(paths, contents, strict=True):
+        path.write_bytes(tfrecord_bytes(records))
+
+    records = TFRecords(paths)
+
+    assert [records[index] for index in range(len(records))] == [b"a", b"", b"ccc", b"d" * 1000]
+
+
+@pytest.mark.parametrize("n_bytes", [3, 14, 20, -1])
+def test_a_cut_off_record_file_is_refused(tmp_path: Path, n_bytes: int):
+    path = tmp_path / "cut"
+    path.write_bytes(tfrecord_bytes([b"abcdef"])[:n_bytes])
+
+    with pytest.raises(DataError, match=r"cut (is cut off|cannot be read).*fetch it again"):
+        TFRecords([path])
+
+
+@pytest.fixture
+def prepare_toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Prepares `tfds:toys` in a format: splits of these labels, where an image of class `i` has only the value `i`."""
+    import tensorflow_datasets as library
+
+    def prepare(splits: dict[str, list[int]], file_format: str) -> None:
+        class Toys(library.core.GeneratorBasedBuilder, skip_registration=True):
+            VERSION = library.core.Version("1.0.0")
+
+            def _info(self):
+                image = library.features.Image(shape=(3, 4, 3), encoding_format="png")
+                label = library.features.ClassLabel(names=["a", "b", "c"])
+                return library.core.DatasetInfo(
+                    builder=self, features=library.features.FeaturesDict({"image": image, "label": label})
+                )
+
+            def _split_generators(self, _):
+                return {name: self._generate_examples(name) for name in splits}
+
+            def _generate_examples(self, name):
+                for index, label in enumerate(splits[name]):
+                    yield index, {"image": np.full((3, 4, 3), max(label, 0), np.uint8), "label": label}
+
+        Toys(data_dir=tmp_path, file_format=file_format).download_and_prepare()
+        monkeypatch.setattr(library, "builder", lambda _: Toys(data_dir=tmp_path))
+
+    return prepare
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file_format", ["tfrecord", "array_record"])
+def test_records_are_read_in_both_formats(prepare_toys, file_format: str):
+    prepare_toys({"train": [0, 1, 2] * 6, "val": [0, 1, 2], "test": [2, 1, 0]}, file_format)
+
+    dataset = load_dataset("tfds:toys")
+
+    assert count_classes(dataset) == {"a": 8, "b": 8, "c": 8}
+    assert dataset.val.tolist() == [18, 19, 20]
+    assert dataset.test.tolist() == [21, 22, 23]
+    for position, label in enumerate(dataset.labels):
+        (image,) = dataset.images.read([position])
+        assert np.unique(image).tolist() == [label]
+
+
+@pytest.mark.slow
+def test_a_test_split_with_secret_labels_is_not_used(prepare_toys):
+    prepare_toys({"train": [0, 1, 2] * 6, "validation": [2, 1, 0], "test": [-1, -1]}, "array_record")
+
+    dataset = load_dataset("tfds:toys")
+
+    assert (len(dataset), dataset.test.tolist(), dataset.val) == (21, [18, 19, 20], None)
+    assert dataset.notes == ("the split test is not used",)
+
+
+def test_a_dataset_of_another_format_says_what_to_do():
+    info = SimpleNamespace(full_name="toys/1.0.0", file_format=SimpleNamespace(value="riegeli"))
+    builder = mock.Mock(info=info, data_dir="toys", as_data_source=mock.Mock(side_effect=NotImplementedError))
+
+    with pytest.raises(DataError, match=r"stored in the format riegeli, .* Delete toys and fetch it again"):
+        tfds._records(builder, "train", with_images=False)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["val", "test"], "has no split named train or training, only val, test"),
+        (["train", "val", "dev"], "two splits"),
+    ],
+)
+def test_splits_that_are_not_clear_are_refused(mocked, monkeypatch: pytest.MonkeyPatch, names: list[str], said: str):
+    monkeypatch.setattr(tfds, "split_names", lambda _: tuple(names))
+
+    with pytest.raises(DataError, match=said):
+        load_dataset("tfds:mnist")
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation", "dev"])
+def test_a_validation_split_is_known_by_its_usual_names(mocked, monkeypatch: pytest.MonkeyPatch, name: str):
+    monkeypatch.setattr(tfds, "split_names", lambda _: ("test", "train", name, "unlabelled"))
+
+    dataset = load_dataset("tfds:mnist")
+
+    assert dataset.val.tolist() == list(range(N_EXAMPLES, 2 * N_EXAMPLES))
+    assert dataset.test.tolist() == list(range(2 * N_EXAMPLES, 3 * N_EXAMPLES))
+    assert dataset.notes == ("the split unlabelled is not used",)

@@ -109,6 +109,10 @@ PrecisionOption = Annotated[str | None, _images(help="float32 or bfloat16.", sho
 BadImagesOption = Annotated[
     int | None, _images(help="Leave out at most this many undecodable images.", show_default="0")
 ]
+DuplicatesOption = Annotated[
+    bool | None,
+    _images("--drop-duplicates", help="Leave out copies of images, above all those of test images in train."),
+]
 
 JobsOption = Annotated[
     int,
@@ -202,7 +206,10 @@ def parse_where(conditions: Sequence[str] | None) -> dict[str, str]:
 
 # Options that are keys of a recipe's grid: those that are comma separated lists, and others.
 _LISTS = ("backbones", "datasets", "modes", "strategies", "heads", "classes", "seeds")
-_VALUES = ("input_size_px", "limit", "folds", "val_fraction", "max_bad_images", "precision", "resize", "crop")
+_VALUES = (
+    "input_size_px", "limit", "folds", "val_fraction", "max_bad_images", "drop_duplicates", "precision", "resize",
+    "crop",
+)  # fmt: skip
 
 
 def grid_options(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -47,6 +47,7 @@ def run(
     limit: options.LimitOption = None,
     classes: options.ClassesOption = None,
     max_bad_images: options.BadImagesOption = None,
+    drop_duplicates: options.DuplicatesOption = None,
     precision: options.PrecisionOption = None,
     resize: options.ResizeOption = None,
     crop: options.CropOption = None,
@@ -112,9 +113,19 @@ def _plan(sweep: "Sweep", registry: "Registry", results: Path, where: dict[str, 
     choose = partial(select_cells, where=where or {})
     with console.scan_display() as on_scan:
         plan = make_plan(sweep, registry, Ledger(results / sweep.name), on_scan, choose=choose)
-    for dataset, files in plan.bad_files.items():
-        console.say(f"{dataset}: {count_of(len(files), 'undecodable image')} left out: {', '.join(files)}")
+    _say_notes(plan)
     return plan
+
+
+def _say_notes(plan: "Plan") -> None:
+    """Say once what is left out of each dataset, assumed or doubtful."""
+    notes = [(request, note) for request, facts in plan.datasets.items() for note in facts.notes]
+    remarks = [(request, remark) for request, facts in plan.datasets.items() for remark in facts.remarks]
+    for said, style in ((notes, "yellow"), (remarks, "dim")):
+        for text in dict.fromkeys(f"{request.name}: {what}" for request, what in said):
+            console.say(text, style=style)
+    if any(facts.n_duplicates for facts in plan.datasets.values()):
+        console.say("Copies make numbers look better than they are: --drop-duplicates leaves them out.")
 
 
 def _warn_of_modes(chosen: "list[PlannedCell]") -> None:

@@ -2,8 +2,8 @@
 
 from benchmark.datasets.catalog import DATASETS, check_dataset_name, known_shape, load_dataset, load_local_dataset
 from benchmark.datasets.dataset import Dataset, Split, check_splits, split_dataset
-from benchmark.datasets.folder import OnProgress
 from benchmark.datasets.images import ArrayImages, EncodedImages, Images, Source, array_source, image_source
+from benchmark.datasets.scan import OnProgress
 
 __all__ = [
     "DATASETS",

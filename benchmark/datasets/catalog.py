@@ -1,5 +1,6 @@
 """The names of datasets, and how each is loaded."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,10 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.datasets.dataset import Dataset, make_dataset, take_subset
-from benchmark.datasets.folder import OnProgress, load_folder
+from benchmark.datasets.files import check_text
+from benchmark.datasets.folder import load_folder
 from benchmark.datasets.idx import read_idx_folder
 from benchmark.datasets.images import ArrayImages, LabelledArrays
 from benchmark.datasets.keras_cache import DIGIT_NAMES, KERAS_DATASETS, has_keras_dataset, read_keras_dataset
+from benchmark.datasets.scan import OnProgress
 from benchmark.datasets.tfds import has_tfds, load_tfds
 from benchmark.errors import BenchmarkError, DataError, check_known
 
@@ -23,7 +26,7 @@ DATASETS = {
     "cifar10": "60,000 photographs, 32x32 RGB, 10 classes",
     "cifar100": "60,000 photographs, 32x32 RGB, 100 classes",
     "idx:FOLDER": "the four files of an MNIST-format dataset",
-    "folder:PATH": "one folder per class, or train, val and test folders of them",
+    "folder:PATH": "one folder of images per class, or train, val and test folders of them",
     "tfds:NAME": "a dataset of TensorFlow Datasets, such as tfds:stanford_dogs; needs the extra tfds",
 }
 
@@ -50,10 +53,12 @@ def check_dataset_name(name: str) -> None:
 
     Raises:
         UnknownNameError: It is neither built in nor starts with `idx:`, `folder:` or `tfds:`.
+        DataError: It is not UTF-8.
     """
     is_place = name.startswith(("idx:", "folder:", "tfds:")) and name.partition(":")[2]
     if not is_place:
         check_known("dataset", name, DATASETS)
+    check_text(name, "dataset")
 
 
 def load_dataset(
@@ -62,6 +67,7 @@ def load_dataset(
     limit: int | None = None,
     classes: Sequence[str] | None = None,
     max_bad_images: int = 0,
+    drop_duplicates: bool = False,
     on_progress: OnProgress | None = None,
 ) -> Dataset:
     """The dataset of that name, or a stratified subset of `limit` of its images.
@@ -71,6 +77,7 @@ def load_dataset(
         limit: Number of images to keep, over all splits.
         classes: For `folder:`, keep only these.
         max_bad_images: For `folder:`, the number of files that may be left out because they cannot be decoded.
+        drop_duplicates: For `folder:`, leave out copies of images.
         on_progress: For `folder:`, called after each file.
 
     Raises:
@@ -82,9 +89,18 @@ def load_dataset(
     kind, _, place = name.partition(":")
     if classes and kind != "folder":
         raise BenchmarkError(f"classes can be chosen for folder: datasets only, not for {name}.")
-    folder = Path(place).expanduser()
+    if drop_duplicates and kind != "folder":
+        raise BenchmarkError(f"duplicates can be dropped from folder: datasets only, not from {name}.")
+    folder = Path(os.path.expanduser(place))  # noqa: PTH111  # Path.expanduser fails if there is no such user
     if kind == "folder":
-        dataset = load_folder(name, folder, classes=classes, max_bad_images=max_bad_images, on_progress=on_progress)
+        dataset = load_folder(
+            name,
+            folder,
+            classes=classes,
+            max_bad_images=max_bad_images,
+            drop_duplicates=drop_duplicates,
+            on_progress=on_progress,
+        )
     elif kind == "tfds":
         dataset = load_tfds(name)
     elif kind == "idx":
@@ -94,7 +110,9 @@ def load_dataset(
     return dataset if limit is None else take_subset(dataset, limit)
 
 
-def load_local_dataset(name: str, *, limit: int | None = None, classes: Sequence[str] | None = None) -> Dataset:
+def load_local_dataset(
+    name: str, *, limit: int | None = None, classes: Sequence[str] | None = None, drop_duplicates: bool = False
+) -> Dataset:
     """The dataset of that name if it is on this machine: nothing is downloaded, and any bad files are left out.
 
     Raises:
@@ -106,7 +124,7 @@ def load_local_dataset(name: str, *, limit: int | None = None, classes: Sequence
     if not is_local:
         raise DataError(f"{name} is not on this machine: download it with 'benchmark fetch --datasets {name}'.")
     # A row does not say how many bad files were accepted; its fingerprint tells whether these are the same images.
-    return load_dataset(name, limit=limit, classes=classes, max_bad_images=sys.maxsize)
+    return load_dataset(name, limit=limit, classes=classes, max_bad_images=sys.maxsize, drop_duplicates=drop_duplicates)
 
 
 def _read_digits() -> LabelledArrays:

@@ -1,7 +1,8 @@
 """The record of a dataset, its fingerprint, its splits and its subsets."""
 
 import hashlib
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,6 +15,8 @@ from benchmark.errors import DataError
 # The subset that `limit` takes and the test images of a dataset without a test split never depend on a run's seed.
 SUBSET_SEED = 0
 TEST_FRACTION = 0.2
+MIN_CLASSES = 2
+SHOWN_CLASSES = 5
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,10 @@ class Dataset:
         test: Positions of the test images, ascending.
         val: Positions of the validation images if the dataset has its own, else None.
         fingerprint: Hash of pixels, labels, class names and splits, 64 hexadecimal digits.
-        bad_files: Names of the files that were left out because they cannot be decoded.
+        notes: What is left out, assumed or doubtful, a short sentence each; also of the whole where this is a subset.
+        remarks: As `notes`, of what concerns no result.
+        n_left_out: Number of files that could have been meant as images and are not used.
+        n_duplicates: Number of images with a byte copy in another class or split; None if this is not known.
     """
 
     name: str
@@ -38,7 +44,10 @@ class Dataset:
     test: NDArray[np.int64]
     fingerprint: str
     val: NDArray[np.int64] | None = None
-    bad_files: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    n_left_out: int = 0
+    n_duplicates: int | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -71,8 +80,7 @@ def split_dataset(dataset: Dataset, *, seed: int, val_fraction: float, folds: in
     if dataset.val is not None:
         return Split(np.setdiff1d(rest, dataset.val), dataset.val, dataset.test)
     what = f"the validation split of {dataset.name}"
-    cure = f"another --val-fraction than {val_fraction:g}, --folds 2 or more,"
-    train, val = _stratified(rest, dataset.labels, val_fraction, seed, what, cure)
+    train, val = _stratified(rest, dataset.labels, val_fraction, seed, what, _cure(dataset.labels[rest]))
     return Split(train, val, dataset.test)
 
 
@@ -93,16 +101,26 @@ def check_splits(dataset: Dataset, draws: Iterable[tuple[int, float, int | None]
         split_dataset(dataset, seed=seed, val_fraction=val_fraction, folds=folds)
 
 
+def _cure(labels: NDArray[np.int64]) -> str:
+    """What to do if no validation split can be drawn from images with these labels."""
+    smallest = int(np.unique(labels, return_counts=True)[1].min())
+    if smallest == 1:
+        return "add images"
+    enough = math.ceil(100 / smallest) / 100  # one image of the smallest class
+    return (
+        f"raise val_fraction (--val-fraction) to {enough} or more, validate in folds instead (--folds {smallest} or "
+        "fewer), add images"
+    )
+
+
 def _fold(dataset: Dataset, rest: NDArray[np.int64], number: int, folds: int) -> Split:
     if dataset.val is not None:
         raise DataError(f"{dataset.name} has its own validation split: folds would mix it with train.")
-    classes, counts = np.unique(dataset.labels[rest], return_counts=True)
-    smallest = int(counts.argmin())
-    if folds > counts[smallest]:
+    present, counts = np.unique(dataset.labels[rest], return_counts=True)
+    if folds > counts.min():
         raise DataError(
-            f"folds = {folds}: class {dataset.class_names[classes[smallest]]!r} of {dataset.name} has only "
-            f"{counts[smallest]} images outside the test split, fewer than one per fold. Take fewer folds or more "
-            "images."
+            f"folds = {folds}: class {dataset.class_names[present[counts.argmin()]]!r} of {dataset.name} has only "
+            f"{counts.min()} images outside the test split, fewer than one per fold. Take fewer folds or more images."
         )
     splitter = StratifiedKFold(folds, shuffle=True, random_state=SUBSET_SEED)
     train, val = list(splitter.split(rest, dataset.labels[rest]))[number]
@@ -118,7 +136,6 @@ def make_dataset(
     content: bytes,
     test: NDArray[np.int64] | None = None,
     val: NDArray[np.int64] | None = None,
-    bad_files: tuple[str, ...] = (),
 ) -> Dataset:
     """A dataset with its fingerprint, made from its attributes and `content`: its pixels, or the hashes of its files.
 
@@ -126,18 +143,53 @@ def make_dataset(
     is set aside, always the same.
 
     Raises:
-        DataError: A class has too few images for a test split.
+        DataError: A class has too few images for a test split, fewer than two classes have images, a split has none, or
+            a class has images in the validation or test split only.
     """
+    notes = _class_notes(name, labels, class_names, {"validation": val, "test": test})
     if test is None:
         positions = np.setdiff1d(np.arange(len(labels)), [] if val is None else val)
-        _, test = _stratified(positions, labels, TEST_FRACTION, SUBSET_SEED, f"the test split of {name}")
+        cure = "add images or a test split"
+        _, test = _stratified(positions, labels, TEST_FRACTION, SUBSET_SEED, f"the test split of {name}", cure)
     digest = hashlib.sha256(content)
     digest.update("\0".join(class_names).encode())
     for array in (labels, test, val):
         if array is not None:
             digest.update(f"|{array.shape}|".encode())
             digest.update(np.ascontiguousarray(array, np.int64).data)
-    return Dataset(name, images, labels, class_names, test, digest.hexdigest(), val, bad_files)
+    return Dataset(name, images, labels, class_names, test, digest.hexdigest(), val, notes)
+
+
+def _class_notes(
+    name: str, labels: NDArray[np.int64], class_names: Sequence[str], own_splits: Mapping[str, NDArray[np.int64] | None]
+) -> tuple[str, ...]:
+    """The classes that are missing from the whole or from a split; an error if nothing could be learned of one."""
+    present = set(labels.tolist())
+    if len(present) < MIN_CLASSES:
+        raise DataError(f"{name} has images of {len(present)} class: classification needs at least {MIN_CLASSES}.")
+    splits = {split: positions for split, positions in own_splits.items() if positions is not None}
+    trained = set(np.delete(labels, np.concatenate([[], *splits.values()]).astype(np.int64)).tolist())
+    missing = {"": set(range(len(class_names))) - present}
+    for split, positions in splits.items():
+        found = set(labels[positions].tolist())
+        if not found:
+            raise DataError(f"{name}: the {split} split has no images. Add some, or remove it.")
+        if found - trained:
+            raise DataError(
+                f"{name}: no images to train on in class {_names(found - trained, class_names)}, which the {split} "
+                "split has. Add some, or leave that class out."
+            )
+        missing[f"{split} "] = present - found
+    return tuple(
+        f"classes without {split}images: {len(some):,} ({_names(some, class_names)})"
+        for split, some in missing.items()
+        if some
+    )
+
+
+def _names(labels: set[int], class_names: Sequence[str]) -> str:
+    names = [class_names[label] for label in sorted(labels)]
+    return ", ".join(names[:SHOWN_CLASSES]) + (", …" if len(names) > SHOWN_CLASSES else "")
 
 
 def take_subset(dataset: Dataset, limit: int) -> Dataset:
@@ -155,7 +207,7 @@ def take_subset(dataset: Dataset, limit: int) -> Dataset:
     groups = split * len(dataset.class_names) + dataset.labels
     fraction = limit / len(dataset)
     what = f"--limit {limit} of {dataset.name}"
-    _, kept = _stratified(np.arange(len(dataset)), groups, fraction, SUBSET_SEED, what, "a larger --limit,")
+    _, kept = _stratified(np.arange(len(dataset)), groups, fraction, SUBSET_SEED, what, "take a larger --limit")
     names = f"{dataset.fingerprint}:{kept.tolist()}"
     return replace(
         dataset,
@@ -169,7 +221,7 @@ def take_subset(dataset: Dataset, limit: int) -> Dataset:
 
 
 def _stratified(
-    positions: NDArray[np.int64], groups: NDArray[np.int64], fraction: float, seed: int, what: str, cure: str = ""
+    positions: NDArray[np.int64], groups: NDArray[np.int64], fraction: float, seed: int, what: str, cure: str
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions divided into the larger part and a part of about `fraction`, each ascending.
 
@@ -186,10 +238,8 @@ def _stratified(
         rest, part = positions, positions[:0]
     if any(len(np.setdiff1d(drawn, groups[side])) for side in (rest, part)):
         sizes = np.unique(drawn, return_counts=True)[1]
-        other = f" {cure}" if cure and sizes.min() > 1 else ""
         raise DataError(
             f"{what} cannot be drawn: with {n_part} of {len(positions)} images, some of the {len(sizes)} classes (or "
-            f"classes of a split) would get no image. The smallest has {sizes.min()}: take or add more images,{other} "
-            "or leave that class out."
+            f"classes of a split) would get no image. The smallest has {sizes.min()}: {cure}, or leave that class out."
         )
     return np.sort(rest), np.sort(part)

@@ -1,31 +1,67 @@
 """A dataset from a folder of image files, one folder per class; the images are not held in memory."""
 
-import json
 from collections import Counter
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from benchmark.datasets.dataset import Dataset, make_dataset
-from benchmark.datasets.images import IMAGE_SUFFIXES, EncodedImages, decode_file
+from benchmark.datasets.copies import copy_notes, group_copies, superfluous
+from benchmark.datasets.dataset import MIN_CLASSES, Dataset, make_dataset
+from benchmark.datasets.files import Reason, check_text, path_text, walk_files
+from benchmark.datasets.images import USUAL_SHIFT, EncodedImages, decode_file
+from benchmark.datasets.layout import TEST, TRAIN, UNSPLIT, VAL, Layout, find_layout
+from benchmark.datasets.notes import QUIET, depth_notes, left_out_notes
+from benchmark.datasets.scan import OnProgress, Scan, scan_files
 from benchmark.errors import DataError, check_known
-from benchmark.provenance import usable_cpus
-from benchmark.storage import cache_root, digest_of_text, sha256_of_file, write_whole
 
-SPLIT_NAMES = ("train", "val", "test")
-MIN_CLASSES = 2
 SHOWN_FAULTS = 5
+# The largest values of 16-bit grey that are taken for 8-bit and 12-bit ones, and the bits that these have too many.
+SHIFTS = {255: 0, 4095: 4}
 
-# Called with `n_done` of `n_total`.
-OnProgress = Callable[[int, int], None]
+
+class Image(NamedTuple):
+    """An image file of the dataset."""
+
+    path: Path
+    split: str
+    label: int
+    scan: Scan
+
+
+class Contents(NamedTuple):
+    """Every file of a folder: an image of the dataset, or left out for a reason.
+
+    Attributes:
+        class_names: In the order of the labels.
+        splits: Those that have folders; `UNSPLIT` if none has.
+        images: By split, class and path.
+        left_out: The other files.
+        faults: Why images cannot be decoded.
+        notes: What was assumed of the folders.
+    """
+
+    class_names: tuple[str, ...]
+    splits: tuple[str, ...]
+    images: list[Image]
+    left_out: dict[Path, Reason]
+    faults: list[str]
+    notes: tuple[str, ...]
 
 
 def load_folder(
-    name: str, root: Path, *, classes: Sequence[str] | None, max_bad_images: int, on_progress: OnProgress | None = None
+    name: str,
+    root: Path,
+    *,
+    classes: Sequence[str] | None,
+    max_bad_images: int,
+    drop_duplicates: bool = False,
+    on_progress: OnProgress | None = None,
 ) -> Dataset:
-    """The dataset of a folder that holds one folder per class, or train, val and test folders of them.
+    """The dataset of a folder that holds one folder per class, or folders of the splits that hold them.
 
     Every file is hashed and decoded once; the result is remembered until the file changes. Without a test
     folder, a stratified fifth of the images, always the same, is set aside for testing.
@@ -35,76 +71,87 @@ def load_folder(
         root: The folder.
         classes: Keep only these, in this order; None keeps all, sorted by name.
         max_bad_images: Number of files that may be left out because they cannot be decoded.
+        drop_duplicates: Leave out images that are copies; see `copies.superfluous`.
         on_progress: Called after each file.
 
     Raises:
-        DataError: The folder does not exist, it has fewer than two classes, a class has no images, or too many files
-            are bad.
+        DataError: The folder does not exist or cannot be read, it has fewer than two classes, a class has no images,
+            too many files are bad, or it is not clear what is a split and what is a class.
         UnknownNameError: A name in `classes` is not a folder.
     """
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder: folder: takes a folder that holds one folder per class.")
-    splits = _split_folders(root)
-    class_names = _class_names(root, splits, classes)
-    files = [
-        (path, label, split)
-        for split, folder in splits.items()
-        for label, class_name in enumerate(class_names)
-        for path in _image_files(folder / class_name)
-    ]
-    scanned = _scan(root, [path for path, _, _ in files], on_progress)
-    faults = {path: fault for path, (_, fault) in scanned.items() if fault}
-    _check_faults(root, list(faults.values()), max_bad_images)
+    contents = read_folder(root, classes=classes, on_progress=on_progress)
+    _check_faults(root, contents.faults, max_bad_images)
+    if drop_duplicates:
+        contents = _without_copies(contents)
+    _check_images(root, contents)
+    scans = [image.scan for image in contents.images]
+    shift = _shift(scans)
+    dataset = _make(name, contents, shift)
 
-    good = [file for file in files if file[0] not in faults]
-    labels = np.array([label for _, label, _ in good], np.int64)
-    is_test, is_val = (np.array([split == name for *_, split in good], bool) for name in ("test", "val"))
-    _check_classes(root, class_names, labels[~is_test & ~is_val])
-    return make_dataset(
-        name,
-        EncodedImages(tuple(path for path, _, _ in good), decode_file),
-        labels,
-        class_names,
-        content="".join(scanned[path][0] for path, _, _ in good).encode(),
-        test=np.flatnonzero(is_test) if "test" in splits else None,
-        val=np.flatnonzero(is_val) if "val" in splits else None,
-        bad_files=tuple(str(path.relative_to(root)) for path in faults),
+    # The split of each image, also where the test images were drawn.
+    splits = np.zeros(len(dataset), np.int64)
+    for number, positions in enumerate((dataset.test, dataset.val), start=1):
+        splits[[] if positions is None else positions] = number
+    copies, n_duplicates = copy_notes(
+        group_copies([scan.sha256 for scan in scans]),
+        dataset.labels.tolist(),
+        splits.tolist(),
+        lambda position: path_text(contents.images[position].path.relative_to(root)),
+    )
+    left_out = left_out_notes(root, contents.left_out, quiet=False)
+    return replace(
+        dataset,
+        notes=(*contents.notes, *dataset.notes, *left_out, *copies, *depth_notes(scans, shift)),
+        remarks=left_out_notes(root, contents.left_out, quiet=True),
+        n_left_out=sum(reason not in QUIET for reason in contents.left_out.values()),
+        n_duplicates=n_duplicates,
     )
 
 
-def _split_folders(root: Path) -> dict[str, Path]:
-    """The folders that hold the class folders, by split; `{"": root}` if the dataset is not split."""
-    present = {split: root / split for split in SPLIT_NAMES if (root / split).is_dir()}
-    return present if "train" in present else {"": root}
+def read_folder(root: Path, *, classes: Sequence[str] | None, on_progress: OnProgress | None = None) -> Contents:
+    """What is in a folder; see `load_folder` for its arguments and errors."""
+    layout = find_layout(root)
+    class_names = _class_names(root, layout, classes)
+    left_out = {file.path: file.reason for file in layout.others if file.reason}
+    splits = tuple(dict.fromkeys(split for split, _ in layout.class_folders))
+    folders = {(split, folder.name): folder for split, folder in layout.class_folders}
+    files = [
+        (file, split, label)
+        for split in splits
+        for label, class_name in enumerate(class_names)
+        if (split, class_name) in folders
+        for file in walk_files(folders[split, class_name])
+    ]
+    left_out |= {file.path: file.reason for file, _, _ in files if file.reason}
+    files = [member for member in files if not member[0].reason]
+    images, faults = [], []
+    scans = scan_files(root, [file for file, _, _ in files], on_progress)
+    for (file, split, label), scan in zip(files, scans, strict=True):
+        if not scan.sha256:
+            left_out[file.path] = Reason.NO_IMAGE
+        elif scan.fault:
+            left_out[file.path] = Reason.UNDECODABLE
+            faults.append(scan.fault)
+        else:
+            images.append(Image(file.path, split, label, scan))
+    return Contents(class_names, splits, images, left_out, faults, layout.notes)
 
 
-def _class_names(root: Path, splits: dict[str, Path], classes: Sequence[str] | None) -> tuple[str, ...]:
-    found = {
-        path.name
-        for folder in splits.values()
-        for path in folder.iterdir()
-        if path.is_dir() and not path.name.startswith(".")
-    }
+def _class_names(root: Path, layout: Layout, classes: Sequence[str] | None) -> tuple[str, ...]:
+    found = {folder.name: folder for _, folder in layout.class_folders}
     for name, count in Counter(classes).items():
         check_known("class", name, found)
         if count > 1:
-            raise DataError(f"{root}: class {name} is given more than once; name each class once.")
+            raise DataError(f"{path_text(root)}: class {name} is given more than once; name each class once.")
     names = tuple(classes) if classes else tuple(sorted(found))
+    for name in names:
+        check_text(name, "class")
     if len(names) < MIN_CLASSES:
         raise DataError(
-            f"{root} has {len(names)} class ({', '.join(names) or 'no folders in it'}): "
+            f"{path_text(root)} has {len(names)} class ({', '.join(names) or 'no folders in it'}): "
             f"classification needs at least {MIN_CLASSES} folders, one per class."
         )
     return names
-
-
-def _image_files(folder: Path) -> list[Path]:
-    """The images of a class in one split; none if the split does not have the class."""
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
-    )
 
 
 def _check_faults(root: Path, faults: list[str], max_bad_images: int) -> None:
@@ -112,58 +159,60 @@ def _check_faults(root: Path, faults: list[str], max_bad_images: int) -> None:
         shown = "\n".join(f"  {fault}" for fault in faults[:SHOWN_FAULTS])
         more = f"\n  and {len(faults) - SHOWN_FAULTS} more" if len(faults) > SHOWN_FAULTS else ""
         raise DataError(
-            f"{root}: {len(faults)} files cannot be decoded, at most {max_bad_images} may be left out:\n{shown}{more}\n"
-            f"Fix or remove them, or leave them out with --max-bad-images {len(faults)}."
+            f"{path_text(root)}: {len(faults)} files cannot be decoded, at most {max_bad_images} may be left out:\n"
+            f"{shown}{more}\nFix or remove them, or leave them out with --max-bad-images {len(faults)}."
         )
 
 
-def _check_classes(root: Path, class_names: tuple[str, ...], labels: np.ndarray) -> None:
-    counts = np.bincount(labels, minlength=len(class_names))
-    empty = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
+def _without_copies(contents: Contents) -> Contents:
+    images = contents.images
+    dropped = superfluous(
+        group_copies([image.scan.sha256 for image in images]),
+        [image.label for image in images],
+        [image.split for image in images],
+    )
+    return contents._replace(
+        images=[image for position, image in enumerate(images) if position not in dropped],
+        left_out=contents.left_out | {images[position].path: Reason.COPY for position in dropped},
+    )
+
+
+def _check_images(root: Path, contents: Contents) -> None:
+    """Refuse splits and classes without images."""
+    found = {image.split for image in contents.images}
+    trained = {image.label for image in contents.images if image.split in (UNSPLIT, TRAIN)}
+    empty = [split for split in contents.splits if split and split not in found]
+    lacking = [name for label, name in enumerate(contents.class_names) if label not in trained]
+    left_out = left_out_notes(root, contents.left_out, quiet=False)
+    why = f" ({'; '.join(left_out)})" if left_out else ""
     if empty:
-        suffixes = ", ".join(sorted(IMAGE_SUFFIXES))
+        raise DataError(f"{path_text(root)}: no images in the split {', '.join(empty)}{why}. Add some or remove it.")
+    if lacking:
         raise DataError(
-            f"{root}: no images to train on in class {', '.join(empty)}. Add {suffixes} files or remove the folder."
+            f"{path_text(root)}: no images to train on in class {', '.join(lacking)}{why}. Add images, such as .jpg or "
+            ".png files, or remove the folder."
         )
 
 
-def _scan(root: Path, paths: list[Path], on_progress: OnProgress | None) -> dict[Path, tuple[str, str]]:
-    """SHA-256 of each file, and why it cannot be decoded; empty if it can.
-
-    Files whose size and time are unchanged since an earlier scan are not read again.
-    """
-    memory_path = cache_root() / "scans" / f"{digest_of_text(str(root.resolve()))[:16]}.json"
-    memory = _read_memory(memory_path)
-    found: dict[str, tuple[str, str]] = {}
-    scanned = {}
-    with ThreadPoolExecutor(usable_cpus()) as pool:
-        results = pool.map(lambda path: _scan_file(root, path, memory), paths)
-        for n_done, (path, (key, result)) in enumerate(zip(paths, results, strict=True), start=1):
-            found[key] = scanned[path] = result
-            if on_progress:
-                on_progress(n_done, len(paths))
-    if found.keys() - memory.keys():
-        with write_whole(memory_path) as output:
-            output.write(json.dumps({**memory, **found}).encode())
-    return scanned
+def _shift(scans: Sequence[Scan]) -> int:
+    """The number of bits that 16-bit grey loses: as few as the largest value of the whole folder allows."""
+    tops = [scan.grey_top for scan in scans if scan.grey_top is not None]
+    return next((shift for top, shift in SHIFTS.items() if tops and max(tops) <= top), USUAL_SHIFT)
 
 
-def _read_memory(path: Path) -> dict[str, list[str]]:
-    try:
-        memory = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return memory if isinstance(memory, dict) else {}
-
-
-def _scan_file(root: Path, path: Path, memory: dict[str, list[str]]) -> tuple[str, tuple[str, str]]:
-    state = path.stat()
-    key = f"{path.relative_to(root)}|{state.st_size}|{state.st_mtime_ns}"
-    if key in memory:
-        sha256, fault = memory[key]
-        return key, (sha256, fault)
-    try:
-        decode_file(path)
-        return key, (sha256_of_file(path), "")
-    except (DataError, OSError) as error:
-        return key, ("", str(error))
+def _make(name: str, contents: Contents, shift: int) -> Dataset:
+    """The dataset; a `shift` that is not the usual one is part of its fingerprint."""
+    images = contents.images
+    is_usual = shift == USUAL_SHIFT
+    positions = {split: np.flatnonzero([image.split == split for image in images]) for split in contents.splits}
+    return make_dataset(
+        name,
+        EncodedImages(
+            tuple(image.path for image in images), decode_file if is_usual else partial(decode_file, shift=shift)
+        ),
+        np.array([image.label for image in images], np.int64),
+        contents.class_names,
+        content=("".join(image.scan.sha256 for image in images) + ("" if is_usual else f"|{shift}")).encode(),
+        test=positions.get(TEST),
+        val=positions.get(VAL),
+    )

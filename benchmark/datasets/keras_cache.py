@@ -51,7 +51,7 @@ def read_keras_dataset(name: str) -> LabelledArrays:
     """
     idx_folder = _idx_folder(name)
     if idx_folder is not None:
-        return read_idx_folder(idx_folder)._replace(class_names=FASHION_NAMES)
+        return read_idx_folder(idx_folder, FASHION_NAMES)
     path = _kept_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):

@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,14 @@ from numpy.typing import NDArray
 
 from benchmark.datasets.dataset import Dataset, make_dataset
 from benchmark.datasets.images import RGB, EncodedImages
+from benchmark.datasets.layout import TEST, TRAIN, VAL, split_words
+from benchmark.datasets.tfrecords import TFRecords
 from benchmark.downloads import TIMEOUT_S, can_reach
 from benchmark.errors import DataError, DownloadError, UnknownNameError
 from benchmark.isolation import call_silently_in_child
 
 STORE = "storage.googleapis.com"  # where TensorFlow Datasets keeps the descriptions of its datasets
 FILE_FORMAT = "array_record"  # allows reading a record without those before it
-# In this order; if there are only two, the second is the test split.
-SPLITS = ("train", "validation", "test")
 
 Records = Sequence[Mapping[str, Any]]
 
@@ -26,8 +27,9 @@ Records = Sequence[Mapping[str, Any]]
 def load_tfds(name: str) -> Dataset:
     """The dataset of TensorFlow Datasets whose name follows `tfds:`, such as `tfds:stanford_dogs`.
 
-    Its splits `train`, `validation` and `test` are used. With only one of the last two, that one is the test split;
-    with neither, a stratified part, always the same, is set aside.
+    Its splits for training, validation and testing are used, by any of their usual names. With only one of the last
+    two, that one is the test split; with neither, a stratified part, always the same, is set aside. A split whose
+    labels are kept secret is not used.
 
     Raises:
         DataError: TensorFlow Datasets is not installed, or the dataset has no images with one label each.
@@ -39,29 +41,34 @@ def load_tfds(name: str) -> Dataset:
     if not split_names(builder):
         call_silently_in_child(prepare_tfds, name)
         builder = _builder(name)
-    found = split_names(builder)
-    if "train" not in found:
-        raise DataError(f"{name} has no split 'train'; it has {', '.join(found) or 'none'}.")
-    labels = [
-        np.array([int(record["label"]) for record in _records(builder, split, with_images=False)], np.int64)
-        for split in found
-    ]
-    records = [_records(builder, split, with_images=True) for split in found]
-    ends = np.cumsum([len(one) for one in labels])
-    positions = {split: np.arange(end - len(one), end) for split, one, end in zip(found, labels, ends, strict=True)}
-    has_both = "validation" in positions and "test" in positions
-    return make_dataset(
+    found = split_words({split: split for split in split_names(builder)}, name)
+    labels = {split: _labels(builder, own_name) for split, own_name in found.items()}
+    used = [split for split, one in labels.items() if (one >= 0).all()]  # -1 stands for a label that is kept secret
+    if TRAIN not in used:
+        raise DataError(f"{name} has training images without a label, so nothing can be learned from them.")
+    ends = np.cumsum([len(labels[split]) for split in used])
+    positions = {split: np.arange(end - len(labels[split]), end) for split, end in zip(used, ends, strict=True)}
+    has_both = VAL in positions and TEST in positions
+    dataset = make_dataset(
         name,
         EncodedImages(
-            tuple((split, index) for split, one in enumerate(labels) for index in range(len(one))), _decoder(records)
+            tuple((number, index) for number, split in enumerate(used) for index in range(len(labels[split]))),
+            _decoder([_records(builder, found[split], with_images=True) for split in used]),
         ),
-        np.concatenate(labels),
+        np.concatenate([labels[split] for split in used]),
         class_names,
         # In TensorFlow Datasets, each state of a dataset has its own version, which this name contains.
         content=str(builder.info.full_name).encode(),
-        test=positions.get("test", positions.get("validation")),
-        val=positions["validation"] if has_both else None,
+        test=positions.get(TEST, positions.get(VAL)),
+        val=positions[VAL] if has_both else None,
     )
+    unused = set(split_names(builder)) - {found[split] for split in used}
+    return replace(dataset, notes=(*dataset.notes, *(f"the split {split} is not used" for split in sorted(unused))))
+
+
+def _labels(builder: Any, split: str) -> NDArray[np.int64]:
+    records = _records(builder, split, with_images=False)
+    return np.array([int(record["label"]) for record in records], np.int64)
 
 
 def has_tfds(name: str) -> bool:
@@ -93,8 +100,8 @@ def prepare_tfds(name: str) -> None:
 
 
 def split_names(builder: Any) -> tuple[str, ...]:
-    """The splits that are on this machine and used."""
-    return tuple(split for split in SPLITS if split in builder.info.splits)
+    """The splits that are on this machine."""
+    return tuple(builder.info.splits)
 
 
 def _builder(name: str) -> Any:
@@ -106,7 +113,7 @@ def _builder(name: str) -> Any:
         ) from error
     known = name.partition(":")[2]
     try:
-        return tensorflow_datasets.builder(known, file_format=FILE_FORMAT)
+        return tensorflow_datasets.builder(known)
     except tensorflow_datasets.core.DatasetNotFoundError as error:
         raise UnknownNameError("dataset of TensorFlow Datasets", known, tensorflow_datasets.list_builders()) from error
 
@@ -124,7 +131,29 @@ def _records(builder: Any, split: str, *, with_images: bool) -> Records:
     import tensorflow_datasets
 
     decoders = None if with_images else {"image": tensorflow_datasets.decode.SkipDecoding()}
-    records: Records = builder.as_data_source(split=split, decoders=decoders)
+    try:
+        records: Records = builder.as_data_source(split=split, decoders=decoders)
+    except NotImplementedError:  # prepared in a format that is read from beginning to end
+        return _read_from_files(builder, split, decoders)
+    return records
+
+
+def _read_from_files(builder: Any, split: str, decoders: Any) -> Records:
+    """The records of a split that is stored as TFRecord files, decoded as those of other formats are.
+
+    Raises:
+        DataError: It is stored in yet another format.
+    """
+    from tensorflow_datasets.core.data_sources.base import BaseDataSource
+
+    if builder.info.file_format.value != "tfrecord":
+        raise DataError(
+            f"{builder.info.full_name} is stored in the format {builder.info.file_format.value}, which cannot be read "
+            f"record by record. Delete {builder.data_dir} and fetch it again."
+        )
+    source: Any = BaseDataSource(builder.info, split=split, decoders=decoders)
+    source.data_source = TFRecords([Path(path) for path in builder.info.splits[split].filepaths])
+    records: Records = source
     return records
 
 

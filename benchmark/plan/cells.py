@@ -28,6 +28,7 @@ class DatasetRequest:
     limit: int | None = None
     classes: tuple[str, ...] | None = None
     max_bad_images: int = 0
+    drop_duplicates: bool = False
 
     def load(self, on_progress: OnProgress | None = None) -> Dataset:
         """The dataset; see `datasets.load_dataset` for what it raises."""
@@ -36,6 +37,7 @@ class DatasetRequest:
             limit=self.limit,
             classes=self.classes,
             max_bad_images=self.max_bad_images,
+            drop_duplicates=self.drop_duplicates,
             on_progress=on_progress,
         )
 

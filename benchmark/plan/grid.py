@@ -145,7 +145,7 @@ def _cells(grid: Grid, registry: Registry) -> Iterable[Cell]:
         for head, seed in itertools.product(_heads(grid, backbone), seeds):
             yield Cell(
                 backbone=backbone,
-                dataset=DatasetRequest(dataset, grid.limit, grid.classes, grid.max_bad_images),
+                dataset=DatasetRequest(dataset, grid.limit, grid.classes, grid.max_bad_images, grid.drop_duplicates),
                 mode=mode,
                 strategy=strategy,
                 head=head,

@@ -51,6 +51,7 @@ class PlannedCell:
         n_classes: Of its dataset.
         obstacle: Why its dataset is not available.
         warning: Why its number should not be trusted; see `plan.wrong_modes`.
+        notes: Of its dataset.
         has_training: Whether TensorFlow trains something in the job of this cell, in this cell or in another.
         taken_over: The `run_id` of the row of schema 1 that counts as this cell's; empty if there is none.
     """
@@ -65,8 +66,21 @@ class PlannedCell:
     n_classes: int = 0
     obstacle: BenchmarkError | None = None
     warning: str = ""
+    notes: tuple[str, ...] = ()
     has_training: bool = False
     taken_over: str = ""
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """A dataset without its images; see `Dataset`."""
+
+    fingerprint: str
+    n_images: int
+    n_classes: int
+    notes: tuple[str, ...]
+    remarks: tuple[str, ...]
+    n_duplicates: int | None
 
 
 # Cells that one process runs: they share a backbone, a dataset and a size.
@@ -75,11 +89,17 @@ Job = Sequence[PlannedCell]
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells of a sweep, whose names are resolved, with their states."""
+    """All cells of a sweep with their states.
+
+    Attributes:
+        sweep: The sweep, its names resolved.
+        cells: Its cells, or those that were chosen.
+        datasets: What was found in each dataset that is available, except its images.
+    """
 
     sweep: Sweep
     cells: tuple[PlannedCell, ...]
-    bad_files: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    datasets: Mapping[DatasetRequest, DatasetFacts] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -89,14 +109,6 @@ class Plan:
     def to_run(self, when: str) -> list[PlannedCell]:
         """The cells to run now; `when` is a key of `WHEN`."""
         return [planned for planned in self.cells if planned.state in WHEN[when]]
-
-
-@dataclass(frozen=True)
-class _DatasetFacts:
-    fingerprint: str
-    n_images: int
-    n_classes: int
-    bad_files: tuple[str, ...]
 
 
 def make_plan(
@@ -141,17 +153,13 @@ def make_plan(
         )
         for cell in cells
     ]
-    bad_files = {
-        request.name: facts.bad_files
-        for request, facts in datasets.items()
-        if isinstance(facts, _DatasetFacts) and facts.bad_files
-    }
-    return Plan(sweep, tuple(planned), bad_files)
+    available = {request: facts for request, facts in datasets.items() if isinstance(facts, DatasetFacts)}
+    return Plan(sweep, tuple(planned), available)
 
 
 def _dataset_facts(
     request: DatasetRequest, cells: Iterable[Cell], on_scan: ScanProgress | None
-) -> _DatasetFacts | DownloadError:
+) -> DatasetFacts | DownloadError:
     try:
         dataset = request.load(functools.partial(on_scan, request.name) if on_scan else None)
     except DownloadError as error:
@@ -159,7 +167,14 @@ def _dataset_facts(
     check_splits(dataset, [(cell.seed, cell.val_fraction, cell.folds) for cell in cells])
     for stage in {stage for cell in cells for stage in cell.stages}:
         stage.check_classes(dataset.class_names)
-    return _DatasetFacts(dataset.fingerprint, len(dataset), len(dataset.class_names), dataset.bad_files)
+    return DatasetFacts(
+        dataset.fingerprint,
+        len(dataset),
+        len(dataset.class_names),
+        dataset.notes,
+        dataset.remarks,
+        dataset.n_duplicates,
+    )
 
 
 class _Past:
@@ -194,7 +209,7 @@ class _Past:
         return dict(zip(cell_names(unkeyed), unkeyed["reason"], strict=True))
 
 
-def _planned(cell: Cell, dataset: _DatasetFacts | DownloadError, past: _Past) -> PlannedCell:
+def _planned(cell: Cell, dataset: DatasetFacts | DownloadError, past: _Past) -> PlannedCell:
     name = cell.name
     if isinstance(dataset, DownloadError):
         failed = past.without_key.get(name)
@@ -218,6 +233,7 @@ def _planned(cell: Cell, dataset: _DatasetFacts | DownloadError, past: _Past) ->
         reason,
         setting_key=setting_key,
         dataset_fingerprint=dataset.fingerprint,
+        notes=dataset.notes,
         n_images=dataset.n_images,
         n_classes=dataset.n_classes,
         taken_over=taken_over,
@@ -229,7 +245,7 @@ def _name_in_schema_1(cell: Cell) -> tuple[Any, ...]:
     return tuple({**cell.columns, "val_fraction": None}.values())
 
 
-def _changes(cell: Cell, dataset: _DatasetFacts, row: Mapping[Any, Any]) -> list[str]:
+def _changes(cell: Cell, dataset: DatasetFacts, row: Mapping[Any, Any]) -> list[str]:
     """What changed since a row was made, as far as keys depend on it."""
     versions = framework_versions()
     now = {"dataset_fingerprint": dataset.fingerprint, **cell.facts, **versions}

@@ -102,6 +102,8 @@ def result_columns(dataset: Dataset, split: Split, costs: Costs, result: Outcome
         "n_train": len(split.train),
         "n_val": len(split.val),
         "n_test": len(split.test),
+        "n_left_out": dataset.n_left_out,
+        "n_duplicates": dataset.n_duplicates,
         "n_classes": len(dataset.class_names),
         "chance": chance,
         **values,
