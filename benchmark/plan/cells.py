@@ -58,6 +58,8 @@ class Cell:
     stages: tuple[Stage, ...] = ()
     augmentation: Augmentation = NO_AUGMENTATION
     folds: int | None = None
+    # Of the network that a builder of the user's makes; empty for others, and until it was built.
+    network_sha256: str = ""
 
     @property
     def view(self) -> View:
@@ -105,7 +107,13 @@ class Cell:
             "weights": self.backbone.weights,
             "registry_sha256": digest_of_text(json.dumps(self.backbone.facts, sort_keys=True)),
             "feature_version": FEATURE_VERSION,
+            **self.network_facts,
         }
+
+    @property
+    def network_facts(self) -> dict[str, str]:
+        """The identity of the network beside its registry entry, if it has one, by the ledger's column."""
+        return {"network_sha256": self.network_sha256} if self.network_sha256 else {}
 
     @property
     def head_options(self) -> str:
@@ -131,6 +139,7 @@ def feature_facts(cell: Cell, dataset_fingerprint: str) -> dict[str, Any]:
         "dataset_fingerprint": dataset_fingerprint,
         "view": str(cell.view),
         "precision": cell.precision,
+        **cell.network_facts,
         **{name: minor_version(version) for name, version in framework_versions().items()},
     }
 

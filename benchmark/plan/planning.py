@@ -13,6 +13,7 @@ from benchmark.errors import BenchmarkError, DownloadError
 from benchmark.ledger import CELL_COLUMNS, DONE, FAILED, Ledger, cell_names
 from benchmark.origins import DEFINITION, INPUTS, VERSIONS, what_changed
 from benchmark.plan.cells import Cell, DatasetRequest, job_key, make_keys, view_key
+from benchmark.plan.examining import examine_networks
 from benchmark.plan.grid import expand
 from benchmark.plan.wrong_modes import wrong_modes
 from benchmark.provenance import framework_versions, minor_version
@@ -94,6 +95,7 @@ class Plan:
 class _DatasetFacts:
     fingerprint: str
     n_images: int
+    n_channels: int
     n_classes: int
     bad_files: tuple[str, ...]
 
@@ -108,7 +110,8 @@ def make_plan(
 ) -> Plan:
     """The cells of a sweep compared with its ledger.
 
-    Datasets are read to compute their fingerprints. The cells of a dataset that cannot be downloaded fail when they are
+    Datasets are read to compute their fingerprints, and networks that are not as shipped are built and checked in a
+    child process. The cells of a dataset that cannot be downloaded fail when they are
     run; a dataset that is present but cannot be used is an error now.
 
     Args:
@@ -119,7 +122,8 @@ def make_plan(
         choose: Returns those of the sweep's cells that are planned; None = all.
 
     Raises:
-        BenchmarkError: A name is unknown, a dataset is unusable, or the ledger cannot be read.
+        BenchmarkError: A name is unknown, a dataset is unusable, a network is not what its registry entry says, or the
+            ledger cannot be read.
     """
     # Whether a mode is wrong, and a job trains, depends on all cells of the sweep, chosen or not.
     all_cells = expand(sweep, registry)
@@ -128,9 +132,15 @@ def make_plan(
     cells = choose(all_cells) if choose else all_cells
     past = _Past(ledger.read_runs())
     datasets = {request: _dataset_facts(request, on_scan) for request in dict.fromkeys(cell.dataset for cell in cells)}
+    shapes = {
+        request: (facts.n_channels, facts.n_classes)
+        for request, facts in datasets.items()
+        if isinstance(facts, _DatasetFacts)
+    }
+    networks = examine_networks(cells, shapes)
     planned = [
         replace(
-            _planned(cell, datasets[cell.dataset], past),
+            _planned(replace(cell, network_sha256=networks.get(cell, "")), datasets[cell.dataset], past),
             warning=warnings.get(cell, ""),
             has_training=job_key(cell) in with_training,
         )
@@ -149,7 +159,8 @@ def _dataset_facts(request: DatasetRequest, on_scan: ScanProgress | None) -> _Da
         dataset = request.load(functools.partial(on_scan, request.name) if on_scan else None)
     except DownloadError as error:
         return error
-    return _DatasetFacts(dataset.fingerprint, len(dataset), len(dataset.class_names), dataset.bad_files)
+    n_channels = dataset.images.n_channels
+    return _DatasetFacts(dataset.fingerprint, len(dataset), n_channels, len(dataset.class_names), dataset.bad_files)
 
 
 class _Past:
