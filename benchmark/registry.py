@@ -243,7 +243,7 @@ def read_registry(path: Path, *, is_trusted: bool = True) -> dict[str, Backbone]
         if reserved := {"name", "folder", "is_trusted"} & set(table):
             raise ConfigError(f"{path}, table [{name}]:\n  {', '.join(sorted(reserved))}: not a key of a registry.")
         try:
-            place = {"name": name, "folder": path.resolve().parent, "is_trusted": is_trusted}
+            place: dict[str, Any] = {"name": name, "folder": path.resolve().parent, "is_trusted": is_trusted}
             backbones[name] = Backbone(**table, **place)
         except ValidationError as error:
             raise ConfigError.from_validation(path, name, error.errors()) from error

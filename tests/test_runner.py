@@ -64,7 +64,6 @@ builder = "tiny_backbones:{builder}"
 mode = "tf"
 input_size_px = 16
 feature_dim = 8
-weights = "random"
 """
 
 

@@ -107,13 +107,8 @@ class Cell:
             "weights": self.backbone.weights,
             "registry_sha256": digest_of_text(json.dumps(self.backbone.facts, sort_keys=True)),
             "feature_version": FEATURE_VERSION,
-            **self.network_facts,
+            "network_sha256": self.network_sha256,
         }
-
-    @property
-    def network_facts(self) -> dict[str, str]:
-        """The identity of the network beside its registry entry, if it has one, by the ledger's column."""
-        return {"network_sha256": self.network_sha256} if self.network_sha256 else {}
 
     @property
     def head_options(self) -> str:
@@ -139,7 +134,7 @@ def feature_facts(cell: Cell, dataset_fingerprint: str) -> dict[str, Any]:
         "dataset_fingerprint": dataset_fingerprint,
         "view": str(cell.view),
         "precision": cell.precision,
-        **cell.network_facts,
+        **({"network_sha256": cell.network_sha256} if cell.network_sha256 else {}),
         **{name: minor_version(version) for name, version in framework_versions().items()},
     }
 
