@@ -1,10 +1,14 @@
 """Saved Keras models read without running code from them."""
 
 import json
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import h5py
 
 from benchmark.backbones.hdf5 import opened
 from benchmark.backbones.sources import WITH_CODE, check_is_file
@@ -31,14 +35,50 @@ def load_model(path: Path) -> Any:
     check_is_file(path, f"There is no file {path}.")
     if path.suffix not in ARCHIVE + HDF5:
         raise WeightsError(f"{path} is not a .keras or .h5 file: save the model with model.save('x.keras').")
-    _refuse_code(path, _config(path))
+    config = _config(path)
+    _refuse_code(path, config)
     import keras
 
-    try:
-        return keras.models.load_model(path, custom_objects=_tolerant_layers(), compile=False, safe_mode=True)
-    # Keras raises many kinds for unknown classes, damaged archives and weights that do not fit.
-    except Exception as error:
-        raise WeightsError(f"{path} cannot be loaded: {_reason(error)}. {_advice(error)}") from error
+    with tempfile.TemporaryDirectory(prefix="benchmark-model-") as folder:
+        try:
+            return keras.models.load_model(_as_keras_3(path, config, Path(folder)), compile=False, safe_mode=True)
+        # Keras raises many kinds for unknown classes, damaged archives and weights that do not fit.
+        except Exception as error:
+            raise WeightsError(f"{path} cannot be loaded: {_reason(error)}. {_advice(error)}") from error
+
+
+def _as_keras_3(path: Path, config: Any, folder: Path) -> Path:
+    """The file itself or, where Keras 2 wrote what Keras 3 does not take, a copy without that in the folder."""
+    cleaned = _without_old_arguments(config)
+    if cleaned == config:
+        return path
+    copy = folder / path.name
+    if path.suffix in HDF5:
+        shutil.copyfile(path, copy)
+        with h5py.File(copy, "a") as file:
+            file.attrs["model_config"] = json.dumps(cleaned)
+    else:
+        with zipfile.ZipFile(path) as old, zipfile.ZipFile(copy, "w") as new:
+            for name in old.namelist():
+                new.writestr(name, json.dumps(cleaned) if name == CONFIG else old.read(name))
+    return copy
+
+
+def _without_old_arguments(config: Any) -> Any:
+    if isinstance(config, list):
+        return [_without_old_arguments(one) for one in config]
+    if not isinstance(config, dict):
+        return config
+    config = {key: _without_old_arguments(value) for key, value in config.items()}
+    inner, old = config.get("config"), OF_KERAS_2.get(str(config.get("class_name")), ())
+    if not isinstance(inner, dict):
+        return config
+    if inner.get("groups", 1) == 1:
+        inner = {key: value for key, value in inner.items() if key not in old}
+    axis = inner.get("axis")
+    if config.get("class_name") == "BatchNormalization" and isinstance(axis, list) and len(axis) == 1:
+        inner["axis"] = axis[0]
+    return {**config, "config": inner}
 
 
 def _config(path: Path) -> Any:
@@ -76,27 +116,14 @@ def _classes(config: Any) -> Iterator[tuple[str, str, str | None]]:
             yield from _classes(value)
 
 
-def _tolerant_layers() -> dict[str, Any]:
-    """Keras's layers that Keras 2 saved with arguments which Keras 3 does not take, by name."""
-    import keras
-
-    def tolerant(layer: Any, unknown: tuple[str, ...]) -> Any:
-        class Tolerant(layer):  # type: ignore[misc]
-            @classmethod
-            def from_config(cls, config: dict[str, Any]) -> Any:
-                if config.get("groups", 1) != 1:
-                    raise ValueError(f"{layer.__name__} with groups = {config['groups']}")
-                return layer.from_config({key: value for key, value in config.items() if key not in unknown})
-
-        return Tolerant
-
-    return {name: tolerant(getattr(keras.layers, name), unknown) for name, unknown in OF_KERAS_2.items()}
-
-
 def _advice(error: BaseException) -> str:
     text = str(error)
     is_custom = "Unknown layer" in text or "Could not locate class" in text or "custom" in text
-    return f"It has a layer that is no part of Keras. {WITH_CODE}" if is_custom else "It may be damaged: save it again."
+    return (
+        f"It has a layer that is no part of Keras. {WITH_CODE}"
+        if is_custom
+        else "It may be damaged, or of another Keras: save it again with Keras 3."
+    )
 
 
 def _reason(error: BaseException) -> str:
