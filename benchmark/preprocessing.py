@@ -135,7 +135,8 @@ class View:
 
         Args:
             images: Tensor `(n, height, width, channels)` uint8 with one or three channels.
-            n_channels: Of the result: three, or one for a network of grey images. Grey images are repeated.
+            n_channels: Of the result: three, or one for a network of grey images. Grey images are repeated, those of
+                three channels become their luminance.
 
         Returns:
             Tensor `(n, size_px, size_px, n_channels)` float32 in 0..255; bicubic may overshoot a little. Images that
@@ -149,6 +150,8 @@ class View:
         if tuple(square.shape[1:3]) != size:
             square = tf.image.resize(square, size, method, antialias=antialias)
         resized = tf.cast(square, tf.float32)
+        if images.shape[-1] > n_channels:
+            return tf.image.rgb_to_grayscale(resized)
         return tf.image.grayscale_to_rgb(resized) if images.shape[-1] < n_channels else resized
 
 

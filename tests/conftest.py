@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,14 @@ def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     """Each test has its own feature cache, and finds the Keras folder of the process empty."""
     shutil.rmtree(os.environ["KERAS_HOME"], ignore_errors=True)
     monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path_factory.mktemp("own") / "cache"))
+
+
+@pytest.fixture(scope="module")
+def unexamined() -> Iterator[None]:
+    """Plans build no networks: those of some tests do not exist, or do harm when they are first built."""
+    with pytest.MonkeyPatch.context() as context:
+        context.setattr("benchmark.plan.planning.examine_networks", lambda *_: {})
+        yield
 
 
 @pytest.fixture

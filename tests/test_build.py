@@ -32,9 +32,8 @@ def vector(input_shape):
 
 
 def entry(**facts) -> Backbone:
-    return Backbone(
-        **{"name": "Mine", "folder": Path(), "mode": "tf", "input_size_px": 32, "weights": "random", **facts}
-    )
+    weights = {} if "model" in facts else {"weights": "random"}
+    return Backbone(**{"name": "Mine", "folder": Path(), "mode": "tf", "input_size_px": 32, **weights, **facts})
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO
 
@@ -105,6 +105,61 @@ def test_the_key_changes_with_the_feature_version(monkeypatch):
     monkeypatch.setattr(cache, "FEATURE_VERSION", cache.FEATURE_VERSION + 1)
 
     assert cache_key(FACTS) != before
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda made: made.astype(np.float16),
+        lambda made: made.astype(np.float64),
+        lambda made: made[:-1],
+        lambda made: made[:, :-1],
+    ],
+    ids=["half", "double", "an image less", "a feature less"],
+)
+def test_an_entry_whose_file_is_not_what_its_manifest_says_is_never_read(spoil):
+    """Its checksum is right, because it was written so."""
+    extract = Extractor()
+    extract.features, whole = spoil(extract.features), extract.features
+
+    def write_spoilt(file: IO[bytes]) -> tuple[Extraction, BuildFacts]:
+        made, built = extract(file)
+        return replace(made, n_images=len(whole), feature_dim=whole.shape[1]), built
+
+    with pytest.raises(AssertionError, match="cannot be read"):
+        cached_features(FACTS, write_spoilt)
+    found = cached_features(FACTS, Extractor())
+
+    assert not found.was_cached
+    np.testing.assert_array_equal(found.features, whole)
+
+
+def test_a_file_that_is_shorter_than_its_header_says_is_never_read():
+    """The features of a float16 network were written under a header of float32."""
+
+    def write_short(file: IO[bytes]) -> tuple[Extraction, BuildFacts]:
+        buffer = io.BytesIO()
+        np.save(buffer, Extractor().features)
+        content = buffer.getvalue()[:-20]
+        file.write(content)
+        return extraction_of(Extractor().features, hashlib.sha256(content).hexdigest()), BUILD
+
+    with pytest.raises(AssertionError, match="cannot be read"):
+        cached_features(FACTS, write_short)
+
+    assert not cached_features(FACTS, Extractor()).was_cached
+
+
+def test_features_are_extracted_again_where_that_is_asked_for():
+    extract = Extractor()
+    cached_features(FACTS, extract)
+    extract.features = extract.features + 1
+
+    again = cached_features(FACTS, extract, again=True)
+    found = cached_features(FACTS, extract)
+
+    assert (again.was_cached, found.was_cached, extract.n_calls) == (False, True, 2)
+    np.testing.assert_array_equal(found.features, extract.features)
 
 
 def test_features_come_back_as_they_were_written_with_what_they_cost():

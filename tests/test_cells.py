@@ -325,6 +325,16 @@ CHANGES = {
     "weights_group": with_backbone(weights_group="model_weights"),
     "weights_match": with_backbone(weights_match="order"),
     "weights_graph": with_backbone(weights_graph="imagenet"),
+    "alpha": with_backbone(alpha=0.5),
+    "minimalistic": with_backbone(minimalistic=True),
+    "depth_multiplier": with_backbone(depth_multiplier=2),
+    "include_preprocessing": with_backbone(include_preprocessing=False),
+    "weights_skip": with_backbone(weights_skip=("dense*",)),
+    "cut": with_backbone(application=None, builder="nets:tiny", weights="random", cut="gap"),
+    "pooling": with_backbone(application=None, builder="nets:tiny", weights="random", pooling="max"),
+    "weights of a builder": with_backbone(application=None, builder="nets:tiny", weights="builder"),
+    "network of a builder": a_cell(network_sha256="a" * 64),
+    "another network of a builder": a_cell(network_sha256="b" * 64),
     "network of its own": with_backbone(application=None, builder="nets:tiny", weights="random", has_classifier=True),
 }  # fmt: skip
 

@@ -253,7 +253,7 @@ def test_a_wrong_usage_is_told_by_the_parser(call: Call, arguments: tuple[str, .
         (("inspect", "VGG16", "--mode", "unti"), r"Unknown mode 'unti'\. Did you mean 'unit'\?"),
         (("inspect", "absent.keras"), r"There is no file absent\.keras"),
         (("inspect", "models/absent"), r"There is no file models/absent"),
-        (("inspect", "toy/runs.csv"), r"toy/runs\.csv is not a \.keras file: save the model"),
+        (("inspect", "toy/runs.csv"), r"toy/runs\.csv is not a \.keras or \.h5 file: save the model"),
         (("inspect", "VGG16", "--registry", "absent.toml"), r"absent\.toml cannot be read"),
         (("status", "dmeo"), r"Unknown recipe 'dmeo'\. Did you mean 'demo'\?"),
         (("list", "backbone"), r"Unknown list 'backbone'\. Did you mean 'backbones'\?"),

@@ -15,6 +15,8 @@ from benchmark.processes import conditions
 from benchmark.processes.conditions import DETERMINISM_VARIABLE, Conditions
 from benchmark.processes.runner import run_cells
 
+pytestmark = pytest.mark.usefixtures("unexamined")
+
 
 @pytest.mark.parametrize(
     ("asked", "strategies", "heads", "gpu", "chosen"),

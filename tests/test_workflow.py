@@ -23,6 +23,7 @@ START_TIMEOUT_S = 120
 END_TIMEOUT_S = 30
 
 BUILDERS = '''
+import os
 import time
 from pathlib import Path
 
@@ -35,8 +36,10 @@ def quick(input_shape):
 
 
 def slow(input_shape):
-    """Takes far too long until the file `awake` is there."""
+    """Takes far too long until the file `awake` is there, except where plans build it, which see no GPU."""
     folder = Path(__file__).parent
+    if os.environ.get("CUDA_VISIBLE_DEVICES") == "-1":
+        return quick(input_shape)
     (folder / "asleep").touch()
     for _ in range(6000):
         if (folder / "awake").exists():

@@ -97,11 +97,16 @@ def test_what_has_learned_nothing_yet_has_no_wrong_mode():
 
 @pytest.mark.parametrize(
     ("source", "is_warned"),
-    [({"application": "ResNet50"}, False), ({"builder": "nets:net"}, True), ({"model": "file:net.keras"}, True)],
-    ids=["application", "builder", "model"],
+    [
+        ({"application": "ResNet50", "weights": "random"}, False),
+        ({"builder": "nets:net", "weights": "random"}, False),
+        ({"builder": "nets:net"}, True),
+        ({"model": "file:net.keras"}, True),
+    ],
+    ids=["application", "random builder", "builder", "model"],
 )
-def test_random_weights_have_no_wrong_mode_unless_the_network_may_bring_its_own(source, is_warned):
-    record = Backbone(name="Mine", folder=Path(), mode="caffe", input_size_px=32, weights="random", **source)
+def test_random_weights_have_no_wrong_mode_and_those_that_a_network_brings_have(source, is_warned):
+    record = Backbone(name="Mine", folder=Path(), mode="caffe", input_size_px=32, **source)
     sweep = Sweep(name="toy", grid=(Grid(backbones=("Mine",), modes=("unit",)),))
 
     assert bool(wrong_modes(expand(sweep, {"Mine": record}))) == is_warned

@@ -50,9 +50,8 @@ def verdicts_of(xray: XRay) -> dict[str, str]:
 
 
 def entry(**facts: Any) -> Backbone:
-    return Backbone(
-        **{"name": "Mine", "folder": Path(), "mode": "raw", "input_size_px": 20, "weights": "random", **facts}
-    )
+    weights = {} if "model" in facts else {"weights": "random"}
+    return Backbone(**{"name": "Mine", "folder": Path(), "mode": "raw", "input_size_px": 20, **weights, **facts})
 
 
 # What a network does to a pixel
@@ -306,7 +305,7 @@ def test_a_model_with_code_in_it_is_not_loaded(tmp_path):
 
     path = saved(network_of(keras.layers.Lambda(lambda pixels: pixels / 255)), tmp_path)
 
-    with pytest.raises(BenchmarkError, match=r"mine\.keras cannot be loaded: .*`Lambda` layer .*would run code"):
+    with pytest.raises(BenchmarkError, match=r"mine\.keras cannot be loaded: lambda \(Lambda\) is code\. .*builder = "):
         load_model(path)
 
 
@@ -319,7 +318,7 @@ def test_a_model_of_an_unknown_class_is_not_loaded(tmp_path):
 
     path = saved(network_of(Mine()), tmp_path)
 
-    with pytest.raises(BenchmarkError, match=r"mine\.keras cannot be loaded: Could not locate class 'Mine'\. Only"):
+    with pytest.raises(BenchmarkError, match=r"mine\.keras cannot be loaded: .*not of Keras\. .*builder = "):
         load_model(path)
 
 
@@ -340,7 +339,7 @@ def test_a_model_with_a_damaged_configuration_is_refused(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", "{")
 
-    with pytest.raises(BenchmarkError, match=r"mine\.keras cannot be loaded"):
+    with pytest.raises(BenchmarkError, match=r"mine\.keras is not a saved Keras model, or a damaged one"):
         load_model(path)
 
 
@@ -349,7 +348,8 @@ def test_a_model_with_a_damaged_configuration_is_refused(tmp_path):
     [
         ("absent.keras", None, r"There is no file .*absent\.keras"),
         ("text.keras", b"no model", r"text\.keras is not a saved Keras model"),
-        ("old.h5", b"", r"old\.h5 is not a \.keras file: save the model with model\.save\('x\.keras'\)"),
+        ("old.h5", b"", r"old\.h5 is not a saved Keras model"),
+        ("old.pb", b"", r"old\.pb is not a \.keras or \.h5 file: save the model with model\.save\('x\.keras'\)"),
     ],
 )
 def test_other_files_than_keras_ones_are_refused_before_they_are_read(tmp_path, name, content, message):

@@ -1,23 +1,25 @@
 """A registry record turned into a Keras model that maps preprocessed pixels to features."""
 
 import hashlib
-import importlib
+import inspect
 import warnings
 from typing import Any
 
 import numpy as np
 
+from benchmark.backbones.builders import call_builder
+from benchmark.backbones.outputs import check_input, features_network
+from benchmark.backbones.saved import load_model
 from benchmark.backbones.sources import local_path, weights_file
 from benchmark.backbones.weights import load_arrays
 from benchmark.downloads import fast_failing_downloads
-from benchmark.errors import BenchmarkError, ConfigError, FeaturesError, check_known
-from benchmark.registry import Backbone, check_input_size
+from benchmark.errors import ConfigError, FeaturesError, check_known
+from benchmark.registry import ARGUMENTS, Backbone, check_input_size
 from benchmark.storage import sha256_of_file
 
 # Random weights are one fixed draw, so that their features can be cached like any others.
 RANDOM_WEIGHTS_SEED = 0
 RGB = 3
-FEATURE_MAP_RANK = 4
 
 
 def build_backbone(backbone: Backbone, size_px: int) -> Any:
@@ -28,8 +30,8 @@ def build_backbone(backbone: Backbone, size_px: int) -> Any:
         size_px: Side of the square input.
 
     Returns:
-        A Keras model from `(n, size_px, size_px, 3)` float32, preprocessed, to features `(n, d)` float32:
-        the global average of the last feature map.
+        A Keras model from `(n, size_px, size_px, channels)` float32, preprocessed, to features `(n, d)`: the last
+        feature map or the tokens, pooled. Channels are three, or one for a network of grey images.
 
     Raises:
         BenchmarkError: `size_px` is too small, the constructor is unknown, or the weights do not fit.
@@ -43,9 +45,15 @@ def build_backbone(backbone: Backbone, size_px: int) -> Any:
     keras.utils.clear_session()
     keras.utils.set_random_seed(RANDOM_WEIGHTS_SEED)
     path = weights_file(backbone)
-    network = _pooled(_build_network(backbone, (size_px, size_px, RGB)))
-    if path is not None:
-        load_arrays(network, path, group=backbone.weights_group, match=backbone.weights_match)
+    network = features_network(backbone, _build_network(backbone, (size_px, size_px, RGB)))
+    if path is not None and backbone.weights != backbone.model:
+        load_arrays(
+            network,
+            path,
+            group=backbone.weights_group,
+            match=backbone.weights_match,
+            skip=backbone.weights_skip,
+        )
         if backbone.weights_graph == "imagenet":
             _fold_imagenet_rescaling(network)
     _check_finite(network, backbone)
@@ -55,6 +63,8 @@ def build_backbone(backbone: Backbone, size_px: int) -> Any:
 
 def build_untrained(backbone: Backbone, size_px: int, seed: int, *, n_channels: int = RGB, n_classes: int = 2) -> Any:
     """The network with weights drawn from the seed, all of it trainable.
+
+    A builder may bring weights of its own all the same; `xray.entries` finds out.
 
     Args:
         backbone: Its registry record; its `weights` are not used.
@@ -73,31 +83,59 @@ def build_untrained(backbone: Backbone, size_px: int, seed: int, *, n_channels: 
     keras.utils.clear_session()
     keras.utils.set_random_seed(seed)
     if backbone.has_classifier:
-        return import_builder(backbone)(input_shape=(size_px, size_px, n_channels), n_classes=n_classes)
-    return _pooled(_build_network(backbone.model_copy(update={"weights": "random"}), (size_px, size_px, RGB)))
+        return call_builder(backbone, input_shape=(size_px, size_px, n_channels), n_classes=n_classes)
+    without_weights = backbone.model_copy(update={"weights": "random"})
+    network = features_network(backbone, _build_network(without_weights, (size_px, size_px, RGB)))
+    return _with_new_weights(network, seed) if backbone.model is not None else network
 
 
 def _build_network(backbone: Backbone, input_shape: tuple[int, int, int]) -> Any:
+    if backbone.application is not None:
+        return _build_application(backbone, input_shape)
+    if backbone.builder is not None:
+        network = call_builder(backbone, input_shape=input_shape)
+    else:
+        assert backbone.model is not None, "the registry requires one of the three"
+        network = load_model(local_path(backbone, backbone.model))
+    check_input(backbone, network, input_shape[0])
+    return network
+
+
+def _build_application(backbone: Backbone, input_shape: tuple[int, int, int]) -> Any:
     import keras
 
-    if backbone.application is not None:
-        known = application_names()
-        check_known("application", backbone.application, known)
-        constructor = getattr(keras.applications, backbone.application)
-        weights = "imagenet" if backbone.weights == "imagenet" else None
-        with fast_failing_downloads(f"The ImageNet weights of {backbone.name}"), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # MobileNet: "`input_shape` is undefined or non-square"
-            return constructor(include_top=False, weights=weights, input_shape=input_shape)
-    if backbone.builder is not None:
-        return import_builder(backbone)(input_shape=input_shape)
-    assert backbone.model is not None, "the registry requires one of the three"
-    network = keras.models.load_model(local_path(backbone, backbone.model), compile=False)
-    taken = network.inputs[0].shape[1:3]
-    if not all(side in (None, size) for side, size in zip(taken, input_shape[:2], strict=True)):
-        raise BenchmarkError(
-            f"{backbone.name}: {backbone.model} takes {taken[0]} x {taken[1]} px, got {input_shape[0]} px."
+    assert backbone.application is not None
+    check_known("application", backbone.application, application_names())
+    constructor = getattr(keras.applications, backbone.application)
+    taken = [name for name in ARGUMENTS if name in inspect.signature(constructor).parameters]
+    if unknown := [name for name in backbone.arguments if name not in taken]:
+        raise ConfigError(
+            f"{backbone.name}: keras.applications.{backbone.application} does not take {', '.join(unknown)}; of "
+            f"{', '.join(ARGUMENTS)} it takes {', '.join(taken) or 'none'}."
         )
-    return network
+    weights = "imagenet" if backbone.weights == "imagenet" else None
+    with fast_failing_downloads(f"The ImageNet weights of {backbone.name}"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # MobileNet: "`input_shape` is undefined or non-square"
+        try:
+            return constructor(include_top=False, weights=weights, input_shape=input_shape, **backbone.arguments)
+        except ValueError as error:  # such as an alpha that has no ImageNet weights
+            if not backbone.arguments:
+                raise
+            raise ConfigError(f"{backbone.name}: keras.applications.{backbone.application}: {error}") from error
+
+
+def _with_new_weights(network: Any, seed: int) -> Any:
+    """The network with weights drawn anew; statistics of a Normalization, which are preprocessing, stay."""
+    import keras
+
+    keras.utils.set_random_seed(seed)
+    fresh = keras.models.clone_model(network)
+    for old, new in zip(network.layers, fresh.layers, strict=True):
+        if isinstance(old, keras.layers.Normalization):
+            new.set_weights(old.get_weights())
+            new.finalize_state()
+    fresh.trainable = True
+    return fresh
 
 
 def application_names() -> list[str]:
@@ -106,20 +144,6 @@ def application_names() -> list[str]:
 
     members = vars(keras.applications).items()
     return sorted(name for name, member in members if name[0].isupper() and callable(member))
-
-
-def import_builder(backbone: Backbone) -> Any:
-    """The function that a registry entry names as its builder.
-
-    Raises:
-        ConfigError: It cannot be imported.
-    """
-    assert backbone.builder is not None
-    module_name, function_name = backbone.builder.split(":")
-    try:
-        return getattr(importlib.import_module(module_name), function_name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{backbone.name}: builder {backbone.builder!r} cannot be imported: {error}.") from error
 
 
 def _check_finite(network: Any, backbone: Backbone) -> None:
@@ -131,16 +155,6 @@ def _check_finite(network: Any, backbone: Backbone) -> None:
                 f"{backbone.name}: {n_bad} of {array.size} numbers in {variable.path} are not finite: the weights "
                 "are damaged. Fetch or save them again."
             )
-
-
-def _pooled(network: Any) -> Any:
-    """The network with global average pooling where its output is a feature map."""
-    import keras
-
-    output = network.outputs[0]
-    if len(output.shape) != FEATURE_MAP_RANK:
-        return network
-    return keras.Model(network.inputs[0], keras.layers.GlobalAveragePooling2D()(output), name=network.name)
 
 
 def _fold_imagenet_rescaling(network: Any) -> None:
@@ -163,8 +177,11 @@ def _fold_imagenet_rescaling(network: Any) -> None:
 def weights_sha256(backbone: Backbone, network: Any) -> str:
     """The checksum of the weights file or, where Keras itself made the weights, of the arrays in the network."""
     path = weights_file(backbone)
-    if path is not None:
-        return sha256_of_file(path)
+    return arrays_sha256(network) if path is None else sha256_of_file(path)
+
+
+def arrays_sha256(network: Any) -> str:
+    """The checksum of all arrays in the network."""
     digest = hashlib.sha256()
     for array in network.get_weights():
         digest.update(array.tobytes())

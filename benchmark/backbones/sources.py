@@ -9,6 +9,10 @@ from benchmark.storage import sha256_of_file
 
 FILE = "file:"
 WHEEL = "pypi:"
+WITH_CODE = (
+    "In the program that made it, write a function that returns the model, and register it: "
+    'builder = "module:function", which may use any code.'
+)
 
 
 def weights_identity(backbone: Backbone) -> str:
@@ -24,11 +28,13 @@ def weights_identity(backbone: Backbone) -> str:
         assert backbone.weights_sha256 is not None, "the registry requires it"
         return backbone.weights_sha256
     sources = [source for source in (backbone.model, backbone.weights) if source and source.startswith(FILE)]
-    return "+".join(sha256_of_file(local_path(backbone, source)) for source in sources) or backbone.weights
+    return (
+        "+".join(sha256_of_file(local_path(backbone, source)) for source in dict.fromkeys(sources)) or backbone.weights
+    )
 
 
 def weights_file(backbone: Backbone) -> Path | None:
-    """The weights file on this machine, downloaded if necessary; None where Keras itself makes the weights.
+    """The file with the weights on this machine, downloaded if necessary; None where Keras or a builder makes them.
 
     Raises:
         DownloadError: It cannot be downloaded.
@@ -52,6 +58,21 @@ def local_path(backbone: Backbone, source: str) -> Path:
         WeightsError: There is no such file.
     """
     path = backbone.folder / Path(source.removeprefix(FILE)).expanduser()
-    if not path.is_file():
-        raise WeightsError(f"{backbone.name}: {path} does not exist; correct {source!r} in the registry.")
+    check_is_file(path, f"{backbone.name}: {path} does not exist; correct {source!r} in the registry.")
     return path
+
+
+def check_is_file(path: Path, otherwise: str) -> None:
+    """Refuse a path where no file is, with this message if nothing is there.
+
+    Raises:
+        WeightsError: It is a folder, or nothing.
+    """
+    if path.is_dir():
+        is_saved_model = (path / "saved_model.pb").exists()
+        raise WeightsError(
+            f"{path} is a folder{', a SavedModel of TensorFlow' if is_saved_model else ''}: expected a .keras or .h5 "
+            f"file. With the Keras that made it, load it and save it by model.save('x.h5'). {WITH_CODE}"
+        )
+    if not path.is_file():
+        raise WeightsError(otherwise)

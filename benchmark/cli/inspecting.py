@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from benchmark import console
-from benchmark.cli.options import FedModeOption, InspectedArgument, JsonOption, RegistryOption
+from benchmark.cli.options import FedModeOption, InspectedArgument, JsonOption, RegistryOption, known_backbones
 from benchmark.errors import check_known
 from benchmark.isolation import call_silently_in_child
 
@@ -50,12 +50,12 @@ def inspect(
     native mode of your own model is read from its built-in layers; if they do not show it, give it by --mode.
     """
     from benchmark.preprocessing import MODES
-    from benchmark.registry import get_backbone, load_registry
+    from benchmark.registry import get_backbone
     from benchmark.xray.xray import xray_backbone, xray_file
 
     if mode is not None:
         check_known("mode", mode, MODES)
-    backbones = load_registry(registry or ())
+    backbones = known_backbones(registry)
     is_path = os.sep in target or Path(target).suffix in (".keras", ".h5", ".hdf5") or Path(target).is_file()
     with console.stderr.status(Text(f"building {target}")):
         if target not in backbones and is_path:

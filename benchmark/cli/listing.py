@@ -10,7 +10,7 @@ import typer
 
 from benchmark import console
 from benchmark.analysis.formats import count_of
-from benchmark.cli.options import NAMES, JsonOption, RegistryOption, names_at, refuse_nan
+from benchmark.cli.options import NAMES, JsonOption, RegistryOption, known_backbones, names_at, refuse_nan
 from benchmark.errors import check_known
 
 # Backbones with their own classifier.
@@ -32,15 +32,14 @@ def list_names(
 ) -> None:
     """Show the names that can be used."""
     from benchmark.recipes import read_recipe
-    from benchmark.registry import load_registry
 
     check_known("list", kind, KINDS)
-    backbones = load_registry(registry or ()).values()
+    backbones = known_backbones(registry).values()
     if kind == "backbones":
         facts = [backbone.model_dump(mode="json", by_alias=True) for backbone in backbones]
         records = [{fact: backbone[fact] for fact in BACKBONE_FACTS} for backbone in facts]
     elif kind == NETWORKS:
-        from benchmark.backbones.build import import_builder
+        from benchmark.backbones.builders import import_builder
 
         records = [
             {

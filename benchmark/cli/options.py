@@ -6,11 +6,15 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from benchmark import console
 from benchmark.errors import BenchmarkError
+
+if TYPE_CHECKING:
+    from benchmark.registry import Registry
 
 RESULTS = Path("results")
 # Waiting for a process takes milliseconds in 32 bits: 24 days.
@@ -86,7 +90,8 @@ NameOption = Annotated[str, _what(help="Name of the sweep if no recipe is given.
 RegistryOption = Annotated[
     list[Path] | None,
     typer.Option(
-        "--registry", help="A file of further backbones; its entries replace those of the same name.",
+        "--registry",
+        help="A file of further backbones; its entries replace those of the same name, and its builders may run.",
         show_default=False,
     ),
 ]  # fmt: skip
@@ -166,6 +171,29 @@ FedModeOption = Annotated[
     str | None,
     typer.Option("--mode", help="The mode you feed.", show_default=False, autocompletion=complete(NAMES["modes"])),
 ]
+
+
+def known_backbones(registry: Sequence[Path] | None) -> "Registry":
+    """The backbones of a command; says what of `./backbones.toml`, which nobody named, is not as shipped."""
+    from benchmark.registry import REGISTRY_FILE, load_registry, read_registry, shipped_path
+
+    if Path(REGISTRY_FILE).exists():
+        shipped, local = read_registry(shipped_path(REGISTRY_FILE)), load_registry()
+        own = [name for name, backbone in local.items() if not backbone.is_shipped]
+        differences = {
+            "adds": [name for name in own if name not in shipped],
+            "changes": [name for name in own if name in shipped],
+            "lacks": [name for name in shipped if name not in local],
+        }
+        said = "; ".join(f"{verb} {_first(names)}" for verb, names in differences.items() if names)
+        if said:
+            console.say(f"./{REGISTRY_FILE}: {said}")
+    return load_registry(registry or ())
+
+
+def _first(names: Sequence[str], shown: int = 6) -> str:
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:

@@ -74,11 +74,10 @@ def run(
     from benchmark.ledger import FAILED, Ledger
     from benchmark.plan.planning import WHEN
     from benchmark.recipes import recipe_text
-    from benchmark.registry import load_registry
 
     check_known("value of --when", when, WHEN)
     execution = Execution(jobs, timeout, deterministic, executor, ray_address)
-    known = load_registry(registry or ())
+    known = options.known_backbones(registry)
     sweep = _find_sweep(recipe, context.params, name)
     plan = _plan(sweep, known, results, options.parse_where(where))
     chosen = plan.to_run(when)
@@ -245,13 +244,12 @@ def status(
     """
     from benchmark.ledger import RUNS
     from benchmark.recipes import find_recipe, read_recipe, recipe_paths
-    from benchmark.registry import load_registry
 
     name = DEFAULT_RECIPE if recipe is None else recipe
     if name not in recipe_paths() and (results / name / RUNS).exists():
         records = _records_of_ledger(results / name)
     else:
-        plan = _plan(read_recipe(find_recipe(name)), load_registry(registry or ()), results)
+        plan = _plan(read_recipe(find_recipe(name)), options.known_backbones(registry), results)
         records = [{**planned.cell.columns, "state": planned.state, "reason": planned.reason} for planned in plan.cells]
         name = plan.sweep.name
     print_records(records, as_json=as_json, columns=(*SHOWN_COLUMNS, "reason"), least_telling=LEAST_TELLING)
@@ -279,10 +277,9 @@ def fetch(
     """Download the weights and data of a recipe, or of the given lists, ahead of time."""
     from benchmark.plan.fetching import fetch_backbone, fetch_dataset
     from benchmark.plan.grid import expand
-    from benchmark.registry import load_registry
 
     sweep = _find_sweep(recipe, context.params, AD_HOC_SWEEP)
-    cells = expand(sweep, load_registry(registry or ()))
+    cells = expand(sweep, options.known_backbones(registry))
     wants_backbones = recipe is not None or backbones is not None or datasets is None
     wants_datasets = recipe is not None or datasets is not None or backbones is None
     if wants_datasets:
@@ -307,8 +304,7 @@ def params(
 ) -> None:
     """Count the parameters of a recipe's cells; neither weights nor data are needed."""
     from benchmark.plan.grid import expand
-    from benchmark.registry import load_registry
     from benchmark.work.counting import count_params
 
     sweep = _find_sweep(recipe, context.params, AD_HOC_SWEEP)
-    print_records(count_params(expand(sweep, load_registry(registry or ()))), as_json=as_json)
+    print_records(count_params(expand(sweep, options.known_backbones(registry))), as_json=as_json)

@@ -77,9 +77,8 @@ def _run_again(
     from benchmark.ledger import Ledger
     from benchmark.plan.repeating import clean_cache, plan_again
     from benchmark.processes.runner import run_cells
-    from benchmark.registry import load_registry
 
-    backbones = load_registry(registry or ())
+    backbones = options.known_backbones(registry)
     with clean_cache(folder / "cache"):
         parts = []
         # One ledger for each original, since two may hold the same cell, and for each choice of determinism.
@@ -109,12 +108,11 @@ def rerun(
     from benchmark.analysis.loading import load_all_runs
     from benchmark.ledger import Ledger
     from benchmark.plan.repeating import differences_from_here, plan_again
-    from benchmark.registry import load_registry
 
     row = _find_row(load_all_runs(paths or [options.RESULTS]), run_id)
     (record,) = row.to_dict("records")
     sweep = record["sweep"]
-    (planned,) = plan_again(row, load_registry(registry or ()), Ledger(results / sweep))
+    (planned,) = plan_again(row, options.known_backbones(registry), Ledger(results / sweep))
     typer.echo(f"{planned.cell} of {record['folder']} into {results / sweep}")
     for difference in differences_from_here(record):
         console.say(f"Note: {difference}")

@@ -92,7 +92,9 @@ def cache_key(facts: Mapping[str, Any]) -> str:
     return digest_of_text(text)[:32]
 
 
-def cached_features(facts: Mapping[str, Any], extract: Extract, *, dataset: str = "") -> CachedFeatures:
+def cached_features(
+    facts: Mapping[str, Any], extract: Extract, *, dataset: str = "", again: bool = False
+) -> CachedFeatures:
     """The features that these facts describe, extracted now unless they are in the cache.
 
     If two processes want the same features, one extracts and the other waits. A process that is killed while it
@@ -102,11 +104,12 @@ def cached_features(facts: Mapping[str, Any], extract: Extract, *, dataset: str 
         facts: Everything that can change a feature.
         extract: Writes the features to a file and returns the cost.
         dataset: The dataset's name, only shown.
+        again: Extract them also if they are in the cache.
     """
     folder = _features_root() / cache_key(facts)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock"):
-        found = _open(folder, was_cached=True)
+        found = None if again else _open(folder, was_cached=True)
         if found is None:
             for partial in folder.parent.glob(f"{folder.name}.*.partial"):
                 shutil.rmtree(partial)
@@ -133,14 +136,26 @@ def _open(folder: Path, *, was_cached: bool) -> CachedFeatures | None:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         extraction, build = Extraction(**manifest["extraction"]), BuildFacts(**manifest["build"])
         is_intact = sha256_of_file(folder / FEATURES) == extraction.sha256
+        features = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
+        is_intact &= _fits(features, folder / FEATURES, extraction)
     except (OSError, ValueError, KeyError, TypeError):
         is_intact = False
     if not is_intact:
         shutil.rmtree(folder)
         return None
     os.utime(folder / MANIFEST)
-    features = np.load(folder / FEATURES, mmap_mode="r")
     return CachedFeatures(features, extraction, build, was_cached)
+
+
+def _fits(features: Any, path: Path, extraction: Extraction) -> bool:
+    """Whether a file holds the numbers that its header and its manifest claim, and no others."""
+    n_bytes = features.offset + features.nbytes
+    shape = features.shape
+    return (
+        features.dtype == np.float32
+        and (shape[0], shape[-1]) == (extraction.n_images, extraction.feature_dim)
+        and path.stat().st_size == n_bytes
+    )
 
 
 def _extract_into(folder: Path, manifest: dict[str, Any], extract: Extract) -> None:
@@ -151,6 +166,8 @@ def _extract_into(folder: Path, manifest: dict[str, Any], extract: Extract) -> N
         manifest = {**manifest, "extraction": asdict(extraction), "build": asdict(build)}
         with write_whole(partial / MANIFEST) as file:
             file.write(json.dumps(manifest, indent=2).encode())
+        if folder.exists():  # extracted again
+            shutil.rmtree(folder)
         partial.replace(folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

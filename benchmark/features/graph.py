@@ -12,7 +12,7 @@ class FrozenNetwork:
     each view calls it, and TensorFlow inlines the call.
 
     Attributes:
-        output_shape: Of the output for one image: `(d,)` for features.
+        output_shape: Of the output for one image: `(d,)` for features. float32, whatever the layers compute in.
         feature_dim: Width `d` of the features, or channels of a feature map.
         params: Number of the model's weights.
     """
@@ -24,7 +24,9 @@ class FrozenNetwork:
         rewritten = use_depthwise_convolutions(network)
         self._input_shape = (size_px, size_px, network.inputs[0].shape[-1])
         signature = tf.TensorSpec((None, *self._input_shape), tf.float32)
-        function = tf.function(lambda pixels: rewritten(pixels, training=False))
+        function = tf.function(
+            lambda pixels: tf.cast(tf.nest.flatten(rewritten(pixels, training=False))[0], tf.float32)
+        )
         # Not public, but TensorFlow has no other way to freeze a function; tests check that it still works.
         self._frozen = convert_variables_to_constants_v2(function.get_concrete_function(signature))
         self.output_shape = tuple(int(side) for side in network.outputs[0].shape[1:])
@@ -46,7 +48,8 @@ class FrozenNetwork:
         import tensorflow as tf
 
         def extract(images: Any) -> Any:
-            return self.features(apply_steps(view.steps, view.resize_images(images)))
+            pixels = view.resize_images(images, self._input_shape[-1])
+            return self.features(apply_steps(view.steps, pixels))
 
         return tf.function(extract, input_signature=[tf.TensorSpec((None, *shape), dtype)])
 

@@ -61,6 +61,8 @@ class Cell:
     stages: tuple[Stage, ...] = ()
     augmentation: Augmentation = NO_AUGMENTATION
     folds: int | None = None
+    # Of the network that a builder of the user's makes; empty for others, and until it was built.
+    network_sha256: str = ""
 
     @property
     def view(self) -> View:
@@ -108,6 +110,7 @@ class Cell:
             "weights": self.backbone.weights,
             "registry_sha256": digest_of_text(json.dumps(self.backbone.facts, sort_keys=True)),
             "feature_version": FEATURE_VERSION,
+            "network_sha256": self.network_sha256,
         }
 
     @property
@@ -134,6 +137,7 @@ def feature_facts(cell: Cell, dataset_fingerprint: str) -> dict[str, Any]:
         "dataset_fingerprint": dataset_fingerprint,
         "view": str(cell.view),
         "precision": cell.precision,
+        **({"network_sha256": cell.network_sha256} if cell.network_sha256 else {}),
         **{name: minor_version(version) for name, version in framework_versions().items()},
     }
 

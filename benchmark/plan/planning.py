@@ -14,6 +14,7 @@ from benchmark.errors import BenchmarkError, DownloadError
 from benchmark.ledger import CELL_COLUMNS, DONE, FAILED, Ledger, cell_names
 from benchmark.origins import DEFINITION, INPUTS, VERSIONS, what_changed
 from benchmark.plan.cells import Cell, DatasetRequest, job_key, make_keys, view_key
+from benchmark.plan.examining import examine_networks
 from benchmark.plan.grid import expand, expanded
 from benchmark.plan.wrong_modes import wrong_modes
 from benchmark.provenance import framework_versions, minor_version
@@ -77,6 +78,7 @@ class DatasetFacts:
 
     fingerprint: str
     n_images: int
+    n_channels: int
     n_classes: int
     notes: tuple[str, ...]
     remarks: tuple[str, ...]
@@ -121,7 +123,8 @@ def make_plan(
 ) -> Plan:
     """The cells of a sweep compared with its ledger.
 
-    Datasets are read to compute their fingerprints. The cells of a dataset that cannot be downloaded fail when they are
+    Datasets are read to compute their fingerprints, and networks that are not as shipped are built and checked in a
+    child process. The cells of a dataset that cannot be downloaded fail when they are
     run; a dataset that is present but cannot be used is an error now.
 
     Args:
@@ -132,7 +135,8 @@ def make_plan(
         choose: Returns those of the sweep's cells that are planned; None = all.
 
     Raises:
-        BenchmarkError: A name is unknown, a dataset is unusable or too small for a split, or the ledger cannot be read.
+        BenchmarkError: A name is unknown, a dataset is unusable or too small for a split, a network is not what its
+            registry entry says, or the ledger cannot be read.
     """
     # Whether a mode is wrong, and a job trains, depends on all cells of the sweep, chosen or not.
     sweep = expanded(sweep, registry)
@@ -145,15 +149,17 @@ def make_plan(
         request: _dataset_facts(request, [cell for cell in cells if cell.dataset == request], on_scan)
         for request in dict.fromkeys(cell.dataset for cell in cells)
     }
+    available = {request: facts for request, facts in datasets.items() if isinstance(facts, DatasetFacts)}
+    shapes = {request: (facts.n_channels, facts.n_classes) for request, facts in available.items()}
+    networks = examine_networks(cells, shapes)
     planned = [
         replace(
-            _planned(cell, datasets[cell.dataset], past),
+            _planned(replace(cell, network_sha256=networks.get(cell, "")), datasets[cell.dataset], past),
             warning=warnings.get(cell, ""),
             has_training=job_key(cell) in with_training,
         )
         for cell in cells
     ]
-    available = {request: facts for request, facts in datasets.items() if isinstance(facts, DatasetFacts)}
     return Plan(sweep, tuple(planned), available)
 
 
@@ -170,6 +176,7 @@ def _dataset_facts(
     return DatasetFacts(
         dataset.fingerprint,
         len(dataset),
+        dataset.images.n_channels,
         len(dataset.class_names),
         dataset.notes,
         dataset.remarks,

@@ -34,8 +34,7 @@ def _findings(mode: str, native: str) -> str:
 
 
 def _has_learned(cell: Cell) -> bool:
-    is_random = cell.backbone.weights == "random" and cell.backbone.application is not None
-    return cell.strategy != SCRATCH and not is_random
+    return cell.strategy != SCRATCH and cell.backbone.weights != "random"
 
 
 def _comparison(cell: Cell) -> tuple[Any, ...]:

@@ -60,8 +60,15 @@ class Classifier:
         """The body's layers as Keras lists them, without the pooling that this project adds."""
         import keras
 
+        pools = keras.layers
+        kinds = (
+            pools.GlobalAveragePooling2D,
+            pools.GlobalMaxPooling2D,
+            pools.GlobalAveragePooling1D,
+            pools.GlobalMaxPooling1D,
+        )
         layers = list(self.body.layers)
-        is_pooled = isinstance(layers[-1], keras.layers.GlobalAveragePooling2D)
+        is_pooled = isinstance(layers[-1], kinds)
         return layers[:-1] if is_pooled else layers
 
     @property

@@ -2,7 +2,7 @@
 
 import time
 
-from benchmark.backbones.build import build_backbone, build_untrained, weights_sha256
+from benchmark.backbones.build import arrays_sha256, build_backbone, build_untrained, weights_sha256
 from benchmark.datasets import Dataset
 from benchmark.features.cache import BuildFacts
 from benchmark.features.graph import FrozenNetwork
@@ -31,7 +31,8 @@ def build_classifier(cell: Cell, dataset: Dataset) -> tuple[Classifier, BuildFac
         body = classifier.body
     build_s = time.perf_counter() - started
     flops_g = FrozenNetwork(body, cell.input_size_px).flops_g()
-    return classifier, BuildFacts(build_s, int(body.count_params()), flops_g, weights_sha256(cell.backbone, body))
+    sha256 = weights_sha256(cell.backbone, body) if cell.strategy == FINETUNE else arrays_sha256(body)
+    return classifier, BuildFacts(build_s, int(body.count_params()), flops_g, sha256)
 
 
 def untrained_classifier(cell: Cell, n_channels: int, n_classes: int) -> Classifier:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.datasets import Dataset, OnProgress, Split, split_dataset
-from benchmark.features.cache import BuildFacts, CachedFeatures, cached_features
+from benchmark.features.cache import BuildFacts, CachedFeatures, cache_key, cached_features
 from benchmark.features.engine import Extraction, extract_features
 from benchmark.ledger import HISTORY
 from benchmark.memory import PeakMemory
@@ -33,12 +33,15 @@ _T = TypeVar("_T")
 class CellRunner:
     """Runs cells that share a backbone, a dataset and a size: these and the features are made once, when first needed.
 
-    A step that failed is not tried again: the next cell that needs it gets the same error.
+    A step that failed is not tried again: the next cell that needs it gets the same error. With `again`, features that
+    are in the cache are extracted once more, each set once.
     """
 
-    def __init__(self, any_cell: Cell, report: Report) -> None:
+    def __init__(self, any_cell: Cell, report: Report, *, again: bool = False) -> None:
         self._cell = any_cell
         self._report = report
+        self._again = again
+        self._extracted: set[str] = set()
         self._made: dict[str, Any] = {}
         self._view: tuple[str, View] | None = None
 
@@ -183,7 +186,11 @@ class CellRunner:
             return extract_features(frozen, dataset.images, cell.view, file, on_progress=on_progress), built
 
         facts = {**feature_facts(cell, dataset.fingerprint), **facts}
-        return cached_features(facts, extract, dataset=cell.dataset.name)
+        key = cache_key(facts)
+        again = self._again and key not in self._extracted
+        found = cached_features(facts, extract, dataset=cell.dataset.name, again=again)
+        self._extracted.add(key)
+        return found
 
     def _backbone(self) -> tuple[Any, BuildFacts]:
         """The frozen backbone and what is known of it."""

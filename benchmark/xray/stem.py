@@ -1,12 +1,12 @@
 """The stem of a network: how it changes a pixel before its first convolution, measured with images of one colour."""
 
 import functools
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from benchmark.backbones.identity import inner_layers
 from benchmark.errors import BenchmarkError
 from benchmark.xray.affine import AffineMap, Colours, probe_affine
 
@@ -125,7 +125,7 @@ def _run_to_first_kernel(network: Any, images: Colours, name: str) -> _Reached:
 
     kernels = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Conv2DTranspose, layers.Dense)
     kinds = (*kernels, layers.Rescaling, layers.Normalization)
-    watched = [layer for layer in _inner_layers(network) if isinstance(layer, kinds)]
+    watched = [layer for layer in inner_layers(network) if isinstance(layer, kinds)]
     passed: list[Any] = []
 
     def call(layer: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
@@ -145,13 +145,6 @@ def _run_to_first_kernel(network: Any, images: Colours, name: str) -> _Reached:
         for layer in watched:
             vars(layer).pop("call", None)  # a shared layer is listed twice
     raise BenchmarkError(f"{name} has neither a convolution nor a dense layer that its images reach.")
-
-
-def _inner_layers(network: Any) -> Iterator[Any]:
-    """The layers of a network and of the networks inside it."""
-    for layer in getattr(network, "layers", ()):
-        yield layer
-        yield from _inner_layers(layer)
 
 
 def _describe(layer: Any) -> BuiltInLayer:

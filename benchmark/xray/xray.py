@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.backbones.build import build_untrained
+from benchmark.backbones.build import build_backbone, build_untrained
 from benchmark.backbones.saved import load_model
 from benchmark.errors import BenchmarkError, check_known
 from benchmark.preprocessing import MODES
@@ -57,7 +57,9 @@ def xray_backbone(backbone: Backbone) -> XRay:
     """
     # Small is quick, but an entry without a minimum does not say which sizes are legal.
     size_px = backbone.min_size_px if "min_size_px" in backbone.model_fields_set else backbone.input_size_px
-    stem = probe_stem(build_untrained(backbone, size_px, seed=0), backbone.name)
+    is_saved = backbone.model is not None  # its statistics are in its weights
+    network = build_backbone(backbone, size_px) if is_saved else build_untrained(backbone, size_px, seed=0)
+    stem = probe_stem(network, backbone.name)
     notes = _statistics_notes(stem, is_of_keras=backbone.application is not None)
     preprocess, preprocess_map = "", None
     if backbone.preprocess is not None:
@@ -68,10 +70,10 @@ def xray_backbone(backbone: Backbone) -> XRay:
                 f"preprocess_input of {backbone.preprocess!r} is not mode {backbone.native_mode!r}, which the registry "
                 "names and runs use: correct one of the two."
             )
-    network = f"keras.applications.{backbone.application}" if backbone.application else backbone.builder
+    source = f"keras.applications.{backbone.application}" if backbone.application else backbone.builder
     return XRay(
         name=backbone.name,
-        source=backbone.model or f"{network}, built without weights",
+        source=backbone.model or f"{source}, built without weights",
         stem=stem,
         native=backbone.native_mode,
         native_source="the registry",
@@ -85,7 +87,7 @@ def xray_file(path: Path, fed: str | None) -> XRay:
     """The x-ray of a saved model.
 
     Args:
-        path: A `.keras` file; code in it is not run.
+        path: A `.keras` or `.h5` file; code in it is not run.
         fed: The mode that its user chose. It counts as the right one where the built-in layers do not show it.
 
     Raises:

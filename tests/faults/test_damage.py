@@ -14,7 +14,7 @@ from benchmark.ledger import DONE, FAILED
 from benchmark.registry import load_registry
 from benchmark.storage import cache_root, sha256_of_file
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("unexamined")]
 
 DOWNLOADED = """
 [downloaded]

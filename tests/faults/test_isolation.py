@@ -24,7 +24,11 @@ from benchmark.processes.conditions import Conditions
 from benchmark.processes.executors import JobProcess, LocalExecutor, divide_cores, wait_for_any
 from benchmark.work.running import checkpoint_path
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="needs signals and limits of POSIX")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="needs signals and limits of POSIX"),
+    pytest.mark.usefixtures("unexamined"),
+]
 
 # What a fault ends with: type and a part of the message.
 DEATHS = {
@@ -139,7 +143,7 @@ def test_the_checkpoint_of_a_training_is_used_unless_it_is_to_start_over(
     left = checkpoint_path(planned.key)
     left.parent.mkdir(parents=True)
     left.touch()
-    monkeypatch.setattr(worker, "CellRunner", lambda *_: SimpleNamespace(run=lambda *_: 1 / 0))
+    monkeypatch.setattr(worker, "CellRunner", lambda *_, **__: SimpleNamespace(run=lambda *_: 1 / 0))
 
     worker.run_job([planned], lambda _: None, Conditions(tmp_path / "log", again=again))
 

@@ -18,7 +18,11 @@ from benchmark.processes.ray_tasks import RayExecutor, share_of_node
 
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # Ray warns of much that is its own affair
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),  # Ray warns of much that is its own affair
+    pytest.mark.usefixtures("unexamined"),
+]
 
 
 @pytest.fixture(scope="module")

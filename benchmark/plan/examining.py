@@ -1,0 +1,59 @@
+"""The networks of a sweep that are not as shipped, built once before it: checked, and identified."""
+
+from collections.abc import Mapping, Sequence
+
+from benchmark.isolation import call_silently_in_child
+from benchmark.options import PROBE, SCRATCH
+from benchmark.plan.cells import Cell, DatasetRequest
+from benchmark.registry import Backbone
+
+RGB_OF_TWO = (3, 2)
+
+Shapes = Mapping[DatasetRequest, tuple[int, int]]
+# A backbone, the side of its input, and channels and classes.
+Network = tuple[Backbone, int, tuple[int, int]]
+
+
+def examine_networks(cells: Sequence[Cell], shapes: Shapes) -> dict[Cell, str]:
+    """The `network_sha256` of the cells whose network a builder of the user's makes.
+
+    All entries that differ from the shipped ones are built and checked, in a child process for each registry folder,
+    since modules of two folders may have the same name.
+
+    Args:
+        cells: The cells.
+        shapes: Numbers of channels and classes of the datasets that are available.
+
+    Raises:
+        BenchmarkError: A network cannot be built, or is not what its entry says.
+    """
+    backbones = {cell.backbone for cell in cells}
+    own = {backbone for backbone in backbones if backbone.has_own_builder or not backbone.is_shipped}
+    groups: dict[Network, list[Cell]] = {}
+    for cell in cells:
+        if cell.backbone in own and (cell.dataset in shapes or not cell.backbone.has_classifier):
+            shape = shapes[cell.dataset] if cell.backbone.has_classifier else RGB_OF_TWO
+            groups.setdefault((cell.backbone, cell.input_size_px, shape), []).append(cell)
+    found: dict[Cell, str] = {}
+    for folder in dict.fromkeys(backbone.folder for backbone, _, _ in groups):
+        found |= _examine({network: used for network, used in groups.items() if network[0].folder == folder})
+    return found
+
+
+def _examine(groups: Mapping[Network, Sequence[Cell]]) -> dict[Cell, str]:
+    from benchmark.xray.entries import Use, examine_all
+
+    uses = [
+        Use(
+            backbone=backbone,
+            size_px=size_px,
+            n_channels=n_channels,
+            n_classes=n_classes,
+            draws_weights=backbone.weights == "random" or any(cell.strategy == SCRATCH for cell in cells),
+            is_trained=any(cell.strategy != PROBE for cell in cells),
+            steps=frozenset(step for cell in cells for step in cell.view.steps),
+        )
+        for (backbone, size_px, (n_channels, n_classes)), cells in groups.items()
+    ]
+    found = call_silently_in_child(examine_all, uses)
+    return {cell: sha256 for cells, sha256 in zip(groups.values(), found, strict=True) for cell in cells if sha256}
