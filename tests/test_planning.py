@@ -216,6 +216,18 @@ def test_a_dataset_that_is_at_hand_but_unusable_stops_the_plan(ledger: Ledger, t
         plan_of(ledger, GRID.model_copy(update={"datasets": (f"folder:{folder}",), "limit": None}))
 
 
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"val_fraction": 0.01}, r"the validation split of digits@200 cannot be drawn: .*--val-fraction"),
+        ({"folds": 1000}, r"folds = 1000: class .* has only \d+ images outside the test split"),
+    ],
+)
+def test_a_split_that_cannot_be_drawn_stops_the_plan(ledger: Ledger, options: dict[str, Any], reason: str):
+    with pytest.raises(DataError, match=reason):
+        plan_of(ledger, Grid(backbones=("Tiny",), limit=200, **options))
+
+
 def test_each_dataset_is_read_once(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
     names = []
 

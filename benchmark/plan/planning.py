@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.datasets import split_dataset
 from benchmark.errors import BenchmarkError, DownloadError
 from benchmark.ledger import CELL_COLUMNS, DONE, FAILED, Ledger, cell_names
 from benchmark.origins import DEFINITION, INPUTS, VERSIONS, what_changed
@@ -121,7 +122,7 @@ def make_plan(
     """The cells of a sweep compared with its ledger.
 
     Datasets are read to compute their fingerprints. The cells of a dataset that cannot be downloaded fail when they are
-    run; a dataset that is present but cannot be used is an error now.
+    run; a dataset that is present but cannot be used, or not be split, is an error now.
 
     Args:
         sweep: The sweep.
@@ -139,7 +140,10 @@ def make_plan(
     with_training = {job_key(cell) for cell in all_cells if cell.is_trained_by_tensorflow}
     cells = choose(all_cells) if choose else all_cells
     past = _Past(ledger.read_runs())
-    datasets = {request: _dataset_facts(request, on_scan) for request in dict.fromkeys(cell.dataset for cell in cells)}
+    cells_of: dict[DatasetRequest, list[Cell]] = {}
+    for cell in cells:
+        cells_of.setdefault(cell.dataset, []).append(cell)
+    datasets = {request: _dataset_facts(request, some, on_scan) for request, some in cells_of.items()}
     planned = [
         replace(
             _planned(cell, datasets[cell.dataset], past),
@@ -152,11 +156,16 @@ def make_plan(
     return Plan(sweep, tuple(planned), available)
 
 
-def _dataset_facts(request: DatasetRequest, on_scan: ScanProgress | None) -> DatasetFacts | DownloadError:
+def _dataset_facts(
+    request: DatasetRequest, cells: Iterable[Cell], on_scan: ScanProgress | None
+) -> DatasetFacts | DownloadError:
     try:
         dataset = request.load(functools.partial(on_scan, request.name) if on_scan else None)
     except DownloadError as error:
         return error
+    # Whether there are enough images for a split depends on the seed as good as never, so one is tried.
+    for val_fraction, folds in dict.fromkeys((cell.val_fraction, cell.folds) for cell in cells):
+        split_dataset(dataset, seed=0, val_fraction=val_fraction, folds=folds)
     return DatasetFacts(
         dataset.fingerprint,
         len(dataset),
