@@ -237,7 +237,7 @@ def test_a_dataset_that_is_at_hand_but_unusable_stops_the_plan(ledger: Ledger, t
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"val_fraction": 0.01}, "the validation split of digits@200 cannot be drawn: .* another --val-fraction"),
+        ({"val_fraction": 0.01}, "the validation split of digits@200 cannot be drawn: .*--val-fraction"),
         ({"folds": 100}, "folds = 100: class .* of digits@200 has only"),
         (
             {"strategies": ("finetune",), "stages": (Stage(class_weights=(("nein", 2.0),)),)},
