@@ -56,7 +56,7 @@ def leaderboard_sections(
 
 def _leaderboard_notes(rows: pd.DataFrame, n_failed: int, by: str) -> tuple[str, ...]:
     notes = []
-    least = rows["smallest_difference"].median()
+    least = rows["smallest_difference"].dropna().median()
     if by == "accuracy" and not pd.isna(least):
         notes.append(
             "A range of ranks: all but those that McNemar's test on the saved predictions, Holm-corrected for all "
