@@ -4,9 +4,9 @@
 marks and tests.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import pandas as pd
 
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.significance import ALPHA, adjust_by_holm, paired_p_value
-from benchmark.ledger import CELL_COLUMNS, DONE, Ledger, cell_names
+from benchmark.ledger import CELL_COLUMNS, DONE, cell_names
 from benchmark.origins import DEFINITION, INPUTS, MACHINE, VERSIONS, what_changed
 
 # The changes between two ledgers.
@@ -154,15 +154,19 @@ def is_comparable(table: pd.DataFrame) -> bool:
 def pair_runs(before: pd.DataFrame, after: pd.DataFrame) -> list[Pair]:
     """The cells of either table: rows with the same key are one cell, otherwise those with equal `CELL_COLUMNS`.
 
-    Keys differ between versions of Keras, names between spellings of a folder.
+    Of several rows with equal `CELL_COLUMNS`, those with the same weights are one cell. Keys differ between versions of
+    Keras, names between spellings of a folder.
     """
     (rows_before, names_before), (rows_after, names_after) = (
         (runs.to_dict("records"), cell_names(runs.assign(dataset=runs["dataset_name"]))) for runs in (before, after)
     )
     by_key = {row["cell_key"]: row for row in rows_after if row["cell_key"]}
-    by_name = dict(zip(names_after, rows_after, strict=True))
+    by_origin = {(row["weights"], name): row for row, name in zip(rows_after, names_after, strict=True)}
+    # One ledger can hold the same name with several weights.
+    n_before, n_after = Counter(names_before), Counter(names_after)
+    by_name = {name: row for (_, name), row in by_origin.items() if n_before[name] == n_after[name] == 1}
     pairs = [
-        Pair(row, by_key.get(row["cell_key"], by_name.get(name)))
+        Pair(row, by_key.get(row["cell_key"]) or by_origin.get((row["weights"], name)) or by_name.get(name))
         for row, name in zip(rows_before, names_before, strict=True)
     ]
     paired = {id(pair.after) for pair in pairs}
@@ -189,7 +193,11 @@ def _tested(
             elif test_unpaired:
                 p_values[number] = _unpaired_p_value(pair.done)
     return [
-        replace(pair, p_value=float(p_value), n_predictions_changed=_n_predictions_changed(pair))
+        replace(
+            pair,
+            p_value=float(p_value),
+            n_predictions_changed=_n_predictions_changed(pair, correct_before, correct_after),
+        )
         for pair, p_value in zip(pairs, adjust_by_holm(p_values), strict=True)
     ]
 
@@ -197,16 +205,23 @@ def _tested(
 def _unpaired_p_value(rows: Sequence[Row]) -> float:
     from scipy import stats
 
+    if any(pd.isna(row["accuracy"]) or pd.isna(row["n_test"]) for row in rows):
+        return np.nan
     n_right = [round(row["accuracy"] * row["n_test"]) for row in rows]
     n_wrong = [row["n_test"] - right for row, right in zip(rows, n_right, strict=True)]
     return float(stats.fisher_exact([n_right, n_wrong]).pvalue)
 
 
-def _n_predictions_changed(pair: Pair) -> float:
-    found = [Ledger(Path(row["folder"])).read_predictions(row["run_id"]) for row in pair.done or ()]
-    if len(found) != 2 or found[0] is None or found[1] is None or len(found[0][0]) != len(found[1][0]):
+def _n_predictions_changed(pair: Pair, correct_before: Correctness, correct_after: Correctness) -> float:
+    if pair.done is None:
         return np.nan
-    return float(np.count_nonzero(found[0][0] != found[1][0]))
+    before, after = (
+        correctness.predicted(row["folder"], row["run_id"])
+        for correctness, row in zip((correct_before, correct_after), pair.done, strict=True)
+    )
+    if before is None or after is None or len(before) != len(after):
+        return np.nan
+    return float(np.count_nonzero(before != after))
 
 
 def _table(pairs: Iterable[Pair], judge: Judge) -> pd.DataFrame:
@@ -226,7 +241,7 @@ def _table(pairs: Iterable[Pair], judge: Judge) -> pd.DataFrame:
                 "difference": pair.difference,
                 "p_value": pair.p_value,
                 "n_predictions_changed": pair.n_predictions_changed,
-                "wall_ratio": after.get("wall_s", np.nan) / before.get("wall_s", np.nan),
+                "wall_ratio": after.get("wall_s", np.nan) / (before.get("wall_s") or np.nan),
                 "note": note,
             }
         )
