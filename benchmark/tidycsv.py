@@ -173,25 +173,38 @@ def _read(whole: bytes, path: Path, columns: Sequence[str], texts: Sequence[str]
     """The rows as pandas reads them, with the columns in order; columns that are no texts may have any type."""
     names = _names(whole.partition(b"\n")[0])
     _check_header(path, names, columns)
-    read_as_text = [*texts, names[-1]]  # only in a text can pandas tell a missing field from an empty one
     try:
-        before, zero, _ = whole.partition(b"\0")
-        if zero:
-            line = before.count(b"\n") + 1
-            raise ValueError(f"line {line} holds zero bytes, as after a failure of power")
+        _check_lines(whole, len(names))
         rows = pd.read_csv(
-            io.BytesIO(whole), keep_default_na=False, low_memory=False, dtype=dict.fromkeys(read_as_text, str),
-            na_values=dict.fromkeys(set(columns) - set(read_as_text), ""),
+            io.BytesIO(whole), keep_default_na=False, low_memory=False, dtype=dict.fromkeys(texts, str),
+            na_values=dict.fromkeys(set(columns) - set(texts), ""),
         )  # fmt: skip
-        n_lines = sum(map(bool, whole.split(b"\n"))) - 1
-        if len(rows) != n_lines or not isinstance(rows.index, pd.RangeIndex):
-            raise ValueError("a row has too many fields, or a quotation mark that does not end on its line")
-    except (ValueError, OverflowError) as error:  # also the type of pandas' own errors and of decoding errors
+        if not isinstance(rows.index, pd.RangeIndex):
+            raise ValueError("its first line has too many fields")
+    except (ValueError, OverflowError, csv.Error) as error:  # the first is also the type of pandas' own errors
         raise LedgerError(f"{path} is damaged: {str(error).strip()}. {REMEDY}") from error
-    cut = rows[read_as_text].isna().any(axis=1)
-    if cut.any():
-        raise wrong_value(path, rows, int(cut.argmax()), names[0], "it has too few fields")
     return rows[list(columns)]
+
+
+def _check_lines(whole: bytes, n_fields: int) -> None:
+    """Refuse a line that has not one value per column; pandas would fill it up, or take the first value for a name.
+
+    Raises:
+        ValueError: There is one.
+    """
+    before, zero, _ = whole.partition(b"\0")
+    if zero:
+        line = before.count(b"\n") + 1
+        raise ValueError(f"line {line} holds zero bytes, as after a failure of power")
+    if b'"' not in whole and whole.count(b",") == whole.count(b"\n") * (n_fields - 1) and b"\n\n" not in whole:
+        whole.decode()
+        return  # none has more fields, or pandas refuses it, so none has fewer
+    lines = csv.reader(io.StringIO(whole.decode()))
+    for line, fields in enumerate(lines, 1):
+        if line != lines.line_num:
+            raise ValueError(f"line {line} has a quotation mark that does not end")
+        if len(fields) not in (0, n_fields):
+            raise ValueError(f"line {line} has {len(fields)} fields instead of {n_fields}")
 
 
 def _in_order(whole: bytes, path: Path, columns: Sequence[str]) -> bytes:

@@ -67,4 +67,4 @@ def test_json_is_json_in_any_encoding_and_without_what_json_does_not_have(encodi
 
     assert "größe 馬 😀" in text
     assert not set(text) & set("\x9b\u202e")
-    assert json.loads(text.encode(encoding, ESCAPES)) == [{"name": name, "loss": None, "limit": None}]
+    assert json.loads(text.encode(encoding, ESCAPES).decode(encoding)) == [{"name": name, "loss": None, "limit": None}]

@@ -79,9 +79,10 @@ def test_a_file_that_is_no_table_of_ours_is_refused_and_left_as_it_is(path: Path
 @pytest.mark.parametrize(
     ("line", "what"),
     [
-        (b"c\n", "line 4, column name has 'c': it has too few fields"),
-        (b"c,3,4\n", "fields"),
-        (b'c,"3\nd,4"\n', "a quotation mark that does not end on its line"),
+        (b"c\n", "line 4 has 1 fields instead of 2"),
+        (b"c,3,4\n", "line 4 has 3 fields instead of 2"),
+        (b"c\nd,3,4\n", "line 4 has 1 fields instead of 2"),
+        (b'c,"3\nd,4"\n', "line 4 has a quotation mark that does not end"),
         (b"c,\x003\n", "line 4 holds zero bytes"),
         (b"c,three\n", "line 4, column score has 'three': it is not a number"),
         (b"\xff,3\n", "codec can't decode"),
