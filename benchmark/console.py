@@ -40,7 +40,7 @@ def _end_in_order(_: Console) -> None:
 
 
 # Of all consoles, because Typer prints the help with its own.
-Console.on_broken_pipe = _end_in_order  # type: ignore[method-assign]
+Console.on_broken_pipe = _end_in_order  # type: ignore[assignment, method-assign]
 
 
 class _Messages(Console):

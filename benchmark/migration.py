@@ -63,7 +63,7 @@ def to_present_schema(content: bytes, path: Path, columns: tuple[str, ...]) -> b
     """
     names = tuple(content.partition(b"\n")[0].decode(errors="replace").split(","))
     missing, unknown = set(columns) - set(names), set(names) - set(columns)
-    is_schema_1 = (missing, unknown) == (_SINCE_SCHEMA_2, {"network"})
+    is_schema_1 = unknown == {"network"} and missing == set(_SINCE_SCHEMA_2)
     if names == columns or (not is_schema_1 and (unknown or missing - LATER_COLUMNS)):
         return content
     text = read_fields(content, path, names)

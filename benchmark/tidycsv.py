@@ -215,7 +215,7 @@ def _in_order(whole: bytes, path: Path, columns: Sequence[str]) -> bytes:
 
 
 def _check_numbers(rows: pd.DataFrame, column: str, limits: Limits | None, path: Path) -> None:
-    found = rows[column].replace("", np.nan)
+    found = rows[column]
     if found.dtype.kind not in "iuf":
         numbers = pd.to_numeric(found.astype(object).where(found.notna(), None).map(_no_truth), errors="coerce")
         bad = (numbers.isna() & found.notna()).to_numpy()
@@ -223,10 +223,10 @@ def _check_numbers(rows: pd.DataFrame, column: str, limits: Limits | None, path:
             raise wrong_value(path, rows, int(bad.argmax()), column, "it is not a number")
         rows[column] = found = numbers.astype(float)
     if limits is not None:
-        numbers = found.to_numpy(float)
-        is_known = ~np.isnan(numbers)
-        bad = is_known & ((numbers < limits.lowest) | (numbers > limits.highest))
-        bad |= is_known & limits.are_whole & (np.floor(numbers) != numbers)
+        known = found.to_numpy(float)
+        is_known = ~np.isnan(known)
+        bad = is_known & ((known < limits.lowest) | (known > limits.highest))
+        bad |= is_known & limits.are_whole & (np.floor(known) != known)
         if bad.any():
             raise wrong_value(path, rows, int(bad.argmax()), column, f"it is not {limits}")
 

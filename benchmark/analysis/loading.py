@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -109,7 +110,7 @@ def _variants(runs: pd.DataFrame) -> pd.Series:
     return variants
 
 
-def _shown(column: str, value: object) -> object:
+def _shown(column: str, value: Any) -> Any:
     """A value in few characters: of a hash, those that tell it from others."""
     if value == "" or pd.isna(value):
         return "unknown"
