@@ -21,6 +21,8 @@ _T = TypeVar("_T")
 def read_predictions(path: Path) -> tuple[Classes, NDArray[np.float16]] | None:
     """Predicted classes `(n,)` of the test images and their scores `(n,)`; None if there is no such file.
 
+    Whether all of them are classes of the dataset is for the caller, who knows it.
+
     Raises:
         LedgerError: The file is damaged: it has no classes, or not a score for each.
     """
@@ -43,7 +45,7 @@ def read_true_labels(path: Path) -> tuple[Classes, tuple[str, ...]] | None:
 
     def take(arrays: Arrays) -> tuple[Classes, tuple[str, ...]]:
         labels, names = _classes(arrays("true")), arrays("class_names")
-        if names.ndim != 1 or names.dtype.kind != "U" or labels.max() >= len(names):
+        if names.ndim != 1 or names.dtype.kind != "U" or labels.min() < 0 or labels.max() >= len(names):
             raise ValueError("not every class has a name")
         return labels, tuple(names.tolist())
 
@@ -76,6 +78,6 @@ def _read(path: Path, take: Callable[[Arrays], _T]) -> _T | None:
 def _classes(array: NDArray[Any]) -> Classes:
     if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size:
         raise ValueError("it does not hold one class per test image")
-    if array.min() < 0 or array.max() > np.iinfo(np.int16).max:
+    if array.min() < np.iinfo(np.int16).min or array.max() > np.iinfo(np.int16).max:
         raise ValueError("it holds numbers that are no classes")
     return array.astype(np.int16, copy=False)

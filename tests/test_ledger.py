@@ -492,7 +492,6 @@ Damage = dict[str, Any]
         {"predicted": [[0, 1]]},
         {"predicted": [0.0, 1.0]},
         {"predicted": []},
-        {"predicted": [-1, 0]},
         {"predicted": [0, 2**40]},
         {"predicted": ["a", "b"]},
         {"confidence": [0.5]},

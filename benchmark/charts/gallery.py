@@ -102,7 +102,8 @@ def _answers(evidence: Evidence, dataset: str) -> tuple[pd.Series, Answers]:
             raise NothingToDrawError(str(error), is_fixable=True) from error
         if predictions is not None and true is not None:
             labels, class_names = true
-            if len(labels) != len(predictions[0]) or predictions[0].max() >= len(class_names):
+            predicted = predictions[0]
+            if len(labels) != len(predicted) or predicted.min() < 0 or predicted.max() >= len(class_names):
                 raise NothingToDrawError(f"the predictions of run {run['run_id']} are of other images", is_fixable=True)
             return run, Answers(labels, *predictions, class_names)
     raise NothingToDrawError("the predictions of the best setting were not kept")
