@@ -1,5 +1,11 @@
-"""Output for people: tables on standard output, progress and messages on standard error."""
+"""Output for people: tables on standard output, progress and messages on standard error.
 
+All texts pass here, and what a terminal would obey in the names of files and classes is made visible.
+"""
+
+import errno
+import logging
+import os
 import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -7,20 +13,61 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len
 from rich.console import Console, JustifyMethod
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 from rich.text import Text
 
-from benchmark.analysis.formats import MISSING_VALUE, TEXT_HEADINGS, Section
+from benchmark.analysis.formats import MISSING_VALUE, TEXT_HEADINGS, Section, json_text
+from benchmark.escaping import printable, printable_lines
 
 if TYPE_CHECKING:
     from benchmark.work.events import CellEnded, Event, StageProgress
 
 # Piped output is for files and other programs, where a narrow table would only lose text.
 PIPED_WIDTH = 160
+
+
+def discard(descriptor: int) -> None:
+    """From now on, what is written to an output with this descriptor is lost, also what waits to be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+
+
+def _end_in_order(_: Console) -> None:
+    """The end of a command whose reader has gone: `benchmark leaderboard | head -1`."""
+    discard(1)
+    raise SystemExit(0)
+
+
+# Of all consoles, because Typer prints the help with its own.
+Console.on_broken_pipe = _end_in_order  # type: ignore[assignment, method-assign]
+
+
+class _Messages(Console):
+    """Standard error. If it takes no more messages, they are lost and the work goes on.
+
+    Attributes:
+        is_full: Whether that was so for another reason than that its reader has gone.
+    """
+
+    is_full = False
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """As of a console."""
+        try:
+            super().print(*objects, **options)
+        except OSError as error:
+            self.is_full = error.errno != errno.EPIPE
+            discard(2)
+
+    def on_broken_pipe(self) -> None:
+        """Leave it to `print`."""
+        raise BrokenPipeError(errno.EPIPE, "nobody reads the messages")
+
+
 # Standard output is None if the caller closed it.
 stdout = Console(width=None if sys.stdout and sys.stdout.isatty() else PIPED_WIDTH)
-stderr = Console(stderr=True)
+stderr = _Messages(stderr=True)
 
 # If one of these columns has the same value in all rows, the title names the value and the column is left out.
 SAYABLE_ONCE = {
@@ -73,7 +120,7 @@ def _show(
     notes: Sequence[str] = (),
 ) -> None:
     """Print a table of texts; the title names values that all rows share, a note the columns that did not fit."""
-    shown = {name: texts for name, texts in columns.items() if any(texts)}
+    shown = {name: [*map(printable, texts)] for name, texts in columns.items() if any(texts)}
     same = {
         name: texts[0] for name, texts in shown.items() if name in SAYABLE_ONCE and len(texts) > len(set(texts)) == 1
     }
@@ -97,11 +144,11 @@ def _show(
         is_best = row[0].split("–")[0] == "1" and next(iter(widths)) == "Rank"
         table.add_row(*map(Text, row), style="bold" if is_best else None)
     if title:
-        stdout.print(Text(title, style="table.title"))
+        stdout.print(Text(printable(title), style="table.title"))
     if shown:
         stdout.print(table)
     if notes:
-        stdout.print(Text("\n".join(notes), style="table.caption"))
+        stdout.print(Text(printable_lines("\n".join(notes)), style="table.caption"))
 
 
 def _needed(widths: Mapping[str, int], folded: int) -> int:
@@ -155,7 +202,7 @@ class SweepDisplay:
         if isinstance(event, StageProgress):
             self._show_stage(event)
         elif isinstance(event, CellStarted):
-            self._progress.update(self._cells, description=str(event.planned.cell))
+            self._progress.update(self._cells, description=printable(str(event.planned.cell)))
             self._progress.update(self._stage, visible=False)
             self._stage_name = ""
         else:
@@ -175,13 +222,13 @@ class SweepDisplay:
 
 def _ended_line(event: "CellEnded", number: str) -> Text:
     row = event.row
-    line = Text(f"{number} {event.planned.cell}: ")
+    line = Text(printable(f"{number} {event.planned.cell}: "))
     if row["status"] == "done":
         line.append(f"accuracy {row['accuracy']:.4f}", style="green")
         source = "features cached" if row["features_cached"] else f"extract {row['extract_s']:.1f} s"
         line.append(f", {source}, train {row['train_s']:.1f} s")
     else:
-        line.append(f"failed ({row['error_type']}): {row['error_message']}", style="red")
+        line.append(printable_lines(f"failed ({row['error_type']}): {row['error_message']}"), style="red")
     return line
 
 
@@ -193,7 +240,7 @@ def scan_display() -> Iterator[Callable[[str, int, int], None]]:
 
         def on_scan(name: str, n_done: int, n_total: int) -> None:
             if name not in tasks:
-                tasks[name] = progress.add_task(f"reading {name}", total=n_total)
+                tasks[name] = progress.add_task(f"reading {escape(printable(name))}", total=n_total)
             progress.update(tasks[name], completed=n_done)
 
         yield on_scan
@@ -201,4 +248,31 @@ def scan_display() -> Iterator[Callable[[str, int, int], None]]:
 
 def say(text: str, *, style: str = "yellow") -> None:
     """Print a message on standard error: yellow for warnings, red for failures."""
-    stderr.print(Text(text, style=style), soft_wrap=True)
+    stderr.print(Text(printable_lines(text), style=style), soft_wrap=True)
+
+
+def show(text: str) -> None:
+    """Print a line on standard output, or several."""
+    stdout.print(Text(printable_lines(text)), soft_wrap=True)
+
+
+def show_json(content: Any) -> None:
+    """Print JSON for machines."""
+    write(json_text(content))
+
+
+def write(text: str) -> None:
+    """Print a text as it is, for machines."""
+    try:
+        stdout.file.write(text)
+        stdout.file.flush()
+    except BrokenPipeError:
+        stdout.on_broken_pipe()
+
+
+class MessageHandler(logging.Handler):
+    """Prints what is logged as messages."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See `logging.Handler`."""
+        say(self.format(record))

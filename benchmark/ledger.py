@@ -2,8 +2,8 @@
 
 import csv
 import io
-import zipfile
-import zlib
+import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +15,11 @@ from filelock import FileLock
 from numpy.typing import NDArray
 
 from benchmark.errors import LedgerError
+from benchmark.escaping import in_utf8
 from benchmark.migration import to_present_schema
+from benchmark.predictions import Classes, read_predictions, read_true_labels
 from benchmark.storage import OUT_OF_SPACE, digest_of_text, write_whole
-from benchmark.tidycsv import Row, append_rows, parse_rows, read_whole_lines
+from benchmark.tidycsv import Limits, Row, append_rows, parse_rows, read_fields, read_whole_lines, to_text, wrong_value
 
 SCHEMA = 2
 
@@ -28,6 +30,9 @@ CONFUSION = "confusion.csv"
 PREDICTIONS = "predictions"
 RECIPES = "recipes"
 LOCK = ".lock"
+
+# What belongs to a ledger in its folder; the last two are the log of its workers and the recipe of schema 1.
+LEDGER_FILES = frozenset({RUNS, HISTORY, PER_CLASS, CONFUSION, PREDICTIONS, RECIPES, LOCK, "worker.log", "recipe.toml"})
 
 DONE = "done"
 FAILED = "failed"
@@ -69,6 +74,31 @@ TEXT_COLUMNS = {
     PER_CLASS: frozenset({"run_id", "class_name"}),
     CONFUSION: frozenset({"run_id", "true_class", "predicted_class"}),
 }
+SHARE, COUNT, MEASURE = Limits(0, 1), Limits(0, 2**53, are_whole=True), Limits(0, math.inf)
+# What the columns of numbers can hold. All others count something or are 0 or 1.
+LIMITS: dict[str, Limits | None] = {
+    **dict.fromkeys(
+        """
+        val_fraction chance accuracy accuracy_low accuracy_high top5_accuracy balanced_accuracy macro_precision
+        macro_recall macro_f1 weighted_f1 train_accuracy val_accuracy precision recall f1
+        """.split(),
+        SHARE,
+    ),
+    **dict.fromkeys(
+        """
+        log_loss efficiency flops_g load_s build_s extract_s train_s eval_s wall_s elapsed_s images_per_s peak_rss_mib
+        peak_device_mib
+        """.split(),
+        MEASURE,
+    ),
+    **dict.fromkeys(("overfit_gap", "efficiency_above_chance", "value"), None),  # can be negative
+    "input_size_px": Limits(1, 2**16, are_whole=True),
+}
+# Columns of numbers that every row of `runs.csv` has, and columns that name its files.
+REQUIRED = ("seed", "input_size_px")
+IN_FILE_NAMES = {"run_id": r"[\w.-]{1,80}", "dataset_fingerprint": r"[\w.-]{0,80}", "recipe_sha256": r"[\w.-]{0,80}"}
+# Messages are stored on one line.
+MESSAGES = ("error_message", "warning")
 
 
 class Ledger:
@@ -82,7 +112,7 @@ class Ledger:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._n_bytes_seen = 0
+        self._seen = (0, 0)  # of `runs.csv`: the number of the file, which changes when it is replaced, and bytes read
         self._done_keys: set[str] = set()
 
     def append_run(
@@ -98,6 +128,7 @@ class Ledger:
         Raises:
             LedgerError: The folder or a file cannot be written, or a file has other columns.
         """
+        row = {**row, **{name: " ".join(str(row.get(name) or "").split()) for name in MESSAGES}}
         with self.writing():
             self.migrate()
             if unless_done and self.has_done(row["cell_key"]):
@@ -111,11 +142,14 @@ class Ledger:
         path = self.folder / RUNS
         if path.exists():
             with path.open("rb") as file:
-                file.seek(self._n_bytes_seen)
+                number, n_bytes = os.fstat(file.fileno()).st_ino, self._seen[1]
+                if number != self._seen[0]:
+                    n_bytes, self._done_keys = 0, set()
+                file.seek(n_bytes)
                 added = file.read()
             whole = added[: added.rfind(b"\n") + 1]
-            self._n_bytes_seen += len(whole)
-            rows = csv.DictReader(io.StringIO(whole.decode()), RUN_COLUMNS)
+            self._seen = (number, n_bytes + len(whole))
+            rows = csv.DictReader(io.StringIO(whole.decode(errors="replace")), RUN_COLUMNS)
             self._done_keys |= {row["cell_key"] for row in rows if row["status"] == DONE}
         return cell_key in self._done_keys
 
@@ -128,7 +162,8 @@ class Ledger:
         """Keep the true classes of a dataset's test images, once per dataset."""
         name = true_labels_name(fingerprint)
         if not (self.folder / PREDICTIONS / name).exists():
-            self._save_arrays(name, true=labels.astype(np.int16), class_names=np.array(class_names))
+            names = np.array([*map(in_utf8, class_names)])
+            self._save_arrays(name, true=labels.astype(np.int16), class_names=names)
 
     def read_runs(self) -> pd.DataFrame:
         """All rows of `runs.csv` in the order they were written; without rows if there is no such file.
@@ -139,15 +174,28 @@ class Ledger:
             LedgerError: The file is not a ledger, or a newer version wrote it.
         """
         path = self.folder / RUNS
-        content = to_present_schema(read_whole_lines(path), RUN_COLUMNS)
-        runs = parse_rows(content, path, RUN_COLUMNS, text_columns=TEXT_COLUMNS[RUNS])
+        runs = self._read(RUNS, to_present_schema(read_whole_lines(path, RUN_COLUMNS), path, RUN_COLUMNS))
         others = sorted(set(runs["schema"]) - {SCHEMA})
         if others:
             raise LedgerError(
                 f"{path} has rows of schema {others}, this version reads schemas 1 to {SCHEMA}: use the version of "
                 "backbone-benchmark that wrote them (column harness_version), or run the sweep into a new folder."
             )
+        is_wrong = {column: runs[column].isna() for column in REQUIRED}
+        is_wrong |= {column: ~runs[column].str.fullmatch(pattern) for column, pattern in IN_FILE_NAMES.items()}
+        is_wrong["status"] = ~runs["status"].isin((DONE, FAILED))
+        for column, rows in is_wrong.items():
+            if rows.any():
+                raise wrong_value(path, runs, int(rows.argmax()), column, "no row of a ledger has that")
         return runs
+
+    def _read(self, name: str, whole: bytes | None = None) -> pd.DataFrame:
+        """The rows of a file; `whole` are its lines if they are not taken as they are."""
+        path, columns = self.folder / name, COLUMNS[name]
+        whole = read_whole_lines(path, columns) if whole is None else whole
+        return parse_rows(
+            whole, path, columns, text_columns=TEXT_COLUMNS[name], limits=lambda column: LIMITS.get(column, COUNT)
+        )
 
     def migrate(self, new_columns: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         """Write `runs.csv` in the present schema if it has an earlier one.
@@ -160,24 +208,32 @@ class Ledger:
         """
         path = self.folder / RUNS
         with self.writing():
-            whole = read_whole_lines(path)
-            content = to_present_schema(whole, RUN_COLUMNS)
+            whole = read_whole_lines(path, RUN_COLUMNS)
+            content = to_present_schema(whole, path, RUN_COLUMNS)
             if content is whole and not new_columns:
                 return
-            rows = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False).set_index("run_id", drop=False)
+            rows = read_fields(content, path, RUN_COLUMNS).set_index("run_id", drop=False)
             for run_id, columns in (new_columns or {}).items():
-                rows.loc[run_id, list(columns)] = [str(value) for value in columns.values()]
+                rows.loc[run_id, list(columns)] = [str(to_text(value)) for value in columns.values()]
             with write_whole(path) as file:
                 file.write(rows.to_csv(index=False, lineterminator="\n").encode())
-            self._n_bytes_seen = 0
 
     def keep_recipe(self, text: str) -> str:
-        """Store the text of an expanded recipe beside its rows; its SHA-256, which the rows hold."""
+        """Store the text of an expanded recipe beside its rows; its SHA-256, which the rows hold.
+
+        Raises:
+            LedgerError: It cannot be written, for example because a name in it is not UTF-8.
+        """
+        try:
+            content = text.encode()
+        except UnicodeEncodeError as error:
+            name = text[max(0, error.start - 40) : error.end]
+            raise LedgerError(f"A recipe is UTF-8, and a name in it is not: {name!r}. Rename the folder.") from error
         sha256 = digest_of_text(text)
         path = self.recipe_path(sha256)
         if not path.exists():
             with self.writing(), write_whole(path) as file:
-                file.write(text.encode())
+                file.write(content)
         return sha256
 
     def recipe_path(self, sha256: str) -> Path:
@@ -190,20 +246,23 @@ class Ledger:
         Raises:
             LedgerError: A file cannot be read, is damaged, or has other columns.
         """
-        path = self.folder / name
-        table = parse_rows(read_whole_lines(path), path, COLUMNS[name], text_columns=TEXT_COLUMNS[name])
+        table = self._read(name)
         # A kill between two files can leave rows of a run that has no row of its own.
         return table[table["run_id"].isin(self.read_runs()["run_id"])]
 
-    def read_predictions(self, run_id: str) -> tuple[NDArray[np.int16], NDArray[np.float16]] | None:
+    def read_predictions(self, run_id: str) -> tuple[Classes, NDArray[np.float16]] | None:
         """Predicted classes and their scores of the test images; None where they were not kept."""
-        arrays = self._load_arrays(f"{run_id}.npz")
-        return (arrays["predicted"], arrays["confidence"]) if arrays else None
+        return read_predictions(self.folder / PREDICTIONS / f"{run_id}.npz")
 
-    def read_true_labels(self, fingerprint: str) -> tuple[NDArray[np.int16], tuple[str, ...]] | None:
+    def read_true_labels(self, fingerprint: str) -> tuple[Classes, tuple[str, ...]] | None:
         """True classes of a dataset's test images, and the names of its classes; None where they were not kept."""
-        arrays = self._load_arrays(true_labels_name(fingerprint))
-        return (arrays["true"], tuple(arrays["class_names"].tolist())) if arrays else None
+        return read_true_labels(self.folder / PREDICTIONS / true_labels_name(fingerprint))
+
+    def remove_partial(self) -> None:
+        """Remove what a killed process left half written."""
+        with self.writing():
+            for path in self.folder.rglob("*.partial"):
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -217,24 +276,6 @@ class Ledger:
             raise LedgerError(
                 f"{self.folder} cannot be written: {error}. Finished rows are kept; {remedy} another folder with "
                 "--results, then run the same command again."
-            ) from error
-
-    def _load_arrays(self, name: str) -> dict[str, NDArray[Any]] | None:
-        """The arrays of a file below `predictions`; None where it is not there.
-
-        Raises:
-            LedgerError: It is damaged, as an incomplete copy is.
-        """
-        path = self.folder / PREDICTIONS / name
-        if not path.exists():
-            return None
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                return dict(arrays)
-        except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
-            raise LedgerError(
-                f"{path} is damaged. Copy it again from an intact copy, or delete it: its run then has no figures that "
-                "need predictions."
             ) from error
 
     def _save_arrays(self, name: str, **arrays: NDArray[Any]) -> None:

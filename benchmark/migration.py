@@ -1,8 +1,10 @@
 """The migration of earlier schemas to the present one, in which every fact has a column of its own."""
 
-import io
+from pathlib import Path
 
 import pandas as pd
+
+from benchmark.tidycsv import read_fields
 
 # Schema 1 appended options to the name that they belong to, and facts about the run to those of the machine.
 _SUFFIXES = {
@@ -16,6 +18,13 @@ _SUFFIXES = {
 WRONG_MODE = "wrong_mode"
 # Columns that the first files of schema 2 do not have.
 LATER_COLUMNS = frozenset({"network_sha256", "n_left_out", "n_duplicates"})
+# Columns of schema 2 that schema 1 did not have; it had `network` instead.
+_SINCE_SCHEMA_2 = LATER_COLUMNS | frozenset(
+    """
+    classes limit stages folds head_options cpu_vectors n_jobs is_deterministic is_dirty warning setting_key
+    val_fraction registry_sha256 feature_version
+    """.split()
+)
 
 
 def from_schema_1(runs: pd.DataFrame) -> pd.DataFrame:
@@ -39,20 +48,24 @@ def from_schema_1(runs: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(schema="2").drop(columns="network")
 
 
-def to_present_schema(content: bytes, columns: tuple[str, ...]) -> bytes:
+def to_present_schema(content: bytes, path: Path, columns: tuple[str, ...]) -> bytes:
     """A `runs.csv` of an earlier schema, or with its columns in another order, in the present form.
 
     Any other content is returned as it is.
 
     Args:
         content: Whole lines of the file.
+        path: The file, for messages.
         columns: Of the present schema, in order. Those that an earlier file lacks are left empty.
+
+    Raises:
+        LedgerError: A line has more or fewer fields than the header.
     """
     names = tuple(content.partition(b"\n")[0].decode(errors="replace").split(","))
-    is_schema_1 = "network" in names
     missing, unknown = set(columns) - set(names), set(names) - set(columns)
+    is_schema_1 = unknown == {"network"} and missing == set(_SINCE_SCHEMA_2)
     if names == columns or (not is_schema_1 and (unknown or missing - LATER_COLUMNS)):
         return content
-    text = pd.read_csv(io.BytesIO(content), dtype=str, keep_default_na=False)
+    text = read_fields(content, path, names)
     present = (from_schema_1(text) if is_schema_1 else text).reindex(columns=list(columns), fill_value="")
     return present.to_csv(index=False, lineterminator="\n").encode()

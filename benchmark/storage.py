@@ -5,8 +5,9 @@ import hashlib
 import os
 import secrets
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -17,6 +18,8 @@ from benchmark.errors import BenchmarkError
 CACHE_VARIABLE = "BENCHMARK_CACHE"
 # The system's errors for a full disk and for a used-up quota.
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
+# A partial file of the cache that nobody wrote to for so long was left by a process that is dead.
+ABANDONED_S = 600
 
 
 def cache_root() -> Path:
@@ -26,7 +29,7 @@ def cache_root() -> Path:
 
 
 def check_cache() -> None:
-    """Refuse a cache folder that cannot be written.
+    """Refuse a cache folder that cannot be written; partial files that killed processes left there are removed.
 
     Raises:
         BenchmarkError: With the system's reason.
@@ -40,6 +43,10 @@ def check_cache() -> None:
         raise BenchmarkError(
             f"The cache folder {folder} cannot be written: {error}. Set {CACHE_VARIABLE} to another folder."
         ) from error
+    for partial in folder.rglob("*.partial"):
+        with suppress(OSError):  # another process was faster, or this is a folder, which `features.cache` removes
+            if time.time() - partial.stat().st_mtime > ABANDONED_S:
+                partial.unlink()
 
 
 @contextmanager
@@ -49,7 +56,8 @@ def write_whole(path: Path) -> Iterator[IO[bytes]]:
     A missing folder is created. After an exception `path` is unchanged, and no partial file is left.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
+    # Without the name of `path`, which may be as long as the file system allows.
+    partial = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         with partial.open("wb") as file:
             yield file
@@ -67,5 +75,5 @@ def sha256_of_file(path: Path) -> str:
 
 
 def digest_of_text(text: str) -> str:
-    """The SHA-256 of a text in UTF-8, 64 hexadecimal digits."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    """The SHA-256 of a text in UTF-8, 64 hexadecimal digits. It may hold names of files that are not UTF-8."""
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()

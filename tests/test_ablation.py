@@ -1,6 +1,7 @@
 """Every mode against native."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -51,6 +52,44 @@ def test_seeds_are_paired_and_the_interval_is_students(ledger: Ledger):
     assert (row["n_seeds"], row["interval_over"], row["verdict"]) == (4, "seeds", "harmful")
     assert row["accuracy_lost"] == pytest.approx(np.mean(natives) - np.mean(units))
     assert (row["lost_low"], row["lost_high"]) == pytest.approx((interval.low, interval.high))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"weights": "file:mine.h5"}, {"val_fraction": 0.2}, {"registry_sha256": "a" * 64},
+        {"network_sha256": "b" * 64}, {"dataset_fingerprint": "c" * 64},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_mode_is_never_compared_with_native_of_another_origin(ledger: Ledger, other: dict[str, Any]):
+    """A backbone that was registered anew with other weights, for example."""
+    add(ledger, mode="native", accuracy=0.9)
+    add(ledger, mode="unit", accuracy=0.3, **other)
+
+    assert ablation_of(ledger).empty
+
+
+def test_each_mode_is_compared_with_native_of_its_own_weights(ledger: Ledger):
+    for weights, native, unit in (("imagenet", 0.9, 0.6), ("random", 0.5, 0.45)):
+        add(ledger, mode="native", weights=weights, accuracy=native)
+        add(ledger, mode="unit", weights=weights, accuracy=unit)
+    add(ledger, mode="raw", weights="random", accuracy=0.4)  # alone in its mode, so no variant tells it apart
+
+    rows = ablation_of(ledger).sort_values("accuracy")
+
+    assert list(zip(rows["accuracy"], rows["accuracy_native"], strict=True)) == [(0.4, 0.5), (0.45, 0.5), (0.6, 0.9)]
+
+
+def test_of_two_versions_of_native_the_one_of_the_same_version_is_compared(ledger: Ledger):
+    for version, native, unit in (("3.14.0", 0.9, 0.6), ("3.15.0", 0.8, 0.7)):
+        of_version = Ledger(ledger.folder / version)
+        add(of_version, mode="native", keras_version=version, accuracy=native)
+        add(of_version, mode="unit", keras_version=version, accuracy=unit)
+
+    rows = ablation_of(ledger).sort_values("accuracy")
+
+    assert list(zip(rows["accuracy"], rows["accuracy_native"], strict=True)) == [(0.6, 0.9), (0.7, 0.8)]
 
 
 def test_with_one_seed_the_interval_is_over_the_test_images(ledger: Ledger):

@@ -20,6 +20,7 @@ from benchmark.errors import FeaturesError
 from benchmark.features import cache
 from benchmark.features.cache import BuildFacts, cache_key, cached_features, is_cached, list_cache, prune_cache
 from benchmark.features.engine import Extraction
+from benchmark.storage import check_cache
 
 FACTS = {"backbone": "Toy", "mode": "unit", "size_px": 32, "weights": None, "steps": ["unit", "tf"]}
 BUILD = BuildFacts(build_s=1.5, params_backbone=123, flops_g=0.25, weights_sha256="ab")
@@ -457,3 +458,16 @@ def test_the_manifest_holds_the_facts_and_the_costs():
         "extraction": asdict(cached.extraction),
         "build": asdict(BUILD),
     }
+
+
+def test_partial_files_that_nobody_writes_to_any_more_are_removed(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path))
+    left, written = tmp_path / "weights" / ".1-a.partial", tmp_path / "weights" / ".2-b.partial"
+    left.parent.mkdir()
+    for path in (left, written):
+        path.write_bytes(b"half")
+    os.utime(left, (0, 0))
+
+    check_cache()
+
+    assert [*left.parent.iterdir()] == [written]

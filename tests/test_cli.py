@@ -671,4 +671,4 @@ def test_a_text_where_a_number_belongs_is_named_with_its_column(call: Call, tmp_
     answer = call("leaderboard", str(tmp_path / "results"))
 
     assert answer.code == 2
-    assert "runs.csv is damaged: column accuracy has 'hello', which is not a number" in answer.err
+    assert "column accuracy has 'hello': it is not a number" in answer.err

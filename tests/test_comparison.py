@@ -13,7 +13,7 @@ from benchmark.analysis.comparison import compare_ledgers, has_regressed, is_com
 from benchmark.analysis.loading import load_runs
 from benchmark.analysis.revisions import ledgers_at
 from benchmark.errors import LedgerError
-from benchmark.ledger import FAILED, Ledger
+from benchmark.ledger import FAILED, PREDICTIONS, Ledger
 
 IMAGES = np.arange(1000)
 
@@ -53,6 +53,68 @@ def test_a_cell_is_compared_image_by_image(before: Ledger, after: Ledger):
     assert row["difference"] == pytest.approx(-0.01)
     assert row["p_value"] == pytest.approx(stats.binomtest(0, 10).pvalue)
     assert stats.fisher_exact([[900, 890], [100, 110]]).pvalue > 0.4
+
+
+def test_of_several_weights_under_one_name_each_is_compared_with_itself(before: Ledger, after: Ledger):
+    """Keys change with the version of Keras; the name and the weights do not."""
+    for ledger, version in ((before, "3.14.0"), (after, "3.15.0")):
+        for weights, n_right in (("imagenet", 900), ("random", 300)):
+            add_predicted(ledger, n_right > IMAGES, weights=weights, keras_version=version)
+
+    table = compare(before, after)
+
+    assert table["change"].tolist() == ["same", "same"]
+    assert sorted(table["accuracy_before"]) == sorted(table["accuracy_after"]) == [0.3, 0.9]
+
+
+def test_a_row_without_an_accuracy_or_time_is_compared_without_them(before: Ledger, after: Ledger):
+    add(before, accuracy=None, wall_s=0.0)
+    add(after, accuracy=0.5, wall_s=1.0)
+
+    (row,) = compare(before, after).to_dict("records")
+
+    assert np.isnan(row["p_value"])
+    assert np.isnan(row["wall_ratio"])
+
+
+def test_damaged_predictions_are_named_and_do_without(before: Ledger, after: Ledger, caplog: pytest.LogCaptureFixture):
+    for ledger in (before, after):
+        run_id = add_predicted(ledger, IMAGES < 900)
+    path = after.folder / PREDICTIONS / f"{run_id}.npz"
+    path.write_bytes(b"")
+
+    (row,) = compare(before, after).to_dict("records")
+
+    assert row["change"] == "same"
+    assert np.isnan(row["n_predictions_changed"])
+    assert [str(path) in message for message in caplog.messages] == [True]
+
+
+@pytest.mark.parametrize("place", ["--output=F:HEAD", "--output=F:results", "--remote=x:results", "-o:x"])
+def test_a_revision_never_reaches_git_as_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str):
+    monkeypatch.chdir(tmp_path)
+
+    with pytest.raises(LedgerError, match="is no revision"), ledgers_at(place):
+        pass
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_in_a_revision_is_no_pattern_of_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "x").write_text("committed")
+    identity = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (["init", "-q"], ["add", "."], [*identity, "commit", "-qm", "x"]):
+        subprocess.run(["git", *command], check=True)
+    (tmp_path / "results" / "x").write_text("changed")
+
+    for path in ("results", f"{tmp_path}/results"):
+        with ledgers_at(f"HEAD:{path}") as folder:
+            assert (folder / "x").read_text() == "committed"
+    for path in (":(glob)**", "res*", "--output=F"):
+        with pytest.raises(LedgerError, match="git has no"), ledgers_at(f"HEAD:{path}"):
+            pass
 
 
 def test_without_predictions_fishers_test_decides(before: Ledger, after: Ledger):

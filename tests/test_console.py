@@ -2,10 +2,13 @@
 
 import io
 import itertools
+import logging
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 from toy_ledgers import add
 
@@ -15,6 +18,7 @@ from benchmark.analysis.leaderboard import make_leaderboard
 from benchmark.analysis.loading import load_runs
 from benchmark.analysis.presentation import LEADERBOARD_LEAST_TELLING, leaderboard_sections
 from benchmark.analysis.published import compare_published
+from benchmark.escaping import from_field, in_utf8, printable, to_field
 from benchmark.ledger import Ledger
 from benchmark.work.events import CellEnded, CellStarted, StageProgress
 
@@ -129,3 +133,50 @@ def test_a_line_of_progress_keeps_its_bar_count_rate_and_time_left_at_80_columns
     assert "━" in line
     assert "images/s" in line
     assert " left" in line
+
+
+# --- texts from outside ----------------------------------------------------------------------------------------------
+
+ESCAPE = "\x1b[31m\x9b2J\u202eevil\x07"
+
+
+def test_a_table_shows_what_a_terminal_would_obey(capsys):
+    console.show_table(["name", "what"], [[ESCAPE, "two\nlines"], ["plain [red]", "größe 馬"]])
+
+    shown = capsys.readouterr().out
+    assert r"\x1b[31m\x9b2J\u202eevil\x07" in shown
+    assert r"two\nlines" in shown
+    assert "plain [red]" in shown
+    assert not set(shown) & set("\x1b\x9b\u202e\x07")
+
+
+@pytest.mark.parametrize("say", [console.say, console.show])
+def test_a_message_keeps_its_lines_and_shows_the_rest(capsys, say):
+    say(f"first {ESCAPE}\nsecond \udce9")
+
+    shown = "".join(capsys.readouterr())
+    assert shown.splitlines() == [r"first \x1b[31m\x9b2J\u202eevil\x07", r"second \udce9"]
+
+
+def test_what_is_logged_is_shown_like_a_message(capsys):
+    record = logging.LogRecord("name", logging.WARNING, "", 0, "about %s", (ESCAPE,), None)
+
+    console.MessageHandler().emit(record)
+
+    assert capsys.readouterr().err == "about \\x1b[31m\\x9b2J\\u202eevil\\x07\n"
+
+
+@given(st.text(st.characters()))
+def test_escapes_are_taken_back_to_the_last_character(text: str):
+    field = to_field(text)
+
+    assert from_field(field) == in_utf8(text)
+    assert printable(field) == field
+    assert len(field.splitlines()) <= 1
+    field.encode()
+
+
+@given(st.text(st.characters(blacklist_categories=["Cc", "Cf", "Cs", "Zl", "Zp", "Cn"])))
+def test_texts_that_can_be_printed_are_shown_as_they_are(text: str):
+    assert printable(text) == text
+    assert from_field(text.replace("\\", "")) == text.replace("\\", "")

@@ -1,8 +1,14 @@
 """Texts of values, as tables and messages have them."""
 
+import io
+import json
+
+import numpy as np
+import pandas as pd
 import pytest
 
-from benchmark.analysis.formats import count_of, duration_text, number_texts, tally
+from benchmark.analysis.formats import FORMATS, count_of, duration_text, number_texts, tally
+from benchmark.escaping import ESCAPES
 
 
 @pytest.mark.parametrize(
@@ -45,3 +51,31 @@ def test_a_number_that_is_missing_is_a_dash():
 )  # fmt: skip
 def test_zero_has_no_minus(number: float, pattern: str, text: str):
     assert number_texts([number], pattern) == [text]
+
+
+def test_a_spreadsheet_finds_no_formula():
+    table = pd.DataFrame({"name": ["=1+1", "+a", "-b", "@c", "plain", "a=b"], "difference": [-0.5, 1, 2, 3, 4, np.nan]})
+
+    text = FORMATS["spreadsheet"](table, [])
+
+    read = pd.read_csv(io.BytesIO(text.encode()), encoding="utf-8-sig")
+    assert read["name"].tolist() == ["'=1+1", "'+a", "'-b", "'@c", "plain", "a=b"]
+    assert read["difference"].tolist()[:5] == [-0.5, 1, 2, 3, 4]
+    assert text.startswith("\ufeff")
+
+
+def test_csv_has_one_line_per_row_whatever_the_names():
+    text = FORMATS["csv"](pd.DataFrame({"name": ["two\nlines", "\x1b[2J", "C:\\new"]}), [])
+
+    assert text.splitlines() == ["name", r"two\nlines", r"\x1b[2J", r"C:\\new"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii", "cp1252"])
+def test_json_is_json_in_any_encoding_and_without_what_json_does_not_have(encoding: str):
+    name = "größe 馬 😀 \x9b\u202e"
+
+    text = FORMATS["json"](pd.DataFrame({"name": [name], "loss": [np.inf], "limit": [np.nan]}), [])
+
+    assert "größe 馬 😀" in text
+    assert not set(text) & set("\x9b\u202e")
+    assert json.loads(text.encode(encoding, ESCAPES).decode(encoding)) == [{"name": name, "loss": None, "limit": None}]

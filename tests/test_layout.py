@@ -12,6 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "benchmark"
 # A folder is one place; inside it files may import each other.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "escaping": set(),
     "storage": {"errors"},
     "provenance": set(),
     "memory": set(),
@@ -28,10 +29,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "features": {"errors", "storage", "memory", "datasets", "preprocessing"},
     "metrics": set(),
     "strategies": {"errors", "storage", "options", "datasets", "preprocessing", "metrics"},
-    "tidycsv": {"errors"},
+    "tidycsv": {"errors", "escaping", "storage"},
+    "predictions": {"errors"},
     "origins": set(),
-    "migration": set(),
-    "ledger": {"errors", "storage", "migration", "tidycsv"},
+    "migration": {"tidycsv"},
+    "ledger": {"errors", "escaping", "storage", "migration", "predictions", "tidycsv"},
+    "outputs": {"errors", "storage", "ledger"},
     "plan": {
         "errors", "storage", "origins", "provenance", "isolation", "registry", "options", "recipes", "datasets",
         "preprocessing", "backbones", "xray", "features", "strategies", "ledger",
@@ -44,16 +47,16 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "storage", "provenance", "memory", "isolation", "ledger", "plan", "work",
     },
     "analysis": {
-        "errors", "storage", "recipes", "metrics", "origins", "ledger", "work",
+        "errors", "escaping", "storage", "recipes", "metrics", "origins", "ledger", "work",
     },
-    "charts": {"errors", "storage", "datasets", "preprocessing", "ledger", "analysis"},
-    "report": {"errors", "storage", "provenance", "preprocessing", "ledger", "analysis", "charts"},
+    "charts": {"errors", "escaping", "storage", "datasets", "preprocessing", "ledger", "outputs", "analysis"},
+    "report": {"errors", "escaping", "storage", "provenance", "preprocessing", "ledger", "analysis", "charts"},
     "doctor": {"storage", "provenance", "memory", "downloads"},
-    "console": {"work", "processes", "analysis"},
+    "console": {"escaping", "work", "processes", "analysis"},
     "cli": {
-        "errors", "storage", "isolation", "registry", "recipes", "datasets", "preprocessing", "backbones", "xray",
-        "features", "strategies", "ledger", "plan", "work", "processes", "analysis", "charts", "report", "doctor",
-        "console",
+        "errors", "escaping", "storage", "isolation", "registry", "recipes", "datasets", "preprocessing", "backbones",
+        "xray", "features", "strategies", "ledger", "outputs", "plan", "work", "processes", "analysis", "charts",
+        "report", "doctor", "console",
     },
 }  # fmt: skip
 

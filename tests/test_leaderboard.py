@@ -291,12 +291,28 @@ def test_published_figures_are_read_from_the_recipe_beside_the_ledger(ledger: Le
 # --- what is one setting ---------------------------------------------------------------------------------------------
 
 
+def test_settings_that_differ_in_nothing_that_has_a_name_are_never_averaged(ledger: Ledger):
+    """Of three settings, two differ in their weights' values only, and the third in their source."""
+    for number, (weights, key) in enumerate([("file:a", "1" * 32), ("file:a", "2" * 32), ("random", "3" * 32)]):
+        add(ledger, weights=weights, setting_key=key, cell_key=key, seed=number)
+
+    board = make_leaderboard(load_runs([ledger.folder]))
+
+    assert board["n_seeds"].tolist() == [1, 1, 1]
+    assert sorted(board["variant"]) == [
+        "weights file:a, key 11111111",
+        "weights file:a, key 22222222",
+        "weights random",
+    ]
+
+
 @pytest.mark.parametrize(
     ("other", "variants"),
     [
         ({"weights": "imagenet"}, ["weights random", "weights imagenet"]),
         ({"val_fraction": 0.2}, ["validation fraction 0.1", "validation fraction 0.2"]),
-        ({"keras_version": "3.16.0"}, ["Keras ", "Keras 3.16.0"]),
+        ({"keras_version": "3.16.0"}, ["Keras unknown", "Keras 3.16.0"]),
+        ({"registry_sha256": "a" * 64}, ["the registry entry unknown", "the registry entry aaaaaaaa"]),
     ],
 )
 def test_settings_that_look_alike_are_named_by_what_differs(ledger: Ledger, other: dict[str, Any], variants: list[str]):

@@ -14,21 +14,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import LedgerError
+from benchmark.escaping import in_utf8
 from benchmark.ledger import CONFUSION, HISTORY, PER_CLASS, PREDICTIONS, RUNS, SCHEMA, TEXT_COLUMNS, Ledger
+from benchmark.storage import write_whole
 
 # The contract with everything that reads results: names and order.
 RUN_COLUMNS = [
     "schema", "run_id", "cell_key", "setting_key", "status", "error_type", "error_message", "warning", "weights",
     "backbone", "dataset", "classes", "limit", "mode", "strategy", "stages", "folds", "head", "head_options",
     "input_size_px", "resize", "crop", "augment", "precision", "val_fraction", "seed", "n_train", "n_val", "n_test",
-    "n_classes", "chance", "accuracy", "accuracy_low", "accuracy_high", "top5_accuracy", "balanced_accuracy",
-    "macro_precision", "macro_recall", "macro_f1", "weighted_f1", "log_loss", "train_accuracy", "val_accuracy",
-    "overfit_gap", "params_total", "params_backbone", "params_trainable", "efficiency", "efficiency_above_chance",
-    "flops_g", "feature_dim", "epochs", "load_s", "build_s", "extract_s", "train_s", "eval_s", "wall_s", "elapsed_s",
-    "features_cached", "images_per_s", "peak_rss_mib", "peak_device_mib", "weights_sha256", "registry_sha256",
-    "dataset_fingerprint", "feature_version", "recipe_sha256", "harness_version", "git_commit", "is_dirty",
-    "keras_version", "tensorflow_version", "python_version", "platform", "cpu", "cpu_vectors", "cpu_count", "gpu",
-    "n_jobs", "is_deterministic", "started_utc",
+    "n_left_out", "n_duplicates", "n_classes", "chance", "accuracy", "accuracy_low", "accuracy_high", "top5_accuracy",
+    "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1", "log_loss", "train_accuracy",
+    "val_accuracy", "overfit_gap", "params_total", "params_backbone", "params_trainable", "efficiency",
+    "efficiency_above_chance", "flops_g", "feature_dim", "epochs", "load_s", "build_s", "extract_s", "train_s",
+    "eval_s", "wall_s", "elapsed_s", "features_cached", "images_per_s", "peak_rss_mib", "peak_device_mib",
+    "weights_sha256", "network_sha256", "registry_sha256", "dataset_fingerprint", "feature_version", "recipe_sha256",
+    "harness_version", "git_commit", "is_dirty", "keras_version", "tensorflow_version", "python_version", "platform",
+    "cpu", "cpu_vectors", "cpu_count", "gpu", "n_jobs", "is_deterministic", "started_utc",
 ]  # fmt: skip
 OTHER_COLUMNS = {
     HISTORY: ["run_id", "stage", "epoch", "split", "metric", "value"],
@@ -47,7 +49,8 @@ FULL_ROW: dict[str, Any] = {
 
 
 def a_row(run_id: str = "a", **columns: Any) -> dict[str, Any]:
-    return {"schema": SCHEMA, "run_id": run_id, "cell_key": f"key-{run_id}", "status": "done", **columns}
+    row = {"schema": SCHEMA, "run_id": run_id, "cell_key": f"key-{run_id}", "status": "done"}
+    return {**row, "input_size_px": 32, "seed": 0, **columns}
 
 
 @pytest.fixture
@@ -146,24 +149,26 @@ def test_a_message_with_a_file_name_that_is_no_unicode_is_written(ledger: Ledger
 
     ledger.append_run(a_row(status="failed", error_message=f"{name} cannot be decoded"))
 
-    (message,) = ledger.read_runs()["error_message"]
-    assert message.startswith("photo-")
-    assert message.endswith(".png cannot be decoded")
+    assert ledger.read_runs()["error_message"].tolist() == [r"photo-\udcff.png cannot be decoded"]
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
-@given(texts=st.lists(st.text(), min_size=1, max_size=4))
-def test_every_text_reads_back_with_its_white_space_made_single(
+@given(texts=st.lists(st.text(st.characters()), min_size=1, max_size=4))
+def test_every_name_reads_back_as_it_was_and_every_message_on_one_line(
     tmp_path_factory: pytest.TempPathFactory, texts: list[str]
 ):
+    """Names with two blanks, line breaks or bytes that are no UTF-8 are the same in every file of a ledger."""
     ledger = Ledger(tmp_path_factory.mktemp("sweep"))
 
     for number, text in enumerate(texts):
-        ledger.append_run(a_row(str(number), error_message=text, backbone=text))
+        of_class = {"run_id": str(number), "class_name": text, "precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 1}
+        ledger.append_run(a_row(str(number), error_message=text, backbone=text), {PER_CLASS: [of_class]})
 
     runs = ledger.read_runs()
+    texts = [in_utf8(text) for text in texts]
     assert runs["error_message"].tolist() == [" ".join(text.split()) for text in texts]
-    assert runs["backbone"].tolist() == runs["error_message"].tolist()
+    assert runs["backbone"].tolist() == ledger.read_table(PER_CLASS)["class_name"].tolist() == texts
+    assert (ledger.folder / RUNS).read_bytes().count(b"\n") == 1 + len(texts)
     assert runs["run_id"].tolist() == [str(number) for number in range(len(texts))]
 
 
@@ -474,6 +479,116 @@ def test_true_labels_are_kept_once_a_dataset(ledger: Ledger):
 def test_predictions_that_were_not_kept_are_none(ledger: Ledger):
     assert ledger.read_predictions("a") is None
     assert ledger.read_true_labels("f" * 64) is None
+
+
+Damage = dict[str, Any]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"predicted": None},
+        {"confidence": None},
+        {"predicted": [[0, 1]]},
+        {"predicted": [0.0, 1.0]},
+        {"predicted": []},
+        {"predicted": [0, 2**40]},
+        {"predicted": ["a", "b"]},
+        {"confidence": [0.5]},
+        {"confidence": [0.5, math.nan]},
+        {"confidence": [1, 2]},
+        {"predicted": np.array([{}, 1], object)},
+    ],
+    ids=str,
+)
+def test_arrays_that_are_no_predictions_are_refused_by_the_name_of_their_file(ledger: Ledger, damage: Damage):
+    ledger.save_predictions("a", np.eye(2, dtype=np.float32))
+    arrays = {"predicted": np.array([0, 1], np.int16), "confidence": np.array([1, 1], np.float16), **damage}
+    np.savez(
+        ledger.folder / PREDICTIONS / "a.npz",
+        **{name: np.asarray(array) for name, array in arrays.items() if array is not None},
+    )
+
+    with pytest.raises(LedgerError, match=r"a\.npz is damaged: .*Copy it again .* or delete it"):
+        ledger.read_predictions("a")
+
+
+@pytest.mark.parametrize("damage", [{"true": [0, 2]}, {"class_names": [["a", "b"]]}, {"class_names": [1, 2]}], ids=str)
+def test_true_classes_without_names_are_refused(ledger: Ledger, damage: Damage):
+    ledger.save_true_labels("f" * 64, np.array([0, 1]), ("cat", "dog"))
+    (path,) = (ledger.folder / PREDICTIONS).iterdir()
+    np.savez(path, **{"true": [0, 1], "class_names": ["cat", "dog"], **damage})
+
+    with pytest.raises(LedgerError, match=r"npz is damaged: not every class has a name"):
+        ledger.read_true_labels("f" * 64)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"\x93NUMPY\x01\x00", b"nonsense"])
+def test_a_file_that_is_no_archive_is_refused(ledger: Ledger, content: bytes):
+    ledger.save_predictions("a", np.eye(2, dtype=np.float32))
+    (ledger.folder / PREDICTIONS / "a.npz").write_bytes(content)
+
+    with pytest.raises(LedgerError, match=r"a\.npz is damaged"):
+        ledger.read_predictions("a")
+
+
+# --- rows edited by hand ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("n_test", "1e30"), ("n_test", "-1"), ("n_test", "2.5"), ("accuracy", "1.2"), ("accuracy", "-0.1"),
+        ("accuracy", "many"), ("accuracy", "nan"), ("accuracy", "True"), ("seed", ""), ("seed", "9" * 40),
+        ("input_size_px", ""), ("input_size_px", "0"), ("wall_s", "-inf"), ("status", "doen"), ("run_id", "../a"),
+        ("recipe_sha256", "/etc/passwd"), ("dataset_fingerprint", "a/b"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_refused_with_its_file_line_run_and_column(ledger: Ledger, column: str, value: str):
+    ledger.append_run(a_row("a"))
+    ledger.append_run({**FULL_ROW, "run_id": "b"})
+    path = ledger.folder / RUNS
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows.loc[1, column] = value
+    rows.to_csv(path, index=False)
+
+    with pytest.raises(LedgerError) as refused:
+        ledger.read_runs()
+
+    run = value if column == "run_id" else "b"
+    assert f"{path} is damaged: line 3 (run {run}), column {column} has " in str(refused.value)
+    assert "correct or delete the line" in str(refused.value)
+
+
+def test_a_finished_cell_is_seen_in_a_file_that_another_process_replaced(ledger: Ledger):
+    ledger.append_run(a_row("a"))
+    ledger.append_run(a_row("b"))
+    assert ledger.has_done("key-b")
+    path = ledger.folder / RUNS
+    content = path.read_bytes()
+    with write_whole(path) as file:
+        file.write(content.replace(b"key-b", b"key-c"))
+
+    assert ledger.has_done("key-c")
+
+
+def test_a_recipe_with_a_name_that_is_not_utf_8_is_refused(ledger: Ledger):
+    with pytest.raises(LedgerError, match=r"a name in it is not: .*caf.udce9.*Rename the folder"):
+        ledger.keep_recipe('datasets = ["folder:/data/caf\udce9"]')
+
+
+def test_partial_files_of_killed_processes_are_removed(ledger: Ledger):
+    ledger.append_run(a_row("a"))
+    ledger.save_predictions("a", np.eye(2, dtype=np.float32))
+    left = [ledger.folder / ".12-ab.partial", ledger.folder / PREDICTIONS / ".12-ab.partial"]
+    for path in left:
+        path.write_bytes(b"half")
+
+    ledger.remove_partial()
+
+    assert not any(path.exists() for path in left)
+    assert run_ids(ledger) == ["a"]
+    assert ledger.read_predictions("a") is not None
 
 
 def test_every_column_is_text_or_a_number(ledger: Ledger):

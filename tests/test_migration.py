@@ -68,7 +68,8 @@ def test_reading_leaves_the_file_as_it_is(ledger: Ledger):
 def test_appending_writes_the_whole_file_in_the_present_schema(ledger: Ledger):
     before = ledger.read_runs()
 
-    ledger.append_run({"schema": 2, "run_id": "new", "cell_key": "k", "status": "done", "backbone": "NetA", "seed": 0})
+    new = {"schema": 2, "run_id": "new", "cell_key": "k", "status": "done", "seed": 0, "input_size_px": 32}
+    ledger.append_run(new)
 
     lines = text_rows(ledger.folder / RUNS)
     assert tuple(lines[0]) == RUN_COLUMNS
@@ -91,7 +92,7 @@ def test_migrating_twice_changes_nothing_more(ledger: Ledger):
     ledger.migrate()
 
     assert (ledger.folder / RUNS).read_bytes() == once
-    assert to_present_schema(once, RUN_COLUMNS) is once
+    assert to_present_schema(once, ledger.folder / RUNS, RUN_COLUMNS) is once
 
 
 def test_a_torn_last_line_of_schema_1_is_left_out(ledger: Ledger):

@@ -1,5 +1,6 @@
 """Where output goes if there is no room for it, or nobody wants it."""
 
+import json
 import os
 import shlex
 import signal
@@ -7,9 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from xml.etree import ElementTree
 
+import numpy as np
 import pytest
+from toy_ledgers import add, add_predicted
 
+from benchmark.cli import main
 from benchmark.ledger import Ledger
 
 GRID = "--backbones lenet5 --strategies scratch --datasets digits --limit 200 --input-size 32".split()
@@ -69,3 +74,136 @@ def test_a_verification_that_is_ended_leaves_no_folder(tmp_path: Path):
 
     assert verification.wait(30) == 128 + signal.SIGTERM
     assert list(temporary.glob("benchmark-verify-*")) == []
+
+
+# --- nobody reads, or what is written has no room ---------------------------------------------------------------------
+
+
+def with_closed_reader(arguments: list[str], folder: Path, output: str) -> subprocess.CompletedProcess[bytes]:
+    """The program, one of whose outputs is a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        outputs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, output: writer}
+        return subprocess.run(
+            [sys.executable, "-m", "benchmark", *arguments], cwd=folder, timeout=120, check=False, **outputs
+        )
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["leaderboard"], ["leaderboard", "--format", "csv"], ["list", "heads"], ["list", "heads", "--json"], ["--help"]],
+    ids=" ".join,
+)
+def test_a_reader_that_has_gone_is_a_normal_end(tmp_path: Path, arguments: list[str]):
+    """`benchmark leaderboard | head -1` has read enough."""
+    add(Ledger(tmp_path / "results" / "toy"))
+
+    answer = with_closed_reader(arguments, tmp_path, "stdout")
+
+    assert (answer.returncode, answer.stderr) == (0, b"")
+
+
+def test_messages_that_nobody_reads_change_no_exit_code(tmp_path: Path):
+    answers = [with_closed_reader(["leaderboard", "nowhere"], tmp_path, "stderr")]
+    add(Ledger(tmp_path / "toy"), mode="unit", status="failed", error_type="oom")
+    answers.append(with_closed_reader(["leaderboard", "toy", "--format", "csv"], tmp_path, "stderr"))
+
+    assert [answer.returncode for answer in answers] == [2, 0]
+    assert answers[1].stdout.startswith(b"rank,")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+@pytest.mark.parametrize("full", ["2>/dev/full", ">/dev/full"])
+def test_a_sweep_whose_output_is_full_runs_to_its_end_and_says_so_by_its_exit_code(tmp_path: Path, full: str):
+    answer = in_shell(f"benchmark run {' '.join(GRID)} --name full {full}", tmp_path)
+
+    assert answer.returncode == 2
+    assert Ledger(tmp_path / "results" / "full").read_runs()["status"].tolist() == ["done"]
+
+
+# --- texts from outside -----------------------------------------------------------------------------------------------
+
+HOSTILE = "\x1b]0;owned\x07\x1b[2Jnet\u202e\n\x9b31m\udce9größe_馬"
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    ledger = Ledger(tmp_path / "results" / "toy")
+    add_predicted(ledger, np.arange(100) < 90, backbone=HOSTILE, warning=HOSTILE)
+    add_predicted(ledger, np.arange(100) < 40, backbone=HOSTILE, mode="unit")
+    add(ledger, backbone=HOSTILE, mode="raw", status="failed", error_type="invalid", error_message=HOSTILE)
+    return tmp_path
+
+
+def in_process(arguments: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> int:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("leaderboard", 0), ("leaderboard --format md", 0), ("leaderboard --format csv", 0),
+        ("leaderboard --format spreadsheet", 0), ("leaderboard --format json", 0), ("ablation", 0),
+        ("compare results results", 0), ("status toy", 0), ("status toy --json", 0), ("rerun run0", 2),
+        (f"leaderboard {HOSTILE}", 2), (f"list heads --json --registry {HOSTILE}", 2),
+    ],
+)  # fmt: skip
+def test_no_text_from_outside_moves_the_cursor(hostile: Path, arguments: str, code: int, monkeypatch, capsys):
+    ended = in_process(arguments.split(" "), hostile, monkeypatch)
+
+    out, err = capsys.readouterr()
+    assert ended == code
+    assert not {"\x1b", "\x07", "\x9b", "\u202e", "\udce9"} & set(out + err)
+    if "json" in arguments and not code:
+        assert json.loads(out)[0]["backbone"] == HOSTILE.replace("\udce9", r"\udce9")
+
+
+@pytest.mark.parametrize(("arguments", "encoding"), [("leaderboard", "ascii"), ("leaderboard --format json", "cp1252")])
+def test_an_output_that_does_not_have_a_character_shows_its_code(hostile: Path, arguments: str, encoding: str):
+    answer = subprocess.run(
+        [sys.executable, "-m", "benchmark", *arguments.split()], cwd=hostile, capture_output=True, timeout=120,
+        check=True, env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+    )  # fmt: skip
+
+    out = answer.stdout.decode(encoding)
+    assert r"\u99ac" in out
+    if "json" in arguments:
+        assert json.loads(out)[0]["backbone"] == HOSTILE.replace("\udce9", r"\udce9")
+
+
+@pytest.mark.slow
+def test_no_text_of_a_ledger_breaks_a_chart_or_the_report(hostile: Path):
+    for command in ("plot --formats svg --out plots", "report --out report.html"):
+        answer = in_shell(f"benchmark {command}", hostile)
+        assert (answer.returncode, "Traceback" in answer.stderr) == (0, False)
+
+    page = (hostile / "report.html").read_text(encoding="utf-8")
+    assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(page)
+    assert r"\x1b[2Jnet" in page
+    for path in (hostile / "plots").iterdir():
+        ElementTree.parse(path)
+
+
+# --- results that are no folder ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("place", ["/dev/null", "a-file"])
+@pytest.mark.parametrize("command", ["run demo --dry-run", "run demo", "status demo", "status mine"])
+def test_results_that_are_no_folder_are_refused_before_any_work(
+    tmp_path: Path, command: str, place: str, monkeypatch, capsys
+):
+    (tmp_path / "a-file").write_text("")
+
+    code = in_process([*command.split(), "--results", place], tmp_path, monkeypatch)
+
+    assert code == 2
+    assert capsys.readouterr().err.startswith("Error: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["a-file"]

@@ -105,6 +105,18 @@ def test_datasets_whose_names_differ_in_what_no_file_name_holds_have_files_of_th
     assert sorted(path.name for path in paths) == ["memory-idx_a-2.png", "memory-idx_a-3.png", "memory-idx_a.png"]
 
 
+@pytest.mark.parametrize("character", ["x", "馬", "/", "é"])
+def test_long_names_of_datasets_make_names_of_files_that_differ(tmp_path: Path, character: str):
+    datasets = [f"folder:{character * 300}{end}" for end in "ab"]
+    rows = number_runs([{"dataset": dataset, "dataset_fingerprint": dataset[-1] * 64} for dataset in datasets])
+    ledger = write_ledger(tmp_path / "toy", rows)
+
+    paths = save_plots(Evidence.load([ledger.folder]), tmp_path / "plots", only=["accuracy"], formats=["svg"])
+
+    assert len({path.name for path in paths}) == 2
+    assert all(len(path.name.encode()) < 160 and path.exists() for path in paths)
+
+
 def test_the_formats_asked_for_are_written(tmp_path: Path):
     evidence = Evidence(runs_table(number_runs(four_settings())))
 

@@ -11,7 +11,9 @@ from benchmark.analysis.loading import SETTING, finished
 
 NATIVE = "native"
 # Settings that agree in these columns differ only in their mode and are compared.
-SUBJECT = tuple(column for column in SETTING if column != "mode")
+SUBJECT = tuple(column for column in SETTING if column not in ("mode", "variant"))
+# And these must be the same too: what a number was made from, whether or not the table has several.
+ORIGINS = ("weights", "val_fraction", "registry_sha256", "network_sha256", "dataset_fingerprint")
 CONFIDENCE = 0.95
 # A mode is as good as native if its whole interval lies within this distance of native.
 MARGIN = 0.01
@@ -52,7 +54,10 @@ def make_ablation(runs: pd.DataFrame, correctness: Correctness) -> pd.DataFrame:
     needed = [*SETTING, "seed", *SCORES, "folder", "run_id", "dataset_fingerprint"]
     done = finished(runs)[needed].drop_duplicates([*SETTING, "seed"], keep="last")
     native = done[done["mode"] == NATIVE]
-    pairs = done[done["mode"] != NATIVE].merge(native, on=[*SUBJECT, "seed"], suffixes=("", "_native"))
+    pairs = done[done["mode"] != NATIVE].merge(native, on=[*SUBJECT, *ORIGINS, "seed"], suffixes=("", "_native"))
+    # Of several native settings, such as those of two versions of Keras, the one that agrees in everything.
+    pairs = pairs.sort_values("variant", key=lambda variant: variant == pairs["variant_native"], kind="stable")
+    pairs = pairs.drop_duplicates([*SETTING, "seed"], keep="last")
     rows = [
         {**dict(zip(SETTING, setting, strict=True)), **_compare(pair, correctness)}
         for setting, pair in pairs.groupby(list(SETTING), sort=False, dropna=False)
@@ -107,7 +112,7 @@ def _lost_by_image(pair: pd.DataFrame, correctness: Correctness) -> NDArray[np.f
     for run in pair.to_dict("records"):
         here = correctness.of_run(run["folder"], run["run_id"])
         native = correctness.of_run(run["folder_native"], run["run_id_native"])
-        if here is None or native is None or run["dataset_fingerprint"] != run["dataset_fingerprint_native"]:
+        if here is None or native is None or len(here) != len(native):
             return None
         differences.append(native.astype(float) - here)
     mean: NDArray[np.float64] = np.mean(differences, axis=0)

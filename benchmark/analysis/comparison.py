@@ -4,6 +4,7 @@
 marks and tests.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -153,15 +154,19 @@ def is_comparable(table: pd.DataFrame) -> bool:
 def pair_runs(before: pd.DataFrame, after: pd.DataFrame) -> list[Pair]:
     """The cells of either table: rows with the same key are one cell, otherwise those with equal `CELL_COLUMNS`.
 
-    Keys differ between versions of Keras, names between spellings of a folder.
+    Of several rows with equal `CELL_COLUMNS`, those with the same weights are one cell. Keys differ between versions of
+    Keras, names between spellings of a folder.
     """
     (rows_before, names_before), (rows_after, names_after) = (
         (runs.to_dict("records"), cell_names(runs.assign(dataset=runs["dataset_name"]))) for runs in (before, after)
     )
     by_key = {row["cell_key"]: row for row in rows_after if row["cell_key"]}
-    by_name = dict(zip(names_after, rows_after, strict=True))
+    by_origin = {(row["weights"], name): row for row, name in zip(rows_after, names_after, strict=True)}
+    # One ledger can hold the same name with several weights.
+    n_before, n_after = Counter(names_before), Counter(names_after)
+    by_name = {name: row for (_, name), row in by_origin.items() if n_before[name] == n_after[name] == 1}
     pairs = [
-        Pair(row, by_key.get(row["cell_key"], by_name.get(name)))
+        Pair(row, by_key.get(row["cell_key"]) or by_origin.get((row["weights"], name)) or by_name.get(name))
         for row, name in zip(rows_before, names_before, strict=True)
     ]
     paired = {id(pair.after) for pair in pairs}
@@ -181,7 +186,7 @@ def _tested(
         if pair.done is None:
             continue
         sides = list(zip((correct_before, correct_after), pair.done, strict=True))
-        before, after = (one.predicted_by_run(row["folder"], row["run_id"]) for one, row in sides)
+        before, after = (one.predicted(row["folder"], row["run_id"]) for one, row in sides)
         if before is not None and after is not None and len(before) == len(after):
             n_changed[number] = np.count_nonzero(before != after)
         if len({row["dataset_fingerprint"] for row in pair.done}) == 1:
@@ -199,6 +204,8 @@ def _tested(
 def _unpaired_p_value(rows: Sequence[Row]) -> float:
     from scipy import stats
 
+    if any(pd.isna(row["accuracy"]) or pd.isna(row["n_test"]) for row in rows):
+        return np.nan
     n_right = [round(row["accuracy"] * row["n_test"]) for row in rows]
     n_wrong = [row["n_test"] - right for row, right in zip(rows, n_right, strict=True)]
     return float(stats.fisher_exact([n_right, n_wrong]).pvalue)
@@ -221,7 +228,7 @@ def _table(pairs: Iterable[Pair], judge: Judge) -> pd.DataFrame:
                 "difference": pair.difference,
                 "p_value": pair.p_value,
                 "n_predictions_changed": pair.n_predictions_changed,
-                "wall_ratio": after.get("wall_s", np.nan) / before.get("wall_s", np.nan),
+                "wall_ratio": after.get("wall_s", np.nan) / (before.get("wall_s") or np.nan),
                 "note": note,
             }
         )

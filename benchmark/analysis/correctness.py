@@ -1,19 +1,28 @@
 """What a run predicted, and which test images it named correctly, from its saved predictions."""
 
 import functools
+import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmark.errors import LedgerError
 from benchmark.ledger import Ledger
 
+log = logging.getLogger(__name__)
+
 Correct = NDArray[np.bool_]
+_T = TypeVar("_T")
 
 
 class Correctness:
     """The predictions of runs, and which test images they named correctly; each run is read once, on first use.
+
+    A damaged file counts as one that was not kept, and a warning names it.
 
     Args:
         runs: What `load_runs` returns.
@@ -23,22 +32,37 @@ class Correctness:
         self._fingerprints = runs.set_index(["folder", "run_id"])["dataset_fingerprint"].to_dict()
         # Caches of the instance, which end with it.
         self._ledger = functools.cache(lambda folder: Ledger(Path(folder)))
-        self.predicted_by_run = functools.cache(self._predicted_by_run)
+        self.predicted = functools.cache(self._predicted)
         self.of_run = functools.cache(self._of_run)
         self._true_labels = functools.cache(
-            lambda folder, fingerprint: self._ledger(folder).read_true_labels(fingerprint)
+            lambda folder, fingerprint: self._if_intact(self._ledger(folder).read_true_labels, fingerprint)
         )
+        self._warn_once = functools.cache(log.warning)
+        self._n_images: dict[str, int] = {}  # by fingerprint
 
-    def _predicted_by_run(self, folder: str, run_id: str) -> NDArray[np.int16] | None:
+    def _if_intact(self, read: Callable[[str], _T | None], name: str) -> _T | None:
+        try:
+            return read(name)
+        except LedgerError as error:
+            self._warn_once(str(error))
+            return None
+
+    def _predicted(self, folder: str, run_id: str) -> NDArray[np.int16] | None:
         """`(n_test,)` classes in the order of the dataset's test images; None where they were not kept."""
-        predictions = self._ledger(folder).read_predictions(run_id)
+        predictions = self._if_intact(self._ledger(folder).read_predictions, run_id)
         return None if predictions is None else predictions[0]
 
     def _of_run(self, folder: str, run_id: str) -> Correct | None:
         """`(n_test,)` in the order of the dataset's test images; None without predictions of all of them."""
-        predicted = self.predicted_by_run(folder, run_id)
+        predicted = self.predicted(folder, run_id)
         true = self._true_labels(folder, self._fingerprints[folder, run_id])
-        if predicted is None or true is None or len(predicted) != len(true[0]):
+        if predicted is None or true is None:
+            return None
+        n_images = self._n_images.setdefault(self._fingerprints[folder, run_id], len(true[0]))
+        if not len(predicted) == len(true[0]) == n_images:
+            self._warn_once(
+                f"The predictions of run {run_id} in {folder} are not used: {len(predicted)} of {n_images} test images."
+            )
             return None
         correct: Correct = predicted == true[0]
         return correct

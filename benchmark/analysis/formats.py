@@ -1,16 +1,19 @@
 """How results are written: texts of single values, and tables as Markdown for people or CSV and JSON for machines."""
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from benchmark import escaping
+from benchmark.escaping import printable, to_field
+
 if TYPE_CHECKING:
     import pandas as pd
 
 MISSING_VALUE = "–"
+FORMULA_SIGNS = ("=", "+", "-", "@")
 TEXT_HEADINGS = {
     "Backbone", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Metric", "Note", "Verdict",
     "Change", "Result", "Dataset",
@@ -60,21 +63,40 @@ def _markdown_section(section: Section) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("|", "\\|")
+    return printable(text).replace("|", "\\|")
 
 
 def to_csv(table: "pd.DataFrame") -> str:
-    """Every column, fractions in 0..1, empty where not measured."""
-    return str(table.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+    """Every column, fractions in 0..1, empty where not measured; texts as the files of a ledger have them."""
+    fields = table.map(lambda value: to_field(value) if isinstance(value, str) else value)
+    return str(fields.to_csv(index=False, float_format="%.9g", lineterminator="\n"))
+
+
+def to_spreadsheet(table: "pd.DataFrame") -> str:
+    """As `to_csv`, but marked as UTF-8, and with an apostrophe before a text that would be taken for a formula."""
+    return "\ufeff" + to_csv(table.map(_unless_formula))
+
+
+def _unless_formula(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA_SIGNS) else value
 
 
 def to_json(table: "pd.DataFrame") -> str:
     """A list of records, null where not measured."""
-    records = [
-        {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
-        for row in table.to_dict("records")
-    ]
-    return json.dumps(records, indent=2, ensure_ascii=False) + "\n"
+    return json_text(table.to_dict("records"))
+
+
+def json_text(content: Any) -> str:
+    """JSON, with null for what is no finite number."""
+    return escaping.to_json(_with_null(content)) + "\n"
+
+
+def _with_null(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _with_null(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_with_null(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 # The table has the numbers, for machines, and the sections are for people.
@@ -82,6 +104,7 @@ FORMATS: dict[str, Callable[["pd.DataFrame", Sequence[Section]], str]] = {
     "md": lambda _, sections: to_markdown(sections),
     "csv": lambda table, _: to_csv(table),
     "json": lambda table, _: to_json(table),
+    "spreadsheet": lambda table, _: to_spreadsheet(table),
 }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,7 +17,9 @@ SETTING = (
     "crop", "augment", "precision", "variant",
 )  # fmt: skip
 # Columns in which settings can differ that look the same.
-VARYING = {"weights": "weights", "val_fraction": "validation fraction", **VERSIONS, **DEFINITION}
+VARYING = {
+    "weights": "weights", "val_fraction": "validation fraction", "network_sha256": "network", **VERSIONS, **DEFINITION,
+}  # fmt: skip
 FINGERPRINT_SHOWN = 8
 
 
@@ -94,10 +97,24 @@ def _variants(runs: pd.DataFrame) -> pd.Series:
     n_alike = runs.groupby(shown, dropna=False, sort=False)["setting"].transform("nunique")
     for _, alike in runs[n_alike > 1].groupby(shown, dropna=False, sort=False):
         differing = [column for column in VARYING if alike[column].nunique(dropna=False) > 1]
-        for setting, some in alike.groupby("setting"):
-            facts = [f"{VARYING[column]} {some[column].iloc[-1]}" for column in differing]
-            variants[some.index] = ", ".join(facts) or f"key {str(setting)[:FINGERPRINT_SHOWN]}"
+        last = alike.drop_duplicates("setting", keep="last").set_index("setting")
+        facts = {
+            setting: [f"{VARYING[column]} {_shown(column, row[column])}" for column in differing]
+            for setting, row in last.iterrows()
+        }
+        for setting, some in facts.items():
+            # Further settings with the same facts differ in something else of their keys.
+            are_telling = some and list(facts.values()).count(some) == 1
+            named = some if are_telling else [*some, f"key {str(setting)[:FINGERPRINT_SHOWN]}"]
+            variants[alike.index[alike["setting"] == setting]] = ", ".join(named)
     return variants
+
+
+def _shown(column: str, value: Any) -> Any:
+    """A value in few characters: of a hash, those that tell it from others."""
+    if value == "" or pd.isna(value):
+        return "unknown"
+    return str(value)[:FINGERPRINT_SHOWN] if column.endswith("_sha256") else value
 
 
 def finished(runs: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,7 @@
 """Ledgers as they were in a git revision."""
 
 import io
+import os
 import subprocess
 import tarfile
 import tempfile
@@ -24,13 +25,16 @@ def ledgers_at(place: str) -> Iterator[Path]:
     revision, colon, path = place.partition(":")
     if not colon:
         raise LedgerError(f"There is no {place}: give a folder of results, or REVISION:PATH such as HEAD~1:results.")
+    path = os.path.relpath(path or ".")  # the names in the archive are relative to this folder
     with tempfile.TemporaryDirectory() as folder:
         _extract(revision, path, Path(folder))
         yield Path(folder) / path
 
 
 def _extract(revision: str, path: str, folder: Path) -> None:
-    command = ["git", "archive", "--format=tar", revision, "--", path]
+    if revision.startswith("-"):
+        raise LedgerError(f"{revision} is no revision: give a folder of results, or REVISION:PATH.")
+    command = ["git", "--literal-pathspecs", "archive", "--format=tar", revision, "--", path]
     try:
         archive = subprocess.run(command, capture_output=True, check=True).stdout
     except FileNotFoundError as error:
@@ -40,5 +44,8 @@ def _extract(revision: str, path: str, folder: Path) -> None:
             f"git has no {path} at {revision}: {error.stderr.decode(errors='replace').strip()}. Name a folder that "
             "is committed there, as seen from this folder."
         ) from error
-    with tarfile.open(fileobj=io.BytesIO(archive)) as members:
-        members.extractall(folder, filter="data")
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive)) as members:
+            members.extractall(folder, filter="data")
+    except tarfile.TarError as error:
+        raise LedgerError(f"{path} at {revision} cannot be unpacked: {error}.") from error

@@ -19,12 +19,14 @@ from benchmark.charts.losses import draw_ablation, draw_ablation_heatmap
 from benchmark.charts.pareto import draw_pareto
 from benchmark.charts.style import settle, theme
 from benchmark.errors import BenchmarkError, check_known
-from benchmark.storage import write_whole
+from benchmark.outputs import write_output
+from benchmark.storage import digest_of_text
 
 log = logging.getLogger(__name__)
 
 FORMATS = ("png", "svg")
 DPI = 125
+LONGEST_STEM = 120  # bytes, of the 255 that most file systems take for a name
 
 PLOTS: dict[str, Callable[[Evidence, str], Chart]] = {
     "accuracy": draw_accuracy,
@@ -126,8 +128,7 @@ def save_plots(
             continue
         for format_name in formats:
             path = folder / f"{name}-{stems[dataset]}.{format_name}"
-            with write_whole(path) as file:
-                file.write(render(chart, format_name))
+            write_output(path, render(chart, format_name))
             paths.append(path)
     if not paths:
         raise BenchmarkError("\n".join(["There is nothing to draw.", *skipped]))
@@ -137,10 +138,12 @@ def save_plots(
 
 
 def _file_stems(datasets: Sequence[str]) -> dict[str, str]:
-    """A part of a file's name for each dataset, all different."""
+    """A part of a file's name for each dataset, all different and short enough for any file system."""
     stems: dict[str, str] = {}
     for dataset in datasets:
         plain = re.sub(r"[^\w.-]+", "_", dataset).strip("_")
+        if len(plain.encode()) > LONGEST_STEM:
+            plain = f"{plain.encode()[:LONGEST_STEM].decode(errors='ignore')}-{digest_of_text(dataset)[:8]}"
         numbered = (f"{plain}-{number}" for number in itertools.count(2))
         stems[dataset] = next(stem for stem in itertools.chain([plain], numbered) if stem not in stems.values())
     return stems

@@ -1,7 +1,7 @@
 """The tables of ledgers from which charts and the report are made, each read on first use."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,11 @@ from benchmark.analysis.loading import SETTING, finished, load_runs
 from benchmark.analysis.published import compare_published, load_published
 from benchmark.charts.labels import name_settings
 from benchmark.errors import BenchmarkError
-from benchmark.ledger import CONFUSION, HISTORY, PER_CLASS, Ledger
+from benchmark.escaping import printable
+from benchmark.ledger import CONFUSION, HISTORY, PER_CLASS, RUNS, TEXT_COLUMNS, Ledger
+
+# What a chart or the report can show of a run. Names by which something is looked up stay as they are.
+SHOWN = {*TEXT_COLUMNS[RUNS], "variant"}
 
 
 class NothingToDrawError(Exception):
@@ -62,7 +66,7 @@ class Evidence:
         Raises:
             LedgerError: There is no ledger, or one cannot be read.
         """
-        return cls(load_runs(paths), run_id, tuple(paths))
+        return cls(_printable(load_runs(paths), SHOWN), run_id, tuple(paths))
 
     @functools.cached_property
     def done(self) -> pd.DataFrame:
@@ -125,7 +129,7 @@ class Evidence:
     def _read(self, name: str) -> pd.DataFrame:
         folders = self.done["folder"].unique()
         tables = [Ledger(Path(folder)).read_table(name).assign(folder=folder) for folder in folders]
-        return pd.concat(tables, ignore_index=True)
+        return _printable(pd.concat(tables, ignore_index=True), TEXT_COLUMNS[name])
 
     def settings(self, dataset: str) -> pd.DataFrame:
         """The leaderboard of one dataset, the best first, with the column `label`."""
@@ -159,6 +163,12 @@ def _best_first(rows: pd.DataFrame) -> pd.DataFrame:
     # Native comes first among equals: a mode that does the same for a backbone has the same accuracy.
     named = _native_first(rows.assign(label=name_settings(rows)))
     return named.sort_values("accuracy", ascending=False, kind="stable", ignore_index=True)
+
+
+def _printable(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
+    """The table with texts that can be drawn: SVG has no place for control characters."""
+    shown = {column: {text: printable(text) for text in table[column].unique()} for column in columns}
+    return table.assign(**{column: table[column].map(texts) for column, texts in shown.items()})
 
 
 def in_one_mode(settings: pd.DataFrame) -> pd.DataFrame:

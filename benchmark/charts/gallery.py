@@ -14,7 +14,8 @@ from benchmark.charts.chart import Chart, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError
 from benchmark.charts.labels import described, shorten
 from benchmark.charts.style import RIGHT, SMALL_PT, WRONG, new_figure
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, LedgerError
+from benchmark.escaping import printable
 from benchmark.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -43,6 +44,10 @@ class Answers:
     predicted: NDArray[np.int16]
     confidence: NDArray[np.float16]
     class_names: tuple[str, ...]
+
+    def name(self, label: int) -> str:
+        """The name of a class to show."""
+        return printable(self.class_names[label])
 
 
 def draw_gallery(evidence: Evidence, dataset: str) -> Chart:
@@ -91,10 +96,16 @@ def _answers(evidence: Evidence, dataset: str) -> tuple[pd.Series, Answers]:
     """
     for _, run in evidence.shown_runs(dataset).iterrows():
         ledger = Ledger(Path(run["folder"]))
-        predictions = ledger.read_predictions(run["run_id"])
-        true = ledger.read_true_labels(run["dataset_fingerprint"])
+        try:
+            predictions = ledger.read_predictions(run["run_id"])
+            true = ledger.read_true_labels(run["dataset_fingerprint"])
+        except LedgerError as error:
+            raise NothingToDrawError(str(error), is_fixable=True) from error
         if predictions is not None and true is not None:
             labels, class_names = true
+            predicted = predictions[0]
+            if len(labels) != len(predicted) or predicted.min() < 0 or predicted.max() >= len(class_names):
+                raise NothingToDrawError(f"the predictions of run {run['run_id']} are of other images", is_fixable=True)
             return run, Answers(labels, *predictions, class_names)
     raise NothingToDrawError("the predictions of the best setting were not kept")
 
@@ -131,9 +142,7 @@ def _pixels(dataset: "Dataset", index: int) -> NDArray[np.uint8]:
 
 
 def _show(axes: "Axes", pixels: NDArray[np.uint8], answers: Answers, index: int) -> None:
-    said, true = (
-        shorten(answers.class_names[labels[index]], NAME_CHARACTERS) for labels in (answers.predicted, answers.true)
-    )
+    said, true = (shorten(answers.name(labels[index]), NAME_CHARACTERS) for labels in (answers.predicted, answers.true))
     is_right = answers.predicted[index] == answers.true[index]
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
     answer = f"{said} ({float(answers.confidence[index]):.3f})"
@@ -149,5 +158,5 @@ def _alt(dataset: str, who: str, answers: Answers, wrong: list[int]) -> str:
     if not wrong:
         return text
     first = wrong[0]
-    true, said = answers.class_names[answers.true[first]], answers.class_names[answers.predicted[first]]
+    true, said = answers.name(answers.true[first]), answers.name(answers.predicted[first])
     return f"{text} Surest mistake: {true} called {said}, {float(answers.confidence[first]):.3f}."

@@ -1,5 +1,6 @@
 """The program: its commands, and how errors end it."""
 
+import io
 import logging
 import os
 import signal
@@ -10,9 +11,10 @@ from typing import Annotated, NoReturn, TextIO
 
 import typer
 
-from benchmark import __version__
+from benchmark import __version__, console
 from benchmark.cli import inspecting, listing, results, running, verifying
 from benchmark.errors import BenchmarkError
+from benchmark.escaping import ESCAPES
 
 EXIT_DONE = 0
 EXIT_USER_MISTAKE = 2
@@ -50,30 +52,39 @@ def _version(
     version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
 ) -> None:
     if version:
-        typer.echo(f"backbone-benchmark {__version__}")
+        console.show(f"backbone-benchmark {__version__}")
         raise typer.Exit
 
 
 def main() -> NoReturn:
     """Run the command line; a user's mistake ends with a message and exit code 2."""
     _open_closed_outputs()
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):  # what its encoding does not have is shown as its code
+            output.reconfigure(errors=ESCAPES)
     _end_in_order_on_sigterm()
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s", handlers=[console.MessageHandler()])
+    code = _run()
+    sys.exit(code or (EXIT_USER_MISTAKE if console.stderr.is_full else EXIT_DONE))
+
+
+def _run() -> int:
+    """Run the command line and return its exit code."""
     try:
         app()
+    except SystemExit as ended:
+        return int(ended.code or EXIT_DONE)
     except BenchmarkError as error:
-        typer.secho(f"Error: {error}", fg="red", err=True)
-        sys.exit(EXIT_USER_MISTAKE)
+        console.say(f"Error: {error}", style="red")
+        return EXIT_USER_MISTAKE
     except KeyboardInterrupt:
-        typer.secho("Interrupted.", fg="yellow", err=True)
-        sys.exit(running.EXIT_INTERRUPTED)
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone: `benchmark list backbones | head`
+        console.say("Interrupted.")
+        return running.EXIT_INTERRUPTED
     except OSError as error:  # such as a full disk or an unreadable folder that no command explains better
-        sys.stdout = _nowhere(1)  # the old one may hold text that could not be written
-        typer.secho(f"Error: {error}.", fg="red", err=True)
-        sys.exit(EXIT_USER_MISTAKE)
-    sys.exit(EXIT_DONE)
+        console.discard(1)  # it may hold text that could not be written
+        console.say(f"Error: {error}.", style="red")
+        return EXIT_USER_MISTAKE
+    return EXIT_DONE
 
 
 def _open_closed_outputs() -> None:

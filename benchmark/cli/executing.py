@@ -50,6 +50,7 @@ class Execution:
         Raises:
             BenchmarkError: The cache or the ledger cannot be written.
         """
+        from benchmark.features.cache import remove_partial
         from benchmark.plan.estimate import expect_memory
         from benchmark.processes.conditions import Conditions
         from benchmark.processes.executors import LocalExecutor
@@ -60,9 +61,11 @@ class Execution:
 
         conditions = Conditions(ledger.folder / WORKER_LOG, self.timeout_s, self.is_deterministic, self.n_jobs)
         memory_mib = expect_memory(runs)
+        ledger.remove_partial()
         if self.executor == RAY:
             return RayExecutor(conditions, memory_mib=memory_mib, address=self.ray_address)
         check_cache()
+        remove_partial()
         with ledger.writing():  # a folder that cannot be written is reported now
             start_server(conditions.log_path)
         return LocalExecutor(conditions, memory_mib=memory_mib)

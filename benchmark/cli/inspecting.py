@@ -1,17 +1,16 @@
 """`benchmark inspect`: what a network and its preprocessing do to a pixel."""
 
-import json
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
 from rich.text import Text
 
 from benchmark import console
 from benchmark.cli.options import FedModeOption, InspectedArgument, JsonOption, RegistryOption, known_backbones
 from benchmark.errors import check_known
+from benchmark.escaping import printable
 from benchmark.isolation import call_silently_in_child
 
 if TYPE_CHECKING:
@@ -57,13 +56,13 @@ def inspect(
         check_known("mode", mode, MODES)
     backbones = known_backbones(registry)
     is_path = os.sep in target or Path(target).suffix in (".keras", ".h5", ".hdf5") or Path(target).is_file()
-    with console.stderr.status(Text(f"building {target}")):
+    with console.stderr.status(Text(printable(f"building {target}"))):
         if target not in backbones and is_path:
             xray = call_silently_in_child(xray_file, Path(target), mode)
         else:
             xray = call_silently_in_child(xray_backbone, get_backbone(backbones, target))
     if as_json:
-        typer.echo(json.dumps(xray_record(xray, mode), indent=2, ensure_ascii=False))
+        console.show_json(xray_record(xray, mode))
     else:
         _show(xray, mode)
 
@@ -120,16 +119,16 @@ def _show(xray: "XRay", fed: str | None) -> None:
     from benchmark.xray.verdicts import VERDICTS
 
     stem, modes = xray.stem, xray.modes
-    typer.echo(f"{xray.name}: {xray.source}, at {stem.input_px[0]} x {stem.input_px[1]} px")
-    typer.echo(f"Native mode: {xray.native} ({MODES[xray.native]}), known from {xray.native_source}.")
+    console.show(f"{xray.name}: {xray.source}, at {stem.input_px[0]} x {stem.input_px[1]} px")
+    console.show(f"Native mode: {xray.native} ({MODES[xray.native]}), known from {xray.native_source}.")
     if xray.preprocess_map is not None:
-        typer.echo(f"\nProbed: {xray.preprocess} turns pixels in 0..255 into {xray.preprocess_map.channel_order}")
+        console.show(f"\nProbed: {xray.preprocess} turns pixels in 0..255 into {xray.preprocess_map.channel_order}")
         rows = [[str(number), text] for number, text in enumerate(formulas(xray.preprocess_map))]
         console.show_table(("Channel", "Value"), rows)
-    typer.echo(f"\nBuilt in before the first convolution:{'' if stem.layers else ' no Rescaling, no Normalization'}")
+    console.show(f"\nBuilt in before the first convolution:{'' if stem.layers else ' no Rescaling, no Normalization'}")
     if stem.layers:
         console.show_table(("Layer", "Kind", "Numbers"), map(_layer_cells, stem.layers))
-    typer.echo(f"\nWhat reaches the first convolution, {stem.first_layer} ({stem.first_kind}), of pixels in 0..255")
+    console.show(f"\nWhat reaches the first convolution, {stem.first_layer} ({stem.first_kind}), of pixels in 0..255")
     console.show_table(
         ("Mode", "Verdict", "Also", "Channels", "Lowest", "Highest"),
         [
@@ -143,12 +142,12 @@ def _show(xray: "XRay", fed: str | None) -> None:
     used = {verdict for one in modes for verdict in (one.verdict, *one.findings)}
     for verdict, meaning in VERDICTS.items():
         if verdict in used:
-            typer.echo(f"{verdict}: {meaning}.")
+            console.show(f"{verdict}: {meaning}.")
     for note in xray.notes:
-        typer.echo(f"\n{note}")
+        console.show(f"\n{note}")
     for one in modes:
         if one.mode == fed:
-            typer.echo(f"\nYou feed {fed}: {', '.join(one.findings) or one.verdict}.")
+            console.show(f"\nYou feed {fed}: {', '.join(one.findings) or one.verdict}.")
 
 
 def formulas(found: "AffineMap") -> list[str]:

@@ -1,6 +1,5 @@
 """`benchmark list`, `doctor` and `cache`: usable names, the state of this machine, and the cached features."""
 
-import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -86,7 +85,7 @@ def cache_list(as_json: JsonOption = False) -> None:
     print_records(records, as_json=as_json, least_telling=("precision", "used_utc"))
     if not as_json:
         total = sum(entry.size_bytes for entry in entries)
-        typer.echo(f"{count_of(len(entries), 'entry')}, {total / GIB:.2f} GiB in {cache_root()}")
+        console.show(f"{count_of(len(entries), 'entry')}, {total / GIB:.2f} GiB in {cache_root()}")
 
 
 def cache_prune(
@@ -111,7 +110,7 @@ def cache_prune(
     older_than_s = None if older_than_days is None else older_than_days * SECONDS_PER_DAY
     removed = list(prune_cache(max_bytes=max_bytes, older_than_s=older_than_s))
     size_gib = sum(entry.size_bytes for entry in removed) / GIB
-    typer.echo(f"Removed {count_of(len(removed), 'entry')}, {size_gib:.2f} GiB.")
+    console.show(f"Removed {count_of(len(removed), 'entry')}, {size_gib:.2f} GiB.")
 
 
 def print_records(
@@ -130,12 +129,10 @@ def print_records(
         least_telling: Keys that the table leaves out on a narrow screen, the first of them first.
     """
     if as_json:
-        # One record per line: there may be very many, and Python indents slowly.
-        lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
-        typer.echo(f"[\n{lines}\n]")
+        console.show_json(records)
     elif records:
         columns = columns or list(records[0])
         rows = ([record[key] for key in columns] for record in records)
         console.show_table(columns, rows, least_telling=least_telling)
     else:
-        typer.echo("None yet.", err=True)
+        console.say("None yet.")

@@ -153,8 +153,8 @@ RayAddressOption = Annotated[
 ResultsOption = Annotated[Path, _output("--results", help="The folder of the results of all sweeps.")]
 DryRunOption = Annotated[bool, _output("--dry-run", help="Only print what would be done and how long it would take.")]
 JsonOption = Annotated[bool, _output("--json", help="Print JSON for machines.")]
-FormatOption = Annotated[str, _output("--format", help="table, md, csv or json.")]
-OutOption = Annotated[Path | None, _output(help="Write to this file (md, csv or json).", show_default=False)]
+FormatOption = Annotated[str, _output("--format", help="table, md, csv, json, or spreadsheet (CSV without formulas).")]
+OutOption = Annotated[Path | None, _output(help="Write to this file, in any format but table.", show_default=False)]
 
 RecipeArgument = Annotated[
     str | None, _argument(help="A recipe file or the name of a shipped one.", autocompletion=complete(NAMES["recipes"]))

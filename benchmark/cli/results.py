@@ -10,7 +10,7 @@ from benchmark import console
 from benchmark.analysis.formats import FORMATS, Section
 from benchmark.cli.options import RESULTS, FormatOption, OutOption, PathsArgument, complete, split_names
 from benchmark.errors import BenchmarkError, check_known
-from benchmark.storage import write_whole
+from benchmark.outputs import check_folder, check_output, write_output
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,9 +121,10 @@ def plot(
     """Draw the plots of one or many ledgers, one file per plot and dataset."""
     from benchmark.charts import Evidence, save_plots
 
+    check_folder(out)
     evidence = Evidence.load(paths or [RESULTS], run_id=run)
     for path in save_plots(evidence, out, only=split_names(only), formats=split_names(formats) or ()):
-        typer.echo(path)
+        console.show(str(path))
 
 
 def report(
@@ -133,20 +134,22 @@ def report(
     """Write one or many ledgers as a single HTML file that opens without network; needs the extra 'report'."""
     from benchmark.report.page import make_report
 
-    page = make_report(paths or [RESULTS])
-    with write_whole(out) as file:
-        file.write(page.encode())
-    typer.echo(out)
+    check_output(out)
+    write_output(out, make_report(paths or [RESULTS]).encode())
+    console.show(str(out))
 
 
 def check_format(format_name: str, out: Path | None) -> None:
-    """Refuse an unknown format before any work is done.
+    """Refuse an unknown format, or a file that must not be written, before any work is done.
 
     Raises:
         UnknownNameError: There is no such format.
+        BenchmarkError: See `check_output`.
     """
-    known = tuple(FORMATS) if out else ("table", *FORMATS)
-    check_known("format for a file" if out else "format", format_name, known)
+    known = tuple(FORMATS) if out is not None else ("table", *FORMATS)
+    check_known("format for a file" if out is not None else "format", format_name, known)
+    if out is not None:
+        check_output(out)
 
 
 def publish(table: "pd.DataFrame", sections: list[Section], format_name: str, out: Path | None) -> None:
@@ -154,7 +157,6 @@ def publish(table: "pd.DataFrame", sections: list[Section], format_name: str, ou
     if format_name == "table":
         console.show_sections(sections)
     elif out is None:
-        typer.echo(FORMATS[format_name](table, sections), nl=False)
+        console.write(FORMATS[format_name](table, sections))
     else:
-        with write_whole(out) as file:
-            file.write(FORMATS[format_name](table, sections).encode())
+        write_output(out, FORMATS[format_name](table, sections).encode())

@@ -1,6 +1,5 @@
 """`benchmark run`, `status`, `fetch` and `params`: a sweep planned, prepared, run and shown."""
 
-import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -145,12 +144,12 @@ def _show_dry_run(chosen: "list[PlannedCell]", *, as_json: bool) -> None:
     expected = estimate(chosen)
     records = [{**one.cell.columns, "state": one.state, "params_total": _params_total(one)} for one in chosen]
     if as_json:
-        typer.echo(json.dumps({"cells": records, "estimate_s": round(expected.total_s, 1)}, indent=2))
+        console.show_json({"cells": records, "estimate_s": round(expected.total_s, 1)})
         return
     if records:
         print_records(records, as_json=False, columns=(*SHOWN_COLUMNS, "params_total"), least_telling=LEAST_TELLING)
     source = "measured rate" if expected.is_measured else "guessed rate"
-    typer.echo(
+    console.show(
         f"{count_of(len(records), 'cell')}, {count_of(expected.n_passes, 'pass')} over images. "
         f"About {duration_text(expected.total_s)}: extracting {duration_text(expected.extract_s)}, "
         f"heads {duration_text(expected.heads_s)}, starting {duration_text(expected.overhead_s)} "
@@ -254,7 +253,7 @@ def status(
         name = plan.sweep.name
     print_records(records, as_json=as_json, columns=(*SHOWN_COLUMNS, "reason"), least_telling=LEAST_TELLING)
     if not as_json:
-        typer.echo(f"{name}: {tally(record['state'] for record in records)}.")
+        console.show(f"{name}: {tally(record['state'] for record in records)}.")
 
 
 def _records_of_ledger(folder: Path) -> list[dict[Any, Any]]:
@@ -284,10 +283,10 @@ def fetch(
     wants_datasets = recipe is not None or datasets is not None or backbones is None
     if wants_datasets:
         for request in dict.fromkeys(cell.dataset for cell in cells):
-            typer.echo(f"{request.name}: {fetch_dataset(request)}")
+            console.show(f"{request.name}: {fetch_dataset(request)}")
     if wants_backbones:
         for backbone, size_px in dict.fromkeys((cell.backbone, cell.input_size_px) for cell in cells):
-            typer.echo(f"{backbone.name}: {fetch_backbone(backbone, size_px)}")
+            console.show(f"{backbone.name}: {fetch_backbone(backbone, size_px)}")
 
 
 def params(

@@ -82,10 +82,11 @@ def _run_again(
     with clean_cache(folder / "cache"):
         parts = []
         # One ledger for each original, since two may hold the same cell, and for each choice of determinism.
-        for number, ((_, is_deterministic), rows) in enumerate(chosen.groupby(["folder", "is_deterministic"])):
+        originals = chosen.groupby(["folder", "is_deterministic"], dropna=False)
+        for number, ((_, is_deterministic), rows) in enumerate(originals):
             ledger = Ledger(folder / "results" / str(number))
             planned = plan_again(rows, backbones, ledger)
-            execute = replace(execution, is_deterministic=bool(is_deterministic)).start(ledger, rows)
+            execute = replace(execution, is_deterministic=is_deterministic == 1).start(ledger, rows)
             parts.append((planned, ledger, execute))
         with console.SweepDisplay(len(chosen)) as display:
             for planned, ledger, execute in parts:
@@ -113,7 +114,7 @@ def rerun(
     (record,) = row.to_dict("records")
     sweep = record["sweep"]
     (planned,) = plan_again(row, options.known_backbones(registry), Ledger(results / sweep))
-    typer.echo(f"{planned.cell} of {record['folder']} into {results / sweep}")
+    console.show(f"{planned.cell} of {record['folder']} into {results / sweep}")
     for difference in differences_from_here(record):
         console.say(f"Note: {difference}")
     if planned.key != record["cell_key"]:
@@ -122,7 +123,7 @@ def rerun(
         recipe = (Ledger(Path(record["folder"])).recipe_path(record["recipe_sha256"])).read_text(encoding="utf-8")
         run_planned(
             [planned], Ledger(results / sweep), recipe,
-            Execution(is_deterministic=bool(record["is_deterministic"])), again=True,
+            Execution(is_deterministic=record["is_deterministic"] == 1), again=True,
         )  # fmt: skip
 
 

@@ -198,19 +198,22 @@ def _entry(manifest: Path) -> CacheEntry | None:
         return None
 
 
+def remove_partial() -> None:
+    """Remove the partial folders of killed extractions: no process holds the lock of their key."""
+    for partial in _features_root().glob("*.partial"):
+        key = partial.name.split(".", 1)[0]
+        with suppress(Timeout), FileLock(_features_root() / f"{key}.lock", timeout=0):
+            shutil.rmtree(partial, ignore_errors=True)
+
+
 def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterator[CacheEntry]:
     """Remove the least recently used entries until the rest fits, and all old ones; yields each removed entry.
-
-    Partial folders of killed extractions are removed too: no process holds the lock of their key.
 
     Args:
         max_bytes: The greatest size of the rest.
         older_than_s: Entries that were not used for longer are removed in any case.
     """
-    for partial in _features_root().glob("*.partial"):
-        key = partial.name.split(".", 1)[0]
-        with suppress(Timeout), FileLock(_features_root() / f"{key}.lock", timeout=0):
-            shutil.rmtree(partial, ignore_errors=True)
+    remove_partial()
     entries = list_cache()
     total = sum(entry.size_bytes for entry in entries)
     now = time.time()

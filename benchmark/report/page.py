@@ -7,12 +7,15 @@ import shlex
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from benchmark.analysis.formats import count_of
 from benchmark.charts import Evidence
 from benchmark.errors import BenchmarkError
+from benchmark.escaping import printable_lines
 from benchmark.report.figures import Figures
 from benchmark.report.sections import dataset_section, days_of, environment_table, failures_table, weights_table
 
@@ -64,7 +67,11 @@ def make_report(paths: Sequence[Path]) -> str:
     datasets = [dataset_section(evidence, dataset, figures) for dataset in evidence.datasets]
     early, script = ((FOLDER / name).read_text(encoding="utf-8") for name in ("early.js", "report.js"))
     environment = Environment(
-        loader=FileSystemLoader(FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(FOLDER),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=_shown,
     )
     page: str = environment.get_template("template.html.j2").render(
         title=_title(evidence.datasets),
@@ -101,6 +108,11 @@ def _subtitle(evidence: Evidence) -> str:
     if len(evidence.failed):
         parts.append(f"{len(evidence.failed)} failed")
     return " · ".join(filter(None, [*parts, days_of(evidence.runs)]))
+
+
+def _shown(value: Any) -> Any:
+    """A value of the template; in a text, what a page has no place for is made visible."""
+    return printable_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _policy(scripts: list[str]) -> str:
