@@ -34,8 +34,12 @@ def to_field(text: str) -> str:
 
 
 def to_json(content: object) -> str:
-    """JSON that no terminal obeys."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    """JSON that no terminal obeys; a list has one line per item."""
+    if isinstance(content, list):  # there may be very many, and Python indents slowly
+        lines = ",\n".join(json.dumps(item, ensure_ascii=False, allow_nan=False) for item in content)
+        text = f"[\n{lines}\n]"
+    else:
+        text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     return _IN_A_MESSAGE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
