@@ -29,12 +29,12 @@ PIPED_WIDTH = 160
 
 
 def discard(descriptor: int) -> None:
-    """From now on, what is written to an output with this descriptor is lost, also what waits to be written."""
+    """Discard all further output to this descriptor, and what is still buffered."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
 
 
 def _end_in_order(_: Console) -> None:
-    """The end of a command whose reader has gone: `benchmark leaderboard | head -1`."""
+    """End the command without an error, because nobody reads its output any more: `benchmark leaderboard | head -1`."""
     discard(1)
     raise SystemExit(0)
 
@@ -44,10 +44,10 @@ Console.on_broken_pipe = _end_in_order  # type: ignore[assignment, method-assign
 
 
 class _Messages(Console):
-    """Standard error. If it takes no more messages, they are lost and the work goes on.
+    """Standard error. Once it cannot be written, messages are dropped and the work goes on.
 
     Attributes:
-        is_full: Whether that was so for another reason than that its reader has gone.
+        is_full: Whether writing failed for another reason than a closed reader.
     """
 
     is_full = False

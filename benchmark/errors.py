@@ -1,7 +1,7 @@
 """Errors that a user can fix: every message says what was wrong, what was expected and what to do."""
 
 import difflib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 
 # Names that a message lists; of more, it shows the nearest.
 MOST_SHOWN = 100
@@ -36,6 +36,12 @@ class UnknownNameError(BenchmarkError):
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         return f"Unknown {kind} {name!r}.{hint} Known: {', '.join(known)}."
+
+
+def some_of(names: Sequence[str], shown: int = 5) -> str:
+    """The first of some names, and how many more there are: `a, b and 3 more`."""
+    more = f" and {len(names) - shown:,} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def check_known(kind: str, name: str, known: Collection[str]) -> None:

@@ -39,8 +39,8 @@ FAILED = "failed"
 
 # The columns that a recipe determines. A later row of a ledger that agrees in all of them replaces an earlier one.
 CELL_COLUMNS = (
-    "backbone", "dataset", "classes", "limit", "mode", "strategy", "stages", "folds", "head", "head_options",
-    "input_size_px", "resize", "crop", "augment", "precision", "val_fraction", "seed",
+    "backbone", "dataset", "classes", "limit", "drop_duplicates", "mode", "strategy", "stages", "folds", "head",
+    "head_options", "input_size_px", "resize", "crop", "augment", "precision", "val_fraction", "seed",
 )  # fmt: skip
 RUN_COLUMNS = (
     "schema", "run_id", "cell_key", "setting_key", "status", "error_type", "error_message", "warning", "weights",

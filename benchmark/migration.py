@@ -17,7 +17,7 @@ _SUFFIXES = {
 }
 WRONG_MODE = "wrong_mode"
 # Columns that the first files of schema 2 do not have.
-LATER_COLUMNS = frozenset({"network_sha256", "n_left_out", "n_duplicates"})
+LATER_COLUMNS = frozenset({"network_sha256", "drop_duplicates", "n_left_out", "n_duplicates"})
 # Columns of schema 2 that schema 1 did not have; it had `network` instead.
 _SINCE_SCHEMA_2 = LATER_COLUMNS | frozenset(
     """

@@ -31,7 +31,7 @@ def check_folder(path: Path) -> None:
     """
     existing = next(place for place in (path, *path.parents) if place.exists() or place == Path(path.anchor))
     if not existing.is_dir():
-        raise BenchmarkError(f"{path} cannot be a folder, because {existing} is none: choose another.")
+        raise BenchmarkError(f"{path} cannot be a folder, because {existing} is a file: choose another.")
 
 
 def write_output(path: Path, content: bytes) -> None:

@@ -160,7 +160,8 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Sweep
     Raises:
         ConfigError: An unknown key, a missing key or a wrong value, in the file or in the overrides.
     """
-    options = _grid_options(overrides or {})
+    options = dict(overrides or {})
+    _validated(Grid, COMMAND_LINE, options, written=_option)
     content = read_toml(path)
     defaults = {key: value for key, value in content.items() if key not in Sweep.model_fields}
     _validated(Grid, f"{path}, at the top", defaults, top_keys=Sweep.model_fields)
@@ -170,7 +171,7 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Sweep
         _validated(
             Grid,
             f"{path}, table [[grid]] number {number}",
-            {key: value for key, value in {**defaults, **table}.items() if key not in replaced} | dict(options),
+            {key: value for key, value in {**defaults, **table}.items() if key not in replaced} | options,
             top_keys=Sweep.model_fields,
         )
         for number, table in enumerate(_tables(path, content, "grid", [{}]), start=1)
@@ -224,14 +225,8 @@ def sweep_of_options(name: str, options: Mapping[str, Any]) -> Sweep:
     Raises:
         ConfigError: A value is not what its option takes.
     """
-    grid = Grid(**_grid_options(options))
+    grid = _validated(Grid, COMMAND_LINE, options, written=_option)
     return _validated(Sweep, COMMAND_LINE, {"name": name, "grid": (grid,)}, written=_option)
-
-
-def _grid_options(options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Keys of a grid that the command line's options give, found to be right."""
-    _validated(Grid, COMMAND_LINE, options, written=_option)
-    return options
 
 
 def _option(key: str) -> str:

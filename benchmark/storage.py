@@ -18,7 +18,7 @@ from benchmark.errors import BenchmarkError
 CACHE_VARIABLE = "BENCHMARK_CACHE"
 # The system's errors for a full disk and for a used-up quota.
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
-# A partial file of the cache that nobody wrote to for so long was left by a process that is dead.
+# A partial file that nobody wrote to for this many seconds was left by a dead process.
 ABANDONED_S = 600
 
 
@@ -43,10 +43,11 @@ def check_cache() -> None:
         raise BenchmarkError(
             f"The cache folder {folder} cannot be written: {error}. Set {CACHE_VARIABLE} to another folder."
         ) from error
-    for partial in folder.rglob("*.partial"):
-        with suppress(OSError):  # another process was faster, or this is a folder, which `features.cache` removes
-            if time.time() - partial.stat().st_mtime > ABANDONED_S:
-                partial.unlink()
+    with suppress(FileNotFoundError):  # a folder was renamed while we looked
+        for partial in folder.rglob("*.partial"):
+            with suppress(OSError):  # another process was faster, or this is a folder, which `features.cache` removes
+                if time.time() - partial.stat().st_mtime > ABANDONED_S:
+                    partial.unlink()
 
 
 @contextmanager

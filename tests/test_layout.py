@@ -23,7 +23,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipes": {"errors", "storage", "tables", "registry", "options"},
     "downloads": {"errors", "storage"},
     "preprocessing": {"errors"},
-    "datasets": {"errors", "storage", "provenance", "isolation", "downloads", "preprocessing"},
+    "datasets": {"errors", "escaping", "storage", "provenance", "isolation", "downloads", "preprocessing"},
     "backbones": {"errors", "storage", "registry", "downloads", "preprocessing"},
     "xray": {"errors", "registry", "preprocessing", "backbones"},
     "features": {"errors", "storage", "memory", "datasets", "preprocessing"},

@@ -51,7 +51,7 @@ def make_ablation(runs: pd.DataFrame, correctness: Correctness) -> pd.DataFrame:
         not corrected for the number of comparisons.
     """
     # Few columns, since there may be thousands of pairs.
-    needed = [*SETTING, "seed", *SCORES, "folder", "run_id", "dataset_fingerprint"]
+    needed = [*SETTING, *ORIGINS, "seed", *SCORES, "folder", "run_id"]
     done = finished(runs)[needed].drop_duplicates([*SETTING, "seed"], keep="last")
     native = done[done["mode"] == NATIVE]
     pairs = done[done["mode"] != NATIVE].merge(native, on=[*SUBJECT, *ORIGINS, "seed"], suffixes=("", "_native"))

@@ -274,7 +274,7 @@ def _judge_again(pair: Pair) -> tuple[str, str]:
     n_changed = pair.n_predictions_changed
     if (pair.difference if np.isnan(n_changed) else n_changed) == 0 and not others:
         return REPRODUCED, "; ".join(filter(None, (circumstances, _what_is_missing(pair))))
-    if circumstances or any(row["gpu"] and not row["is_deterministic"] for row in (before, after)):
+    if circumstances or any(row["gpu"] and row["is_deterministic"] != 1 for row in (before, after)):
         is_close = abs(pair.difference) <= TOLERANCE or pair.p_value >= ALPHA
         return CLOSE if is_close else CHANGED, circumstances
     return CHANGED, "; ".join([*others, "on the same machine type and versions of Keras, TensorFlow and Python"])

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.backbones.builders import call_builder
+from benchmark.backbones.identity import inner_layers
 from benchmark.backbones.outputs import check_input, features_network
 from benchmark.backbones.saved import load_model
 from benchmark.backbones.sources import local_path, weights_file
@@ -130,7 +131,7 @@ def _with_new_weights(network: Any, seed: int) -> Any:
 
     keras.utils.set_random_seed(seed)
     fresh = keras.models.clone_model(network)
-    for old, new in zip(network.layers, fresh.layers, strict=True):
+    for old, new in zip(inner_layers(network), inner_layers(fresh), strict=True):
         if isinstance(old, keras.layers.Normalization):
             new.set_weights(old.get_weights())
             new.finalize_state()

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+import sysconfig
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +12,9 @@ from typing import Any
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.registry import REGISTRY_FILE, Backbone
 from benchmark.storage import OUT_OF_SPACE
+
+# In the paths of code that is not the user's: installed libraries, Python's own modules, and this package.
+NOT_OF_USER = ("site-packages", "<frozen", sysconfig.get_path("stdlib"), str(Path(__file__).parents[1]))
 
 
 class BuilderError(BenchmarkError):
@@ -68,11 +72,12 @@ def call_builder(backbone: Backbone, **arguments: Any) -> Any:
 @contextmanager
 def _importing_from(folder: Path) -> Iterator[None]:
     # Last, so that a file there never takes the place of an installed module.
+    before = list(sys.path)
     sys.path.append(str(folder))
     try:
         yield
     finally:
-        sys.path.remove(str(folder))
+        sys.path[:] = before
 
 
 def _raise_if_of_machine(error: Exception) -> None:
@@ -84,8 +89,8 @@ def _raise_if_of_machine(error: Exception) -> None:
 
 
 def _told(error: Exception) -> str:
-    """An error with the place in its user's code: the last one outside of installed libraries."""
+    """An error with the last place in its user's code, if there is one."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if "site-packages" not in frame.filename and "<frozen" not in frame.filename]
-    place = (own or frames)[-1]
-    return f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno})."
+    own = [frame for frame in frames if not any(part in frame.filename for part in NOT_OF_USER)]
+    place = f" ({own[-1].filename}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {error}{place}."

@@ -59,7 +59,9 @@ def _check(group: h5py.Group, path: Path, limit: int, seen: set[int], n_bytes: i
             raise WeightsError(f"{place} is a link to another place, which Keras does not write and is not followed.")
         item = group[name]
         address = h5py.h5o.get_info(item.id).addr
-        if address in seen or depth > MAX_DEPTH:
+        if depth > MAX_DEPTH:
+            raise WeightsError(f"{place} is nested more deeply than Keras writes.")
+        if address in seen:
             raise WeightsError(f"{place} is a second link to the same object, which Keras does not write.")
         seen.add(address)
         if isinstance(item, h5py.Group):

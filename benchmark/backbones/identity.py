@@ -77,7 +77,7 @@ def layer_with_own_weights(one: Any, other: Any) -> str:
     statistics = {weight.path for layer in layers for weight in layer.weights}
     for weight, same in zip(one.weights, other.weights, strict=True):
         array = np.asarray(weight)
-        is_drawn = weight.path in statistics or len(np.unique(array)) <= FEW_VALUES
-        if not is_drawn and np.array_equal(array, np.asarray(same)):
+        is_same = weight.path not in statistics and np.array_equal(array, np.asarray(same))
+        if is_same and len(np.unique(array)) > FEW_VALUES:
             return str(weight.path)
     return ""

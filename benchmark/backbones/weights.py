@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.backbones.hdf5 import opened
-from benchmark.errors import WeightsError
+from benchmark.errors import WeightsError, some_of
 
 Array = NDArray[Any]
 LayerArrays = dict[str, list[Array]]
@@ -67,7 +67,7 @@ def _without(skip: Sequence[str], found: LayerArrays, source: str) -> LayerArray
     for pattern in skip:
         if not fnmatch.filter(last_names.values(), pattern):
             raise WeightsError(
-                f"{source} has no layer {pattern!r}, which weights_skip names; it has {_some(list(found))}."
+                f"{source} has no layer {pattern!r}, which weights_skip names; it has {some_of(list(found))}."
             )
     return {
         key: arrays
@@ -137,19 +137,14 @@ def _check_keys(source: str, layers: list[str], keys: list[str], found: LayerArr
     missing = [f"{layer} (as {key})" for layer, key in zip(layers, keys, strict=False) if key not in found]
     missing += layers[len(keys) :]
     if missing:
-        raise WeightsError(f"{source} lacks the arrays of layer {_some(missing)}.")
+        raise WeightsError(f"{source} lacks the arrays of layer {some_of(missing)}.")
     extra = [key for key in found if key not in set(keys)] + keys[len(layers) :]
     if extra:
         raise WeightsError(
-            f"{source} has arrays that no layer takes: {_some(extra)}. "
+            f"{source} has arrays that no layer takes: {some_of(extra)}. "
             f"Narrow weights_group to the backbone, leave out what it does not have by weights_skip, such as "
             f"{json.dumps([key.rsplit('/', 1)[-1] for key in extra[:5]])}, or correct application."
         )
-
-
-def _some(names: list[str], shown: int = 5) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 def read_layer_arrays(path: Path, group: str, layer_names: set[str]) -> LayerArrays:

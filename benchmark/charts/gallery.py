@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,13 +118,11 @@ def _test_images(run: pd.Series, class_names: Sequence[str]) -> "Dataset":
     from benchmark.datasets import load_local_dataset
 
     limit = None if pd.isna(run["limit"]) else int(run["limit"])
-    load = partial(
-        load_local_dataset, run["dataset_name"], limit=limit, classes=class_names if run["classes"] else None
-    )
+    classes = class_names if run["classes"] else None
     try:
-        images = load()
-        if images.n_duplicates is not None and images.fingerprint != run["dataset_fingerprint"]:
-            images = load(drop_duplicates=True)  # of which a row says nothing
+        images = load_local_dataset(
+            run["dataset_name"], limit=limit, classes=classes, drop_duplicates=run["drop_duplicates"] == 1
+        )
     except BenchmarkError as error:
         raise NothingToDrawError(f"it needs the images. {error}", is_fixable=True) from error
     if images.fingerprint != run["dataset_fingerprint"]:

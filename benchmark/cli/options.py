@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from benchmark import console
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, some_of
 
 if TYPE_CHECKING:
     from benchmark.registry import Registry
@@ -179,21 +179,15 @@ def known_backbones(registry: Sequence[Path] | None) -> "Registry":
 
     if Path(REGISTRY_FILE).exists():
         shipped, local = read_registry(shipped_path(REGISTRY_FILE)), load_registry()
-        own = [name for name, backbone in local.items() if not backbone.is_shipped]
         differences = {
-            "adds": [name for name in own if name not in shipped],
-            "changes": [name for name in own if name in shipped],
+            "adds": [name for name in local if name not in shipped],
+            "changes": [name for name, one in local.items() if name in shipped and not one.is_shipped],
             "lacks": [name for name in shipped if name not in local],
         }
-        said = "; ".join(f"{verb} {_first(names)}" for verb, names in differences.items() if names)
+        said = "; ".join(f"{verb} {some_of(names)}" for verb, names in differences.items() if names)
         if said:
             console.say(f"./{REGISTRY_FILE}: {said}")
     return load_registry(registry or ())
-
-
-def _first(names: Sequence[str], shown: int = 6) -> str:
-    more = f" and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(names[:shown]) + more
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:

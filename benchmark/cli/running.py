@@ -82,7 +82,7 @@ def run(
     chosen = plan.to_run(when)
     _warn_of_modes(chosen)
     if dry_run:
-        _show_dry_run(chosen, as_json=as_json)
+        _show_dry_run(chosen, again=when == "always", as_json=as_json)
         return
     ledger = Ledger(results / sweep.name)
     stored = recipe_text(plan.sweep)
@@ -123,7 +123,7 @@ def _say_notes(plan: "Plan") -> None:
         for text in dict.fromkeys(f"{request.name}: {what}" for request, what in said):
             console.say(text, style=style)
     if any(facts.n_duplicates for facts in plan.datasets.values()):
-        console.say("Copies make numbers look better than they are: --drop-duplicates leaves them out.")
+        console.say("Copies in several splits or classes distort the numbers: --drop-duplicates leaves them out.")
 
 
 def _warn_of_modes(chosen: "list[PlannedCell]") -> None:
@@ -138,10 +138,10 @@ def _warn_of_modes(chosen: "list[PlannedCell]") -> None:
         )
 
 
-def _show_dry_run(chosen: "list[PlannedCell]", *, as_json: bool) -> None:
+def _show_dry_run(chosen: "list[PlannedCell]", *, again: bool, as_json: bool) -> None:
     from benchmark.plan.estimate import estimate
 
-    expected = estimate(chosen)
+    expected = estimate(chosen, again=again)
     records = [{**one.cell.columns, "state": one.state, "params_total": _params_total(one)} for one in chosen]
     if as_json:
         console.show_json({"cells": records, "estimate_s": round(expected.total_s, 1)})

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedKFold, train_test_split
 
 from benchmark.datasets.images import Images
-from benchmark.errors import DataError
+from benchmark.errors import DataError, some_of
 
 # The subset that `limit` takes and the test images of a dataset without a test split never depend on a run's seed.
 SUBSET_SEED = 0
 TEST_FRACTION = 0.2
 MIN_CLASSES = 2
-SHOWN_CLASSES = 5
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def split_dataset(dataset: Dataset, *, seed: int, val_fraction: float, folds: in
     if dataset.val is not None:
         return Split(np.setdiff1d(rest, dataset.val), dataset.val, dataset.test)
     what = f"the validation split of {dataset.name}"
-    train, val = _stratified(rest, dataset.labels, val_fraction, seed, what, _cure(dataset.labels[rest]))
+    train, val = _stratified(rest, dataset.labels, val_fraction, seed, what, _cure(dataset.labels[rest], val_fraction))
     return Split(train, val, dataset.test)
 
 
@@ -101,16 +100,16 @@ def check_splits(dataset: Dataset, draws: Iterable[tuple[int, float, int | None]
         split_dataset(dataset, seed=seed, val_fraction=val_fraction, folds=folds)
 
 
-def _cure(labels: NDArray[np.int64]) -> str:
-    """What to do if no validation split can be drawn from images with these labels."""
+def _cure(labels: NDArray[np.int64], val_fraction: float) -> str:
+    """What to do if no validation split of this share can be drawn from images with these labels."""
     smallest = int(np.unique(labels, return_counts=True)[1].min())
     if smallest == 1:
         return "add images"
     enough = math.ceil(100 / smallest) / 100  # one image of the smallest class
-    return (
-        f"raise val_fraction (--val-fraction) to {enough} or more, validate in folds instead (--folds {smallest} or "
-        "fewer), add images"
+    change = (
+        f"raise val_fraction (--val-fraction) to {enough} or more" if val_fraction < enough else "lower val_fraction"
     )
+    return f"{change}, validate in folds instead (--folds {smallest} or fewer), add images"
 
 
 def _fold(dataset: Dataset, rest: NDArray[np.int64], number: int, folds: int) -> Split:
@@ -188,8 +187,7 @@ def _class_notes(
 
 
 def _names(labels: set[int], class_names: Sequence[str]) -> str:
-    names = [class_names[label] for label in sorted(labels)]
-    return ", ".join(names[:SHOWN_CLASSES]) + (", …" if len(names) > SHOWN_CLASSES else "")
+    return some_of([class_names[label] for label in sorted(labels)])
 
 
 def take_subset(dataset: Dataset, limit: int) -> Dataset:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from benchmark.errors import DataError
+from benchmark.escaping import in_utf8
 
 # Formats that Pillow names but does not decode by itself: data, videos and drawings.
 _NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "IPTC", "MPEG", "WMF"}
@@ -55,8 +56,8 @@ class FoundFile(NamedTuple):
 
 
 def path_text(path: Path | str) -> str:
-    """The path as text that can be printed and stored: bytes that are not UTF-8 are shown by their numbers."""
-    return str(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    """The path as text that can be stored and, in messages, printed."""
+    return in_utf8(str(path))
 
 
 def check_text(name: str, what: str) -> None:

@@ -135,9 +135,10 @@ def _open(folder: Path, *, was_cached: bool) -> CachedFeatures | None:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         extraction, build = Extraction(**manifest["extraction"]), BuildFacts(**manifest["build"])
-        is_intact = sha256_of_file(folder / FEATURES) == extraction.sha256
+        if sha256_of_file(folder / FEATURES) != extraction.sha256:
+            raise ValueError("other bytes than were written")
         features = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
-        is_intact &= _fits(features, folder / FEATURES, extraction)
+        is_intact = _fits(features, folder / FEATURES, extraction)
     except (OSError, ValueError, KeyError, TypeError):
         is_intact = False
     if not is_intact:

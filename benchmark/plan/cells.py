@@ -83,6 +83,7 @@ class Cell:
             "dataset": self.dataset.name,
             "classes": ",".join(self.dataset.classes or ()),
             "limit": self.dataset.limit,
+            "drop_duplicates": int(self.dataset.drop_duplicates) or None,
             "mode": self.mode,
             "strategy": self.strategy,
             "stages": "" if self.stages == USUAL_STAGES.get(self.strategy, ()) else stages_label(self.stages),

@@ -50,13 +50,18 @@ class Estimate:
         return self.extract_s + self.heads_s + self.overhead_s
 
 
-def estimate(cells: Iterable[PlannedCell]) -> Estimate:
-    """A rough estimate, within a factor of two or so, of running these cells now."""
+def estimate(cells: Iterable[PlannedCell], *, again: bool = False) -> Estimate:
+    """A rough estimate, within a factor of two or so, of running these cells now.
+
+    With `again`, features in the cache are not used.
+    """
     planned = [cell for cell in cells if cell.obstacle is None]
     rates = _measured_gflops()
     fallback = statistics.median(rates.values()) if rates else GUESSED_GFLOPS_PER_CORE * usable_cpus()
     passes = {(job_key(one.cell), view_key(one.cell)): one for one in planned if one.cell.strategy == PROBE}
-    to_extract = [one for one in passes.values() if not is_cached(feature_facts(one.cell, one.dataset_fingerprint))]
+    to_extract = [
+        one for one in passes.values() if again or not is_cached(feature_facts(one.cell, one.dataset_fingerprint))
+    ]
     jobs = {job_key(one.cell) for one in planned}
     return Estimate(
         n_passes=len(to_extract),

@@ -102,7 +102,7 @@ def differences_from_here(row: Mapping[Any, Any]) -> list[str]:
     """How the code, versions and machine that made a row differ from those here, one sentence each."""
     here = environment()
     notes = []
-    if row["is_dirty"]:
+    if row["is_dirty"] == 1:
         notes.append(f"the row was made by commit {row['git_commit']} with changes that no commit holds.")
     elif row["git_commit"] and here["git_commit"] != row["git_commit"]:
         notes.append(

@@ -22,7 +22,7 @@ class Conditions:
         is_deterministic: Whether TensorFlow uses deterministic operations only; None = automatic: on only for CPU jobs
             in which TensorFlow trains nothing, since it costs no time there.
         n_jobs: How many jobs run at the same time on a machine.
-        again: Whether trainings start over and ignore the checkpoints of earlier ones.
+        again: Whether features are extracted and trainings started over, whatever earlier runs left.
     """
 
     log_path: Path

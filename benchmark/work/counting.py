@@ -16,14 +16,18 @@ NAMING = ("backbone", "dataset", "classes", "strategy", "stages", "head", "head_
 def count_params(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """`params_total`, `params_backbone` and `params_trainable` (of the stage with most) of the different cells.
 
-    The networks are built in a child process.
+    The networks are built in child processes.
 
     Raises:
         BenchmarkError: The number of classes of a dataset is not known without reading it.
     """
     different = {tuple(cell.columns[column] for column in NAMING): cell for cell in cells}
-    counts = call_silently_in_child(_count_all, list(different.values()))
-    return [dict(zip(NAMING, names, strict=True)) | count for names, count in zip(different, counts, strict=True)]
+    counts: dict[tuple[Any, ...], dict[str, int]] = {}
+    # A process for each registry folder, since modules of builders in two folders may have the same name.
+    for folder in dict.fromkeys(cell.backbone.folder for cell in different.values()):
+        some = {names: cell for names, cell in different.items() if cell.backbone.folder == folder}
+        counts |= zip(some, call_silently_in_child(_count_all, list(some.values())), strict=True)
+    return [dict(zip(NAMING, names, strict=True)) | counts[names] for names in different]
 
 
 def _count_all(cells: Sequence[Cell]) -> list[dict[str, int]]:

@@ -101,6 +101,7 @@ class CellRunner:
         dataset, load_s = self._dataset()
         _let_gpu_memory_grow()
         self._report(StageProgress("building the network", 0, 1))
+        self._once("builder", self._check_builder)
         classifier, built = build_classifier(cell, dataset)
         passes: dict[str, CachedFeatures] = {}
 
@@ -201,6 +202,7 @@ class CellRunner:
             _let_gpu_memory_grow()
             self._report(StageProgress("building the backbone", 0, 1))
             backbone, size_px = self._cell.backbone, self._cell.input_size_px
+            self._check_builder()
             started = time.perf_counter()
             network = build_backbone(backbone, size_px)
             frozen = FrozenNetwork(network, size_px)
@@ -208,6 +210,33 @@ class CellRunner:
             return frozen, BuildFacts(build_s, frozen.params, frozen.flops_g(), weights_sha256(backbone, network))
 
         return self._once("backbone", build)
+
+    def _check_builder(self) -> None:
+        """Refuse the network of a builder that is not the one of the cell's key: its code changed meanwhile.
+
+        Raises:
+            BuilderError: It changed.
+        """
+        from benchmark.backbones.build import RANDOM_WEIGHTS_SEED, build_untrained
+        from benchmark.backbones.builders import BuilderError
+        from benchmark.backbones.identity import network_sha256
+
+        cell = self._cell
+        if not cell.network_sha256:
+            return
+        dataset, _ = self._dataset()
+        network = build_untrained(
+            cell.backbone,
+            cell.input_size_px,
+            RANDOM_WEIGHTS_SEED,
+            n_channels=dataset.images.n_channels,
+            n_classes=len(dataset.class_names),
+        )
+        if network_sha256(network) != cell.network_sha256:
+            raise BuilderError(
+                f"{cell.backbone.name}: builder {cell.backbone.builder!r} changed after this sweep was planned: run "
+                "the same command again."
+            )
 
     def _reporter(self, stage: str) -> OnProgress:
         """A progress callback that reports a few times a second."""

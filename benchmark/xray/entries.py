@@ -66,7 +66,7 @@ def _examine(use: Use) -> str:
     _check_preprocess(backbone)
     if backbone.include_preprocessing is False:
         _check_without_preprocessing(use)
-    network = _build(use, RANDOM_WEIGHTS_SEED)
+    network = _build(use)
     if backbone.has_classifier:
         _check_probabilities(use, network)
     else:
@@ -75,22 +75,24 @@ def _examine(use: Use) -> str:
     _check_channels(use, network)
     if use.is_trained:
         _check_float32(backbone, network)
-    if backbone.builder is None:
-        return ""
-    if use.draws_weights:
-        _check_drawn(use, network)
+    if use.draws_weights and backbone.application is None:
+        _check_drawn(use)
     return _identify(use, network) if backbone.has_own_builder else ""
 
 
-def _build(use: Use, seed: int) -> Any:
+def _build(use: Use) -> Any:
     if use.backbone.model is not None:
         return build_backbone(use.backbone, use.size_px)
+    return _untrained(use, RANDOM_WEIGHTS_SEED)
+
+
+def _untrained(use: Use, seed: int) -> Any:
     return build_untrained(use.backbone, use.size_px, seed, n_channels=use.n_channels, n_classes=use.n_classes)
 
 
 def _identify(use: Use, network: Any) -> str:
     sha256 = network_sha256(network)
-    if network_sha256(_build(use, RANDOM_WEIGHTS_SEED)) != sha256:
+    if network_sha256(_build(use)) != sha256:
         raise ConfigError(
             f"{use.backbone.name}: builder {use.backbone.builder!r} makes another network each time, so no "
             "result could be reproduced: let all chance follow keras.utils.set_random_seed, which is called first."
@@ -98,14 +100,21 @@ def _identify(use: Use, network: Any) -> str:
     return sha256
 
 
-def _check_drawn(use: Use, network: Any) -> None:
-    if path := layer_with_own_weights(network, _build(use, RANDOM_WEIGHTS_SEED + 1)):
-        asked = 'weights = "random"' if use.backbone.weights == "random" else "strategy scratch"
-        raise ConfigError(
-            f"{use.backbone.name}: {asked} needs weights that each seed draws anew, but {path} is the same for two "
-            'seeds, so its builder brings it. Leave weights out (then they are "builder", as it gives them) and choose '
-            "another strategy than scratch, or let it build the network without weights."
-        )
+def _check_drawn(use: Use) -> None:
+    path = layer_with_own_weights(*(_untrained(use, RANDOM_WEIGHTS_SEED + number) for number in (0, 1)))
+    if not path:
+        return
+    asked = 'weights = "random"' if use.backbone.weights == "random" else "strategy scratch"
+    cause = (
+        "so its file fixes the seed of an initializer. Choose another strategy, or save the network without it."
+        if use.backbone.model
+        else 'so its builder brings it. Leave weights out (then they are "builder", as it gives them) and choose '
+        "another strategy than scratch, or let it build the network without weights."
+    )
+    raise ConfigError(
+        f"{use.backbone.name}: {asked} needs weights that each seed draws anew, but {path} is the same for two seeds, "
+        f"{cause}"
+    )
 
 
 def _check_fact(backbone: Backbone, key: str, found: int) -> None:
@@ -159,8 +168,8 @@ def _check_probabilities(use: Use, network: Any) -> None:
 def _check_channels(use: Use, network: Any) -> None:
     if network.inputs[0].shape[-1] == 1 and (wrong := sorted(use.steps & set(STEPS_OF_COLOURS))):
         raise BenchmarkError(
-            f"{use.backbone.name} takes grey images, for which {', '.join(wrong)} has no meaning: give it a mode and "
-            "feed it modes of one channel (raw, unit, tf)."
+            f"{use.backbone.name} takes grey images, for which {', '.join(wrong)} has no meaning: choose modes of one "
+            "channel (raw, unit, tf)."
         )
 
 
