@@ -298,6 +298,10 @@ def only_folder() -> Path:
     return features_root() / cache_key(FACTS)
 
 
+def empty_features(folder: Path) -> None:
+    (folder / cache.FEATURES).write_bytes(b"")
+
+
 def cut_features(folder: Path) -> None:
     path = folder / cache.FEATURES
     path.write_bytes(path.read_bytes()[:-4])
@@ -341,7 +345,9 @@ def manifest_with_an_unknown_key(folder: Path) -> None:
 MANIFEST_DAMAGE = [cut_manifest, empty_manifest, manifest_of_another_kind, manifest_with_an_unknown_key]
 
 
-@pytest.mark.parametrize("damage", [cut_features, alter_features, remove_features, remove_manifest, *MANIFEST_DAMAGE])
+@pytest.mark.parametrize(
+    "damage", [empty_features, cut_features, alter_features, remove_features, remove_manifest, *MANIFEST_DAMAGE]
+)
 def test_a_damaged_entry_is_extracted_anew(damage):
     extract = Extractor()
     cached_features(FACTS, extract)

@@ -217,6 +217,13 @@ def test_the_columns_of_a_cell_are_those_that_name_it_in_the_ledger():
     ]  # fmt: skip
 
 
+def test_two_cells_that_differ_only_in_dropped_copies_are_two_rows_of_a_ledger():
+    kept, dropped = (a_cell(dataset=DatasetRequest("folder:pets", drop_duplicates=drop)) for drop in (False, True))
+
+    assert kept.name != dropped.name
+    assert [cell.columns["drop_duplicates"] for cell in (kept, dropped)] == [None, 1]
+
+
 @pytest.mark.parametrize(
     ("settings", "columns"),
     [

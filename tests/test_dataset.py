@@ -125,6 +125,13 @@ def test_a_validation_split_that_cannot_be_drawn_names_cures_that_work(n_classes
         assert set(dataset.labels[split.val]) == set(dataset.labels[split.train]) == set(range(n_classes))
 
 
+def test_a_validation_split_that_would_take_everything_is_to_be_lowered():
+    dataset = toy_dataset([6, 6], [1, 1])
+
+    with pytest.raises(DataError, match=r"lower val_fraction, validate in folds"):
+        split_dataset(dataset, seed=0, val_fraction=0.95)
+
+
 @pytest.mark.parametrize("split", ["val", "test"])
 def test_a_class_that_train_lacks_is_refused(split: str):
     counts = {"train_counts": [9, 9, 0], "test_counts": [3, 3, 0], f"{split}_counts": [3, 3, 3]}

@@ -7,9 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmark.backbones.builders import BuilderError
 from benchmark.backbones.identity import layer_with_own_weights, network_sha256
 from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.options import DenseOptions
+from benchmark.plan.cells import Cell, DatasetRequest
+from benchmark.plan.planning import PlannedCell
 from benchmark.registry import Backbone
+from benchmark.work.running import CellRunner
 from benchmark.xray.entries import Use, examine_all
 
 BUILDERS = """
@@ -174,6 +179,19 @@ def test_shipped_networks_and_applications_have_no_identity_beside_their_entry(f
     )  # fmt: skip
 
     assert examine_all([lenet]) == [""]
+
+
+def test_a_builder_that_changed_after_the_plan_ends_its_cell(folder):
+    """Its rows would have the key of the network that was planned."""
+    backbone = use(folder, "plain").backbone
+    cell = Cell(
+        backbone=backbone, dataset=DatasetRequest("digits", 200), mode="native", strategy="probe", head="ridge", seed=0,
+        input_size_px=16, resize="bilinear", crop="squash", precision="float32", val_fraction=0.2, dense=DenseOptions(),
+        network_sha256=identity(folder, "wider"),
+    )  # fmt: skip
+
+    with pytest.raises(BuilderError, match="changed after this sweep was planned"):
+        CellRunner(cell, lambda _: None).run(PlannedCell(cell, "key", "missing"), {"run_id": "a"})
 
 
 # Whose weights

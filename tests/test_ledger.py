@@ -22,8 +22,8 @@ from benchmark.storage import write_whole
 RUN_COLUMNS = [
     "schema", "run_id", "cell_key", "setting_key", "status", "error_type", "error_message", "warning", "weights",
     "backbone", "dataset", "classes", "limit", "drop_duplicates", "mode", "strategy", "stages", "folds", "head",
-    "head_options", "input_size_px", "resize", "crop", "augment", "precision", "val_fraction", "seed", "n_train", "n_val", "n_test",
-    "n_left_out", "n_duplicates", "n_classes", "chance", "accuracy", "accuracy_low", "accuracy_high", "top5_accuracy",
+    "head_options", "input_size_px", "resize", "crop", "augment", "precision", "val_fraction", "seed", "n_train",
+    "n_val", "n_test", "n_left_out", "n_duplicates", "n_classes", "chance", "accuracy", "accuracy_low", "accuracy_high", "top5_accuracy",
     "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1", "log_loss", "train_accuracy",
     "val_accuracy", "overfit_gap", "params_total", "params_backbone", "params_trainable", "efficiency",
     "efficiency_above_chance", "flops_g", "feature_dim", "epochs", "load_s", "build_s", "extract_s", "train_s",

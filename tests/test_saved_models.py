@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 
 from benchmark.backbones.build import build_backbone, build_untrained, weights_sha256
+from benchmark.backbones.identity import inner_layers
 from benchmark.backbones.outputs import NetworkError
 from benchmark.backbones.saved import load_model
 from benchmark.backbones.sources import weights_identity
-from benchmark.errors import BenchmarkError, UnknownNameError, WeightsError
+from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError, WeightsError
 from benchmark.registry import Backbone
 from benchmark.storage import sha256_of_file
+from benchmark.xray.entries import Use, examine_all
 from benchmark.xray.xray import xray_backbone, xray_file
 
 
@@ -71,6 +73,29 @@ def test_another_seed_draws_other_weights_for_a_saved_model_and_keeps_its_statis
     assert not np.array_equal(kernels[0], network.get_layer("conv").get_weights()[0])
     np.testing.assert_array_equal(kernels[0], kernels[2])
     np.testing.assert_array_equal(norm.get_weights()[0], network.get_layer("norm").get_weights()[0])
+
+
+def test_a_nested_network_keeps_its_statistics_when_its_weights_are_drawn_anew(tmp_path, rng):
+    import keras
+
+    inner = network_of(keras.layers.Normalization(name="norm"), keras.layers.Conv2D(4, 3))
+    inner.get_layer("norm").adapt(rng.uniform(0, 255, (8, 16, 16, 3)))
+    path = saved(tmp_path, network_of(inner, keras.layers.GlobalAveragePooling2D()))
+
+    (norm,) = (layer for layer in inner_layers(build_untrained(entry(path), 16, 0)) if layer.name == "norm")
+
+    np.testing.assert_array_equal(norm.get_weights()[0], inner.get_layer("norm").get_weights()[0])
+
+
+def test_scratch_on_a_saved_model_that_fixes_its_seeds_is_refused(tmp_path):
+    """Every seed would train from the same weights."""
+    import keras
+
+    path = saved(tmp_path, network_of(keras.layers.Conv2D(4, 3, kernel_initializer=keras.initializers.HeNormal(1))))
+    scratch = Use(entry(path), 16, 3, 2, draws_weights=True, is_trained=True, steps=frozenset({"tf"}))
+
+    with pytest.raises(ConfigError, match="the same for two seeds, so its file fixes the seed of an initializer"):
+        examine_all([scratch])
 
 
 def as_keras_2_wrote_it(path: Path) -> Path:
