@@ -35,7 +35,7 @@ def to_field(text: str) -> str:
 
 def to_json(content: object) -> str:
     """JSON that no terminal obeys; a list has one line per item."""
-    if isinstance(content, list):  # there may be very many, and Python indents slowly
+    if isinstance(content, list) and content:  # there may be very many, and Python indents slowly
         lines = ",\n".join(json.dumps(item, ensure_ascii=False, allow_nan=False) for item in content)
         text = f"[\n{lines}\n]"
     else:
