@@ -82,7 +82,7 @@ def test_a_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, na
 def test_a_folder_below_a_file_is_refused(tmp_path: Path, check):
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(BenchmarkError, match=r"cannot be a folder, because .*file is none"):
+    with pytest.raises(BenchmarkError, match=r"cannot be a folder, because .*file is a file"):
         check(tmp_path / "file" / "deeper")
 
 

@@ -23,7 +23,8 @@ def write_answers(folder: Path, label: str, *, drop_duplicates: bool = False, **
     n_classes = len(dataset.class_names)
     predicted = np.where(np.arange(len(true)) % 2, true, (true + 1) % n_classes)
     scores = np.eye(n_classes, dtype=np.float32)[predicted] * np.linspace(0.5, 0.9, len(true))[:, np.newaxis]
-    rows = number_runs([{"dataset": label, "dataset_fingerprint": dataset.fingerprint, **columns}])
+    facts = {"dataset": label, "dataset_fingerprint": dataset.fingerprint, "drop_duplicates": drop_duplicates or None}
+    rows = number_runs([{**facts, **columns}])
     ledger = write_ledger(folder, rows)
     ledger.save_true_labels(dataset.fingerprint, true, dataset.class_names)
     ledger.save_predictions("run0", scores.astype(np.float32))

@@ -62,7 +62,7 @@ BACKBONES: dict[str, Any] = {
         "builder": "nets:two", "mode": "tf", "input_size_px": 32, "min_size_px": 16, "feature_dim": 64,
         "params_backbone": 1000, "weights": "pypi:nets==1.0/nets/a.h5", "weights_sha256": "a" * 64,
     },
-    "Three": {"model": "file:three.keras", "mode": "raw", "input_size_px": 32, "weights": "random"},
+    "Three": {"model": "file:three.keras", "mode": "raw", "input_size_px": 32},
 }  # fmt: skip
 
 NUMBERS = st.sampled_from([0, 1, -1, 2**31, 2**32, 2**63 - 1, 2**63, -(2**70), 10**40]) | st.integers()

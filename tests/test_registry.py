@@ -88,8 +88,6 @@ def test_a_record_cannot_be_changed(tmp_path):
         ("min_size_px = 32.0", r"min_size_px: Input should be a valid integer \(got 32.0\)"),
         ("min_size_px = 0", r"min_size_px: Input should be greater than or equal to 1 \(got 0\)"),
         ("flops_g = 0", r"flops_g: Input should be greater than 0 \(got 0\)"),
-        ("flops_g = inf", r"flops_g: Input should be a finite number \(got inf\)"),
-        ("flops_g = nan", r"flops_g: Input should be a finite number \(got nan\)"),
         ("alpha = 0", r"alpha: Input should be greater than 0 \(got 0\)"),
         ("pooling = 'sum'", r"pooling: Input should be 'avg', 'max' or 'cls' \(got 'sum'\)"),
         ("weights_match = 'size'", r"weights_match: Input should be 'name' or 'order' \(got 'size'\)"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from benchmark.backbones.build import application_names, build_untrained
+from benchmark.backbones.builders import BuilderError
 from benchmark.features.graph import FrozenNetwork
 from benchmark.registry import read_registry, shipped_path
 
@@ -139,7 +140,7 @@ def test_a_small_network_can_be_built_at_its_own_and_at_its_smallest_size(name, 
 def test_the_smallest_size_of_the_small_networks_leaves_lenet5_one_pixel():
     """After two 5x5 convolutions and two poolings; the others need less."""
     assert {REGISTRY[name].min_size_px for name in NETWORKS} == {((1 * 2 + 4) * 2) + 4}
-    with pytest.raises(ValueError, match="output size would be zero or negative"):
+    with pytest.raises(BuilderError, match="output size would be zero or negative"):
         build_untrained(REGISTRY["lenet5"].model_copy(update={"min_size_px": 1}), 15, seed=0)
 
 

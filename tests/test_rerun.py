@@ -132,4 +132,4 @@ def test_a_row_comes_out_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         "dataset_fingerprint",
         "recipe_sha256",
     ]
-    assert again[compared].astype(str).to_dict("records") == [row[compared].astype(str).to_dict()]
+    assert again[compared].map(str).to_dict("records") == [row[compared].map(str).to_dict()]

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from benchmark.datasets import ArrayImages, Split
-from benchmark.errors import UnknownNameError
 from benchmark.features.graph import FrozenNetwork
 from benchmark.options import Augmentation, DenseOptions, Stage
 from benchmark.preprocessing import View
@@ -269,13 +268,6 @@ def test_the_seed_decides(images, task, tmp_path):
 
     np.testing.assert_array_equal(one.scores, same.scores)
     assert not np.array_equal(one.scores, different.scores)
-
-
-def test_a_class_weight_for_an_unknown_class_is_refused(images, task, tmp_path):
-    stages = (Stage(epochs=1, class_weights={"brigth": 2.0}),)
-
-    with pytest.raises(UnknownNameError, match="Did you mean 'bright'"):
-        train(make_classifier(), images, task, stages, tmp_path / "c.npz")
 
 
 def test_a_class_weight_moves_predictions_towards_its_class(images, task, tmp_path):

@@ -207,7 +207,6 @@ strategies = ["finetune"]
 STAGES_AND_WHAT_THEY_END_WITH = {
     "{ unfreeze = 99, epochs = 1 }": ("invalid", "has only 2 layers. Give a smaller number"),
     '{ unfreeze = "block_9", epochs = 1 }': ("unknown_name", "Unknown layer of"),
-    "{ epochs = 1, class_weights = { ten = 2.0 } }": ("unknown_name", "Unknown class in class_weights 'ten'"),
     '{ unfreeze = "all", epochs = 1, optimizer = "sgd", learning_rate = 1e30 }': ("diverged", "try a smaller"),
     "{ epochs = 1 }": ("", ""),
 }
