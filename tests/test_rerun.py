@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from toy_sweep import start_sweep, write_sweep
 
@@ -15,8 +16,6 @@ from benchmark.plan.planning import make_plan
 from benchmark.recipes import Grid, Sweep, recipe_text
 from benchmark.registry import Backbone, load_registry
 from benchmark.work.rows import new_row
-
-pytestmark = pytest.mark.usefixtures("unexamined")
 
 
 def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -102,6 +101,7 @@ def test_the_same_code_and_machine_need_no_note(ledger: Ledger, monkeypatch: pyt
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("unexamined")
 def test_a_backbone_of_another_registry_asks_for_it(ledger: Ledger, monkeypatch: pytest.MonkeyPatch, capsys):
     run_id = add_row(ledger, "Mine")
 
@@ -132,4 +132,4 @@ def test_a_row_comes_out_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         "dataset_fingerprint",
         "recipe_sha256",
     ]
-    assert again[compared].map(str).to_dict("records") == [row[compared].map(str).to_dict()]
+    pd.testing.assert_series_equal(again[compared].iloc[0], row[compared], check_names=False)
