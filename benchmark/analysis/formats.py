@@ -88,7 +88,10 @@ def to_json(table: "pd.DataFrame") -> str:
 
 def json_text(content: Any) -> str:
     """JSON, with null for what is no finite number."""
-    return escaping.to_json(_with_null(content)) + "\n"
+    try:
+        return escaping.to_json(content) + "\n"
+    except ValueError:  # there are such numbers
+        return escaping.to_json(_with_null(content)) + "\n"
 
 
 def _with_null(content: Any) -> Any:

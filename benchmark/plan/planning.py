@@ -154,7 +154,7 @@ def make_plan(
     networks = examine_networks(cells, shapes)
     planned = [
         replace(
-            _planned(replace(cell, network_sha256=networks.get(cell, "")), datasets[cell.dataset], past),
+            _planned(_identified(cell, networks), datasets[cell.dataset], past),
             warning=warnings.get(cell, ""),
             has_training=job_key(cell) in with_training,
         )
@@ -214,6 +214,10 @@ class _Past:
         last = self._runs.drop_duplicates(list(CELL_COLUMNS), keep="last")
         unkeyed = last[(last["cell_key"] == "") & (last["status"] == FAILED)]
         return dict(zip(cell_names(unkeyed), unkeyed["reason"], strict=True))
+
+
+def _identified(cell: Cell, networks: Mapping[Cell, str]) -> Cell:
+    return replace(cell, network_sha256=networks[cell]) if cell in networks else cell
 
 
 def _planned(cell: Cell, dataset: DatasetFacts | DownloadError, past: _Past) -> PlannedCell:
