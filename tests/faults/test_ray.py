@@ -92,10 +92,10 @@ def test_a_killed_worker_fails_its_cell_on_a_cluster_that_ray_starts_by_itself(t
 
 
 def test_a_cell_that_takes_too_long_is_ended_on_a_running_cluster(tmp_path: Path, cluster: cluster_utils.Cluster):
-    runs = run_faulty(tmp_path, "sleeping", "--ray-address", cluster.address, "--timeout", "40").read_runs()
+    runs = run_faulty(tmp_path, "sleeping", "--ray-address", cluster.address, "--timeout", "60").read_runs()
 
     assert runs["error_type"].tolist() == ["timeout", ""]
-    assert "longer than 40 s" in runs["error_message"][0]
+    assert "longer than 60 s" in runs["error_message"][0]
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
