@@ -112,7 +112,11 @@ from test_starting import assert_is_new, facts_of_worker
 starting.environment = lambda: {{"gpu": ""}}
 folder = Path({folder!r})
 assert starting.start_server(folder / "log")
-(server,) = [child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())]
+found = []
+while not found:  # on a busy machine it takes a moment until it is the other program
+    found = [child for child in psutil.Process().children() if "forkserver" in " ".join(child.cmdline())]
+    time.sleep(0.01)
+(server,) = found
 """
 
 
