@@ -73,7 +73,7 @@ def theme() -> Iterator[None]:
         # A character that no installed font has is drawn as a box.
         warnings.filterwarnings("ignore", r"Glyph .* missing from font", UserWarning)
         # seaborn 0.13's boxplot still passes Matplotlib the older name of an option.
-        warnings.filterwarnings("ignore", r"vert: bool was deprecated")
+        warnings.filterwarnings("ignore", r"vert: bool (was|will be) deprecated")
         yield
 
 
