@@ -241,8 +241,8 @@ def read_registry(path: Path, *, is_trusted: bool = True) -> dict[str, Backbone]
 def load_registry(extra: Sequence[Path] = ()) -> Registry:
     """The backbones of `./backbones.toml` (without one, those shipped) and of the files in `extra`.
 
-    An entry of a later file replaces one of the same name. The builders of a file that merely lies in the working
-    folder are not imported; whoever means them names the file in `extra`.
+    An entry of a later file replaces one of the same name. Builders named in `./backbones.toml` are imported only if
+    `extra` holds that file too.
     """
     local = Path(REGISTRY_FILE)
     backbones = read_registry(local, is_trusted=False) if local.exists() else read_registry(shipped_path(REGISTRY_FILE))

@@ -11,7 +11,7 @@ import pytest
 
 from benchmark.backbones.build import build_backbone, build_untrained, weights_sha256
 from benchmark.backbones.identity import inner_layers
-from benchmark.backbones.outputs import NetworkError
+from benchmark.backbones.interface import NetworkError
 from benchmark.backbones.saved import load_model
 from benchmark.backbones.sources import weights_identity
 from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError, WeightsError

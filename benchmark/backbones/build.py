@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmark.backbones.builders import call_builder
 from benchmark.backbones.identity import inner_layers
-from benchmark.backbones.outputs import check_input, features_network
+from benchmark.backbones.interface import check_input, features_network
 from benchmark.backbones.saved import load_model
 from benchmark.backbones.sources import local_path, weights_file
 from benchmark.backbones.weights import load_arrays

@@ -1,4 +1,4 @@
-"""`benchmark run`, `status`, `fetch` and `params`: a sweep planned, prepared, run and shown."""
+"""`benchmark run` and `status`: a sweep planned, run and shown."""
 
 import sys
 from functools import partial
@@ -77,7 +77,7 @@ def run(
     check_known("value of --when", when, WHEN)
     execution = Execution(jobs, timeout, deterministic, executor, ray_address)
     known = options.known_backbones(registry)
-    sweep = _find_sweep(recipe, context.params, name)
+    sweep = find_sweep(recipe, context.params, name)
     plan = _plan(sweep, known, results, options.parse_where(where))
     chosen = plan.to_run(when)
     _warn_of_modes(chosen)
@@ -93,7 +93,7 @@ def run(
     run_planned(chosen, ledger, stored, execution, again=when == "always", as_json=as_json, n_failed=n_failed)
 
 
-def _find_sweep(recipe: str | None, params: dict[str, Any], name: str) -> "Sweep":
+def find_sweep(recipe: str | None, params: dict[str, Any], name: str) -> "Sweep":
     """The sweep of a recipe, of the options in a command's `params`, or of both."""
     from benchmark.recipes import find_recipe, read_recipe, sweep_of_options
 
@@ -264,46 +264,3 @@ def _records_of_ledger(folder: Path) -> list[dict[Any, Any]]:
     runs = load_runs([folder])
     reasons = (runs["error_type"] + ": " + runs["error_message"]).where(runs["status"] == FAILED, "")
     return runs[list(CELL_COLUMNS)].assign(state=runs["status"], reason=reasons).to_dict("records")
-
-
-def fetch(
-    context: typer.Context,
-    recipe: options.RecipeArgument = None,
-    backbones: options.BackbonesOption = None,
-    datasets: options.DatasetsOption = None,
-    registry: options.RegistryOption = None,
-) -> None:
-    """Download the weights and data of a recipe, or of the given lists, ahead of time."""
-    from benchmark.plan.fetching import fetch_backbone, fetch_dataset
-    from benchmark.plan.grid import expand
-
-    sweep = _find_sweep(recipe, context.params, AD_HOC_SWEEP)
-    cells = expand(sweep, options.known_backbones(registry))
-    wants_backbones = recipe is not None or backbones is not None or datasets is None
-    wants_datasets = recipe is not None or datasets is not None or backbones is None
-    if wants_datasets:
-        for request in dict.fromkeys(cell.dataset for cell in cells):
-            console.show(f"{request.name}: {fetch_dataset(request)}")
-    if wants_backbones:
-        for backbone, size_px in dict.fromkeys((cell.backbone, cell.input_size_px) for cell in cells):
-            console.show(f"{backbone.name}: {fetch_backbone(backbone, size_px)}")
-
-
-def params(
-    context: typer.Context,
-    recipe: options.RecipeArgument = None,
-    backbones: options.BackbonesOption = None,
-    datasets: options.DatasetsOption = None,
-    strategies: options.StrategiesOption = None,
-    heads: options.HeadsOption = None,
-    input_size_px: options.InputSizeOption = None,
-    classes: options.ClassesOption = None,
-    registry: options.RegistryOption = None,
-    as_json: options.JsonOption = False,
-) -> None:
-    """Count the parameters of a recipe's cells; neither weights nor data are needed."""
-    from benchmark.plan.grid import expand
-    from benchmark.work.counting import count_params
-
-    sweep = _find_sweep(recipe, context.params, AD_HOC_SWEEP)
-    print_records(count_params(expand(sweep, options.known_backbones(registry))), as_json=as_json)

@@ -24,7 +24,6 @@ SPLIT_WORDS = {
     "testing": TEST,
 }  # fmt: skip
 
-
 _T = TypeVar("_T")
 
 

@@ -28,7 +28,7 @@ def examine_networks(cells: Sequence[Cell], shapes: Shapes) -> dict[Cell, str]:
         BenchmarkError: A network cannot be built, or is not what its entry says.
     """
     backbones = {cell.backbone for cell in cells}
-    own = {backbone for backbone in backbones if backbone.has_own_builder or not backbone.is_shipped}
+    own = {backbone for backbone in backbones if not backbone.is_shipped}
     groups: dict[Network, list[Cell]] = {}
     for cell in cells:
         if cell.backbone in own and (cell.dataset in shapes or not cell.backbone.has_classifier):

@@ -1,0 +1,51 @@
+"""`benchmark fetch` and `params`: what a sweep needs, downloaded or counted before it runs."""
+
+import typer
+
+from benchmark import console
+from benchmark.cli import options
+from benchmark.cli.listing import print_records
+from benchmark.cli.running import AD_HOC_SWEEP, find_sweep
+
+
+def fetch(
+    context: typer.Context,
+    recipe: options.RecipeArgument = None,
+    backbones: options.BackbonesOption = None,
+    datasets: options.DatasetsOption = None,
+    registry: options.RegistryOption = None,
+) -> None:
+    """Download the weights and data of a recipe, or of the given lists, ahead of time."""
+    from benchmark.plan.fetching import fetch_backbone, fetch_dataset
+    from benchmark.plan.grid import expand
+
+    sweep = find_sweep(recipe, context.params, AD_HOC_SWEEP)
+    cells = expand(sweep, options.known_backbones(registry))
+    wants_backbones = recipe is not None or backbones is not None or datasets is None
+    wants_datasets = recipe is not None or datasets is not None or backbones is None
+    if wants_datasets:
+        for request in dict.fromkeys(cell.dataset for cell in cells):
+            console.show(f"{request.name}: {fetch_dataset(request)}")
+    if wants_backbones:
+        for backbone, size_px in dict.fromkeys((cell.backbone, cell.input_size_px) for cell in cells):
+            console.show(f"{backbone.name}: {fetch_backbone(backbone, size_px)}")
+
+
+def params(
+    context: typer.Context,
+    recipe: options.RecipeArgument = None,
+    backbones: options.BackbonesOption = None,
+    datasets: options.DatasetsOption = None,
+    strategies: options.StrategiesOption = None,
+    heads: options.HeadsOption = None,
+    input_size_px: options.InputSizeOption = None,
+    classes: options.ClassesOption = None,
+    registry: options.RegistryOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Count the parameters of a recipe's cells; neither weights nor data are needed."""
+    from benchmark.plan.grid import expand
+    from benchmark.work.counting import count_params
+
+    sweep = find_sweep(recipe, context.params, AD_HOC_SWEEP)
+    print_records(count_params(expand(sweep, options.known_backbones(registry))), as_json=as_json)
