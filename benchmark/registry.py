@@ -165,6 +165,10 @@ class Backbone(BaseModel):
         yield "cut and pooling are for a builder or model", is_cut and self.application is not None
         yield "cut and pooling have no meaning with has_classifier = true", is_cut and self.has_classifier
 
+    def __hash__(self) -> int:
+        # Enough to tell entries apart; all facts would take most of the time of planning a large sweep.
+        return hash((self.name, self.folder))
+
     @property
     def arguments(self) -> dict[str, Any]:
         """The arguments of the constructor that are given."""
