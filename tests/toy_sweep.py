@@ -39,6 +39,13 @@ strategies = ["scratch"]
 modes = ["native"]
 stages = [{ epochs = 8, batch_size = 32 }]
 """
+# The program, whose plan builds no networks: that would import TensorFlow in one more process.
+UNEXAMINED = """
+from benchmark.plan import planning
+planning.examine_networks = lambda *_: {}
+from benchmark.cli import main
+main()
+"""
 N_MODES = 2
 N_SEEDS = 2
 N_ROWS = N_MODES * 2 * N_SEEDS + N_SEEDS  # by two heads; and the network
@@ -56,7 +63,9 @@ def write_sweep(folder: Path) -> None:
     (folder / "one.toml").write_text(REGISTRY)
 
 
-def start_sweep(folder: Path, results: str, *options: str) -> subprocess.Popen[bytes]:
+def start_sweep(
+    folder: Path, results: str, *options: str, program: tuple[str, str] = ("-c", UNEXAMINED)
+) -> subprocess.Popen[bytes]:
     """The sweep, begun or gone on with, with a cache for each folder of results."""
     environment = {
         **os.environ,
@@ -65,7 +74,7 @@ def start_sweep(folder: Path, results: str, *options: str) -> subprocess.Popen[b
     }
     arguments = ("run", "toy.toml", "--registry", "one.toml", "--results", results, *options)
     return subprocess.Popen(
-        [sys.executable, "-m", "benchmark", *arguments], cwd=folder, env=environment, stdout=subprocess.DEVNULL,
+        [sys.executable, *program, *arguments], cwd=folder, env=environment, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
 

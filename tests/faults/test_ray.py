@@ -9,12 +9,35 @@ from pathlib import Path
 
 import pytest
 from faulty_sweep import faulty_sweep, write_backbones
-from toy_sweep import N_ROWS, assert_same_rows, start_sweep, write_sweep
+from toy_sweep import N_ROWS, UNEXAMINED, assert_same_rows, start_sweep, write_sweep
 
 from benchmark.cli import main
 from benchmark.errors import BenchmarkError
 from benchmark.ledger import DONE, Ledger
 from benchmark.processes.ray_tasks import RayExecutor, share_of_node
+
+# Ray gives a node up after half a minute, unless it looks more often, and lets its workers wait for all that is not
+# nice; here those are the other tests.
+SETTINGS = {
+    "worker_niceness": 0,
+    "prestart_worker_first_driver": False,
+    "health_check_initial_delay_ms": 5000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 5000,
+    "health_check_failure_threshold": 3,
+}
+TIMEOUT_S = 3600
+# The program, whose clock jumps ahead once a cell sleeps: the cell's time is over then, however late it began.
+HURRIED = """
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from benchmark.processes import ray_tasks
+
+ray_tasks.PATIENCE_S = 0.5
+is_asleep = Path("sleep_for_ever").exists
+ray_tasks.time = SimpleNamespace(monotonic=lambda: time.monotonic() + TIMEOUT_S * is_asleep())
+""".replace("TIMEOUT_S", str(TIMEOUT_S))
 
 cluster_utils = pytest.importorskip("ray.cluster_utils")
 
@@ -39,7 +62,8 @@ def cluster() -> Iterator[cluster_utils.Cluster]:
     """A cluster of two nodes, whose head does no jobs; it takes longer to start than most of its jobs."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "disabled")
-        cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        head = {"num_cpus": 0, "include_dashboard": False, "_system_config": SETTINGS}
+        cluster = cluster_utils.Cluster(initialize_head=True, head_node_args=head)
         for _ in range(2):
             cluster.add_node(num_cpus=os.cpu_count())
         yield cluster
@@ -60,7 +84,7 @@ def test_a_cluster_of_two_nodes_gives_the_same_ledger_as_one_machine(workplace: 
     assert_same_rows(Ledger(workplace / "cluster" / "toy"), Ledger(workplace / "local" / "toy"))
 
 
-def run_faulty(folder: Path, fault: str, *options: str) -> Ledger:
+def run_faulty(folder: Path, fault: str, *options: str, program: str = UNEXAMINED) -> Ledger:
     """The ledger of two cells of a backbone of `faulty_sweep`, of which the first one fails."""
     write_backbones(folder, fault)
     arguments = (
@@ -75,9 +99,11 @@ def run_faulty(folder: Path, fault: str, *options: str) -> Ledger:
         "--executor",
         "ray",
     )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path]), "RAY_AUTH_MODE": "disabled"}
+    path = os.pathsep.join([str(folder), *sys.path])
+    of_ray = {"RAY_AUTH_MODE": "disabled"} | {f"RAY_{name}": str(value) for name, value in SETTINGS.items()}
+    environment = {**os.environ, "PYTHONPATH": path, **of_ray}
     ended = subprocess.run(
-        [sys.executable, "-m", "benchmark", "run", *arguments, *options], cwd=folder, env=environment,
+        [sys.executable, "-c", program, "run", *arguments, *options], cwd=folder, env=environment,
         capture_output=True, check=False,
     )  # fmt: skip
     assert ended.returncode == 1
@@ -92,10 +118,12 @@ def test_a_killed_worker_fails_its_cell_on_a_cluster_that_ray_starts_by_itself(t
 
 
 def test_a_cell_that_takes_too_long_is_ended_on_a_running_cluster(tmp_path: Path, cluster: cluster_utils.Cluster):
-    runs = run_faulty(tmp_path, "sleeping", "--ray-address", cluster.address, "--timeout", "60").read_runs()
+    options = ("--ray-address", cluster.address, "--timeout", str(TIMEOUT_S))
+
+    runs = run_faulty(tmp_path, "sleeping", *options, program=HURRIED + UNEXAMINED).read_runs()
 
     assert runs["error_type"].tolist() == ["timeout", ""]
-    assert "longer than 60 s" in runs["error_message"][0]
+    assert f"longer than {TIMEOUT_S} s" in runs["error_message"][0]
 
 
 def test_without_ray_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
