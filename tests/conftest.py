@@ -2,9 +2,12 @@
 
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +36,48 @@ def unexamined() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as context:
         context.setattr("benchmark.plan.planning.examine_networks", lambda *_: {})
         yield
+
+
+@pytest.fixture
+def forked_children(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Where `call_silently_in_child` starts a process that imports TensorFlow, it is forked from the workers' server.
+
+    The server has imported it already. Each call still has a process of its own.
+    """
+    import multiprocessing
+
+    from benchmark.processes import starting
+
+    if not starting.start_server(tmp_path_factory.mktemp("server") / "log"):
+        return
+
+    def process(*, target: Any, args: tuple[Any, ...], daemon: bool) -> Any:
+        forking: Any = multiprocessing.get_context("forkserver")
+        return forking.Process(target=starting._begin, args=(dict(os.environ), target, *args), daemon=daemon)
+
+    context = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=process)
+    monkeypatch.setattr("benchmark.isolation.multiprocessing", SimpleNamespace(get_context=lambda _: context))
+
+
+@pytest.fixture
+def program(
+    forked_children: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., SimpleNamespace]:
+    """Call the program in this process, in a folder; it starts workers and other processes as ever."""
+
+    def call(folder: Path, *arguments: str) -> SimpleNamespace:
+        from benchmark.cli import main
+
+        capsys.readouterr()
+        with monkeypatch.context() as context:
+            context.chdir(folder)
+            context.setattr(sys, "argv", ["benchmark", *arguments])
+            with pytest.raises(SystemExit) as ended:
+                main()
+        out, err = capsys.readouterr()
+        return SimpleNamespace(returncode=int(ended.value.code or 0), stdout=out, stderr=err)
+
+    return call
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Builders: the code of a registry entry's own module, where it may run, and what is said when it fails."""
 
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ def nothing(input_shape):
 def full(input_shape):
     raise OSError(28, "No space left on device")
 """
+Program = Callable[..., Any]
 TABLE = '[Mine]\nbuilder = "{module}:tiny"\nmode = "tf"\ninput_size_px = 16\n'
 
 
@@ -100,7 +101,9 @@ def test_code_of_a_registry_that_only_lies_in_the_working_folder_does_not_run(
     "command", [("run", "--backbones", "Mine"), ("inspect", "Mine"), ("params", "--backbones", "Mine")]
 )
 @pytest.mark.slow
-def test_no_command_runs_it_and_each_says_that_the_file_is_used(tmp_path: Path, command: tuple[str, ...]):
+def test_no_command_runs_it_and_each_says_that_the_file_is_used(
+    tmp_path: Path, program: Program, command: tuple[str, ...]
+):
     (tmp_path / "evil.py").write_text("from pathlib import Path\nPath('ran').touch()\ndef tiny(input_shape): ...\n")
     (tmp_path / "backbones.toml").write_text(TABLE.format(module="evil"))
 
@@ -178,7 +181,9 @@ def test_a_full_disk_is_no_fault_of_the_builder(tmp_path: Path, module: str):
         ('weights = "random"\npreprocess = "resnet"', 'Mine: mode = "tf", but preprocess_input'),
     ],
 )
-def test_a_wrong_fact_of_an_entry_ends_the_run_before_it_begins(tmp_path: Path, lines: str, complaint: str):
+def test_a_wrong_fact_of_an_entry_ends_the_run_before_it_begins(
+    tmp_path: Path, program: Program, lines: str, complaint: str
+):
     (tmp_path / "mine.py").write_text(BUILDERS)
     (tmp_path / "own.toml").write_text(TABLE.format(module="mine") + lines)
 
@@ -189,17 +194,19 @@ def test_a_wrong_fact_of_an_entry_ends_the_run_before_it_begins(tmp_path: Path, 
     assert not (tmp_path / "results").exists()
 
 
-def program(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def script(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The console script, which has neither the working folder nor that of the registry on its path."""
     code = "import sys; sys.argv[0] = 'benchmark'; from benchmark.cli import main; main()"
     return subprocess.run(
         [sys.executable, "-P", "-c", code, *arguments], cwd=folder, capture_output=True, text=True, timeout=180,
-        check=False, env={**os.environ, "BENCHMARK_CACHE": str(folder / "cache")},
+        check=False,
     )  # fmt: skip
 
 
 @pytest.mark.slow
-def test_a_builder_that_changes_makes_its_rows_stale_and_a_new_run_uses_the_new_network(tmp_path: Path):
+def test_a_builder_that_changes_makes_its_rows_stale_and_a_new_run_uses_the_new_network(
+    tmp_path: Path, program: Program
+):
     """It returned MobileNet with another alpha, and the old number of parameters was reported for it."""
     nets = tmp_path / "own" / "mine.py"
     nets.parent.mkdir()
@@ -210,7 +217,7 @@ def test_a_builder_that_changes_makes_its_rows_stale_and_a_new_run_uses_the_new_
     )
     own = ("toy.toml", "--registry", "own/own.toml")
 
-    ran = program(tmp_path, "run", *own)
+    ran = script(tmp_path, "run", *own)
     same = program(tmp_path, "status", *own, "--json")
     nets.write_text(BUILDERS.replace("ALPHA = 4", "ALPHA = 6"))
     changed = program(tmp_path, "status", *own, "--json")

@@ -83,6 +83,7 @@ def test_every_published_figure_is_about_a_cell_of_its_recipe(experiment: str):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_children")
 @pytest.mark.parametrize("experiment", N_EXACT)
 def test_every_exact_count_comes_out_without_weights_and_data(experiment: str):
     counts = count_params(cells_of(experiment))
@@ -198,6 +199,7 @@ N_ROWS = {"cifar10": 6, "fashion_mnist_mobilenetv2": 3, "fashion_mnist_networks"
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("forked_children")
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_every_recipe_runs_on_stand_in_data_in_the_true_format(
     experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator, capsys

@@ -4,7 +4,9 @@ import json
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,11 +25,9 @@ from benchmark.xray.xray import XRay
 TIMEOUT_S = 120
 
 
-def inspect(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "benchmark", "inspect", *arguments], cwd=cwd, capture_output=True, text=True,
-        timeout=TIMEOUT_S, check=False,
-    )  # fmt: skip
+@pytest.fixture
+def inspect(program: Callable[..., SimpleNamespace]) -> Callable[..., SimpleNamespace]:
+    return lambda *arguments, cwd: program(cwd, "inspect", *arguments)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,10 @@ def test_json_has_the_numbers_of_every_map():
 
 @pytest.mark.slow
 def test_a_backbone_as_json_has_a_verdict_for_every_mode_and_nothing_else_is_printed(tmp_path: Path):
-    ended = inspect("VGG16", "--json", cwd=tmp_path)
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmark", "inspect", "VGG16", "--json"], cwd=tmp_path, capture_output=True, text=True,
+        timeout=TIMEOUT_S, check=False,
+    )  # fmt: skip
 
     assert (ended.returncode, ended.stderr) == (0, "")
     record = json.loads(ended.stdout)
@@ -126,7 +129,9 @@ def test_a_backbone_as_json_has_a_verdict_for_every_mode_and_nothing_else_is_pri
 
 
 @pytest.mark.slow
-def test_a_backbone_for_people_names_its_layers_ranges_and_the_statistics_that_are_weights(tmp_path: Path):
+def test_a_backbone_for_people_names_its_layers_ranges_and_the_statistics_that_are_weights(
+    tmp_path: Path, inspect: Callable[..., SimpleNamespace]
+):
     ended = inspect("EfficientNetB0", "--mode", "unit", cwd=tmp_path)
 
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -138,7 +143,9 @@ def test_a_backbone_for_people_names_its_layers_ranges_and_the_statistics_that_a
 
 
 @pytest.mark.slow
-def test_a_model_that_rescales_and_is_fed_unit_pixels_is_double_scaled(models: Path):
+def test_a_model_that_rescales_and_is_fed_unit_pixels_is_double_scaled(
+    models: Path, inspect: Callable[..., SimpleNamespace]
+):
     ended = inspect("rescaling.keras", "--mode", "unit", cwd=models)
 
     assert (ended.returncode, ended.stderr) == (0, "")
@@ -156,7 +163,9 @@ def test_a_model_that_rescales_and_is_fed_unit_pixels_is_double_scaled(models: P
     ],
     ids=lambda value: value[0] if isinstance(value, tuple) else "",
 )
-def test_a_model_that_cannot_be_judged_ends_with_2_and_the_reason(models: Path, arguments: tuple[str, ...], message):
+def test_a_model_that_cannot_be_judged_ends_with_2_and_the_reason(
+    models: Path, inspect: Callable[..., SimpleNamespace], arguments: tuple[str, ...], message: str
+):
     ended = inspect(*arguments, cwd=models)
 
     assert (ended.returncode, ended.stdout) == (2, "")

@@ -1,12 +1,11 @@
 """Do the figures of a ledger come out again."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +18,7 @@ from benchmark.analysis.soundness import DERIVED, find_contradictions
 from benchmark.errors import LedgerError
 from benchmark.ledger import CONFUSION, DONE, FAILED, PER_CLASS, PREDICTIONS, RUNS, SCHEMA, Ledger
 from benchmark.metrics import score_metrics
+from benchmark.plan.examining import examine_networks
 from benchmark.plan.grid import expanded
 from benchmark.plan.planning import make_plan
 from benchmark.plan.repeating import choose_rows, clean_cache, plan_again
@@ -358,16 +358,15 @@ weights = "random"
 RECIPE = 'name = "toy"\ndatasets = ["digits"]\nlimit = 300\nbackbones = ["Tiny"]\nheads = ["linear"]\nseeds = [0, 1]\n'
 
 
-def program(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
-    return subprocess.run(
-        [sys.executable, "-m", "benchmark", *arguments], cwd=folder, env=environment, capture_output=True, text=True,
-        timeout=180, check=False,
-    )  # fmt: skip
+@pytest.fixture
+def examined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plans build the networks after all."""
+    monkeypatch.setattr("benchmark.plan.planning.examine_networks", examine_networks)
 
 
 @pytest.mark.slow
-def test_a_ledger_is_verified_by_doing_its_cells_again_elsewhere(tmp_path):
+@pytest.mark.usefixtures("examined")
+def test_a_ledger_is_verified_by_doing_its_cells_again_elsewhere(tmp_path: Path, program: Callable[..., Any]):
     (tmp_path / "verified_backbones.py").write_text(BUILDER)
     (tmp_path / "tiny.toml").write_text(REGISTRY)
     (tmp_path / "toy.toml").write_text(RECIPE)
@@ -388,7 +387,10 @@ def test_a_ledger_is_verified_by_doing_its_cells_again_elsewhere(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_folder_of_any_name_is_run_verified_made_again_and_reported(tmp_path: Path, image_folder: Path):
+@pytest.mark.usefixtures("examined")
+def test_a_folder_of_any_name_is_run_verified_made_again_and_reported(
+    tmp_path: Path, image_folder: Path, program: Callable[..., Any]
+):
     """Its name looks like the label of another dataset: some classes and images of a folder called pets."""
     name = "pets[cat,dog]@100"
     image_folder.rename(tmp_path / name)
