@@ -54,12 +54,15 @@ def test_a_sweep_killed_at_random_moments_ends_as_an_undisturbed_one(
     draw = random.Random(SEED)
     n_left = request.config.getoption("--kills")
     workers: list[psutil.Process] = []
+    whole_s = calm_s
 
     for number in itertools.count():  # a sweep that comes to its end is followed by another one
-        results = f"killed-{number}"
-        while n_left and (started := kill_after(start_sweep(workplace, results), draw.uniform(0, calm_s))) is not None:
+        results, begun, n_before = f"killed-{number}", time.monotonic(), n_left
+        while n_left and (started := kill_after(start_sweep(workplace, results), draw.uniform(0, whole_s))) is not None:
             workers += started
             n_left -= 1
+        if n_left == n_before:  # the machine has less else to do by now
+            whole_s = time.monotonic() - begun
         assert start_sweep(workplace, results).wait(300) == 0
         assert_as_undisturbed(workplace, results, monkeypatch)
         if not n_left:
@@ -99,3 +102,18 @@ def test_two_sweeps_at_once_end_as_one_after_the_other(workplace: Path):
     calm, shared = Ledger(workplace / "calm" / "toy"), Ledger(workplace / "shared" / "toy")
     assert_same_rows(shared, calm)
     assert_files_are_whole(shared)
+
+
+def test_the_check_of_networks_ends_soon_after_the_program_that_was_killed(workplace: Path):
+    program = start_sweep(workplace, "checked", program=("-m", "benchmark"))
+    checks: list[psutil.Process] = []
+    while not checks:
+        assert program.poll() is None
+        time.sleep(0.05)
+        checks = psutil.Process(program.pid).children(recursive=True)
+
+    program.send_signal(signal.SIGKILL)
+    program.wait()
+
+    _, alive = psutil.wait_procs(checks, timeout=30)
+    assert alive == []
