@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -17,6 +18,21 @@ from PIL import Image
 _OF_PROCESS = tempfile.TemporaryDirectory(prefix="benchmark-tests-")
 os.environ["KERAS_HOME"] = str(Path(_OF_PROCESS.name, "keras"))
 os.environ["TFDS_DATA_DIR"] = str(Path(_OF_PROCESS.name, "tensorflow_datasets"))
+# TensorFlow and scikit-learn set these when they are imported. Workers are forked from a server only while such
+# variables keep their values, and otherwise import TensorFlow themselves.
+os.environ |= {"TF2_BEHAVIOR": "1", "KMP_DUPLICATE_LIB_OK": "True", "KMP_INIT_AT_FORK": "FALSE"}
+
+# `--dist=loadfile` hands out files in this order, so that none of the long ones is left for the end.
+LONGEST = (
+    "test_kills.py", "test_ray.py", "test_experiments.py", "test_training.py", "test_constructors.py",
+    "test_workflow.py", "test_isolation.py", "test_report.py", "test_builders.py", "test_outputs.py", "test_plots.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first; the order is stable otherwise."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,10 +40,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test has its own feature cache, and finds the Keras folder of the process empty."""
+def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Each test has its own feature cache, finds the Keras folder of the process empty, and leaves no variables."""
     shutil.rmtree(os.environ["KERAS_HOME"], ignore_errors=True)
-    monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path_factory.mktemp("own") / "cache"))
+    with mock.patch.dict(os.environ, BENCHMARK_CACHE=str(tmp_path_factory.mktemp("own") / "cache")):
+        yield
 
 
 @pytest.fixture(scope="module")
