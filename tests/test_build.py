@@ -15,6 +15,8 @@ from benchmark.errors import BenchmarkError, ConfigError, DownloadError, Feature
 from benchmark.registry import Backbone
 from benchmark.storage import sha256_of_file
 
+pytestmark = pytest.mark.slow
+
 SHA = "0123456789abcdef" * 4
 BUILDER = """
 import keras
@@ -146,7 +148,6 @@ def test_a_size_below_the_minimum_is_refused_before_anything_is_built_or_brought
         build_backbone(record, 31)
 
 
-@pytest.mark.slow
 def test_random_weights_are_the_same_every_time_and_not_trivial():
     record = entry(application="MobileNetV2")
 
@@ -159,7 +160,6 @@ def test_random_weights_are_the_same_every_time_and_not_trivial():
     assert first.get_weights()[0].std() > 0.01
 
 
-@pytest.mark.slow
 def test_a_weights_file_fits_a_network_that_is_built_again_in_the_same_process(tmp_path):
     """Keras numbers unnamed layers on: EfficientNet's `normalization` is `normalization_1` the second time."""
     import keras
@@ -203,7 +203,6 @@ def write_imagenet_file(path: Path, rng: np.random.Generator) -> list[np.ndarray
     return arrays
 
 
-@pytest.mark.slow
 def test_imagenet_weights_are_those_of_the_file_in_keras_home(keras_home, rng):
     path = keras_home / "models" / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5"
     arrays = write_imagenet_file(path, rng)
@@ -218,7 +217,6 @@ def test_imagenet_weights_are_those_of_the_file_in_keras_home(keras_home, rng):
     assert weights_sha256(record, network) == digest
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("host", ["weights.invalid", "192.0.2.1"])
 def test_imagenet_weights_out_of_reach_are_told_within_ten_seconds_and_with_what_to_do(keras_home, monkeypatch, host):
     import keras

@@ -285,6 +285,7 @@ GRIDS = st.builds(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(grids=st.lists(GRIDS, min_size=1, max_size=3))
 def test_the_stored_recipe_of_a_sweep_makes_the_same_cells(tmp_path_factory: pytest.TempPathFactory, grids: list[Grid]):

@@ -104,6 +104,7 @@ def test_models_of_one_classifier_share_their_weights(classifier, rng):
     np.testing.assert_array_equal(np.asarray(first(features)), np.asarray(second(features)))
 
 
+@pytest.mark.slow
 def test_batch_norm_of_a_pretrained_body_stays_in_inference_mode(classifier, rng):
     classifier.unfreeze("all")
     inputs = keras.Input((8, 8, 3))

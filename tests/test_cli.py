@@ -128,6 +128,7 @@ def test_the_module_can_be_run(tmp_path: Path):
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, f"backbone-benchmark {__version__}\n", "")
 
 
+@pytest.mark.slow
 def test_a_mistake_ends_the_process_with_2_and_without_a_traceback(tmp_path: Path):
     ended = in_process_of_its_own("leaderboard", "absent", cwd=tmp_path)
 
@@ -136,6 +137,7 @@ def test_a_mistake_ends_the_process_with_2_and_without_a_traceback(tmp_path: Pat
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path):
     command = f'"{sys.executable}" -m benchmark list backbones | head -1'
@@ -147,6 +149,7 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path):
     assert ended.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -432,6 +435,7 @@ def test_the_published_parameter_counts_of_nine_backbones_come_out_exactly(call:
     assert {cell["backbone"]: cell["params_total"] for cell in cells} == E1_PARAMS
 
 
+@pytest.mark.slow
 def test_a_dry_run_needs_neither_tensorflow_nor_weights_and_leaves_nothing(tmp_path: Path):
     ended = subprocess.run(
         [sys.executable, "-c", WITHOUT_TENSORFLOW, "run", "demo", "--dry-run", "--json"], cwd=tmp_path,
@@ -584,6 +588,7 @@ def test_a_run_to_look_at_must_be_there(call: Call, tmp_path: Path):
     assert "There is no finished run 'run7' in these ledgers" in answer.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "names"),
     [

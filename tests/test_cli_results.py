@@ -132,6 +132,7 @@ def test_names_are_shown_as_they_are(call, tmp_path, name):
     assert name in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["ablation"], ["leaderboard"], ["compare", "results", "results"]])
 def test_reading_does_not_import_tensorflow(ledger, tmp_path, command):
     code = (

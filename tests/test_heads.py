@@ -465,6 +465,7 @@ def test_dense_comes_in_other_shapes(dense_data, options):
     assert fitted.n_params == count_head_params("dense", 6, 3, chosen)
 
 
+@pytest.mark.slow
 def test_dense_depends_on_the_seed(dense, dense_data):
     other = fit("dense", dense_data, seed=1)
 

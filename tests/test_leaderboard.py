@@ -238,6 +238,7 @@ def test_an_unknown_column_to_rank_by_is_refused_with_what_may_be_meant(ledger: 
         board_of(ledger, by="acuracy")
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(accuracies=st.lists(st.integers(0, 100), min_size=1, max_size=8))
 def test_a_rank_is_one_more_than_the_number_of_better_settings(accuracies: list[int]):

@@ -153,6 +153,7 @@ def test_a_message_with_a_file_name_that_is_no_unicode_is_written(ledger: Ledger
     assert ledger.read_runs()["error_message"].tolist() == [r"photo-\udcff.png cannot be decoded"]
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(texts=st.lists(st.text(st.characters()), min_size=1, max_size=4))
 def test_every_name_reads_back_as_it_was_and_every_message_on_one_line(
@@ -429,6 +430,7 @@ def append_many(folder: Path, name: str, n_rows: int) -> None:
         ledger.append_run(row, {CONFUSION: confusion})
 
 
+@pytest.mark.slow
 def test_of_two_processes_that_append_at_once_no_row_is_lost_or_torn(ledger: Ledger):
     context = multiprocessing.get_context("spawn")
     children = [context.Process(target=append_many, args=(ledger.folder, name, 40)) for name in "ab"]

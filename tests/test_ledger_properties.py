@@ -156,6 +156,7 @@ def insert(content: bytes, draw: random.Random) -> bytes:
 DAMAGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (flip, cut, cut_out, insert)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(
     name=st.sampled_from(FILES), damage=st.sampled_from(DAMAGES), seed=st.integers(0, 2**32),
@@ -165,6 +166,7 @@ def test_a_file_with_wrong_bytes_is_read_or_named(tmp_path: Path, intact: dict[s
     check(tmp_path / "toy", intact, name, damage(intact[name], random.Random(seed)), fully=fully)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None)
 @given(name=st.sampled_from(TABLES), value=st.sampled_from(VALUES) | st.text(max_size=5), data=st.data())
 def test_a_table_with_a_wrong_value_is_read_or_named(tmp_path: Path, intact: dict[str, bytes], name, value, data):
@@ -196,6 +198,7 @@ def test_a_table_in_any_form_says_the_same(tmp_path, intact, name, order, ends, 
     pd.testing.assert_frame_equal(found, expected)
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=6, deadline=None)
 @given(
     predicted=st.lists(st.integers(-2, 5), max_size=N_TEST + 1), kind=st.sampled_from(["int16", "float16", "U3", "?"]),
@@ -208,6 +211,7 @@ def test_other_predictions_are_used_or_named(tmp_path, intact, predicted, kind, 
     check(tmp_path / "toy", intact, FILES[4], file.getvalue())
 
 
+@pytest.mark.slow
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=20, deadline=None)
 @given(names=st.lists(st.text(st.characters(exclude_characters="\0")), min_size=2, max_size=4, unique=True))
 def test_an_honest_ledger_is_sound_whatever_its_classes_are_called(tmp_path_factory, names: list[str]):
@@ -229,6 +233,7 @@ def test_an_honest_ledger_is_sound_whatever_its_classes_are_called(tmp_path_fact
     assert ledger.read_table(PER_CLASS)["class_name"].tolist() == names
 
 
+@pytest.mark.slow
 def test_the_intact_ledger_is_read(tmp_path: Path, intact: dict[str, bytes]):
     """Else the tests above could not fail."""
     assert set(FILES) <= set(intact)

@@ -71,6 +71,7 @@ def test_rows_of_the_confusion_are_true_classes():
     assert counts.tolist() == [[2, 1, 0], [0, 1, 1], [0, 0, 1]]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(labels_and_probabilities())
 def test_every_number_equals_scikit_learns(case):

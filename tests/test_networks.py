@@ -60,6 +60,7 @@ def test_every_network_is_checked_by_hand():
     assert set(BY_HAND) == set(LAYERS) == set(NETWORKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_has_the_layers_and_parameters_of_its_report(name):
     shape, counts = BY_HAND[name]
@@ -74,6 +75,7 @@ def test_the_published_parameter_count_of_simple_cnn_comes_out():
     assert build("simple_cnn", (32, 32, 3), 10).count_params() == 2_122_186
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_gives_a_probability_a_class(name, rng):
     shape, _ = BY_HAND[name]
@@ -84,6 +86,7 @@ def test_a_network_gives_a_probability_a_class(name, rng):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_small_cnn_and_two_conv_start_from_he_uniform_as_their_tutorials_do():
     first = {name: build(name, (28, 28, 1), 10).layers[0] for name in ("small_cnn", "two_conv", "lenet5")}
 

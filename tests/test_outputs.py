@@ -25,6 +25,7 @@ def in_shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["sh", "-c", line], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&-", "<&- >&- 2>&-"])
 def test_a_closed_output_is_none_of_the_programs_business(tmp_path: Path, closed: str):
     answer = in_shell(f"benchmark list heads {closed}", tmp_path)
@@ -42,6 +43,7 @@ def test_a_sweep_runs_with_closed_outputs(tmp_path: Path):
     assert Ledger(tmp_path / "results" / "closed").read_runs()["status"].tolist() == ["done"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
 def test_an_output_that_is_full_is_said_without_a_traceback(tmp_path: Path):
     answer = in_shell("benchmark list heads > /dev/full", tmp_path)
@@ -92,6 +94,7 @@ def with_closed_reader(arguments: list[str], folder: Path, output: str) -> subpr
         os.close(writer)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [["leaderboard"], ["leaderboard", "--format", "csv"], ["list", "heads"], ["list", "heads", "--json"], ["--help"]],
@@ -106,6 +109,7 @@ def test_a_reader_that_has_gone_is_a_normal_end(tmp_path: Path, arguments: list[
     assert (answer.returncode, answer.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 def test_messages_that_nobody_reads_change_no_exit_code(tmp_path: Path):
     answers = [with_closed_reader(["leaderboard", "nowhere"], tmp_path, "stderr")]
     add(Ledger(tmp_path / "toy"), mode="unit", status="failed", error_type="oom")
@@ -166,6 +170,7 @@ def test_no_text_from_outside_moves_the_cursor(hostile: Path, arguments: str, co
         assert json.loads(out)[0]["backbone"] == HOSTILE.replace("\udce9", r"\udce9")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "encoding"), [("leaderboard", "ascii"), ("leaderboard --format json", "cp1252")])
 def test_an_output_that_does_not_have_a_character_shows_its_code(hostile: Path, arguments: str, encoding: str):
     answer = subprocess.run(

@@ -84,6 +84,7 @@ def test_of_many_settings_the_accuracies_are_points():
     assert len(row_names(axes)) == 12
 
 
+@pytest.mark.slow
 def test_of_very_many_settings_the_best_are_shown_and_it_is_said():
     figure = figure_of("accuracy", evidence_of(*many_settings(60)))
 
@@ -91,6 +92,7 @@ def test_of_very_many_settings_the_best_are_shown_and_it_is_said():
     assert figure.legends[0].get_title().get_text() == "toys: accuracy, the best 48 of 60"
 
 
+@pytest.mark.slow
 def test_plots_of_one_mode_each_say_which():
     native, mixed = four_settings(), [*four_settings(), {"backbone": "NetC", "mode": "raw"}]
 
@@ -348,6 +350,7 @@ def test_the_band_goes_from_the_lowest_seed_to_the_highest(stages: Evidence):
     assert (min(at_four), max(at_four)) == (0.5, 0.7)
 
 
+@pytest.mark.slow
 def test_training_is_dashed_and_validation_is_not(stages: Evidence):
     loss, _ = figure_of("curves", stages).axes
 

@@ -15,6 +15,8 @@ from benchmark.charts import Chart, Evidence, NothingToDrawError, draw, save_plo
 from benchmark.charts.gallery import Answers, surest
 from benchmark.datasets import load_dataset
 
+pytestmark = pytest.mark.slow
+
 
 def write_answers(folder: Path, label: str, *, drop_duplicates: bool = False, **columns: Any) -> Path:
     """A ledger with one run that is right of every second test image only, and surer of each than of the one before."""

@@ -63,6 +63,7 @@ def test_no_augmentation_needs_no_name():
     assert names({"augment": ""}, {"augment": "flip=horizontal"}) == ["NetA", "NetA, flip=horizontal"]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.lists(

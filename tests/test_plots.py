@@ -23,6 +23,8 @@ from benchmark.datasets import load_dataset
 from benchmark.errors import BenchmarkError, UnknownNameError
 from benchmark.ledger import Ledger
 
+pytestmark = pytest.mark.slow
+
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 LONG = "-pretrained-on-something-very-large-and-then-tuned-by-somebody-else"
 STRANGE = "folder:/my $pets$ & <b>cats</b> \"'日本'\" ä"

@@ -119,6 +119,7 @@ def read_or_refused(read: Callable[[Path], Any], path: Path) -> Any:
     return None
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(content=damaged(RECIPE), encoding=ENCODINGS)
 def test_a_damaged_recipe_is_read_or_refused_with_the_file_named(path: Path, content: dict[str, Any], encoding: str):
@@ -131,6 +132,7 @@ def test_a_damaged_recipe_is_read_or_refused_with_the_file_named(path: Path, con
             assert all(0 <= cell.seed < 2**32 for cell in expand(sweep, REGISTRY))
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=300)
 @given(content=damaged(BACKBONES), encoding=ENCODINGS)
 def test_a_damaged_registry_is_read_or_refused_with_the_file_named(path: Path, content: dict[str, Any], encoding: str):
@@ -213,6 +215,7 @@ FIGURES = st.builds(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(grids=st.lists(GRIDS, min_size=1, max_size=2), figures=st.lists(FIGURES, max_size=2), description=WORDS)
 def test_a_sweep_as_text_is_read_as_the_same_sweep(

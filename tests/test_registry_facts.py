@@ -125,6 +125,7 @@ def test_keras_refuses_one_pixel_less_than_the_minimal_size(name):
         constructor_of(name)(include_top=False, weights=None, input_shape=(too_small, too_small, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("n_channels", [1, 3])
 def test_a_small_network_can_be_built_at_its_own_and_at_its_smallest_size(name, n_channels):

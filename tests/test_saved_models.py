@@ -20,6 +20,8 @@ from benchmark.storage import sha256_of_file
 from benchmark.xray.entries import Use, examine_all
 from benchmark.xray.xray import xray_backbone, xray_file
 
+pytestmark = pytest.mark.slow
+
 
 def entry(path: Path, **facts: Any) -> Backbone:
     given = {"name": "Mine", "folder": path.parent, "mode": "tf", "input_size_px": 16, "model": f"file:{path.name}"}

@@ -213,6 +213,7 @@ def test_the_smallest_difference_is_where_mcnemars_test_begins_to_reject(ledger:
     assert stats.binomtest(n_better + 2, 390).pvalue < 0.05 < stats.binomtest(n_better - 1, 390).pvalue
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_settings", "n_seeds"), [(2, 1), (5, 3), (20, 1)])
 def test_equally_good_settings_are_told_apart_in_at_most_one_of_twenty_test_sets(n_settings: int, n_seeds: int):
     """Also with many settings, of which the luckiest is the best."""

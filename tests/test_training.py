@@ -17,6 +17,8 @@ from benchmark.strategies.finetune import Pixels, run_training
 from benchmark.strategies.outcome import DivergedError, Outcome
 from benchmark.strategies.stages import Task
 
+pytestmark = pytest.mark.slow
+
 SIZE_PX = 8
 VIEW = View(SIZE_PX, "bilinear", "squash", ("unit",))
 N = 90

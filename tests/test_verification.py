@@ -138,6 +138,7 @@ def test_elsewhere_a_test_set_too_small_for_the_tolerance_has_what_chance_explai
     assert row["mark"] == mark
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_cells", [1, 20])
 def test_the_level_of_chance_is_that_of_all_cells_together(tmp_path: Path, n_cells: int):
     """One in twenty cells would be found to have changed by chance alone."""
