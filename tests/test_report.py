@@ -44,6 +44,13 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Element:
     return report_of(a_report_ledger(tmp_path_factory.mktemp("report") / "toy", np.random.default_rng(SEED)))
 
 
+@pytest.fixture(scope="module")
+def large(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The page of a thousand rows, which takes long to make."""
+    ledger = a_large_ledger(tmp_path_factory.mktemp("large") / "toy", 1000, np.random.default_rng(SEED))
+    return make_report([ledger.folder])
+
+
 def report_of(*ledgers: Ledger) -> Element:
     return read_page(make_report([ledger.folder for ledger in ledgers]))
 
@@ -150,6 +157,7 @@ def test_nothing_is_loaded_from_elsewhere(report: Element):
     assert "http" not in policy
 
 
+@pytest.mark.slow
 def test_the_same_ledger_gives_the_same_page(ledger: Ledger):
     assert make_report([ledger.folder]) == make_report([ledger.folder])
 
@@ -200,6 +208,7 @@ def test_the_summary_names_the_best_the_worst_damage_and_the_smallest_that_is_as
     assert facts["Smallest within 1 point of the best"] == "NetA, mode native 90.0\u00a0% with 2.00\u00a0M parameters"
 
 
+@pytest.mark.slow
 def test_ties_are_in_the_summary(tmp_path: Path, rng: np.random.Generator):
     ledger = Ledger(tmp_path / "toy")
     right = rng.random(100) < 0.8
@@ -216,6 +225,7 @@ def test_failed_cells_are_listed_with_their_reason(report: Element):
     assert "Not ranked: 1 failed cell." in report.one("main").text
 
 
+@pytest.mark.slow
 def test_every_row_has_the_commands_that_make_it_again(ledger: Ledger):
     report, folder = report_of(ledger), ledger.folder.as_posix()
     details = report.one("details", id="dataset-1-commands")
@@ -228,6 +238,7 @@ def test_every_row_has_the_commands_that_make_it_again(ledger: Ledger):
     assert commands["NetA, mode unit"] == [f"benchmark rerun {run_id} {folder}" for run_id in unit]
 
 
+@pytest.mark.slow
 def test_published_figures_stand_beside_the_measured_ones(ledger: Ledger):
     ledger.keep_recipe(
         'name = "toy"\n[[published]]\ndataset = "digits"\nbackbone = "NetA"\nvalue = 0.95\nnote = "theirs"\n'
@@ -248,6 +259,7 @@ def test_rows_that_share_an_environment_are_one_row_of_its_table(report: Element
     assert second["Rows"] == "1", "the failed row says nothing of where it ran"
 
 
+@pytest.mark.slow
 def test_datasets_have_sections_of_their_own(tmp_path: Path, rng: np.random.Generator):
     one = a_report_ledger(tmp_path / "one", rng)
     two = a_report_ledger(tmp_path / "two", rng, dataset="folder:/my pets@50", dataset_fingerprint="0" * 64)
@@ -313,19 +325,21 @@ def test_the_table_of_times_has_the_phases_and_the_whole_the_slowest_first(repor
     assert "NetB, extract: 40 s of 80 s" in tips_of(report, "dataset-1-time")
 
 
-def test_charts_of_many_rows_draw_some_and_the_table_has_all(tmp_path: Path, rng: np.random.Generator):
-    report = report_of(a_large_ledger(tmp_path / "large", 200, rng))
+@pytest.mark.slow
+def test_charts_of_many_rows_draw_some_and_the_table_has_all(large: str):
+    report = read_page(large)
 
     drawn = {tip.partition(":")[0] for tip in tips_of(report, "dataset-1-ablation")}
     tabled = rows_of_table(report.one("table", id="dataset-1-ablation-table"))
 
-    assert (len(drawn), len(tabled)) == (16, 80)
-    assert "Accuracy of 80 wrong modes" in report.one("figure", id="dataset-1-ablation").one("figcaption").text
+    assert (len(drawn), len(tabled)) == (16, 400)
+    assert "Accuracy of 400 wrong modes" in report.one("figure", id="dataset-1-ablation").one("figcaption").text
 
 
 # --- odd ledgers -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nasty", NASTY)
 def test_names_of_any_kind_are_shown_and_never_run(
     tmp_path: Path, rng: np.random.Generator, report: Element, nasty: str
@@ -374,6 +388,7 @@ def test_a_ledger_of_failures_only_is_a_report_of_failures(tmp_path: Path):
     assert not report.all("section", class_="dataset")
 
 
+@pytest.mark.slow
 def test_one_seed_without_predictions_modes_times_or_parameters_is_still_a_report(tmp_path: Path):
     ledger = Ledger(tmp_path / "bare")
     add(ledger, params_total=None, efficiency=None, wall_s=None)
@@ -387,6 +402,7 @@ def test_one_seed_without_predictions_modes_times_or_parameters_is_still_a_repor
     assert "Wall, s" not in row, "a column without a number"
 
 
+@pytest.mark.slow
 def test_a_finished_run_without_an_accuracy_is_listed_as_failed(ledger: Ledger):
     add(ledger, backbone="NetC", accuracy=None)
 
@@ -400,6 +416,7 @@ def test_a_finished_run_without_an_accuracy_is_listed_as_failed(ledger: Ledger):
     assert "NetC" not in report.one("table", id="dataset-1-board").text
 
 
+@pytest.mark.slow
 def test_different_contents_of_a_dataset_are_never_ranked_together(ledger: Ledger):
     add(ledger, backbone="VGG16-hed", dataset_fingerprint="0" * 64)
 
@@ -409,11 +426,10 @@ def test_different_contents_of_a_dataset_are_never_ranked_together(ledger: Ledge
     assert [len(rows_of_table(section.all("table")[0])) for section in (one, other)] == [1, 4]
 
 
-def test_a_thousand_rows_stay_under_eight_megabytes(tmp_path: Path, rng: np.random.Generator):
-    text = make_report([a_large_ledger(tmp_path / "large", 1000, rng).folder])
-
-    assert len(text.encode()) < 8 * MIB
-    assert len(rows_of_table(read_page(text).one("table", id="dataset-1-board"))) == 500
+@pytest.mark.slow
+def test_a_thousand_rows_stay_under_eight_megabytes(large: str):
+    assert len(large.encode()) < 8 * MIB
+    assert len(rows_of_table(read_page(large).one("table", id="dataset-1-board"))) == 500
 
 
 def test_without_the_extra_it_is_said_how_to_get_it(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
@@ -447,6 +463,7 @@ def call(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return int(ended.value.code or 0)
 
 
+@pytest.mark.slow
 def test_the_command_writes_the_file_and_prints_its_name(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -458,6 +475,7 @@ def test_the_command_writes_the_file_and_prints_its_name(
     assert out.read_text(encoding="utf-8") == make_report([ledger.folder])
 
 
+@pytest.mark.slow
 def test_the_command_takes_all_results_of_the_folder_it_is_called_in(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

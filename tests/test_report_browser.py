@@ -24,6 +24,7 @@ PHONE_PX = 390
 PATIENCE_S = 60
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.browser,
     pytest.mark.skipif(
         CHROMIUM is None or DRIVER is None,
@@ -135,14 +136,14 @@ def browser(driver: webdriver.Chrome) -> Browser:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """A small report of odd names, and one of a thousand rows; each made once."""
+    """A small report of odd names, and one of more rows than a table shows; each made once."""
     folder, made = tmp_path_factory.mktemp("reports"), {}
 
     def page(name: str) -> Path:
         if name not in made:
             rng = np.random.default_rng(7)
             ledger = (
-                a_large_ledger(folder / "large", 1000, rng)
+                a_large_ledger(folder / "large", 200, rng)
                 if name == "large"
                 else a_report_ledger(folder / "small", rng, dataset="folder:</script><script>throw 1</script> & größe")
             )
@@ -333,7 +334,7 @@ def test_paper_is_white_and_has_all_rows_and_commands(browser: Browser, pages: C
     is_open = browser.run("return document.querySelector('#dataset-1-commands').open")
     browser.run("dispatchEvent(new Event('afterprint'))")
 
-    assert printed == ("light", 500)
+    assert printed == ("light", 100)
     assert is_open
     assert browser.run("return document.documentElement.dataset.theme") == "dark"
     assert len(browser.column(BOARD, "Rank")) == 25
@@ -368,6 +369,6 @@ def test_the_pages_of_each_table_have_a_name_of_their_own(browser: Browser, page
 
     browser.click(f"{BOARD}_wrapper .dt-paging-button.next")
 
-    browser.wait("return document.querySelector('#dataset-1 .dt-info').textContent.startsWith('26 to 50 of 500 rows')")
+    browser.wait("return document.querySelector('#dataset-1 .dt-info').textContent.startsWith('26 to 50 of 100 rows')")
     names = browser.run("return [...document.querySelectorAll('nav')].map(e => e.getAttribute('aria-label'))")
     assert len(names) == len(set(names)) == 3, names
