@@ -170,7 +170,7 @@ def write_stanford_dogs(rng: np.random.Generator) -> None:
                 return tfds.core.DatasetInfo(builder=self, features=features)
 
             def _split_generators(self, _):
-                return {"train": examples("train", 24), "test": examples("test", 4)}
+                return {"train": examples("train", 20), "test": examples("test", 4)}
 
             def _generate_examples(self):
                 raise NotImplementedError
@@ -185,7 +185,7 @@ WRITERS: dict[str, Callable[[np.random.Generator], None]] = {
     "stanford_dogs": write_stanford_dogs,
     "animals5": write_animals10,
 }
-LIMITS = {"cifar10": 300, "fashion_mnist_mobilenetv2": 200, "fashion_mnist_networks": 200, "stanford_dogs": 1680,
+LIMITS = {"cifar10": 300, "fashion_mnist_mobilenetv2": 200, "fashion_mnist_networks": 200, "stanford_dogs": 1440,
           "animals5": 80}  # fmt: skip
 SIZES = {"fashion_mnist_networks": 28}
 # Enough to see a recipe work, each of its grids but those that differ in the network alone; all would take minutes.
