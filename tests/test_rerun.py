@@ -1,13 +1,14 @@
 """`benchmark rerun` makes a row again, by the recipe stored beside its ledger."""
 
 import sys
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from toy_sweep import start_sweep, write_sweep
+from toy_sweep import write_sweep
 
 from benchmark.cli import main
 from benchmark.ledger import CELL_COLUMNS, DONE, Ledger
@@ -110,15 +111,14 @@ def test_a_backbone_of_another_registry_asks_for_it(ledger: Ledger, monkeypatch:
 
 
 @pytest.mark.slow
-def test_a_row_comes_out_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys):
+def test_a_row_comes_out_again(tmp_path: Path, program: Callable[..., Any]):
     write_sweep(tmp_path)
-    assert start_sweep(tmp_path, "results", "--where", "backbone=One", "--where", "seed=1").wait(300) == 0
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.syspath_prepend(tmp_path)
+    one = ("--registry", "one.toml")
+    assert program(tmp_path, "run", "toy.toml", *one, "--where", "backbone=One", "--where", "seed=1").returncode == 0
     runs = Ledger(tmp_path / "results" / "toy").read_runs()
     row = runs[runs["head"] == "dense"].iloc[-1]
 
-    assert call(monkeypatch, row["run_id"], "--registry", "one.toml") == 0
+    assert program(tmp_path, "rerun", row["run_id"], *one).returncode == 0
 
     again = Ledger(tmp_path / "mine" / "toy").read_runs()
     compared = [

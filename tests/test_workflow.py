@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from toy_sweep import UNEXAMINED
 
 from benchmark.cli import main
 from benchmark.ledger import DONE, HISTORY, RUNS, Ledger
@@ -87,9 +88,9 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     started = []
 
-    def start(*arguments: str) -> subprocess.Popen[str]:
+    def start(*arguments: str, program: tuple[str, str] = ("-c", UNEXAMINED)) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "benchmark", "run", "toy.toml", "--registry", "lazy.toml", *arguments],
+            [sys.executable, *program, "run", "toy.toml", "--registry", "lazy.toml", *arguments],
             cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
             preexec_fn=hear_ctrl_c if os.name == "posix" else None,  # noqa: PLW1509  # no threads here
         )  # fmt: skip
@@ -115,7 +116,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[str], time
 @pytest.mark.skipif(os.name != "posix", reason="needs process groups")
 def test_ctrl_c_keeps_the_finished_rows_ends_all_children_and_the_next_run_goes_on(start: Start, tmp_path: Path):
     ledger = Ledger(tmp_path / "results" / "toy")
-    process = start()
+    process = start(program=("-m", "benchmark"))
     wait_for((tmp_path / "asleep").exists, process, START_TIMEOUT_S)
     children = psutil.Process(process.pid).children(recursive=True)
 
@@ -124,7 +125,7 @@ def test_ctrl_c_keeps_the_finished_rows_ends_all_children_and_the_next_run_goes_
     _, alive = psutil.wait_procs(children, timeout=10)
     interrupted = ledger.read_runs()
     (tmp_path / "awake").touch()
-    second = start()
+    second = start(program=("-m", "benchmark"))
     second_out, second_err = second.communicate(timeout=START_TIMEOUT_S)
 
     assert (process.returncode, out) == (130, "")
@@ -170,6 +171,7 @@ stages = [
 """
 
 
+@pytest.mark.slow
 def test_a_training_killed_in_stage_two_goes_on_where_it_stood(start: Start, tmp_path: Path):
     (tmp_path / "toy.toml").write_text(STAGES)
     ledger = Ledger(tmp_path / "results" / "stages")
@@ -212,6 +214,7 @@ STAGES_AND_WHAT_THEY_END_WITH = {
 }
 
 
+@pytest.mark.slow
 def test_a_training_that_cannot_be_done_is_a_failed_row_with_its_reason_and_the_others_go_on(
     start: Start, tmp_path: Path
 ):

@@ -16,6 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 from faulty_sweep import Sick, faulty_sweep, write_backbones
+from toy_sweep import UNEXAMINED
 
 from benchmark.ledger import DONE, FAILED, Ledger
 from benchmark.plan.planning import group_into_jobs
@@ -158,7 +159,7 @@ def start_a_sleeper(folder: Path, fault: str = "sleeping") -> subprocess.Popen[b
     write_backbones(folder, fault)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])}
     arguments = ("run", "--backbones", fault, "--registry", "faulty.toml", "--limit", "200")
-    parent = subprocess.Popen([sys.executable, "-m", "benchmark", *arguments], cwd=folder, env=environment)
+    parent = subprocess.Popen([sys.executable, "-c", UNEXAMINED, *arguments], cwd=folder, env=environment)
     wait_until(lambda: any((folder / scar).exists() for scar in ("sleep_for_ever", "spin_with_the_interpreter_locked")))
     return parent
 
@@ -167,7 +168,7 @@ def children_of(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-def wait_until(condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
+def wait_until(condition: Callable[[], bool], timeout_s: float = 180.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, "it takes too long"
