@@ -8,16 +8,18 @@ The constants are those of `keras.applications.imagenet_utils.preprocess_input`.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.errors import check_known
 
 Pixels = Any  # a NumPy array or a TensorFlow tensor
 Mode = Callable[[Pixels], Pixels]
 
+FULL = 255.0
 # Of ImageNet's training images: means of blue, green and red in 0..255; means and standard deviations of RGB in 0..1.
 CAFFE_MEAN_BGR = np.array([103.939, 116.779, 123.68], np.float32)
 TORCH_MEAN_RGB = np.array([0.485, 0.456, 0.406], np.float32)
@@ -97,18 +99,71 @@ def apply_steps(steps: tuple[str, ...], pixels: Pixels) -> Pixels:
     return pixels
 
 
-# TensorFlow's antialias has no effect on nearest-neighbour interpolation, so there is no fifth name.
-RESIZERS: dict[str, tuple[str, bool]] = {
-    "bilinear": ("bilinear", False),
+class Line(NamedTuple):
+    """A mode as what it comes to: `pixels * scale + offset`, on swapped channels or not.
+
+    A graph that takes scale and offset as inputs serves every mode, and is compiled once.
+
+    Attributes:
+        is_swapped: Whether the channels are swapped first.
+        scale: `(channels,)` float32.
+        offset: `(channels,)` float32.
+    """
+
+    is_swapped: bool
+    scale: NDArray[np.float32]
+    offset: NDArray[np.float32]
+
+
+def line_of(steps: tuple[str, ...], n_channels: int) -> Line:
+    """The line that these steps come to, for a network of this many channels: one or three."""
+    values = np.eye(n_channels + 1, n_channels) * FULL  # one channel at its most, and, at the end, none
+    results = apply_steps(steps, values)
+    offset = results[-1]
+    slopes = (results[:-1] - offset) / FULL  # (from channel, to channel)
+    is_swapped = n_channels > 1 and not slopes[0, 0]
+    if is_swapped:
+        slopes = slopes[::-1]
+    scale = np.diag(slopes)
+    assert np.array_equal(slopes, np.diag(scale)), "a mode mixes channels"
+    return Line(is_swapped, scale.astype(np.float32), offset.astype(np.float32))
+
+
+def match_channels(images: Pixels, n_channels: int) -> Pixels:
+    """Images as a network takes them, before the steps of the mode.
+
+    Args:
+        images: Tensor `(n, height, width, channels)` uint8 with one or three channels.
+        n_channels: Of the result. Grey images are repeated, those of three channels become their luminance.
+
+    Returns:
+        Tensor `(n, height, width, n_channels)` float32 in 0..255.
+    """
+    import tensorflow as tf
+
+    pixels = tf.cast(images, tf.float32)
+    if images.shape[-1] > n_channels:
+        return tf.image.rgb_to_grayscale(pixels)
+    return tf.image.grayscale_to_rgb(pixels) if images.shape[-1] < n_channels else pixels
+
+
+# How an image is resized: the filter, and whether it widens as an image shrinks, so that every pixel counts.
+RESIZERS = {
     "bilinear-antialias": ("bilinear", True),
-    "bicubic": ("bicubic", False),
     "bicubic-antialias": ("bicubic", True),
+    "lanczos": ("lanczos", True),
+    "area": ("area", True),
+    "bilinear": ("bilinear", False),
+    "bicubic": ("bicubic", False),
     "nearest": ("nearest", False),
 }
 CROPS = {
     "squash": "the whole image, its aspect ratio changed",
     "crop": "the largest centred square",
 }
+
+# A name of `CROPS`, or the share of the shorter side that is kept.
+Crop = str | float
 
 
 @dataclass(frozen=True)
@@ -118,60 +173,37 @@ class View:
     Attributes:
         size_px: Side of the square input.
         resize: A key of `RESIZERS`.
-        crop: A key of `CROPS`.
+        crop: A key of `CROPS`; or a fraction f: the shorter side becomes `size_px / f`, and the centre is kept.
         steps: What the mode does, from `resolve_mode`.
     """
 
     size_px: int
     resize: str
-    crop: str
-    steps: tuple[str, ...]
+    crop: Crop
+    steps: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"{self.size_px}px {self.resize} {self.crop} {'>'.join(self.steps)}"
+        return " ".join(
+            [f"{self.size_px}px", self.resize, str(self.crop), *([">".join(self.steps)] if self.steps else [])]
+        )
 
-    def resize_images(self, images: Pixels, n_channels: int = 3) -> Pixels:
-        """Images resized to the network's input, before the steps of the mode.
+    @property
+    def before_mode(self) -> "View":
+        """The view without the steps of the mode, which many modes and backbones share."""
+        return replace(self, steps=())
 
-        Args:
-            images: Tensor `(n, height, width, channels)` uint8 with one or three channels.
-            n_channels: Of the result: three, or one for a network of grey images. Grey images are repeated, those of
-                three channels become their luminance.
-
-        Returns:
-            Tensor `(n, size_px, size_px, n_channels)` float32 in 0..255; bicubic may overshoot a little. Images that
-            have the size already keep their pixels.
-        """
-        import tensorflow as tf
-
-        method, antialias = RESIZERS[self.resize]
-        size = (self.size_px, self.size_px)
-        square = _centre_square(images) if self.crop == "crop" else images
-        if tuple(square.shape[1:3]) != size:
-            square = tf.image.resize(square, size, method, antialias=antialias)
-        resized = tf.cast(square, tf.float32)
-        if images.shape[-1] > n_channels:
-            return tf.image.rgb_to_grayscale(resized)
-        return tf.image.grayscale_to_rgb(resized) if images.shape[-1] < n_channels else resized
+    @property
+    def has_antialias(self) -> bool:
+        """Whether every pixel of an image that shrinks counts."""
+        return RESIZERS[self.resize][1]
 
 
-def _centre_square(images: Pixels) -> Pixels:
-    import tensorflow as tf
-
-    height, width = images.shape[1:3]
-    if height is None or width is None:
-        height, width = tf.unstack(tf.shape(images)[1:3])
-        side = tf.minimum(height, width)
-    else:
-        side = min(height, width)
-    return tf.image.crop_to_bounding_box(images, (height - side) // 2, (width - side) // 2, side, side)
-
-
-def check_resizing(resize: str, crop: str) -> None:
+def check_resizing(resize: str, crop: Crop) -> None:
     """Refuse unknown names of interpolation and crop.
 
     Raises:
         UnknownNameError: `resize` or `crop` is unknown.
     """
     check_known("resize", resize, RESIZERS)
-    check_known("crop", crop, CROPS)
+    if isinstance(crop, str):
+        check_known("crop", crop, CROPS)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from benchmark.datasets.dataset import Dataset, check_splits, make_dataset, split_dataset, take_subset
 from benchmark.datasets.images import ArrayImages, EncodedImages
 from benchmark.errors import DataError
+from benchmark.preprocessing import View
 
 
 def toy_dataset(
@@ -263,15 +264,15 @@ def test_a_dataset_has_the_length_of_all_its_splits():
 
 
 def test_file_images_are_taken_in_the_order_asked_for():
-    images = EncodedImages((Path("a"), Path("b"), Path("c")), decode_nothing)
+    images = EncodedImages("here", ("1", "2", "3"), (Path("a"), Path("b"), Path("c")), decode_nothing)
 
     taken = images.take(np.array([2, 0]))
 
-    assert taken.places == (Path("c"), Path("a"))
+    assert (taken.ids, taken.places) == (("3", "1"), (Path("c"), Path("a")))
     assert len(taken) == 2
 
 
-def decode_nothing(path: Path) -> np.ndarray:
+def decode_nothing(path: Path, _: View | None) -> np.ndarray:
     raise AssertionError(f"{path} was decoded")
 
 

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.datasets import images
-from benchmark.datasets.images import decode_file
+from benchmark.datasets import decoding
+from benchmark.datasets.decoding import decode_file
+from benchmark.datasets.resizing import resize
 from benchmark.errors import DataError
+from benchmark.preprocessing import View
 
 ORIENTATION_TAG = 0x0112
 
@@ -154,7 +156,7 @@ def test_a_photo_of_100_megapixels_is_read_without_a_word(tmp_path):
     """Pillow would print a warning of it; here warnings are errors, so another process has to read it."""
     path = save(Image.new("1", (10_000, 10_000)), tmp_path / "large.png")
     code = (
-        "import sys, pathlib; from benchmark.datasets.images import decode_file;"
+        "import sys, pathlib; from benchmark.datasets.decoding import decode_file;"
         "print(decode_file(pathlib.Path(sys.argv[1])).shape)"
     )
 
@@ -168,7 +170,7 @@ def test_a_photo_of_100_megapixels_is_read_without_a_word(tmp_path):
 def test_decoding_in_two_threads_leaves_the_warning_filters_as_they_were(tmp_path, monkeypatch):
     first, second = (save(Image.new("RGB", (2, 2)), tmp_path / name) for name in ("first.png", "second.png"))
     second_is_open, first_is_done = threading.Event(), threading.Event()
-    exif_transpose = images.ImageOps.exif_transpose
+    exif_transpose = decoding.ImageOps.exif_transpose
 
     # The first decoding begins before the second one and ends before it.
     def interleaved(image):
@@ -180,7 +182,7 @@ def test_decoding_in_two_threads_leaves_the_warning_filters_as_they_were(tmp_pat
             assert first_is_done.wait(10)
         return exif_transpose(image)
 
-    monkeypatch.setattr(images.ImageOps, "exif_transpose", interleaved)
+    monkeypatch.setattr(decoding.ImageOps, "exif_transpose", interleaved)
     other = threading.Thread(target=decode_file, args=(second,))
     before = list(warnings.filters)
 
@@ -190,3 +192,58 @@ def test_decoding_in_two_threads_leaves_the_warning_filters_as_they_were(tmp_pat
 
     after, warnings.filters[:] = list(warnings.filters), before
     assert after == before
+
+
+# A view
+
+
+def photo(path: Path, size: tuple[int, int], **options: object) -> Path:
+    """A JPEG file of a smooth image, as photographs are at the size of their pixels."""
+    small = np.random.default_rng(0).integers(50, 200, (4, 4, 3), dtype=np.uint8)
+    return save(Image.fromarray(small).resize(size, Image.Resampling.BICUBIC), path, quality=92, **options)
+
+
+@pytest.mark.parametrize("size", [(900, 700), (700, 900), (401, 399)])
+@pytest.mark.parametrize("crop", ["squash", "crop", 0.875])
+def test_a_large_jpeg_is_decoded_small_with_nearly_the_same_pixels(tmp_path, size, crop):
+    view = View(32, "bilinear-antialias", crop)
+    path = photo(tmp_path / "a.jpg", size)
+
+    found = decode_file(path, view)
+
+    whole = resize(Image.fromarray(decode_file(path)), view)
+    assert found.shape == (32, 32, 3)
+    assert np.abs(found.astype(int) - whole).mean() < 1
+
+
+def test_a_jpeg_is_decoded_at_no_less_than_twice_the_size(tmp_path, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(decoding, "resize", lambda image, _: sizes.append(image.size))
+    path = photo(tmp_path / "a.jpg", (4000, 3000))
+
+    for view in (View(224, "area", "squash"), View(224, "lanczos", 0.5), View(30, "bicubic-antialias", "crop")):
+        decode_file(path, view)
+    decode_file(path, View(30, "bilinear", "squash"))
+
+    assert sizes == [(1000, 750), (2000, 1500), (500, 375), (4000, 3000)]
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+def test_a_turned_photo_is_turned_before_it_is_resized(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[ORIENTATION_TAG] = orientation
+    view = View(20, "bilinear-antialias", "crop")
+
+    found = decode_file(photo(tmp_path / "a.jpg", (300, 200), exif=exif), view)
+
+    upright = TURNED[orientation](decode_file(photo(tmp_path / "b.jpg", (300, 200))))
+    assert np.abs(found.astype(int) - resize(Image.fromarray(np.ascontiguousarray(upright)), view)).mean() < 2
+
+
+def test_a_damaged_photo_is_refused_at_any_size(tmp_path):
+    path = photo(tmp_path / "a.jpg", (900, 700))
+    path.write_bytes(path.read_bytes()[:2000])
+
+    for view in (None, View(32, "bilinear-antialias", "squash"), View(32, "bilinear", "squash")):
+        with pytest.raises(DataError, match="cannot be decoded"):
+            decode_file(path, view)

@@ -19,9 +19,9 @@ def decoded(monkeypatch) -> list[str]:
     names = []
     decode = scan.decode
 
-    def count(file, path):
+    def count(file, path, view):
         names.append(path.name)
-        return decode(file, path)
+        return decode(file, path, view)
 
     monkeypatch.setattr(scan, "decode", count)
     return names

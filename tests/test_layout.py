@@ -14,6 +14,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "escaping": set(),
     "storage": {"errors"},
+    "caching": {"storage"},
     "provenance": set(),
     "memory": set(),
     "isolation": {"errors"},
@@ -23,10 +24,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipes": {"errors", "storage", "tables", "registry", "options"},
     "downloads": {"errors", "storage"},
     "preprocessing": {"errors"},
-    "datasets": {"errors", "escaping", "storage", "provenance", "isolation", "downloads", "preprocessing"},
+    "datasets": {
+        "errors", "escaping", "storage", "caching", "provenance", "isolation", "downloads", "preprocessing",
+    },
     "backbones": {"errors", "storage", "registry", "downloads", "preprocessing"},
     "xray": {"errors", "registry", "preprocessing", "backbones"},
-    "features": {"errors", "storage", "memory", "datasets", "preprocessing"},
+    "features": {"errors", "storage", "caching", "provenance", "memory", "datasets", "preprocessing"},
     "metrics": set(),
     "strategies": {"errors", "storage", "options", "datasets", "preprocessing", "metrics"},
     "tidycsv": {"errors", "escaping", "storage"},
@@ -36,8 +39,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ledger": {"errors", "escaping", "storage", "migration", "predictions", "tidycsv"},
     "outputs": {"errors", "storage", "ledger"},
     "plan": {
-        "errors", "storage", "origins", "provenance", "isolation", "registry", "options", "recipes", "datasets",
-        "preprocessing", "backbones", "xray", "features", "strategies", "ledger",
+        "errors", "storage", "caching", "origins", "provenance", "isolation", "registry", "options", "recipes",
+        "datasets", "preprocessing", "backbones", "xray", "features", "strategies", "ledger",
     },
     "work": {
         "errors", "storage", "provenance", "memory", "isolation", "options", "datasets", "preprocessing", "backbones",
@@ -54,9 +57,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "doctor": {"storage", "provenance", "memory", "downloads"},
     "console": {"escaping", "work", "processes", "analysis"},
     "cli": {
-        "errors", "escaping", "storage", "isolation", "registry", "recipes", "datasets", "preprocessing", "backbones",
-        "xray", "features", "strategies", "ledger", "outputs", "plan", "work", "processes", "analysis", "charts",
-        "report", "doctor", "console",
+        "errors", "escaping", "storage", "caching", "isolation", "registry", "recipes", "datasets", "preprocessing",
+        "backbones", "xray", "features", "strategies", "ledger", "outputs", "plan", "work", "processes", "analysis",
+        "charts", "report", "doctor", "console",
     },
 }  # fmt: skip
 

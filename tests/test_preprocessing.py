@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from PIL import Image
 
 from benchmark.errors import UnknownNameError
 from benchmark.preprocessing import (
@@ -17,6 +16,8 @@ from benchmark.preprocessing import (
     View,
     apply_steps,
     check_resizing,
+    line_of,
+    match_channels,
     resolve_mode,
 )
 from benchmark.registry import NATIVE_MODES
@@ -149,145 +150,50 @@ def test_an_unknown_mode_is_refused_with_the_nearest_name():
         resolve_mode("nativ", "caffe")
 
 
-# Resizing
+# Channels
 
 
-def resized(images: np.ndarray, size_px: int, resize: str = "bilinear", crop: str = "squash") -> np.ndarray:
-    return View(size_px, resize, crop, ()).resize_images(images).numpy()
-
-
-def bilinear_reference(images: np.ndarray, size_px: int) -> np.ndarray:
-    """Each new pixel's centre laid over the old grid, and the four neighbours weighed by distance."""
-
-    def weights(n: int) -> np.ndarray:
-        matrix = np.zeros((size_px, n))
-        for row in range(size_px):
-            centre = np.clip((row + 0.5) * n / size_px - 0.5, 0, n - 1)
-            low = int(centre)
-            matrix[row, low] += 1 - (centre - low)
-            matrix[row, min(low + 1, n - 1)] += centre - low
-        return matrix
-
-    height, width = images.shape[1:3]
-    return np.einsum("yh,xw,nhwc->nyxc", weights(height), weights(width), images.astype(np.float64))
-
-
-@given(images_of_any_shape, st.integers(1, 9))
-def test_bilinear_weighs_the_four_neighbours_by_distance(images, size_px):
-    found = resized(images, size_px)
-
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, bilinear_reference(images, size_px), rtol=1e-5, atol=1e-3)
-
-
-def test_nearest_takes_the_pixel_under_the_new_centre(rng):
-    images = rng.integers(0, 256, (2, 6, 9, 3), dtype=np.uint8)
-
-    found = resized(images, 3, "nearest")
-
-    # Centres of thirds: rows 1, 3, 5 of 6 (0.5 rounds up) and columns 1, 4, 7 of 9.
-    np.testing.assert_array_equal(found, images[:, 1::2, 1::3])
-
-
-def test_bicubic_keeps_a_straight_ramp_straight():
-    """Keys's kernel reproduces polynomials up to the second degree away from the border."""
-    ramp = np.tile(np.arange(0, 160, 10, dtype=np.uint8), (16, 1))[None, :, :, None].repeat(3, axis=3)
-
-    found = resized(ramp, 32, "bicubic")
-
-    expected = 10 * ((np.arange(32) + 0.5) / 2 - 0.5)
-    np.testing.assert_allclose(found[0, 16, 4:-4, 0], expected[4:-4], atol=0.05)
-
-
-@pytest.mark.parametrize(
-    ("resize", "pillow"),
-    [("bilinear-antialias", Image.Resampling.BILINEAR), ("bicubic-antialias", Image.Resampling.BICUBIC)],
-)
-def test_antialiased_shrinking_equals_pillow(resize, pillow, rng):
-    images = rng.integers(0, 256, (1, 20, 28, 3), dtype=np.uint8)
-
-    found = resized(images, 7, resize)
-
-    planes = [Image.fromarray(images[0, :, :, channel].astype(np.float32)) for channel in range(3)]
-    expected = np.stack([np.asarray(plane.resize((7, 7), pillow)) for plane in planes], axis=-1)
-    np.testing.assert_allclose(found[0], expected, atol=0.01)
-
-
-def test_antialias_changes_a_shrunk_image_and_not_an_enlarged_one(rng):
-    images = rng.integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
-
-    assert np.abs(resized(images, 3, "bilinear-antialias") - resized(images, 3, "bilinear")).max() > 1
-    np.testing.assert_allclose(resized(images, 16, "bilinear-antialias"), resized(images, 16, "bilinear"), atol=1e-3)
-
-
-@pytest.mark.parametrize("resize", RESIZERS)
-@pytest.mark.parametrize("crop", CROPS)
-def test_images_of_the_right_size_keep_their_pixels(resize, crop, rng):
-    images = rng.integers(0, 256, (2, 5, 5, 3), dtype=np.uint8)
-
-    np.testing.assert_array_equal(resized(images, 5, resize, crop), images)
-
-
-@given(st.integers(1, 7), st.integers(1, 7))
-def test_crop_takes_the_centred_square(height, width):
-    images = np.arange(height * width * 3, dtype=np.uint8).reshape(1, height, width, 3)
-    side = min(height, width)
-
-    found = resized(images, side, crop="crop")
-
-    top, left = (height - side) // 2, (width - side) // 2
-    np.testing.assert_array_equal(found, images[:, top : top + side, left : left + side])
-
-
-@pytest.mark.parametrize("shape", [(12, 20), (20, 12), (11, 20), (16, 16)])
-def test_crop_equals_the_smart_resize_of_keras(shape, rng):
-    import keras
-
-    images = rng.integers(0, 256, (2, *shape, 3), dtype=np.uint8)
-
-    found = resized(images, 6, crop="crop")
-
-    expected = keras.preprocessing.image.smart_resize(images.astype(np.float32), (6, 6), interpolation="bilinear")
-    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-3)
-
-
-@pytest.mark.parametrize("crop", CROPS)
-@pytest.mark.parametrize("resize", RESIZERS)
-def test_grey_images_become_three_equal_channels(resize, crop, rng):
-    grey = rng.integers(0, 256, (2, 8, 6, 1), dtype=np.uint8)
-
-    found = resized(grey, 5, resize, crop)
-
-    assert found.shape == (2, 5, 5, 3)
-    np.testing.assert_allclose(found, resized(grey.repeat(3, axis=3), 5, resize, crop), atol=1e-3)
-
-
-@pytest.mark.parametrize("crop", CROPS)
-def test_images_whose_size_is_known_only_when_they_come_are_resized_the_same(crop, rng):
+def test_grey_images_become_three_equal_channels_and_colours_their_luminance(rng):
     import tensorflow as tf
 
-    @tf.function(input_signature=[tf.TensorSpec((None, None, None, 3), tf.uint8)])
-    def traced(images):
-        return View(5, "bilinear", crop, ()).resize_images(images)
+    grey = rng.integers(0, 256, (2, 4, 4, 1), dtype=np.uint8)
+    colour = rng.integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
 
-    for shape in [(9, 6), (6, 9), (5, 5)]:
-        images = rng.integers(0, 256, (2, *shape, 3), dtype=np.uint8)
+    assert np.array_equal(match_channels(tf.constant(grey), 3), np.repeat(grey, 3, axis=-1))
+    assert np.array_equal(match_channels(tf.constant(colour), 3), colour)
+    luminance = colour @ np.array([[0.299], [0.587], [0.114]])
+    np.testing.assert_allclose(match_channels(tf.constant(colour), 1), luminance, atol=0.1)
 
-        np.testing.assert_allclose(traced(images), resized(images, 5, crop=crop), atol=1e-3)
+
+# Modes as lines
 
 
-def test_resizing_does_not_change_the_callers_array(rng):
-    images = rng.integers(0, 256, (2, 5, 5, 3), dtype=np.uint8)
-    before = images.copy()
+@pytest.mark.parametrize("native", NATIVE_MODES)
+@pytest.mark.parametrize("mode", MODES)
+def test_a_line_does_what_the_steps_do(mode, native, rng):
+    steps = resolve_mode(mode, native)
+    pixels = rng.integers(0, 256, (2, 5, 5, 3)).astype(np.float32)
 
-    for size_px in (5, 8):
-        resized(images, size_px)
+    line = line_of(steps, 3)
 
-    np.testing.assert_array_equal(images, before)
+    found = (pixels[..., ::-1] if line.is_swapped else pixels) * line.scale + line.offset
+    np.testing.assert_allclose(found, apply_steps(steps, pixels), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("step", ["raw", "unit", "tf"])
+def test_grey_networks_have_lines_too(step):
+    line = line_of((step,), 1)
+
+    values = np.array([[0.0], [100.0], [255.0]])
+    np.testing.assert_allclose(values * line.scale + line.offset, apply_steps((step,), values), rtol=1e-6)
+    assert not line.is_swapped
+
+
+# Views
 
 
 @pytest.mark.parametrize("resize", RESIZERS)
-@pytest.mark.parametrize("crop", CROPS)
+@pytest.mark.parametrize("crop", [*CROPS, 0.875])
 def test_known_names_of_resizing_are_taken(resize, crop):
     check_resizing(resize, crop)
 
@@ -300,4 +206,7 @@ def test_unknown_names_of_resizing_are_refused_with_the_nearest_name():
 
 
 def test_a_view_is_written_in_one_line():
-    assert str(View(224, "bilinear", "squash", ("unit", "caffe"))) == "224px bilinear squash unit>caffe"
+    view = View(224, "bilinear", 0.875, ("unit", "caffe"))
+
+    assert str(view) == "224px bilinear 0.875 unit>caffe"
+    assert str(view.before_mode) == "224px bilinear 0.875"

@@ -2,8 +2,8 @@
 
 from benchmark.datasets.catalog import DATASETS, check_dataset_name, known_shape, load_dataset, load_local_dataset
 from benchmark.datasets.dataset import Dataset, Split, check_splits, split_dataset
-from benchmark.datasets.images import ArrayImages, EncodedImages, Images, Source, array_source, image_source
-from benchmark.datasets.scan import OnProgress
+from benchmark.datasets.images import ArrayImages, EncodedImages, Images, Source, array_source
+from benchmark.datasets.pixels import OnProgress
 
 __all__ = [
     "DATASETS",
@@ -17,7 +17,6 @@ __all__ = [
     "array_source",
     "check_dataset_name",
     "check_splits",
-    "image_source",
     "known_shape",
     "load_dataset",
     "load_local_dataset",

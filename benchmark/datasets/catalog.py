@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +13,10 @@ from benchmark.datasets.folder import load_folder
 from benchmark.datasets.idx import read_idx_folder
 from benchmark.datasets.images import ArrayImages, LabelledArrays
 from benchmark.datasets.keras_cache import DIGIT_NAMES, KERAS_DATASETS, has_keras_dataset, read_keras_dataset
-from benchmark.datasets.scan import OnProgress
+from benchmark.datasets.pixels import OnProgress
 from benchmark.datasets.tfds import has_tfds, load_tfds
 from benchmark.errors import BenchmarkError, DataError, check_known
+from benchmark.preprocessing import View
 
 DIGITS_MAXIMUM = 16
 
@@ -68,6 +69,7 @@ def load_dataset(
     classes: Sequence[str] | None = None,
     max_bad_images: int = 0,
     drop_duplicates: bool = False,
+    views: Collection[View] = (),
     on_progress: OnProgress | None = None,
 ) -> Dataset:
     """The dataset of that name, or a stratified subset of `limit` of its images.
@@ -78,6 +80,7 @@ def load_dataset(
         classes: For `folder:`, keep only these.
         max_bad_images: For `folder:`, the number of files that may be left out because they cannot be decoded.
         drop_duplicates: For `folder:`, leave out copies of images.
+        views: For `folder:`, keep the images that are read for these; the files are decoded in any case.
         on_progress: For `folder:`, called after each file.
 
     Raises:
@@ -99,6 +102,8 @@ def load_dataset(
             classes=classes,
             max_bad_images=max_bad_images,
             drop_duplicates=drop_duplicates,
+            # A subset is drawn after the scan, and only its images are worth their room.
+            views=views if limit is None else (),
             on_progress=on_progress,
         )
     elif kind == "tfds":

@@ -1,7 +1,7 @@
 """A dataset from a folder of image files, one folder per class; the images are not held in memory."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,12 +11,15 @@ import numpy as np
 
 from benchmark.datasets.copies import copy_notes, group_copies, superfluous
 from benchmark.datasets.dataset import MIN_CLASSES, Dataset, make_dataset
+from benchmark.datasets.decoding import USUAL_SHIFT, decode_file
 from benchmark.datasets.files import Reason, check_text, path_text, walk_files
-from benchmark.datasets.images import USUAL_SHIFT, EncodedImages, decode_file
+from benchmark.datasets.images import EncodedImages
 from benchmark.datasets.layout import TEST, TRAIN, UNSPLIT, VAL, Layout, find_layout
 from benchmark.datasets.notes import QUIET, depth_notes, left_out_notes
-from benchmark.datasets.scan import OnProgress, Scan, scan_files
+from benchmark.datasets.pixels import OnProgress
+from benchmark.datasets.scan import Scan, home_of, scan_files
 from benchmark.errors import DataError, check_known
+from benchmark.preprocessing import View
 
 SHOWN_FAULTS = 5
 # The largest values of 16-bit grey that are taken for 8-bit and 12-bit ones, and the bits that these have too many.
@@ -59,6 +62,7 @@ def load_folder(
     classes: Sequence[str] | None,
     max_bad_images: int,
     drop_duplicates: bool = False,
+    views: Collection[View] = (),
     on_progress: OnProgress | None = None,
 ) -> Dataset:
     """The dataset of a folder that holds one folder per class, or folders of the splits that hold them.
@@ -72,6 +76,7 @@ def load_folder(
         classes: Keep only these, in this order; None keeps all, sorted by name.
         max_bad_images: Number of files that may be left out because they cannot be decoded.
         drop_duplicates: Leave out images that are copies; see `copies.superfluous`.
+        views: The images that are read now are kept for these; see `scan_files`.
         on_progress: Called after each file.
 
     Raises:
@@ -79,14 +84,14 @@ def load_folder(
             too many files are bad, or it is not clear what is a split and what is a class.
         UnknownNameError: A name in `classes` is not a folder.
     """
-    contents = read_folder(root, classes=classes, on_progress=on_progress)
+    contents = read_folder(root, classes=classes, views=views, on_progress=on_progress)
     _check_faults(root, contents.faults, max_bad_images)
     if drop_duplicates:
         contents = _without_copies(contents)
     _check_images(root, contents)
     scans = [image.scan for image in contents.images]
     shift = _shift(scans)
-    dataset = _make(name, contents, shift)
+    dataset = _make(name, root, contents, shift)
 
     # The split of each image, also where the test images were drawn.
     splits = np.zeros(len(dataset), np.int64)
@@ -108,7 +113,13 @@ def load_folder(
     )
 
 
-def read_folder(root: Path, *, classes: Sequence[str] | None, on_progress: OnProgress | None = None) -> Contents:
+def read_folder(
+    root: Path,
+    *,
+    classes: Sequence[str] | None,
+    views: Collection[View] = (),
+    on_progress: OnProgress | None = None,
+) -> Contents:
     """What is in a folder; see `load_folder` for its arguments and errors."""
     layout = find_layout(root)
     class_names = _class_names(root, layout, classes)
@@ -125,7 +136,7 @@ def read_folder(root: Path, *, classes: Sequence[str] | None, on_progress: OnPro
     left_out |= {file.path: file.reason for file, _, _ in files if file.reason}
     files = [member for member in files if not member[0].reason]
     images, faults = [], []
-    scans = scan_files(root, [file for file, _, _ in files], on_progress)
+    scans = scan_files(root, [file for file, _, _ in files], on_progress, views)
     for (file, split, label), scan in zip(files, scans, strict=True):
         if not scan.sha256:
             left_out[file.path] = Reason.NO_IMAGE
@@ -200,19 +211,22 @@ def _shift(scans: Sequence[Scan]) -> int:
     return next((shift for top, shift in SHIFTS.items() if tops and max(tops) <= top), USUAL_SHIFT)
 
 
-def _make(name: str, contents: Contents, shift: int) -> Dataset:
+def _make(name: str, root: Path, contents: Contents, shift: int) -> Dataset:
     """The dataset; a `shift` that is not the usual one is part of its fingerprint."""
     images = contents.images
-    is_usual = shift == USUAL_SHIFT
     positions = {split: np.flatnonzero([image.split == split for image in images]) for split in contents.splits}
+    mark = "" if shift == USUAL_SHIFT else f"|{shift}"
     return make_dataset(
         name,
         EncodedImages(
-            tuple(image.path for image in images), decode_file if is_usual else partial(decode_file, shift=shift)
+            home=home_of(root),
+            ids=tuple(image.scan.sha256 + ("" if image.scan.grey_top is None else mark) for image in images),
+            places=tuple(image.path for image in images),
+            decode=partial(decode_file, shift=shift),
         ),
         np.array([image.label for image in images], np.int64),
         contents.class_names,
-        content=("".join(image.scan.sha256 for image in images) + ("" if is_usual else f"|{shift}")).encode(),
+        content=("".join(image.scan.sha256 for image in images) + mark).encode(),
         test=positions.get(TEST),
         val=positions.get(VAL),
     )

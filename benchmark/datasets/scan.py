@@ -2,25 +2,30 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Annotated, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from pydantic import StringConstraints, TypeAdapter
 
+from benchmark.datasets.decoding import decode
 from benchmark.datasets.files import FoundFile, path_text, readable_suffixes, unreadable
-from benchmark.datasets.images import decode
+from benchmark.datasets.pixels import OnProgress, PixelCache
 from benchmark.errors import DataError
+from benchmark.preprocessing import View
 from benchmark.provenance import usable_cpus
 from benchmark.storage import cache_root, digest_of_text, write_whole
 
 # What a file without the suffix of an image can be; these begin with bytes of their own.
 USUAL_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
-# Called with `n_done` of `n_total`.
-OnProgress = Callable[[int, int], None]
+# To see whether a file can be decoded, any size will do.
+ANY_SIZE = View(1, "bilinear-antialias", "squash")
 
 
 class Scan(NamedTuple):
@@ -42,8 +47,16 @@ class Scan(NamedTuple):
 _MEMORY = TypeAdapter(dict[str, Scan])
 
 
-def scan_files(root: Path, files: Sequence[FoundFile], on_progress: OnProgress | None) -> list[Scan]:
+def scan_files(
+    root: Path, files: Sequence[FoundFile], on_progress: OnProgress | None, views: Collection[View] = ()
+) -> list[Scan]:
     """What each file below `root` holds. Those unchanged since an earlier scan, by size and time, are not read again.
+
+    Args:
+        root: The folder.
+        files: Those to scan.
+        on_progress: Called after each file.
+        views: The images that are read now are kept for these, so that they are not decoded a second time.
 
     Raises:
         DataError: The system does not let us read a file.
@@ -51,18 +64,29 @@ def scan_files(root: Path, files: Sequence[FoundFile], on_progress: OnProgress |
     memory_path = cache_root() / "scans" / f"{digest_of_text(path_text(root.resolve()))[:16]}.json"
     memory = _read_memory(memory_path)
     keys = [f"{path_text(file.path.relative_to(root))}|{file.state}" for file in files]
-    scans = []
-    with ThreadPoolExecutor(usable_cpus()) as pool:
-        found = pool.map(lambda key, file: memory.get(key) or _scan_file(file.path), keys, files)
-        for n_done, scan in enumerate(found, start=1):
-            scans.append(scan)
+    unknown = [position for position, key in enumerate(keys) if key not in memory]
+    found = {position: memory[key] for position, key in enumerate(keys) if key in memory}
+    caches = {view: PixelCache(home_of(root), view) for view in views}
+    caches = {view: cache for view, cache in caches.items() if unknown and cache.has_room(len(unknown))}
+    with ExitStack() as stack, ThreadPoolExecutor(usable_cpus()) as pool:
+        for cache in caches.values():
+            stack.enter_context(cache.filling())
+        scanned = pool.map(lambda position: _scan_file(files[position].path, tuple(caches)), unknown)
+        for position, (scan, resized) in zip(unknown, scanned, strict=True):
+            found[position] = scan
+            for view, pixels in resized.items():
+                caches[view].add(scan.sha256, pixels)
             if on_progress:
-                on_progress(n_done, len(files))
-    present = dict(zip(keys, scans, strict=True))
-    if present.keys() - memory.keys():
+                on_progress(len(found), len(files))
+    if unknown:
         with write_whole(memory_path) as output:
-            output.write(json.dumps({**memory, **present}).encode())
-    return scans
+            output.write(json.dumps({**memory, **{key: found[position] for position, key in enumerate(keys)}}).encode())
+    return [found[position] for position in range(len(files))]
+
+
+def home_of(root: Path) -> str:
+    """The name under which the resized images of a folder are cached."""
+    return path_text(root.resolve())
 
 
 def _read_memory(path: Path) -> dict[str, Scan]:
@@ -73,20 +97,31 @@ def _read_memory(path: Path) -> dict[str, Scan]:
         return {}
 
 
-def _scan_file(path: Path) -> Scan:
+def _scan_file(path: Path, views: Collection[View]) -> tuple[Scan, dict[View, NDArray[np.uint8]]]:
+    """What a file holds, and its pixels for each view."""
     try:
         with path.open("rb") as file:
             if path.suffix.lower() not in readable_suffixes() and not _is_usual_image(file):
-                return Scan("")
+                return Scan(""), {}
             file.seek(0)
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            file.seek(0)
             try:
-                return Scan(sha256, "", *decode(file, path)[1])
+                return _decode_for(file, path, sha256, views)
             except DataError as error:
-                return Scan(sha256, str(error))
+                return Scan(sha256, str(error)), {}
     except OSError as error:
         raise unreadable(path, error) from error
+
+
+def _decode_for(
+    file: IO[bytes], path: Path, sha256: str, views: Collection[View]
+) -> tuple[Scan, dict[View, NDArray[np.uint8]]]:
+    resized = {}
+    for view in views or (ANY_SIZE,):
+        file.seek(0)
+        resized[view], depth = decode(file, path, view)
+    # How 16-bit grey is scaled depends on the whole folder.
+    return Scan(sha256, "", *depth), resized if views and depth.grey_top is None else {}
 
 
 def _is_usual_image(file: IO[bytes]) -> bool:

@@ -9,14 +9,18 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmark.datasets.dataset import Dataset, make_dataset
-from benchmark.datasets.images import RGB, EncodedImages
+from benchmark.datasets.images import EncodedImages
 from benchmark.datasets.layout import TEST, TRAIN, VAL, split_words
+from benchmark.datasets.pixels import RGB
+from benchmark.datasets.resizing import resize
 from benchmark.datasets.tfrecords import TFRecords
 from benchmark.downloads import TIMEOUT_S, can_reach
 from benchmark.errors import DataError, DownloadError, UnknownNameError
 from benchmark.isolation import call_silently_in_child
+from benchmark.preprocessing import View
 
 STORE = "storage.googleapis.com"  # where TensorFlow Datasets keeps the descriptions of its datasets
 FILE_FORMAT = "array_record"  # allows reading a record without those before it
@@ -52,8 +56,10 @@ def load_tfds(name: str) -> Dataset:
     dataset = make_dataset(
         name,
         EncodedImages(
-            tuple((number, index) for number, split in enumerate(used) for index in range(len(labels[split]))),
-            _decoder([_records(builder, found[split], with_images=True) for split in used]),
+            home=str(builder.info.full_name),
+            ids=tuple(f"{split}/{index}" for split in used for index in range(len(labels[split]))),
+            places=tuple((number, index) for number, split in enumerate(used) for index in range(len(labels[split]))),
+            decode=_decoder([_records(builder, found[split], with_images=True) for split in used]),
         ),
         np.concatenate([labels[split] for split in used]),
         class_names,
@@ -157,14 +163,15 @@ def _read_from_files(builder: Any, split: str, decoders: Any) -> Records:
     return records
 
 
-def _decoder(records: Sequence[Records]) -> Callable[[tuple[int, int]], NDArray[np.uint8]]:
-    """A function from the numbers of a split and of a record in it to the image of that record, RGB."""
+def _decoder(records: Sequence[Records]) -> Callable[[tuple[int, int], View | None], NDArray[np.uint8]]:
+    """A function from the numbers of a split and of a record in it to the image of that record, RGB; see `decode`."""
     lock = threading.Lock()  # a source reads for one thread at a time
 
-    def decode(place: tuple[int, int]) -> NDArray[np.uint8]:
+    def decode(place: tuple[int, int], view: View | None) -> NDArray[np.uint8]:
         split, index = place
         with lock:
             image = np.asarray(records[split][index]["image"], np.uint8)
-        return image if image.shape[-1] == RGB else np.repeat(image, RGB, axis=-1)
+        rgb = image if image.shape[-1] == RGB else np.repeat(image, RGB, axis=-1)
+        return resize(Image.fromarray(rgb), view) if view else rgb
 
     return decode

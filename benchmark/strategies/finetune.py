@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.datasets import Images, array_source, image_source
+from benchmark.datasets import Images, OnProgress, array_source
 from benchmark.metrics import accuracy
 from benchmark.options import Augmentation, Stage
-from benchmark.preprocessing import View, apply_steps
+from benchmark.preprocessing import View, apply_steps, match_channels
 from benchmark.strategies.classifier import Classifier, Cut
 from benchmark.strategies.feeding import fixed_batches
 from benchmark.strategies.outcome import Outcome
@@ -32,11 +32,13 @@ class Pixels:
         images: All images.
         view: How they are prepared.
         augmentation: Random changes while training, between resizing and the steps of the mode.
+        on_progress: Called while images are decoded.
     """
 
     images: Images
     view: View
     augmentation: Augmentation
+    on_progress: OnProgress | None = None
 
 
 def run_training(
@@ -113,10 +115,10 @@ class _Models:
         import keras
 
         pixels = self._pixels
-        source = image_source(pixels.images, pixels.view)
+        source = pixels.images.source(pixels.view, pixels.on_progress)
         n_channels = self._classifier.body.inputs[0].shape[-1]
         inputs = keras.Input(source.shape, dtype=source.dtype)
-        x = keras.layers.Lambda(lambda images: pixels.view.resize_images(images, n_channels))(inputs)
+        x = keras.layers.Lambda(lambda images: match_channels(images, n_channels))(inputs)
         for layer in _augmentation_layers(pixels.augmentation):
             x = layer(x)
         x = keras.layers.Lambda(lambda images: apply_steps(pixels.view.steps, images))(x)
