@@ -4,22 +4,25 @@ import hashlib
 import io
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.datasets import ArrayImages, EncodedImages, Images
-from benchmark.datasets.images import decode_file
-from benchmark.errors import FeaturesError
-from benchmark.features import engine
-from benchmark.features.engine import Extraction, extract_features
-from benchmark.features.graph import FrozenNetwork, set_precision, use_depthwise_convolutions
-from benchmark.preprocessing import RESIZERS, View
+from benchmark.datasets import ArrayImages, EncodedImages, Images, array_source
+from benchmark.datasets.decoding import decode_file
+from benchmark.datasets.resizing import resize
+from benchmark.errors import BenchmarkError, FeaturesError
+from benchmark.features import engine, engines
+from benchmark.features.engine import Extraction, Extractor, extract_features, fastest_batch_size, measure_latency
+from benchmark.features.engines import ENGINES, OPENVINO, TENSORFLOW, CompiledNetwork, choose_engine
+from benchmark.features.graph import FrozenNetwork, keras_precision, use_depthwise_convolutions
+from benchmark.features.openvino import EngineError
+from benchmark.preprocessing import View
 
 pytestmark = pytest.mark.slow
 
@@ -73,12 +76,18 @@ def pixels(rng) -> np.ndarray:
 
 
 def extract(
-    frozen: FrozenNetwork, images: Images, view: View = AS_THEY_ARE, **options: Any
+    frozen: FrozenNetwork, images: Images, view: View = AS_THEY_ARE, engine: str = TENSORFLOW, **options: Any
 ) -> tuple[np.ndarray, Extraction]:
     file = io.BytesIO()
-    extraction = extract_features(frozen, images, view, file, **options)
+    network = CompiledNetwork(engine, frozen, images.n_channels, options.pop("precision", "float32"))
+    extractor = network.extractor(view.steps)
+    extraction = extract_features(extractor, images.source(view), len(images), file, **options)
     file.seek(0)
     return np.load(file), extraction
+
+
+def extractor_of(frozen: FrozenNetwork, view: View, n_channels: int) -> Extractor:
+    return CompiledNetwork(TENSORFLOW, frozen, n_channels, "float32").extractor(view.steps)
 
 
 def relative_error(features: np.ndarray, expected: np.ndarray) -> float:
@@ -86,17 +95,9 @@ def relative_error(features: np.ndarray, expected: np.ndarray) -> float:
     return float(np.abs(features - expected).max() / np.abs(expected).max())
 
 
-def resized_by_keras(pixels: np.ndarray, view: View) -> np.ndarray:
-    import keras
-
-    size = (SIZE_PX, SIZE_PX)
-    if view.crop == "crop":
-        return np.stack(
-            [keras.preprocessing.image.smart_resize(image, size, interpolation=view.resize) for image in pixels]
-        )
-    interpolation, antialias = RESIZERS[view.resize]
-    resized = keras.ops.image.resize(pixels.astype(np.float32), size, interpolation=interpolation, antialias=antialias)
-    return np.asarray(resized)
+def resized_to(pixels: np.ndarray, view: View) -> np.ndarray:
+    """As `test_resizing.py` checks it, in float32."""
+    return np.stack([resize(Image.fromarray(image), view) for image in pixels]).astype(np.float32)
 
 
 def preprocessed_by_keras(images: np.ndarray, steps: tuple[str, ...]) -> np.ndarray:
@@ -122,22 +123,24 @@ VIEWS = [
 ]
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("view", VIEWS, ids=str)
-def test_features_equal_kerass_own_prediction(view, network, frozen, pixels):
-    features, _ = extract(frozen, ArrayImages(pixels), view)
+def test_features_equal_kerass_own_prediction(view, engine, network, frozen, pixels):
+    features, _ = extract(frozen, ArrayImages(pixels), view, engine)
 
-    inputs = preprocessed_by_keras(resized_by_keras(pixels, view), view.steps)
+    inputs = preprocessed_by_keras(resized_to(pixels, view), view.steps)
     assert features.dtype == np.float32
     assert relative_error(features, network.predict(inputs, verbose=0)) < 1e-5
 
 
 @pytest.mark.parametrize("view", [VIEWS[2], VIEWS[3]], ids=["tf squash", "caffe crop"])
-def test_features_of_mobilenet_equal_kerass_own_prediction(view, mobilenet, pixels):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_features_of_mobilenet_equal_kerass_own_prediction(view, engine, mobilenet, pixels):
     model, frozen_mobilenet = mobilenet
 
-    features, _ = extract(frozen_mobilenet, ArrayImages(pixels), view)
+    features, _ = extract(frozen_mobilenet, ArrayImages(pixels), view, engine)
 
-    inputs = preprocessed_by_keras(resized_by_keras(pixels, view), view.steps)
+    inputs = preprocessed_by_keras(resized_to(pixels, view), view.steps)
     assert features.shape == (20, 1280)
     assert relative_error(features, model.predict(inputs, verbose=0)) < 1e-5
 
@@ -161,18 +164,20 @@ def test_a_multiply_add_counts_as_two_operations():
     assert flops_g == pytest.approx(2 * SIZE_PX**2 * 3 * 3 * 3 * 16 / 1e9, rel=0.05)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 50])
-def test_the_order_is_kept_whatever_the_number_of_images(n, network, frozen, rng):
+def test_the_order_is_kept_whatever_the_number_of_images(n, engine, network, frozen, rng):
     pixels = rng.integers(0, 256, (n, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
 
-    features, extraction = extract(frozen, ArrayImages(pixels), batch_size=16)
+    features, extraction = extract(frozen, ArrayImages(pixels), engine=engine, batch_size=16)
 
     assert relative_error(features, network.predict(pixels.astype(np.float32), verbose=0)) < 1e-5
     assert (extraction.n_images, extraction.feature_dim, extraction.batch_size) == (n, 12, 16)
 
 
-def test_two_passes_give_the_same_bits(frozen, pixels):
-    first, second = (extract(frozen, ArrayImages(pixels), VIEWS[2])[0] for _ in range(2))
+@pytest.mark.parametrize("engine", ENGINES)
+def test_two_passes_give_the_same_bits(engine, mobilenet, pixels):
+    first, second = (extract(mobilenet[1], ArrayImages(pixels), VIEWS[2], engine)[0] for _ in range(2))
 
     assert first.tobytes() == second.tobytes()
 
@@ -198,7 +203,8 @@ def write_files(folder: Path, pixels: list[np.ndarray]) -> EncodedImages:
     paths = [folder / f"{number}.png" for number in range(len(pixels))]
     for path, image in zip(paths, pixels, strict=True):
         Image.fromarray(image).save(path)
-    return EncodedImages(tuple(paths), decode_file)
+    ids = tuple(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
+    return EncodedImages(str(folder), ids, tuple(paths), decode_file)
 
 
 @pytest.mark.parametrize("view", VIEWS, ids=str)
@@ -206,8 +212,10 @@ def test_files_give_the_features_of_their_pixels(view, frozen, pixels, tmp_path)
     files = write_files(tmp_path, list(pixels))
 
     features, _ = extract(frozen, files, view, batch_size=8)
+    from_cache, _ = extract(frozen, files, view, batch_size=8)
 
     assert relative_error(features, extract(frozen, ArrayImages(pixels), view)[0]) < 1e-5
+    assert from_cache.tobytes() == features.tobytes()
 
 
 def test_files_of_different_sizes_are_extracted_in_order(network, frozen, rng, tmp_path):
@@ -216,16 +224,15 @@ def test_files_of_different_sizes_are_extracted_in_order(network, frozen, rng, t
 
     features, _ = extract(frozen, write_files(tmp_path, images), view, batch_size=8)
 
-    inputs = np.concatenate(
-        [preprocessed_by_keras(resized_by_keras(image[np.newaxis], view), ("tf",)) for image in images]
-    )
+    inputs = np.concatenate([preprocessed_by_keras(resized_to(image[np.newaxis], view), ("tf",)) for image in images])
     assert relative_error(features, network.predict(inputs, verbose=0)) < 1e-5
 
 
 def test_the_checksum_is_of_the_file(frozen, pixels, tmp_path):
     path = tmp_path / "features.npy"
     with path.open("wb") as file:
-        extraction = extract_features(frozen, ArrayImages(pixels), AS_THEY_ARE, file)
+        source = ArrayImages(pixels).source(AS_THEY_ARE)
+        extraction = extract_features(extractor_of(frozen, AS_THEY_ARE, 3), source, len(pixels), file)
 
     assert extraction.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert np.load(path, mmap_mode="r").shape == (20, 12)
@@ -241,21 +248,27 @@ def test_the_progress_counts_every_image(n, frozen, rng):
     assert calls == [(min(n_done, n), n) for n_done in range(16, n + 16, 16)]
 
 
-# Out of memory, damaged weights and timing: a batch function in the place of a network.
-
-FAKE = SimpleNamespace(feature_dim=2, output_shape=(2,))
+# Interruptions, out of memory, damaged weights and timing: a function in the place of a network.
 
 
 def fake_features(n: int) -> np.ndarray:
     return np.stack([np.arange(n), -np.arange(n)], axis=1).astype(np.float32)
 
 
-def use_batch_function(monkeypatch: pytest.MonkeyPatch, compute: engine.BatchFunction) -> None:
-    monkeypatch.setattr(engine, "batch_function", lambda *_: compute)
+Compute = Callable[[slice], np.ndarray]
 
 
-def extract_fake(n: int, batch_size: int = 16) -> tuple[np.ndarray, Extraction]:
-    return extract(FAKE, ArrayImages(np.zeros((n, 1, 1, 1), np.uint8)), batch_size=batch_size)
+def extract_fake(
+    n: int, compute: Compute, file: IO[bytes] | None = None, **options: Any
+) -> tuple[np.ndarray, Extraction]:
+    """The features that `compute` gives for slices of `n` images."""
+    file = file or io.BytesIO()
+    # The images are their own numbers.
+    extractor = Extractor(lambda numbers: compute(slice(numbers[0], numbers[-1] + 1)), (2,), n_in_flight=2)
+    source = array_source(np.arange(n))
+    extraction = extract_features(extractor, source, n, file, **options)
+    file.seek(0)
+    return np.load(file), extraction
 
 
 def out_of_memory() -> Exception:
@@ -266,16 +279,14 @@ def out_of_memory() -> Exception:
 
 @pytest.mark.parametrize("error", [out_of_memory, MemoryError], ids=["device", "host"])
 @pytest.mark.parametrize(("n", "fits"), [(50, 5), (16, 1), (3, 2), (64, 8), (1, 1)])
-def test_the_batch_is_halved_until_it_fits_and_no_image_is_lost_or_doubled(n, fits, error, monkeypatch, caplog):
+def test_the_batch_is_halved_until_it_fits_and_no_image_is_lost_or_doubled(n, fits, error, caplog):
     def compute(batch: slice) -> np.ndarray:
         if batch.stop - batch.start > fits:
             raise error()
         return fake_features(n)[batch]
 
-    use_batch_function(monkeypatch, compute)
-
     with caplog.at_level(logging.WARNING):
-        features, extraction = extract_fake(n)
+        features, extraction = extract_fake(n, compute)
 
     assert np.array_equal(features, fake_features(n))
     expected_size = next(size for size in (16, 8, 4, 2, 1) if min(size, n) <= fits)
@@ -284,73 +295,61 @@ def test_the_batch_is_halved_until_it_fits_and_no_image_is_lost_or_doubled(n, fi
 
 
 @pytest.mark.parametrize("first_too_large", [16, 17, 40, 95])
-def test_memory_that_runs_out_in_the_middle_loses_nothing(first_too_large, monkeypatch):
+def test_memory_that_runs_out_in_the_middle_loses_nothing(first_too_large):
     def compute(batch: slice) -> np.ndarray:
         if batch.stop > first_too_large and batch.stop - batch.start > 4:
             raise out_of_memory()
         time.sleep(0.002 * (batch.start % 3))  # batches in flight end in any order
         return fake_features(100)[batch]
 
-    use_batch_function(monkeypatch, compute)
-
-    features, extraction = extract_fake(100)
+    features, extraction = extract_fake(100, compute)
 
     assert np.array_equal(features, fake_features(100))
     assert extraction.batch_size == 4
 
 
-def test_memory_that_does_not_suffice_for_one_image_is_an_error(monkeypatch):
+def test_memory_that_does_not_suffice_for_one_image_is_an_error():
     def compute(batch: slice) -> np.ndarray:
         raise out_of_memory()
 
-    use_batch_function(monkeypatch, compute)
-
     with pytest.raises(type(out_of_memory()), match="OOM when allocating"):
-        extract_fake(20)
+        extract_fake(20, compute)
 
 
-def test_the_rate_leaves_the_first_batch_out(monkeypatch):
+def test_the_rate_leaves_the_first_batch_out():
     def compute(batch: slice) -> np.ndarray:
         time.sleep(0.5 if batch.start == 0 else 0.01)
         return fake_features(64)[batch]
 
-    use_batch_function(monkeypatch, compute)
-
-    _, extraction = extract_fake(64)
+    _, extraction = extract_fake(64, compute)
 
     steady_s = extraction.extract_s - extraction.first_batch_s
     assert extraction.first_batch_s >= 0.5
     assert extraction.images_per_s == pytest.approx((64 - 16) / steady_s, rel=1e-6)
 
 
-def test_the_rate_after_halving_leaves_out_as_many_images_as_the_first_batch_had(monkeypatch):
+def test_the_rate_after_halving_leaves_out_as_many_images_as_the_first_batch_had():
     def compute(batch: slice) -> np.ndarray:
         if batch.start > 0 and batch.stop - batch.start > 4:
             raise out_of_memory()
         time.sleep(0.01)
         return fake_features(64)[batch]
 
-    use_batch_function(monkeypatch, compute)
-
-    _, extraction = extract_fake(64)
+    _, extraction = extract_fake(64, compute)
 
     steady_s = extraction.extract_s - extraction.first_batch_s
     assert extraction.batch_size == 4
     assert extraction.images_per_s == pytest.approx((64 - 16) / steady_s, rel=1e-6)
 
 
-def test_features_that_are_not_finite_are_an_error_that_names_the_image(monkeypatch):
+def test_features_that_are_not_finite_are_an_error_that_names_the_image():
     def compute(batch: slice) -> np.ndarray:
         features = fake_features(50)
         features[37, 1] = np.inf
         return features[batch]
 
-    use_batch_function(monkeypatch, compute)
-
-    with pytest.raises(
-        FeaturesError, match=r"image 37 \(32px bilinear squash raw\) are not finite numbers: the weights"
-    ):
-        extract_fake(50)
+    with pytest.raises(FeaturesError, match="the features of image 37 are not finite numbers: the weights"):
+        extract_fake(50, compute)
 
 
 def test_damaged_weights_are_an_error(pixels):
@@ -359,15 +358,13 @@ def test_damaged_weights_are_an_error(pixels):
     (depthwise,) = (layer for layer in damaged.layers if type(layer).__name__ == "DepthwiseConv2D")
     depthwise.kernel.assign(np.full(depthwise.kernel.shape, np.nan))
 
-    with pytest.raises(
-        FeaturesError, match=r"features of image 0 \(32px bilinear squash unit>tf\) are not finite numbers"
-    ):
+    with pytest.raises(FeaturesError, match="features of image 0 are not finite numbers"):
         extract(
             FrozenNetwork(damaged, SIZE_PX), ArrayImages(pixels), View(SIZE_PX, "bilinear", "squash", ("unit", "tf"))
         )
 
 
-class Sink:
+class Sink(io.BytesIO):
     """A file that forgets what is written to it."""
 
     def write(self, content: bytes) -> int:
@@ -383,8 +380,10 @@ def test_memory_does_not_grow_with_the_number_of_images():
     view = replace(AS_THEY_ARE, size_px=8)
     features_mib = len(pixels) * 1024 * 4 / 2**20
 
-    few = extract_features(wide, ArrayImages(pixels[:1000]), view, Sink())
-    many = extract_features(wide, ArrayImages(pixels), view, Sink())
+    source, extractor = array_source(pixels), extractor_of(wide, view, 1)
+
+    few = extract_features(extractor, source, 1000, Sink())
+    many = extract_features(extractor, source, len(pixels), Sink())
 
     assert features_mib > 90
     assert many.peak_rss_mib < few.peak_rss_mib + 40
@@ -449,13 +448,175 @@ def test_other_convolutions_are_left_as_they_are(groups, filters):
 
 def test_bfloat16_is_close_and_ends_when_float32_is_set_again(network, pixels):
     exact, _ = extract(FrozenNetwork(network, SIZE_PX), ArrayImages(pixels), VIEWS[2])
-    try:
-        set_precision("bfloat16")
-        rounded, _ = extract(FrozenNetwork(network, SIZE_PX), ArrayImages(pixels), VIEWS[2])
-    finally:
-        set_precision("float32")
+    rounded, _ = extract(FrozenNetwork(network, SIZE_PX), ArrayImages(pixels), VIEWS[2], precision="bfloat16")
     again, _ = extract(FrozenNetwork(network, SIZE_PX), ArrayImages(pixels), VIEWS[2])
 
     assert rounded.dtype == np.float32
     assert relative_error(rounded, exact) < 0.03
     assert relative_error(again, exact) < 1e-6
+
+
+# Interruptions
+
+
+class KilledError(Exception):
+    """Ends a pass."""
+
+
+@pytest.mark.parametrize("n_before", [16, 48, 96])
+@pytest.mark.parametrize("n_torn_bytes", [0, 1, 200])
+def test_an_interrupted_pass_goes_on_after_what_it_saved(n_before, n_torn_bytes, monkeypatch):
+    monkeypatch.setattr(engine, "SAVE_INTERVAL_S", 0.0)
+    file, saved, computed = io.BytesIO(), [], []
+
+    def dying(batch: slice) -> np.ndarray:
+        return fake_features(100)[batch]
+
+    def save(extraction: Extraction) -> None:
+        saved.append(extraction)
+        if extraction.n_images == n_before:
+            raise KilledError
+
+    def recorded(batch: slice) -> np.ndarray:
+        computed.append(batch.start)
+        return fake_features(100)[batch]
+
+    with pytest.raises(KilledError):
+        extract_fake(100, dying, file, save=save)
+    file.seek(0, io.SEEK_END)
+    file.write(b"x" * n_torn_bytes)
+    features, extraction = extract_fake(100, recorded, file, so_far=saved[-1])
+
+    assert np.array_equal(features, fake_features(100))
+    assert min(computed) == n_before
+    assert extraction.n_images == 100
+    assert extraction.sha256 == hashlib.sha256(file.getvalue()).hexdigest()
+    assert extraction.extract_s > saved[-1].extract_s
+
+
+def test_a_part_that_is_not_what_was_saved_is_computed_again(monkeypatch):
+    monkeypatch.setattr(engine, "SAVE_INTERVAL_S", 0.0)
+    file, saved = io.BytesIO(), []
+    extract_fake(100, lambda batch: fake_features(100)[batch], file, save=saved.append)
+    damaged = bytearray(file.getvalue())
+    damaged[300] ^= 1
+
+    features, _ = extract_fake(100, lambda batch: fake_features(100)[batch], io.BytesIO(damaged), so_far=saved[2])
+
+    assert np.array_equal(features, fake_features(100))
+
+
+# Engines
+
+
+@pytest.mark.parametrize(
+    ("asked", "usual", "has_gpu", "chosen"),
+    [
+        ("auto", "openvino", False, "openvino"),
+        ("auto", "openvino", True, "tensorflow"),
+        ("auto", "tensorflow", False, "tensorflow"),
+        ("tensorflow", "openvino", False, "tensorflow"),
+        ("openvino", "tensorflow", True, "openvino"),
+    ],
+)
+def test_the_engine_is_chosen_by_a_rule(asked, usual, has_gpu, chosen):
+    assert choose_engine(asked, usual, has_gpu=has_gpu) == chosen
+
+
+def test_without_openvino_tensorflow_extracts_and_asking_for_it_is_an_error(monkeypatch):
+    monkeypatch.setattr(engines, "is_installed", lambda engine: engine == TENSORFLOW)
+
+    assert choose_engine("auto", "openvino", has_gpu=False) == "tensorflow"
+    with pytest.raises(BenchmarkError, match=r"pip install 'backbone-benchmark\[fast\]'"):
+        choose_engine("openvino", "openvino", has_gpu=False)
+
+
+def test_bfloat16_of_openvino_is_close(mobilenet, pixels):
+    exact, rounded = (
+        extract(mobilenet[1], ArrayImages(pixels), VIEWS[2], OPENVINO, precision=precision)[0]
+        for precision in ("float32", "bfloat16")
+    )
+
+    assert relative_error(rounded, exact) < 0.05
+
+
+def test_an_operation_that_openvino_does_not_know_is_named_with_what_to_do(pixels):
+    import keras
+    import tensorflow as tf
+
+    class Digamma(keras.layers.Layer):
+        def call(self, x):
+            return tf.math.digamma(x + 1)
+
+    inputs = keras.Input((SIZE_PX, SIZE_PX, 3))
+    unknown = FrozenNetwork(keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(Digamma()(inputs))), SIZE_PX)
+
+    with pytest.raises(EngineError, match=r"OpenVINO cannot run this network: .*--engine tensorflow"):
+        extract(unknown, ArrayImages(pixels), AS_THEY_ARE, OPENVINO)
+
+
+# Batch sizes and latency
+
+
+@pytest.mark.parametrize(
+    ("fits", "grows_to", "n", "expected"),
+    [(10_000, 64, 1000, 64), (32, 10_000, 1000, 32), (10_000, 10_000, 100, 64), (10_000, 16, 1000, 16), (8, 8, 4, 16)],
+)
+def test_the_batch_is_doubled_while_that_is_faster_and_fits(fits, grows_to, n, expected, monkeypatch):
+    """A batch takes as long as any other until `grows_to`, and in proportion to its size beyond."""
+    clock = 0.0
+
+    def compute(images: np.ndarray) -> np.ndarray:
+        nonlocal clock
+        if len(images) > fits:
+            raise out_of_memory()
+        clock += max(1.0, len(images) / grows_to)
+        return np.zeros((len(images), 2), np.float32)
+
+    monkeypatch.setattr(engine.time, "perf_counter", lambda: clock)
+
+    assert fastest_batch_size(Extractor(compute, (2,), 1), array_source(np.arange(n)), n) == expected
+
+
+def test_features_of_the_fastest_batch_are_those_of_any_other(mobilenet, pixels):
+    usual, _ = extract(mobilenet[1], ArrayImages(pixels), VIEWS[2])
+
+    found, extraction = extract(mobilenet[1], ArrayImages(pixels), VIEWS[2], batch_size=None)
+
+    assert extraction.batch_size >= 16
+    assert relative_error(found, usual) < 1e-5
+
+
+def test_the_latency_is_that_of_one_image(monkeypatch):
+    clock, sizes = 0.0, []
+
+    def compute(images: np.ndarray) -> np.ndarray:
+        nonlocal clock
+        sizes.append(len(images))
+        clock += 0.010 if len(sizes) % 10 else 0.030
+        return np.zeros((1, 2), np.float32)
+
+    monkeypatch.setattr(engine.time, "perf_counter", lambda: clock)
+
+    latency = measure_latency(Extractor(compute, (2,), 1), np.zeros((1, 4, 4, 3), np.uint8))
+
+    assert set(sizes) == {1}
+    assert latency.median_ms == pytest.approx(10)
+    assert latency.p95_ms == pytest.approx(30)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_a_network_built_for_a_gpu_computes_in_its_precision(precision, pixels):
+    """A processor computes so too, slowly."""
+    import keras
+
+    with keras_precision(precision, has_gpu=True):
+        network = tiny_network()
+    exact, _ = extract(FrozenNetwork(tiny_network(), SIZE_PX), ArrayImages(pixels), VIEWS[2])
+
+    found, _ = extract(FrozenNetwork(network, SIZE_PX), ArrayImages(pixels), VIEWS[2])
+
+    assert keras.config.dtype_policy().name == "float32"
+    assert {str(variable.dtype) for variable in network.variables} == {"float32"}
+    assert relative_error(found, exact) < {"float32": 1e-6, "bfloat16": 0.05, "float16": 0.01}[precision]
+    assert precision == "float32" or relative_error(found, exact) > 0

@@ -31,7 +31,7 @@ from benchmark.work.rows import (
 CELL = Cell(
     backbone=Backbone(name="Net", folder=Path(), application="ResNet50", mode="caffe", input_size_px=64),
     dataset=DatasetRequest("digits", 300), mode="unit", strategy="probe", head="linear", seed=3, input_size_px=64,
-    resize="bilinear", crop="squash", precision="float32", val_fraction=0.1, dense=DenseOptions(),
+    resize="bilinear", crop="squash", engine="tensorflow", precision="float32", val_fraction=0.1, dense=DenseOptions(),
 )  # fmt: skip
 PLANNED = PlannedCell(CELL, "key", MISSING, setting_key="setting")
 STARTED = datetime(2024, 5, 1, 12, 30, tzinfo=timezone(timedelta(hours=2)))
@@ -55,7 +55,7 @@ EXTRACTION = Extraction(
     n_images=10, feature_dim=7, sha256="e" * 64, extract_s=4.0, first_batch_s=1.5, images_per_s=12.0, batch_size=8,
     peak_rss_mib=500.0, peak_device_mib=None,
 )  # fmt: skip
-BUILD = BuildFacts(build_s=2.0, params_backbone=1_500_000, flops_g=0.25, weights_sha256="w" * 64)
+BUILD = BuildFacts(build_s=2.0, params_backbone=1_500_000, flops_g=0.25, weights_sha256="w" * 64, model_mib=6.0)
 
 
 def an_outcome(**facts: Any) -> Outcome:

@@ -402,6 +402,7 @@ def pooled_network(dtype: str) -> Any:
 def test_features_are_float32_whatever_the_layers_compute_in(tmp_path, rng, dtype, n_channels):
     from benchmark.datasets.images import ArrayImages
     from benchmark.features.engine import extract_features
+    from benchmark.features.engines import TENSORFLOW, CompiledNetwork
     from benchmark.features.graph import FrozenNetwork
     from benchmark.preprocessing import View
 
@@ -411,7 +412,9 @@ def test_features_are_float32_whatever_the_layers_compute_in(tmp_path, rng, dtyp
     view = View(16, "bilinear", "squash", ("tf",))
 
     with (tmp_path / "features.npy").open("wb") as file:
-        extract_features(FrozenNetwork(network, 16), ArrayImages(pixels), view, file)
+        compiled = CompiledNetwork(TENSORFLOW, FrozenNetwork(network, 16), n_channels, "float32")
+        extractor = compiled.extractor(view.steps)
+        extract_features(extractor, ArrayImages(pixels).source(view), len(pixels), file)
 
     found = np.load(tmp_path / "features.npy", mmap_mode="r")
     expected = network((np.broadcast_to(pixels, (20, 16, 16, 3)) / 127.5 - 1).astype(np.float32), training=False)
@@ -423,14 +426,14 @@ def test_features_are_float32_whatever_the_layers_compute_in(tmp_path, rng, dtyp
 def test_a_network_of_grey_images_is_fed_luminance(tmp_path, rng):
     import keras
 
+    from benchmark.features.engines import TENSORFLOW, CompiledNetwork
     from benchmark.features.graph import FrozenNetwork
-    from benchmark.preprocessing import View
 
     path = saved(tmp_path, network_of(keras.layers.Activation("linear"), shape=(16, 16, 1)))
     pixels = rng.integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
 
     frozen = FrozenNetwork(build_backbone(entry(path), 16), 16)
-    found = frozen.extractor(View(16, "bilinear", "squash", ("unit",)), (16, 16, 3), "uint8")(pixels)
+    found = CompiledNetwork(TENSORFLOW, frozen, 3, "float32").extractor(("unit",)).features(pixels)
 
     # ITU-R BT.601, as Pillow's mode L has it.
     luminance = pixels @ np.array([0.299, 0.587, 0.114]) / 255

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmark.datasets import ArrayImages, Split
+from benchmark.features.engines import TENSORFLOW, CompiledNetwork
 from benchmark.features.graph import FrozenNetwork
 from benchmark.options import Augmentation, DenseOptions, Stage
 from benchmark.preprocessing import View
@@ -65,7 +66,7 @@ def pixels_of(images: ArrayImages, augmentation: Augmentation | None = None) -> 
 def activations_of(classifier: Classifier, images: ArrayImages):
     def activations(cut: Cut) -> np.ndarray:
         frozen = FrozenNetwork(classifier.front(cut), SIZE_PX)
-        extract = frozen.extractor(VIEW, images.pixels.shape[1:], "uint8")
+        extract = CompiledNetwork(TENSORFLOW, frozen, images.n_channels, "float32").extractor(VIEW.steps).features
         return np.asarray(extract(images.pixels))
 
     return activations

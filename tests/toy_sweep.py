@@ -52,7 +52,7 @@ N_ROWS = N_MODES * 2 * N_SEEDS + N_SEEDS  # by two heads; and the network
 # The columns that depend on the clock, on what else the machine does, or on chance.
 INCIDENTAL = {
     "run_id", "load_s", "build_s", "extract_s", "train_s", "eval_s", "wall_s", "elapsed_s", "features_cached",
-    "images_per_s", "peak_rss_mib", "started_utc",
+    "images_per_s", "latency_ms", "latency_p95_ms", "peak_rss_mib", "started_utc",
 }  # fmt: skip
 
 

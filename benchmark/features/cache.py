@@ -3,27 +3,22 @@
 import json
 import os
 import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from benchmark.caching import MANIFEST, PARTIAL, lock_of
 from benchmark.features.engine import Extraction
 from benchmark.storage import cache_root, digest_of_text, sha256_of_file, write_whole
 
 # Part of every key. Raise it when the code or the facts of a key change.
-FEATURE_VERSION = 3
+FEATURE_VERSION = 4
 
 FEATURES = "features.npy"
-MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -35,15 +30,22 @@ class BuildFacts:
         params_backbone: Weights without the head.
         flops_g: Floating-point operations of one image, in 1e9.
         weights_sha256: Of the weights.
+        model_mib: MiB of the weights.
+        latency_ms: Median milliseconds of one image, from uint8 pixels to features; None if not measured.
+        latency_p95_ms: As `latency_ms`, but of the slowest twentieth.
     """
 
     build_s: float
     params_backbone: int
     flops_g: float
     weights_sha256: str
+    model_mib: float
+    latency_ms: float | None = None
+    latency_p95_ms: float | None = None
 
 
-Extract = Callable[[IO[bytes]], tuple[Extraction, BuildFacts]]
+# Writes features to a file and returns their cost; see `extract_features` for the part so far and for saving.
+Extract = Callable[[IO[bytes], Extraction | None, Callable[[Extraction], None]], tuple[Extraction, BuildFacts]]
 
 
 @dataclass(frozen=True)
@@ -63,29 +65,6 @@ class CachedFeatures:
     was_cached: bool
 
 
-@dataclass(frozen=True)
-class CacheEntry:
-    """One folder of the cache.
-
-    Attributes:
-        path: The folder.
-        dataset: The dataset's name in the sweep that made it; not part of the key.
-        facts: The facts of its key.
-        images_per_s: Steady rate of the extraction.
-        flops_g: Floating-point operations of one image, in 1e9.
-        size_bytes: On disk.
-        used_utc: When it was last used.
-    """
-
-    path: Path
-    dataset: str
-    facts: Mapping[str, Any]
-    images_per_s: float
-    flops_g: float
-    size_bytes: int
-    used_utc: datetime
-
-
 def cache_key(facts: Mapping[str, Any]) -> str:
     """The key of a set of facts: 32 hexadecimal digits, the same for any order of the facts."""
     text = json.dumps({**facts, "feature_version": FEATURE_VERSION}, sort_keys=True)
@@ -98,21 +77,21 @@ def cached_features(
     """The features that these facts describe, extracted now unless they are in the cache.
 
     If two processes want the same features, one extracts and the other waits. A process that is killed while it
-    extracts leaves only a partial folder, which is never used; the next process removes it.
+    extracts leaves a partial folder, with which the next one goes on.
 
     Args:
         facts: Everything that can change a feature.
-        extract: Writes the features to a file and returns the cost.
+        extract: Extracts them.
         dataset: The dataset's name, only shown.
         again: Extract them also if they are in the cache.
     """
     folder = _features_root() / cache_key(facts)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock"):
+    with lock_of(folder):
         found = None if again else _open(folder, was_cached=True)
         if found is None:
-            for partial in folder.parent.glob(f"{folder.name}.*.partial"):
-                shutil.rmtree(partial)
+            if again:
+                shutil.rmtree(_partial(folder), ignore_errors=True)
             _extract_into(folder, {"dataset": dataset, "facts": dict(facts)}, extract)
             found = _open(folder, was_cached=False)
             assert found is not None, f"{folder} was written but cannot be read"
@@ -160,68 +139,39 @@ def _fits(features: Any, path: Path, extraction: Extraction) -> bool:
 
 
 def _extract_into(folder: Path, manifest: dict[str, Any], extract: Extract) -> None:
-    partial = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", suffix=".partial", dir=folder.parent))
+    partial = _partial(folder)
+    so_far = _read_manifest(partial)
+
+    def save(extraction: Extraction, **more: Any) -> None:
+        # The features are on disk before the manifest says so.
+        file.flush()
+        os.fsync(file.fileno())
+        content = {**manifest, "extraction": asdict(extraction), **more}
+        with write_whole(partial / MANIFEST) as output:
+            output.write(json.dumps(content, indent=2).encode())
+
     try:
-        with write_whole(partial / FEATURES) as file:
-            extraction, build = extract(file)
-        manifest = {**manifest, "extraction": asdict(extraction), "build": asdict(build)}
-        with write_whole(partial / MANIFEST) as file:
-            file.write(json.dumps(manifest, indent=2).encode())
+        partial.mkdir(exist_ok=True)
+        with (partial / FEATURES).open("r+b" if so_far else "w+b") as file:
+            extraction, build = extract(file, so_far, save)
+            save(extraction, build=asdict(build))
         if folder.exists():  # extracted again
             shutil.rmtree(folder)
         partial.replace(folder)
-    finally:
+    except Exception:
         shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
-def list_cache() -> list[CacheEntry]:
-    """The complete entries of the cache, the least recently used first."""
-    manifests = [path for path in _features_root().glob(f"*/{MANIFEST}") if path.parent.suffix != ".partial"]
-    entries = (_entry(path) for path in manifests)
-    return sorted((entry for entry in entries if entry is not None), key=lambda entry: entry.used_utc)
+def _partial(folder: Path) -> Path:
+    """The folder in which the features of `folder` grow."""
+    return folder.with_suffix(PARTIAL)
 
 
-def _entry(manifest: Path) -> CacheEntry | None:
-    """The entry of a manifest; None if it is damaged (the next use of the entry replaces it)."""
-    folder = manifest.parent
+def _read_manifest(partial: Path) -> Extraction | None:
+    """What an interrupted extraction saved last; None if that is nothing, or damaged."""
     try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        return CacheEntry(
-            path=folder,
-            facts=content["facts"],
-            dataset=content.get("dataset", ""),  # entries before version 3 have none
-            images_per_s=content["extraction"]["images_per_s"],
-            flops_g=content["build"]["flops_g"],
-            size_bytes=sum(file.stat().st_size for file in folder.iterdir()),
-            used_utc=datetime.fromtimestamp(manifest.stat().st_mtime, UTC),
-        )
+        so_far = Extraction(**json.loads((partial / MANIFEST).read_bytes())["extraction"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def remove_partial() -> None:
-    """Remove the partial folders of killed extractions: no process holds the lock of their key."""
-    for partial in _features_root().glob("*.partial"):
-        key = partial.name.split(".", 1)[0]
-        with suppress(Timeout), FileLock(_features_root() / f"{key}.lock", timeout=0):
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterator[CacheEntry]:
-    """Remove the least recently used entries until the rest fits, and all old ones; yields each removed entry.
-
-    Args:
-        max_bytes: The greatest size of the rest.
-        older_than_s: Entries that were not used for longer are removed in any case.
-    """
-    remove_partial()
-    entries = list_cache()
-    total = sum(entry.size_bytes for entry in entries)
-    now = time.time()
-    for entry in entries:
-        is_old = older_than_s is not None and now - entry.used_utc.timestamp() > older_than_s
-        if total > max_bytes or is_old:
-            with FileLock(f"{entry.path}.lock"):
-                shutil.rmtree(entry.path, ignore_errors=True)
-            total -= entry.size_bytes
-            yield entry
+    return so_far if (partial / FEATURES).exists() else None

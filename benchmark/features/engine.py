@@ -3,32 +3,50 @@
 import hashlib
 import io
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import IO
+from dataclasses import dataclass, replace
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from benchmark.datasets import Images, OnProgress, image_source
+from benchmark.datasets import OnProgress, Source
 from benchmark.errors import FeaturesError
-from benchmark.features.graph import FrozenNetwork
 from benchmark.memory import MIB, PeakMemory
-from benchmark.preprocessing import View
 
 log = logging.getLogger(__name__)
 
 Features = NDArray[np.float32]
 BatchFunction = Callable[[slice], Features]
 
-# Small batches stay in the processor's cache. Two at a time keep all cores busy when one layer cannot (depthwise
-# convolutions): up to 1.4 times as many images per second, see perf/.
+# Of a processor: small batches stay in its cache, and always the same size gives always the same bits.
 BATCH_SIZE = 16
-BATCHES_IN_FLIGHT = 2
+# On a GPU, the largest batch that is tried, the batches that are timed for a size, and the gain that makes it worth it.
+MOST_BATCH_SIZE, TIMED_BATCHES, LEAST_GAIN = 4096, 3, 1.05
+# How often the features that are done are saved, so that an interrupted pass can go on.
+SAVE_INTERVAL_S = 10.0
+# Of a latency: images before the first that counts, the fewest and the most that count, and seconds for them.
+WARM_UP_IMAGES, LATENCY_IMAGES, MOST_LATENCY_IMAGES, LATENCY_S = 2, 10, 100, 0.5
+
+
+class Extractor(NamedTuple):
+    """A network made ready to run by an engine, for one mode.
+
+    Attributes:
+        features: From images as `Images.source` gives them to the network's output for them, float32. Threads may
+            call it at the same time.
+        output_shape: Of the output for one image.
+        n_in_flight: Number of batches to compute at the same time.
+    """
+
+    features: Callable[[NDArray[np.uint8]], Features]
+    output_shape: tuple[int, ...]
+    n_in_flight: int
 
 
 @dataclass(frozen=True)
@@ -59,12 +77,14 @@ class Extraction:
 
 
 def extract_features(
-    frozen: FrozenNetwork,
-    images: Images,
-    view: View,
+    extractor: Extractor,
+    source: Source,
+    n_images: int,
     file: IO[bytes],
     *,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = BATCH_SIZE,
+    so_far: Extraction | None = None,
+    save: Callable[[Extraction], None] | None = None,
     on_progress: OnProgress | None = None,
 ) -> Extraction:
     """Write the features of all images to a file, as a `(n, *output_shape)` float32 array in NumPy's format.
@@ -72,110 +92,242 @@ def extract_features(
     Memory does not grow with the number of images. If it runs out, the batch is halved and the pass goes on.
 
     Args:
-        frozen: The network.
-        images: `n` images.
-        view: How to prepare them.
-        file: An open binary file.
-        batch_size: Images per batch.
+        extractor: The network.
+        source: The images.
+        n_images: Their number.
+        file: An open binary file; readable too if it holds a part already.
+        batch_size: Images per batch; None finds the fastest.
+        so_far: The part of an earlier pass that the file holds, as `save` got it.
+        save: Called every few seconds with the part that is done.
         on_progress: Called after each batch.
+
+    Returns:
+        The cost, of the earlier pass too.
 
     Raises:
         FeaturesError: A feature is not a finite number.
     """
-    n_images = len(images)
-    digest = hashlib.sha256()
+    rows = _Rows(file, (n_images, *extractor.output_shape))
+    if so_far is not None and not rows.skip(so_far):
+        so_far = None
+    if so_far is not None:
+        batch_size = so_far.batch_size  # the size is part of what decides the last bits
+    size = batch_size or fastest_batch_size(extractor, source, n_images)
+    n_before, first_batch, first_batch_s = rows.n_done, 0, 0.0
+    saved = started = time.perf_counter()
 
-    def write(content: bytes) -> None:
-        digest.update(content)
-        file.write(content)
+    def cost() -> Extraction:
+        extract_s = time.perf_counter() - started
+        n_done = rows.n_done - n_before
+        n_steady, steady_s = n_done - first_batch, extract_s - first_batch_s
+        if not n_steady:
+            n_steady, steady_s = n_done, extract_s
+        this_pass = Extraction(
+            n_images=n_done,
+            feature_dim=extractor.output_shape[-1],
+            sha256=rows.sha256,
+            extract_s=extract_s,
+            first_batch_s=first_batch_s,
+            images_per_s=n_steady / steady_s,
+            batch_size=size,
+            peak_rss_mib=memory.rss_mib,
+            peak_device_mib=_peak_device_mib(),
+        )
+        return _both(so_far, this_pass) if so_far else this_pass
 
-    header = io.BytesIO()
-    shape = (n_images, *frozen.output_shape)
-    npy.write_array_header_2_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
-    write(header.getvalue())
-    n_done, first_batch, first_batch_s = 0, 0, 0.0
-    started = time.perf_counter()
     with PeakMemory() as memory:
-        for features, size in _batches(batch_function(frozen, images, view), n_images, batch_size):
-            _check_finite(features, view, n_done)
-            write(features.tobytes())
-            n_done += len(features)
+        compute = _batch_function(extractor, source)
+        for features, used in _batches(compute, n_before, n_images, size, extractor.n_in_flight):
+            size = used
+            _check_finite(features, rows.n_done)
+            rows.write(features)
             if not first_batch:
-                first_batch, first_batch_s = n_done, time.perf_counter() - started
+                first_batch, first_batch_s = rows.n_done - n_before, time.perf_counter() - started
             if on_progress:
-                on_progress(n_done, n_images)
-            batch_size = size
-    extract_s = time.perf_counter() - started
-    n_steady, steady_s = n_images - first_batch, extract_s - first_batch_s
-    if not n_steady:
-        n_steady, steady_s = n_images, extract_s
-    return Extraction(
-        n_images=n_images,
-        feature_dim=frozen.feature_dim,
-        sha256=digest.hexdigest(),
-        extract_s=extract_s,
-        first_batch_s=first_batch_s,
-        images_per_s=n_steady / steady_s,
-        batch_size=batch_size,
-        peak_rss_mib=memory.rss_mib,
-        peak_device_mib=_peak_device_mib(),
+                on_progress(rows.n_done, n_images)
+            if save and time.perf_counter() - saved > SAVE_INTERVAL_S:
+                save(cost())
+                saved = time.perf_counter()
+    return cost()
+
+
+def fastest_batch_size(extractor: Extractor, source: Source, n_images: int) -> int:
+    """The size of a batch, doubled while more images per second come out and memory suffices."""
+    size, best, best_rate = BATCH_SIZE, BATCH_SIZE, 0.0
+    while size <= min(n_images, MOST_BATCH_SIZE):
+        batch = source.take(np.arange(size))
+        try:
+            extractor.features(batch)  # compiles
+            started = time.perf_counter()
+            for _ in range(TIMED_BATCHES):
+                extractor.features(batch)
+        except Exception as error:
+            if not _is_out_of_memory(error):
+                raise
+            break
+        rate = TIMED_BATCHES * size / (time.perf_counter() - started)
+        if rate < LEAST_GAIN * best_rate:
+            break
+        best, best_rate, size = size, rate, 2 * size
+    log.info("batches of %d: %.0f images/s", best, best_rate)
+    return best
+
+
+def has_gpu() -> bool:
+    """Whether TensorFlow computes on a GPU."""
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+class Latency(NamedTuple):
+    """How long one image takes, from uint8 pixels to features, in milliseconds.
+
+    Attributes:
+        median_ms: Half of the images take longer.
+        p95_ms: One of 20 takes longer.
+    """
+
+    median_ms: float
+    p95_ms: float
+
+
+def measure_latency(extractor: Extractor, image: NDArray[np.uint8]) -> Latency:
+    """The latency of a network on one image `(1, height, width, channels)`, read and resized already.
+
+    Measured one image after the other, at least `LATENCY_IMAGES` times and for at most about `LATENCY_S`.
+    """
+    times: list[float] = []
+    for _ in range(WARM_UP_IMAGES):
+        extractor.features(image)
+    while len(times) < LATENCY_IMAGES or (sum(times) < LATENCY_S and len(times) < MOST_LATENCY_IMAGES):
+        started = time.perf_counter()
+        extractor.features(image)
+        times.append(time.perf_counter() - started)
+    median, p95 = np.quantile(times, (0.5, 0.95))
+    return Latency(1000 * float(median), 1000 * float(p95))
+
+
+def _both(earlier: Extraction, later: Extraction) -> Extraction:
+    """The cost of an interrupted pass and the one that went on with it."""
+    steady_s = [part.extract_s - part.first_batch_s for part in (earlier, later)]
+    n_steady = [part.images_per_s * part_s for part, part_s in zip((earlier, later), steady_s, strict=True)]
+    devices = [part.peak_device_mib for part in (earlier, later) if part.peak_device_mib is not None]
+    return replace(
+        later,
+        n_images=earlier.n_images + later.n_images,
+        extract_s=earlier.extract_s + later.extract_s,
+        first_batch_s=earlier.first_batch_s + later.first_batch_s,
+        images_per_s=sum(n_steady) / sum(steady_s) if sum(steady_s) else later.images_per_s,
+        peak_rss_mib=max(earlier.peak_rss_mib, later.peak_rss_mib),
+        peak_device_mib=max(devices) if devices else None,
     )
 
 
-def batch_function(frozen: FrozenNetwork, images: Images, view: View) -> BatchFunction:
+class _Rows:
+    """The rows of an array, written one after the other to a file in NumPy's format.
+
+    Attributes:
+        n_done: Number of rows that are written.
+    """
+
+    def __init__(self, file: IO[bytes], shape: tuple[int, ...]) -> None:
+        header = io.BytesIO()
+        npy.write_array_header_2_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        self._header = header.getvalue()
+        self._row_bytes = 4 * math.prod(shape[1:])
+        self._file = file
+        self._digest = hashlib.sha256()
+        self.n_done = 0
+
+    @property
+    def sha256(self) -> str:
+        """Of the file so far."""
+        return self._digest.hexdigest()
+
+    def skip(self, so_far: Extraction) -> bool:
+        """Go on after the rows that the file holds; False, and nothing is changed, if it does not hold them."""
+        n_bytes = len(self._header) + so_far.n_images * self._row_bytes
+        self._file.seek(0)
+        digest = hashlib.sha256()
+        while n_bytes and (part := self._file.read(min(n_bytes, 2**20))):
+            digest.update(part)
+            n_bytes -= len(part)
+        is_whole = digest.hexdigest() == so_far.sha256
+        if is_whole:
+            self._file.truncate()  # what came after the last save
+            self._digest, self.n_done = digest, so_far.n_images
+        return is_whole
+
+    def write(self, features: Features) -> None:
+        """Add rows."""
+        if not self.n_done:
+            self._file.seek(0)
+            self._file.truncate()
+            self._put(self._header)
+        self._put(features.tobytes())
+        self.n_done += len(features)
+
+    def _put(self, content: bytes) -> None:
+        self._digest.update(content)
+        self._file.write(content)
+
+
+def _batch_function(extractor: Extractor, source: Source) -> BatchFunction:
     """A function from a slice of the images to their features."""
-    source = image_source(images, view)
-    extract = frozen.extractor(view, source.shape, source.dtype)
-    positions = np.arange(len(images))
-    return lambda batch: np.asarray(extract(source.take(positions[batch])))
+    return lambda batch: extractor.features(source.take(np.arange(batch.start, batch.stop)))
 
 
-def _batches(compute: BatchFunction, n_images: int, batch_size: int) -> Iterator[tuple[Features, int]]:
-    """The features of all images, batch after batch in the order of the images, each with the batch size.
+def _batches(
+    compute: BatchFunction, start: int, n_images: int, batch_size: int, n_in_flight: int
+) -> Iterator[tuple[Features, int]]:
+    """The features of the images from `start` on, batch after batch in their order, each with the batch size.
 
     If memory runs out, the batch is halved and the pass goes on with the first image that has no features yet.
     """
-    import tensorflow as tf
-
-    start = 0
     while start < n_images:
         try:
-            for features in _pipelined(compute, start, n_images, batch_size):
+            for features in _pipelined(compute, start, n_images, batch_size, n_in_flight):
                 yield features, batch_size
                 start += len(features)
-        except (tf.errors.ResourceExhaustedError, MemoryError):
-            if batch_size == 1:
+        except Exception as error:
+            if not _is_out_of_memory(error) or batch_size == 1:
                 raise
             batch_size //= 2
             log.warning("out of memory: continuing from image %d with batches of %d", start, batch_size)
 
 
-def _pipelined(compute: BatchFunction, start: int, stop: int, batch_size: int) -> Iterator[Features]:
+def _pipelined(compute: BatchFunction, start: int, stop: int, batch_size: int, n_in_flight: int) -> Iterator[Features]:
     """Results in order, while the next batches are computed; the first batch runs alone because it compiles."""
     yield compute(slice(start, min(start + batch_size, stop)))
     waiting: deque[Future[Features]] = deque()
-    with ThreadPoolExecutor(BATCHES_IN_FLIGHT) as pool:
+    with ThreadPoolExecutor(n_in_flight) as pool:
         for first in range(start + batch_size, stop, batch_size):
             waiting.append(pool.submit(compute, slice(first, min(first + batch_size, stop))))
-            if len(waiting) > BATCHES_IN_FLIGHT:
+            if len(waiting) > n_in_flight:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _check_finite(features: Features, view: View, n_before: int) -> None:
+def _is_out_of_memory(error: Exception) -> bool:
+    # TensorFlow's type by name, so that other engines need not import it.
+    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+
+
+def _check_finite(features: Features, n_before: int) -> None:
     if not np.isfinite(features).all():
         is_finite = np.isfinite(features.reshape(len(features), -1)).all(axis=1)
         row = n_before + int(np.flatnonzero(~is_finite)[0])
         raise FeaturesError(
-            f"The features of image {row} ({view}) are not finite numbers: "
-            "the weights may be damaged, or the pixels outside the network's range."
+            f"the features of image {row} are not finite numbers: the weights may be damaged, or the pixels outside "
+            "the network's range."
         )
 
 
 def _peak_device_mib() -> float | None:
     import tensorflow as tf
 
-    if not tf.config.list_physical_devices("GPU"):
+    if not has_gpu():
         return None
     return float(tf.config.experimental.get_memory_info("GPU:0")["peak"]) / MIB

@@ -1,20 +1,25 @@
 """A network frozen into one graph, from uint8 images over resizing, mode and layers to features."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from benchmark.preprocessing import View, apply_steps
+from benchmark.memory import MIB
+from benchmark.preprocessing import match_channels, swap_channels
 
 
 class FrozenNetwork:
     """A Keras model with its weights turned into constants, so that TensorFlow can fold them.
 
-    Freezing folds each BatchNorm into the convolution before it. One frozen network serves all views: the graph of
-    each view calls it, and TensorFlow inlines the call.
+    Freezing folds each BatchNorm into the convolution before it. One frozen network serves all modes: the graphs call
+    it, and TensorFlow inlines the call.
 
     Attributes:
         output_shape: Of the output for one image: `(d,)` for features. float32, whatever the layers compute in.
+        n_channels: Channels of its input.
         feature_dim: Width `d` of the features, or channels of a feature map.
         params: Number of the model's weights.
+        weights_mib: MiB of them.
     """
 
     def __init__(self, network: Any, size_px: int) -> None:
@@ -22,7 +27,8 @@ class FrozenNetwork:
         from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
         rewritten = use_depthwise_convolutions(network)
-        self._input_shape = (size_px, size_px, network.inputs[0].shape[-1])
+        self.n_channels = int(network.inputs[0].shape[-1])
+        self._input_shape = (size_px, size_px, self.n_channels)
         signature = tf.TensorSpec((None, *self._input_shape), tf.float32)
         function = tf.function(
             lambda pixels: tf.cast(tf.nest.flatten(rewritten(pixels, training=False))[0], tf.float32)
@@ -32,26 +38,36 @@ class FrozenNetwork:
         self.output_shape = tuple(int(side) for side in network.outputs[0].shape[1:])
         self.feature_dim = self.output_shape[-1]
         self.params = int(network.count_params())
+        self.weights_mib = sum(weights.nbytes for weights in network.get_weights()) / MIB
 
     def features(self, pixels: Any) -> Any:
         """Features `(n, d)` of preprocessed pixels `(n, size_px, size_px, 3)`, as a tensor."""
         return self._frozen(pixels)[0]
 
-    def extractor(self, view: View, shape: tuple[int, ...], dtype: str) -> Any:
-        """One graph from images `(n, *shape)` to features `(n, d)`.
+    def function(self, n_channels: int, *, is_swapped: bool) -> Any:
+        """One graph from resized images, and the scale and offset of a mode, to features `(n, d)`.
 
         Args:
-            view: How to prepare the images.
-            shape: Height, width and channels (one or three).
-            dtype: uint8, or float32 for images in 0..255 that are resized already.
+            n_channels: Of the images `(n, size_px, size_px, n_channels)` uint8: one or three.
+            is_swapped: Whether the mode swaps channels.
         """
         import tensorflow as tf
 
-        def extract(images: Any) -> Any:
-            pixels = view.resize_images(images, self._input_shape[-1])
-            return self.features(apply_steps(view.steps, pixels))
+        def extract(images: Any, scale: Any, offset: Any) -> Any:
+            pixels = match_channels(images, self.n_channels)
+            return self.features((swap_channels(pixels) if is_swapped else pixels) * scale + offset)
 
-        return tf.function(extract, input_signature=[tf.TensorSpec((None, *shape), dtype)])
+        shape = (None, *self._input_shape[:2], n_channels)
+        numbers = (tf.TensorSpec((self.n_channels,), tf.float32, name) for name in ("scale", "offset"))
+        return tf.function(extract, input_signature=[tf.TensorSpec(shape, tf.uint8, "images"), *numbers])
+
+    def graph_def(self, n_channels: int, *, is_swapped: bool) -> bytes:
+        """The graph of `function`, as TensorFlow's `GraphDef`; its inputs are in the same order."""
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+        concrete = self.function(n_channels, is_swapped=is_swapped).get_concrete_function()
+        content: bytes = convert_variables_to_constants_v2(concrete).graph.as_graph_def().SerializeToString()
+        return content
 
     def flops_g(self) -> float:
         """Floating-point operations of one image in 1e9, a multiply-add counted as two, by TensorFlow's profiler."""
@@ -98,8 +114,25 @@ def use_depthwise_convolutions(network: Any) -> Any:
     return rewritten
 
 
+@contextmanager
+def keras_precision(precision: str, *, has_gpu: bool) -> Iterator[None]:
+    """Inside, Keras builds networks that compute in this precision on a GPU; their weights stay float32.
+
+    On a processor, networks are float32, and the engines compute in another precision.
+    """
+    import keras
+
+    policy = f"mixed_{precision}" if has_gpu and precision != "float32" else "float32"
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def set_precision(precision: str) -> None:
-    """Let TensorFlow's graph optimiser compute in bfloat16 from now on, or not.
+    """Let TensorFlow's graph optimiser compute in bfloat16 on the processor from now on, or not.
 
     Args:
         precision: `bfloat16` or `float32`. Inputs, outputs and constants stay float32.

@@ -30,9 +30,9 @@ def build_classifier(cell: Cell, dataset: Dataset) -> tuple[Classifier, BuildFac
         classifier = untrained_classifier(cell, dataset.images.n_channels, n_classes)
         body = classifier.body
     build_s = time.perf_counter() - started
-    flops_g = FrozenNetwork(body, cell.input_size_px).flops_g()
+    frozen = FrozenNetwork(body, cell.input_size_px)
     sha256 = weights_sha256(cell.backbone, body) if cell.strategy == FINETUNE else arrays_sha256(body)
-    return classifier, BuildFacts(build_s, int(body.count_params()), flops_g, sha256)
+    return classifier, BuildFacts(build_s, frozen.params, frozen.flops_g(), sha256, frozen.weights_mib)
 
 
 def untrained_classifier(cell: Cell, n_channels: int, n_classes: int) -> Classifier:

@@ -4,14 +4,22 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.datasets import Dataset, OnProgress, Split, split_dataset
+from benchmark.errors import FeaturesError
 from benchmark.features.cache import BuildFacts, CachedFeatures, cache_key, cached_features
-from benchmark.features.engine import Extraction, extract_features
+from benchmark.features.engine import (
+    BATCH_SIZE,
+    Extraction,
+    Latency,
+    extract_features,
+    has_gpu,
+    measure_latency,
+)
 from benchmark.ledger import HISTORY
 from benchmark.memory import PeakMemory
 from benchmark.options import FINETUNE, PROBE
@@ -25,7 +33,13 @@ from benchmark.strategies.probe import run_probe
 from benchmark.work.events import CellEnded, Report, StageProgress
 from benchmark.work.rows import Costs, class_rows, history_rows, result_columns
 
+if TYPE_CHECKING:
+    from benchmark.features.engines import CompiledNetwork
+    from benchmark.features.graph import FrozenNetwork
+
 REPORT_INTERVAL_S = 0.2
+# Of every pixel of the image whose latency is measured.
+GREY = 127
 
 _T = TypeVar("_T")
 
@@ -34,16 +48,17 @@ class CellRunner:
     """Runs cells that share a backbone, a dataset and a size: these and the features are made once, when first needed.
 
     A step that failed is not tried again: the next cell that needs it gets the same error. With `again`, features that
-    are in the cache are extracted once more, each set once.
+    are in the cache are extracted once more, each set once. `batch_size` is that of `Conditions`.
     """
 
-    def __init__(self, any_cell: Cell, report: Report, *, again: bool = False) -> None:
+    def __init__(self, any_cell: Cell, report: Report, *, again: bool = False, batch_size: int | None = None) -> None:
         self._cell = any_cell
         self._report = report
         self._again = again
+        self._batch_size = batch_size
         self._extracted: set[str] = set()
         self._made: dict[str, Any] = {}
-        self._view: tuple[str, View] | None = None
+        self._view: tuple[str, str, View] | None = None
 
     def run(self, planned: PlannedCell, row: dict[str, Any]) -> CellEnded:
         """Train and test one cell.
@@ -109,12 +124,14 @@ class CellRunner:
             if cut.name not in passes:
                 facts = {} if classifier.is_output(cut) else {"cut": cut.name}
                 passes[cut.name] = self._cached(
-                    cell, facts, lambda: (FrozenNetwork(classifier.front(cut), cell.input_size_px), built)
+                    cell,
+                    facts,
+                    lambda: (self._compiled(FrozenNetwork(classifier.front(cut), cell.input_size_px), cell), built),
                 )
             return passes[cut.name].features
 
         checkpoint = checkpoint_path(planned.key)
-        pixels = Pixels(dataset.images, cell.view, cell.augmentation)
+        pixels = Pixels(dataset.images, cell.view, cell.augmentation, self._reporter("decoding images"))
         task = Task(dataset.labels, dataset.class_names, split, cell.seed)
         try:
             with PeakMemory() as memory:
@@ -165,26 +182,41 @@ class CellRunner:
         if not is_same_view:
             self._view = view_key(cell)
             self._made.pop("features", None)
-        features = self._once("features", lambda: self._cached(cell, {}, self._backbone))
+        features = self._once("features", lambda: self._cached(cell, {}, lambda: self._timed_backbone(cell)))
         return replace(features, was_cached=True) if is_same_view else features
 
-    def _cached(self, cell: Cell, facts: dict[str, Any], build: Callable[[], tuple[Any, BuildFacts]]) -> CachedFeatures:
+    def _cached(
+        self, cell: Cell, facts: dict[str, Any], build: Callable[[], tuple["CompiledNetwork", BuildFacts]]
+    ) -> CachedFeatures:
         """The output of a frozen network for all images, from the cache or computed now.
 
         Args:
             cell: Says how images are prepared.
             facts: For the key of the cache, what distinguishes the output from features.
-            build: Returns the frozen network.
+            build: Returns the network.
         """
         dataset, _ = self._dataset()
 
-        def extract(file: IO[bytes]) -> tuple[Extraction, BuildFacts]:
-            from benchmark.features.graph import set_precision
-
-            frozen, built = build()
-            set_precision(cell.precision)
-            on_progress = self._reporter(f"extracting {cell.mode}")
-            return extract_features(frozen, dataset.images, cell.view, file, on_progress=on_progress), built
+        def extract(
+            file: IO[bytes], so_far: Extraction | None, save: Callable[[Extraction], None]
+        ) -> tuple[Extraction, BuildFacts]:
+            source = dataset.images.source(cell.view, self._reporter("decoding images"))
+            network, built = build()
+            stage = f"extracting {cell.mode}" + ("" if source.is_cached else ", decoding again: the disk is full")
+            try:
+                extraction = extract_features(
+                    network.extractor(cell.view.steps),
+                    source,
+                    len(dataset),
+                    file,
+                    batch_size=self._batch_size or (None if has_gpu() else BATCH_SIZE),
+                    so_far=so_far,
+                    save=save,
+                    on_progress=self._reporter(stage),
+                )
+            except FeaturesError as error:
+                raise FeaturesError(f"{cell.view}: {error}") from error
+            return extraction, built
 
         facts = {**feature_facts(cell, dataset.fingerprint), **facts}
         key = cache_key(facts)
@@ -193,23 +225,48 @@ class CellRunner:
         self._extracted.add(key)
         return found
 
-    def _backbone(self) -> tuple[Any, BuildFacts]:
+    def _timed_backbone(self, cell: Cell) -> tuple["CompiledNetwork", BuildFacts]:
+        """The backbone for the engine and precision of a cell, with the latency of one image."""
+        frozen, built = self._backbone(cell.precision)
+        dataset, _ = self._dataset()
+
+        def measure() -> Latency:
+            self._report(StageProgress("measuring the latency", 0, 1))
+            shape = (1, cell.input_size_px, cell.input_size_px, dataset.images.n_channels)
+            extractor = self._compiled(frozen, cell, 1).extractor(cell.view.steps)
+            return measure_latency(extractor, np.full(shape, GREY, np.uint8))
+
+        how = f"{cell.engine} in {cell.precision}"
+        network = self._once(f"backbone by {how}", lambda: self._compiled(frozen, cell))
+        latency = self._once(f"latency by {how}", measure)
+        return network, replace(built, latency_ms=latency.median_ms, latency_p95_ms=latency.p95_ms)
+
+    def _compiled(self, frozen: "FrozenNetwork", cell: Cell, batch_size: int | None = None) -> "CompiledNetwork":
+        from benchmark.features.engines import CompiledNetwork
+
+        dataset, _ = self._dataset()
+        size = batch_size or self._batch_size or BATCH_SIZE
+        return CompiledNetwork(cell.engine, frozen, dataset.images.n_channels, cell.precision, size)
+
+    def _backbone(self, precision: str) -> tuple["FrozenNetwork", BuildFacts]:
         """The frozen backbone and what is known of it."""
         from benchmark.backbones.build import build_backbone, weights_sha256
-        from benchmark.features.graph import FrozenNetwork
+        from benchmark.features.graph import FrozenNetwork, keras_precision
 
-        def build() -> tuple[Any, BuildFacts]:
+        def build() -> tuple[FrozenNetwork, BuildFacts]:
             _let_gpu_memory_grow()
             self._report(StageProgress("building the backbone", 0, 1))
             backbone, size_px = self._cell.backbone, self._cell.input_size_px
             self._check_builder()
             started = time.perf_counter()
-            network = build_backbone(backbone, size_px)
+            with keras_precision(precision, has_gpu=has_gpu()):
+                network = build_backbone(backbone, size_px)
             frozen = FrozenNetwork(network, size_px)
             build_s = time.perf_counter() - started
-            return frozen, BuildFacts(build_s, frozen.params, frozen.flops_g(), weights_sha256(backbone, network))
+            sha256 = weights_sha256(backbone, network)
+            return frozen, BuildFacts(build_s, frozen.params, frozen.flops_g(), sha256, frozen.weights_mib)
 
-        return self._once("backbone", build)
+        return self._once(f"backbone in {precision if has_gpu() else 'float32'}", build)
 
     def _check_builder(self) -> None:
         """Refuse the network of a builder that is not the one of the cell's key: its code changed meanwhile.

@@ -12,7 +12,7 @@ import psutil
 import pytest
 from toy_sweep import N_MODES, N_SEEDS, assert_same_rows, start_sweep, write_sweep
 
-from benchmark.features.cache import list_cache
+from benchmark.caching import list_cache
 from benchmark.ledger import CELL_COLUMNS, CONFUSION, DONE, HISTORY, Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")]

@@ -1,0 +1,108 @@
+"""The engines that can extract features, and the rule by which one is chosen."""
+
+import functools
+import importlib.util
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import BenchmarkError
+from benchmark.features.engine import BATCH_SIZE, Extractor, Features
+from benchmark.features.graph import FrozenNetwork, set_precision
+from benchmark.preprocessing import Line, line_of
+
+AUTO, TENSORFLOW, OPENVINO = "auto", "tensorflow", "openvino"
+
+# TensorFlow: two batches at a time keep all cores busy when one layer cannot (depthwise convolutions): up to 1.4 times
+# as many images per second, see perf/.
+BATCHES_IN_FLIGHT = 2
+
+# From images as `Images.source` gives them, and what a mode does, to features.
+Run = Callable[[NDArray[np.uint8], Line], Features]
+
+
+class Compiled(NamedTuple):
+    """A graph that an engine compiled, for all modes that swap channels or for all others; see `Extractor`."""
+
+    run: Run
+    n_in_flight: int
+
+
+class CompiledNetwork:
+    """A network that an engine runs; its graph is compiled when it is first needed.
+
+    Args:
+        engine: A key of `ENGINES`.
+        frozen: The network.
+        n_channels: Of the images: one or three.
+        precision: `float32` or `bfloat16`; the features are float32.
+        batch_size: The largest number of images at a time.
+    """
+
+    def __init__(
+        self, engine: str, frozen: FrozenNetwork, n_channels: int, precision: str, batch_size: int = BATCH_SIZE
+    ) -> None:
+        self._frozen = frozen
+        compile_graph = ENGINES[engine]
+        self._compiled = functools.cache(
+            lambda is_swapped: compile_graph(frozen, n_channels, is_swapped, precision, batch_size)
+        )
+
+    def extractor(self, steps: tuple[str, ...]) -> Extractor:
+        """The network behind the steps of a mode."""
+        line = line_of(steps, self._frozen.n_channels)
+        run, n_in_flight = self._compiled(line.is_swapped)
+        return Extractor(lambda images: run(images, line), self._frozen.output_shape, n_in_flight)
+
+
+def _tensorflow(frozen: FrozenNetwork, n_channels: int, is_swapped: bool, precision: str, batch_size: int) -> Compiled:
+    del batch_size  # its graphs take any
+    set_precision(precision)
+    function = frozen.function(n_channels, is_swapped=is_swapped)
+    return Compiled(lambda images, line: np.asarray(function(images, line.scale, line.offset)), BATCHES_IN_FLIGHT)
+
+
+def _openvino(frozen: FrozenNetwork, n_channels: int, is_swapped: bool, precision: str, batch_size: int) -> Compiled:
+    from benchmark.features.openvino import compile_graph
+
+    graph = frozen.graph_def(n_channels, is_swapped=is_swapped)
+    request_of_thread, n_requests = compile_graph(graph, precision, batch_size)
+
+    def run(images: NDArray[np.uint8], line: Line) -> Features:
+        return request_of_thread(images, line.scale, line.offset)
+
+    # One batch more than OpenVINO computes at a time is being read meanwhile.
+    return Compiled(run, n_requests + 1)
+
+
+ENGINES: dict[str, Callable[[FrozenNetwork, int, bool, str, int], Compiled]] = {
+    TENSORFLOW: _tensorflow,
+    OPENVINO: _openvino,
+}
+
+
+def choose_engine(asked: str, usual: str, *, has_gpu: bool) -> str:
+    """The engine of a probe: what was asked for, or for `auto` the usual one of the backbone if it can be used here.
+
+    This is a rule and not a race, so that the same machine always gives the same bits.
+
+    Args:
+        asked: A key of `ENGINES`, or `auto`.
+        usual: A key of `ENGINES`.
+        has_gpu: Whether TensorFlow would use a GPU.
+
+    Raises:
+        BenchmarkError: The engine that was asked for is not installed.
+    """
+    if asked == OPENVINO and not is_installed(OPENVINO):
+        raise BenchmarkError("--engine openvino needs OpenVINO: pip install 'backbone-benchmark[fast]'.")
+    if asked != AUTO:
+        return asked
+    return usual if not has_gpu and is_installed(usual) else TENSORFLOW
+
+
+def is_installed(engine: str) -> bool:
+    """Whether the engine's library is on this machine; it is not imported."""
+    return importlib.util.find_spec(engine) is not None

@@ -1,0 +1,70 @@
+"""OpenVINO: the same frozen graph, on a processor up to twice as fast as by TensorFlow."""
+
+import tempfile
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import BenchmarkError
+from benchmark.features.engine import Features
+from benchmark.provenance import usable_cpus
+
+# From at most as many images as the batch has, and the scale and offset of a mode, to features, in any thread.
+Infer = Callable[[NDArray[np.uint8], NDArray[np.float32], NDArray[np.float32]], Features]
+
+
+class EngineError(BenchmarkError):
+    """A network that an engine cannot run."""
+
+
+def compile_graph(graph_def: bytes, precision: str, batch_size: int) -> tuple[Infer, int]:
+    """A function that runs a graph of `FrozenNetwork.graph_def`, and the number of threads that should call it.
+
+    Args:
+        graph_def: The graph.
+        precision: `float32` or `bfloat16`; the features are float32.
+        batch_size: Images at a time; a smaller batch is filled up, since graphs of a fixed size are faster.
+
+    Raises:
+        EngineError: OpenVINO does not know an operation of the network.
+    """
+    import openvino
+
+    core = openvino.Core()
+    settings = {
+        "PERFORMANCE_HINT": "THROUGHPUT" if batch_size > 1 else "LATENCY",
+        "INFERENCE_PRECISION_HINT": "bf16" if precision == "bfloat16" else "f32",
+        "INFERENCE_NUM_THREADS": usable_cpus(),
+        # Jobs at the same time would be pinned to the same cores.
+        "ENABLE_CPU_PINNING": False,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "frozen.pb")
+        path.write_bytes(graph_def)
+        try:
+            model = core.read_model(path)
+            images = model.input("images:0")
+            model.reshape({images: [batch_size, *list(images.partial_shape)[1:]]})
+            compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise EngineError(
+                f"OpenVINO cannot run this network: {reason}. Run it with --engine tensorflow, or write engine = "
+                '"tensorflow" in its registry entry.'
+            ) from error
+    of_thread = threading.local()
+
+    def infer(images: NDArray[np.uint8], scale: NDArray[np.float32], offset: NDArray[np.float32]) -> Features:
+        if not hasattr(of_thread, "request"):
+            of_thread.request = compiled.create_infer_request()
+        n_missing = batch_size - len(images)
+        whole = np.pad(images, ((0, n_missing), (0, 0), (0, 0), (0, 0))) if n_missing else images
+        inputs = {"images:0": np.ascontiguousarray(whole), "scale:0": scale, "offset:0": offset}
+        of_thread.request.infer(inputs, share_inputs=True)
+        # A copy, since the next batch is written to the same place.
+        return np.array(of_thread.request.get_output_tensor(0).data[: len(images)], np.float32)
+
+    return infer, int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))

@@ -1,0 +1,87 @@
+"""A process that is killed at any moment, while it fills the cache of images or extracts, loses little and no bits."""
+
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmark.caching import list_cache
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")]
+
+N_KILLS = 20
+SEED = 0
+PROGRAM = """
+import time
+import numpy as np
+from benchmark.datasets import EncodedImages
+from benchmark.features import engine
+from benchmark.features.cache import BuildFacts, cached_features
+from benchmark.preprocessing import View
+
+N_IMAGES = 320
+VIEW = View(24, "bilinear-antialias", "squash")
+engine.SAVE_INTERVAL_S = 0.05
+engine._peak_device_mib = lambda: None
+
+def decode(place, view):
+    time.sleep(0.003)
+    return np.random.default_rng(place).integers(0, 256, (24, 24, 3), dtype=np.uint8)
+
+def compute(images):
+    time.sleep(0.03)
+    return images.reshape(len(images), -1)[:, :500].astype(np.float32) / 3
+
+def extract(file, so_far, save):
+    ids = tuple(map(str, range(N_IMAGES)))
+    source = EncodedImages("home", ids, tuple(range(N_IMAGES)), decode).source(VIEW)
+    extractor = engine.Extractor(compute, (500,), 2)
+    extraction = engine.extract_features(extractor, source, N_IMAGES, file, so_far=so_far, save=save)
+    return extraction, BuildFacts(1.0, 1, 1.0, "", 1.0)
+
+found = cached_features({"backbone": "Toy"}, extract)
+print(found.extraction.n_images, found.extraction.sha256)
+"""
+
+
+def start(cache: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "BENCHMARK_CACHE": str(cache)}
+    return subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True, env=environment)
+
+
+def result_of(cache: Path) -> str:
+    """What a process prints that is left alone."""
+    out, _ = start(cache).communicate(timeout=60)
+    return out
+
+
+def test_filling_and_extraction_go_on_after_kills_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    started = time.monotonic()
+    calm = result_of(tmp_path / "calm")
+    calm_s = time.monotonic() - started
+    draw = random.Random(SEED)
+    sizes: list[int] = []
+
+    n_left, number = N_KILLS, 0
+    while n_left:
+        cache = tmp_path / f"killed-{number}"
+        process = start(cache)
+        try:
+            out, _ = process.communicate(timeout=draw.uniform(0, calm_s))
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            n_left -= 1
+            monkeypatch.setenv("BENCHMARK_CACHE", str(cache))
+            sizes.append(sum(entry.size_bytes for entry in list_cache()))
+        else:  # it came to its end, so another one begins
+            assert out == calm
+            number += 1
+    assert result_of(tmp_path / f"killed-{number}") == calm
+    assert any(after > before > 0 for before, after in itertools.pairwise(sizes)), "nothing was gone on with"
