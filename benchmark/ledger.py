@@ -40,7 +40,8 @@ FAILED = "failed"
 # The columns that a recipe determines. A later row of a ledger that agrees in all of them replaces an earlier one.
 CELL_COLUMNS = (
     "backbone", "dataset", "classes", "limit", "drop_duplicates", "mode", "strategy", "stages", "folds", "head",
-    "head_options", "input_size_px", "resize", "crop", "augment", "precision", "val_fraction", "seed",
+    "head_options", "input_size_px", "resize", "crop", "augment", "engine", "precision",
+    "val_fraction", "seed",
 )  # fmt: skip
 RUN_COLUMNS = (
     "schema", "run_id", "cell_key", "setting_key", "status", "error_type", "error_message", "warning", "weights",
@@ -48,11 +49,12 @@ RUN_COLUMNS = (
     *"""
     n_train n_val n_test n_left_out n_duplicates n_classes chance accuracy accuracy_low accuracy_high top5_accuracy
     balanced_accuracy macro_precision macro_recall macro_f1 weighted_f1 log_loss train_accuracy val_accuracy overfit_gap
-    params_total params_backbone params_trainable efficiency efficiency_above_chance flops_g feature_dim epochs load_s
-    build_s extract_s train_s eval_s wall_s elapsed_s features_cached images_per_s peak_rss_mib peak_device_mib
+    params_total params_backbone params_trainable efficiency efficiency_above_chance flops_g model_mib feature_dim
+    epochs load_s build_s extract_s train_s eval_s wall_s elapsed_s features_cached images_per_s latency_ms
+    latency_p95_ms peak_rss_mib peak_device_mib
     weights_sha256 network_sha256 registry_sha256 dataset_fingerprint feature_version recipe_sha256 harness_version
-    git_commit is_dirty keras_version tensorflow_version python_version platform cpu cpu_vectors cpu_count gpu n_jobs
-    is_deterministic started_utc
+    git_commit is_dirty keras_version tensorflow_version openvino_version python_version platform cpu cpu_vectors
+    cpu_count gpu n_jobs is_deterministic started_utc
     """.split(),
 )  # fmt: skip
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -65,9 +67,9 @@ TEXT_COLUMNS = {
     RUNS: frozenset(
         """
         run_id cell_key setting_key status error_type error_message warning backbone weights dataset classes mode
-        strategy stages head head_options resize crop augment precision weights_sha256 network_sha256 registry_sha256
-        dataset_fingerprint recipe_sha256 harness_version git_commit keras_version tensorflow_version python_version
-        platform cpu cpu_vectors gpu started_utc
+        strategy stages head head_options resize crop augment engine precision weights_sha256 network_sha256
+        registry_sha256 dataset_fingerprint recipe_sha256 harness_version git_commit keras_version tensorflow_version
+        openvino_version python_version platform cpu cpu_vectors gpu started_utc
         """.split()
     ),
     HISTORY: frozenset({"run_id", "stage", "split", "metric"}),
@@ -86,8 +88,8 @@ LIMITS: dict[str, Limits | None] = {
     ),
     **dict.fromkeys(
         """
-        log_loss efficiency flops_g load_s build_s extract_s train_s eval_s wall_s elapsed_s images_per_s peak_rss_mib
-        peak_device_mib
+        log_loss efficiency flops_g model_mib load_s build_s extract_s train_s eval_s wall_s elapsed_s images_per_s
+        latency_ms latency_p95_ms peak_rss_mib peak_device_mib
         """.split(),
         MEASURE,
     ),

@@ -17,7 +17,11 @@ _SUFFIXES = {
 }
 WRONG_MODE = "wrong_mode"
 # Columns that the first files of schema 2 do not have.
-LATER_COLUMNS = frozenset({"network_sha256", "drop_duplicates", "n_left_out", "n_duplicates"})
+LATER_COLUMNS = frozenset(
+    """
+    network_sha256 drop_duplicates n_left_out n_duplicates engine openvino_version model_mib latency_ms latency_p95_ms
+    """.split()
+)
 # Columns of schema 2 that schema 1 did not have; it had `network` instead.
 _SINCE_SCHEMA_2 = LATER_COLUMNS | frozenset(
     """
@@ -68,4 +72,6 @@ def to_present_schema(content: bytes, path: Path, columns: tuple[str, ...]) -> b
         return content
     text = read_fields(content, path, names)
     present = (from_schema_1(text) if is_schema_1 else text).reindex(columns=list(columns), fill_value="")
+    if "engine" not in names:  # there was no other
+        present["engine"] = "tensorflow"
     return present.to_csv(index=False, lineterminator="\n").encode()

@@ -4,7 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-VERSIONS = {"keras_version": "Keras", "tensorflow_version": "TensorFlow", "python_version": "Python"}
+VERSIONS = {
+    "keras_version": "Keras", "tensorflow_version": "TensorFlow", "openvino_version": "OpenVINO",
+    "python_version": "Python",
+}  # fmt: skip
 MACHINE = {
     "platform": "platform", "cpu": "processor", "cpu_vectors": "vectors", "cpu_count": "cores", "gpu": "GPU",
 }  # fmt: skip

@@ -42,6 +42,7 @@ def environment() -> dict[str, str | int]:
         "git_commit": git_commit(),
         "is_dirty": int(is_dirty()),
         **framework_versions(),
+        "openvino_version": installed_version("openvino"),
         "python_version": platform.python_version(),
         "platform": f"{platform.system()}-{platform.machine()}",
         "cpu": cpu_name(),

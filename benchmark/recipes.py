@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
-from pydantic import AfterValidator, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
 
 from benchmark.errors import ConfigError, check_known
 from benchmark.options import NO_AUGMENTATION, PROBE, Augmentation, DenseOptions, Positive, Record, Stage
@@ -19,6 +19,14 @@ def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
     if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
         raise ValueError(f"{', '.join(map(str, twice))} is given twice: each seed is one run")
     return seeds
+
+
+def _number_if_one(value: Any) -> Any:
+    """The number that a text of the command line is, or what was given."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
@@ -43,10 +51,14 @@ class Grid(Record):
         strategies: How the head is trained.
         heads: Classifiers of features.
         seeds: Each draws its own train/validation split and initial weights.
+        weights: `random` draws the weights of networks of Keras Applications, to measure costs without a download.
         input_size_px: Side of the network's input; the registry's size where it is not given.
         resize: Interpolation.
-        crop: `squash` changes the aspect ratio, `crop` takes the largest centred square.
-        precision: Of the backbone's arithmetic.
+        crop: `squash` changes the aspect ratio, `crop` takes the largest centred square; a number such as 0.875 is the
+            share of the shorter side that is kept.
+        engine: The library that extracts features; `auto` takes the usual one of each backbone, if it is installed
+            and there is no GPU.
+        precision: Of the backbone's arithmetic; float16 on a GPU only.
         limit: Number of images in a stratified subset of the dataset; None for all images.
         classes: Only these classes of the dataset.
         max_bad_images: How many undecodable images of a folder may be left out.
@@ -65,10 +77,12 @@ class Grid(Record):
     strategies: Names = ("probe",)
     heads: Names = ("linear",)
     seeds: Seeds = (0,)
+    weights: Literal["random"] | None = None
     input_size_px: Annotated[int, Field(ge=1, le=LARGEST_INPUT_PX)] | None = None
-    resize: str = "bilinear"
-    crop: str = "squash"
-    precision: Literal["float32", "bfloat16"] = "float32"
+    resize: str = "bilinear-antialias"
+    crop: Annotated[str | Fraction, BeforeValidator(_number_if_one)] = "squash"
+    engine: Literal["auto", "tensorflow", "openvino"] = "auto"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     limit: Positive | None = None
     classes: Names | None = None
     max_bad_images: Annotated[int, Field(ge=0, lt=2**31)] = 0

@@ -95,6 +95,7 @@ class Backbone(BaseModel):
             (that of EfficientNetB0 to B7 is different, see `backbones.build`).
         has_classifier: Whether the network ends in its own classifier. Its `builder` also takes `n_classes`, its
             input has as many channels as the images, its output is the probabilities, and it is trained from scratch.
+        engine: The library that is faster on a processor, where it is not `usual_engine` by itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
@@ -129,6 +130,7 @@ class Backbone(BaseModel):
     weights_match: Literal["name", "order"] = "name"
     weights_graph: Literal["imagenet", "plain"] = "plain"
     has_classifier: bool = False
+    engine: Literal["tensorflow", "openvino"] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -181,8 +183,23 @@ class Backbone(BaseModel):
 
     @property
     def is_shipped(self) -> bool:
-        """Whether the registry that comes with the project has the same entry."""
-        return _without_place(self) == _shipped_entries().get(self.name)
+        """Whether the registry that comes with the project has the same entry, with its weights or random ones."""
+        shipped = _shipped_entries().get(self.name)
+        known = (shipped, shipped.with_random_weights()) if shipped else ()
+        return _without_place(self) in map(_without_place, known)
+
+    def with_random_weights(self) -> "Backbone":
+        """The same network, its weights drawn at random; of no use but to measure costs."""
+        own = {key: Backbone.model_fields[key].default for key in Backbone.model_fields if key.startswith("weights_")}
+        return self.model_copy(update={**own, "weights": "random"})
+
+    @property
+    def usual_engine(self) -> str:
+        """The library that extracts features on a processor: that of `engine`, else OpenVINO for Keras's own networks.
+
+        OpenVINO may not know the operations of other networks.
+        """
+        return self.engine or ("openvino" if self.application else "tensorflow")
 
     @property
     def build_facts(self) -> dict[str, Any]:
@@ -196,7 +213,7 @@ class Backbone(BaseModel):
     @property
     def facts(self) -> dict[str, Any]:
         """Every fact that can change a result, for cell keys."""
-        informative = {"folder", "is_trusted", "flops_g", "params_backbone", "feature_dim"}
+        informative = {"folder", "is_trusted", "flops_g", "params_backbone", "feature_dim", "engine"}
         return self.model_dump(mode="json", exclude=informative, exclude_defaults=True, by_alias=True)
 
 
@@ -208,8 +225,8 @@ def _without_place(backbone: Backbone) -> dict[str, Any]:
 
 
 @functools.cache
-def _shipped_entries() -> dict[str, dict[str, Any]]:
-    return {name: _without_place(one) for name, one in read_registry(shipped_path(REGISTRY_FILE)).items()}
+def _shipped_entries() -> dict[str, Backbone]:
+    return read_registry(shipped_path(REGISTRY_FILE))
 
 
 def shipped_path(name: str) -> Path:

@@ -51,7 +51,7 @@ def a_cell(**settings: Any) -> Cell:
     usual: dict[str, Any] = {
         "backbone": REGISTRY["NetB0"], "dataset": DatasetRequest("digits"), "mode": "native", "strategy": "probe",
         "head": "linear", "seed": 0, "input_size_px": 64, "resize": "bilinear", "crop": "squash",
-        "precision": "float32", "val_fraction": 0.1, "dense": DenseOptions(),
+        "engine": "tensorflow", "precision": "float32", "val_fraction": 0.1, "dense": DenseOptions(),
     }  # fmt: skip
     return Cell(**{**usual, **settings})
 
@@ -301,7 +301,7 @@ def test_a_stored_recipe_keeps_its_meaning_when_a_default_changes():
     text = recipe_text(expanded(a_sweep(Grid(backbones=("NetB0",))), REGISTRY))
 
     assert set(Grid.model_fields) - set(tomllib.loads(text)["grid"][0]) == {
-        "input_size_px", "limit", "classes", "stages", "folds",
+        "input_size_px", "limit", "classes", "stages", "folds", "weights",
     }, "an option is left to its default"  # fmt: skip
 
 

@@ -89,7 +89,8 @@ def write_ledger(folder: Path) -> Ledger:
             {
                 "schema": SCHEMA, "run_id": f"run{number}", "cell_key": f"key{number}", "status": DONE,
                 "backbone": backbone, "dataset": "digits", "mode": "native", "strategy": "probe", "head": "linear",
-                "input_size_px": 64, "resize": "bilinear", "crop": "squash", "precision": "float32", "seed": 0,
+                "input_size_px": 64, "resize": "bilinear", "crop": "squash", "engine": "tensorflow",
+                "precision": "float32", "seed": 0,
                 "n_test": 100, "accuracy": accuracy, "params_total": 1_000_000 * (1 + number), "wall_s": 3.0,
                 "efficiency": accuracy / (1 + number), "peak_rss_mib": 100.0, "images_per_s": 10.0,
             }

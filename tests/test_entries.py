@@ -188,7 +188,8 @@ def test_a_builder_that_changed_after_the_plan_ends_its_cell(folder):
     backbone = use(folder, "plain").backbone
     cell = Cell(
         backbone=backbone, dataset=DatasetRequest("digits", 200), mode="native", strategy="probe", head="ridge", seed=0,
-        input_size_px=16, resize="bilinear", crop="squash", precision="float32", val_fraction=0.2, dense=DenseOptions(),
+        input_size_px=16, resize="bilinear", crop="squash",
+        engine="tensorflow", precision="float32", val_fraction=0.2, dense=DenseOptions(),
         network_sha256=identity(folder, "wider"),
     )  # fmt: skip
 

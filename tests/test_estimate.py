@@ -27,7 +27,8 @@ def a_backbone(name: str = "Net", **facts: Any) -> Backbone:
 def a_plan(backbone: Backbone | None = None, **settings: Any) -> PlannedCell:
     usual: dict[str, Any] = {
         "dataset": DatasetRequest("digits"), "mode": "native", "strategy": "probe", "head": "linear", "seed": 0,
-        "input_size_px": 100, "resize": "bilinear", "crop": "squash", "precision": "float32", "val_fraction": 0.1,
+        "input_size_px": 100, "resize": "bilinear", "crop": "squash",
+        "engine": "tensorflow", "precision": "float32", "val_fraction": 0.1,
         "dense": DenseOptions(),
     }  # fmt: skip
     cell = Cell(backbone=backbone or a_backbone(), **{**usual, **settings})
@@ -35,7 +36,7 @@ def a_plan(backbone: Backbone | None = None, **settings: Any) -> PlannedCell:
 
 
 def put_into_cache(planned: PlannedCell, *, images_per_s: float, flops_g: float) -> None:
-    def extract(file: IO[bytes]) -> tuple[Extraction, BuildFacts]:
+    def extract(file: IO[bytes], *_: object) -> tuple[Extraction, BuildFacts]:
         import hashlib
         import io
 
@@ -43,7 +44,7 @@ def put_into_cache(planned: PlannedCell, *, images_per_s: float, flops_g: float)
         np.save(content, np.zeros((2, 3), np.float32))
         file.write(content.getvalue())
         digest = hashlib.sha256(content.getvalue()).hexdigest()
-        return Extraction(2, 3, digest, 1.0, 0.5, images_per_s, 16, 100.0, None), BuildFacts(1.0, 10, flops_g, "w")
+        return Extraction(2, 3, digest, 1.0, 0.5, images_per_s, 16, 100.0, None), BuildFacts(1.0, 10, flops_g, "w", 1.0)
 
     cached_features(feature_facts(planned.cell, planned.dataset_fingerprint), extract)
 

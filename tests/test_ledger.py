@@ -22,16 +22,17 @@ from benchmark.storage import write_whole
 RUN_COLUMNS = [
     "schema", "run_id", "cell_key", "setting_key", "status", "error_type", "error_message", "warning", "weights",
     "backbone", "dataset", "classes", "limit", "drop_duplicates", "mode", "strategy", "stages", "folds", "head",
-    "head_options", "input_size_px", "resize", "crop", "augment", "precision", "val_fraction", "seed", "n_train",
-    "n_val", "n_test", "n_left_out", "n_duplicates", "n_classes", "chance", "accuracy", "accuracy_low",
+    "head_options", "input_size_px", "resize", "crop", "augment", "engine", "precision", "val_fraction", "seed",
+    "n_train", "n_val", "n_test", "n_left_out", "n_duplicates", "n_classes", "chance", "accuracy", "accuracy_low",
     "accuracy_high", "top5_accuracy",
     "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1", "log_loss", "train_accuracy",
     "val_accuracy", "overfit_gap", "params_total", "params_backbone", "params_trainable", "efficiency",
-    "efficiency_above_chance", "flops_g", "feature_dim", "epochs", "load_s", "build_s", "extract_s", "train_s",
-    "eval_s", "wall_s", "elapsed_s", "features_cached", "images_per_s", "peak_rss_mib", "peak_device_mib",
+    "efficiency_above_chance", "flops_g", "model_mib", "feature_dim", "epochs", "load_s", "build_s", "extract_s",
+    "train_s", "eval_s", "wall_s", "elapsed_s", "features_cached", "images_per_s", "latency_ms", "latency_p95_ms",
+    "peak_rss_mib", "peak_device_mib",
     "weights_sha256", "network_sha256", "registry_sha256", "dataset_fingerprint", "feature_version", "recipe_sha256",
-    "harness_version", "git_commit", "is_dirty", "keras_version", "tensorflow_version", "python_version", "platform",
-    "cpu", "cpu_vectors", "cpu_count", "gpu", "n_jobs", "is_deterministic", "started_utc",
+    "harness_version", "git_commit", "is_dirty", "keras_version", "tensorflow_version", "openvino_version",
+    "python_version", "platform", "cpu", "cpu_vectors", "cpu_count", "gpu", "n_jobs", "is_deterministic", "started_utc",
 ]  # fmt: skip
 OTHER_COLUMNS = {
     HISTORY: ["run_id", "stage", "epoch", "split", "metric", "value"],
@@ -42,7 +43,8 @@ OTHER_COLUMNS = {
 FULL_ROW: dict[str, Any] = {
     "schema": SCHEMA, "run_id": "00123", "cell_key": "1e5", "status": "done", "backbone": "ResNet50",
     "weights": "imagenet", "dataset": "digits", "mode": "native", "strategy": "probe", "head": "linear",
-    "input_size_px": 224, "resize": "bilinear", "crop": "squash", "augment": "", "precision": "float32", "seed": 0,
+    "input_size_px": 224, "resize": "bilinear", "crop": "squash", "augment": "", "engine": "tensorflow",
+    "precision": "float32", "seed": 0,
     "n_train": 1257, "n_val": 180, "n_test": 360, "n_classes": 10, "chance": 0.1, "accuracy": 0.123456789,
     "params_total": 58_898_058, "wall_s": 3.25, "features_cached": True, "top5_accuracy": None,
     "started_utc": "2024-05-01T10:00:00Z",

@@ -132,9 +132,9 @@ def test_published_figures_are_kept(tmp_path):
         ("val_fraction = 1.0", TOP, r"val_fraction: Input should be less than 1 \(got 1\.0\)"),
         ("val_fraction = true", TOP, r"val_fraction: Input should be a valid number \(got True\)"),
         (
-            "precision = 'float16'",
+            "precision = 'float64'",
             "at the top",
-            r"precision: Input should be 'float32' or 'bfloat16' \(got 'float16'\)",
+            r"precision: Input should be 'float32', 'bfloat16' or 'float16' \(got 'float64'\)",
         ),
         ("dense = 3", TOP, r"dense: Input should be a table \(got 3\)"),
         ("[dense]\nunitz = 3", TOP, r"dense\.unitz: not a key here\. Did you mean 'units'\?"),

@@ -16,14 +16,17 @@ from benchmark.recipes import Published
 AVERAGED = (
     "balanced_accuracy", "macro_f1", "log_loss", "train_accuracy", "val_accuracy", "overfit_gap", "efficiency",
     "efficiency_above_chance", "params_total", "params_trainable", "flops_g", "extract_s", "train_s", "eval_s",
-    "wall_s", "images_per_s", "peak_rss_mib",
+    "wall_s", "images_per_s", "latency_ms", "latency_p95_ms", "model_mib", "peak_rss_mib",
 )  # fmt: skip
-TIMES = ("extract_s", "train_s", "eval_s", "wall_s", "images_per_s")
+TIMES = ("extract_s", "train_s", "eval_s", "wall_s", "images_per_s", "latency_ms", "latency_p95_ms")
 HIGHER_IS_BETTER = frozenset(
     {"accuracy", "balanced_accuracy", "macro_f1", "efficiency", "efficiency_above_chance", "images_per_s"}
 )
 LOWER_IS_BETTER = frozenset(
-    {"log_loss", "overfit_gap", "params_total", "flops_g", "extract_s", "train_s", "wall_s", "peak_rss_mib"}
+    {
+        *("log_loss", "overfit_gap", "params_total", "flops_g", "extract_s", "train_s", "wall_s", "peak_rss_mib"),
+        *("latency_ms", "latency_p95_ms", "model_mib"),
+    }
 )
 
 

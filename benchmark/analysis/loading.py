@@ -17,7 +17,7 @@ SETTING = (
     "crop", "augment", "precision", "variant",
 )  # fmt: skip
 # Columns in which settings can differ that look the same.
-VARYING = {"weights": "weights", "val_fraction": "validation fraction", **VERSIONS, **DEFINITION}
+VARYING = {"engine": "engine", "weights": "weights", "val_fraction": "validation fraction", **VERSIONS, **DEFINITION}
 FINGERPRINT_SHOWN = 8
 
 

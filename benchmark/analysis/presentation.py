@@ -13,16 +13,17 @@ from benchmark.analysis.significance import ALPHA
 
 # From this size on, a published number is a count and not a fraction.
 FIRST_COUNT = 1000
-# Settings that few sweeps change: they get a column only in a table where one of them differs from this value.
+# Settings that few sweeps change: they get a column only in a table where they vary, or differ from these values.
 USUAL = (
-    ("Crop", "crop", "squash"), ("Resize", "resize", "bilinear"), ("Precision", "precision", "float32"),
-    ("Augmentation", "augment", ""), ("Strategy", "strategy", "probe"),
-    ("Variant", "variant", ""),
+    ("Crop", "crop", {"squash"}), ("Resize", "resize", {"bilinear-antialias", "bilinear"}),
+    ("Precision", "precision", {"float32"}), ("Augmentation", "augment", {""}), ("Strategy", "strategy", {"probe"}),
+    ("Variant", "variant", {""}),
 )  # fmt: skip
 
 # The columns that a narrow screen leaves out, the first of them first; of the leaderboard with their headings.
 LEADERBOARD_LEAST_TELLING = {
-    "efficiency_above_chance": "Above chance / M", "images_per_s": "Images/s", "peak_rss_mib": "Peak MiB",
+    "efficiency_above_chance": "Above chance / M", "images_per_s": "Images/s", "latency_ms": "Latency, ms",
+    "peak_rss_mib": "Peak MiB",
     "difference": "Difference", "efficiency": "Accuracy / M", "wall_s": "Wall, s", "n_seeds": "Seeds",
     "accuracy_low": "95 % interval", "params_total": "Params, M", "published": "Published", "input_size_px": "Input px",
 }  # fmt: skip
@@ -99,6 +100,7 @@ def leaderboard_cells(table: pd.DataFrame) -> pd.DataFrame:
         "Above chance / M": number_texts(table["efficiency_above_chance"], "{:.3f}"),
         "Wall, s": number_texts(table["wall_s"], "{:.0f}"),
         "Images/s": number_texts(table["images_per_s"], "{:.0f}"),
+        **({"Latency, ms": number_texts(table["latency_ms"], "{:.1f}")} if table["latency_ms"].notna().any() else {}),
         "Peak MiB": number_texts(table["peak_rss_mib"], "{:.0f}"),
         "Seeds": number_texts(table["n_seeds"], "{}"),
     }
@@ -217,7 +219,7 @@ def _setting_cells(table: pd.DataFrame) -> dict[str, Any]:
         **{
             heading: shown[column]
             for heading, column, usual in USUAL
-            if column in shown and not set(shown[column]) <= {usual}
+            if column in shown and (len(set(shown[column])) > 1 or not set(shown[column]) <= usual)
         },
         "Input px": number_texts(table["input_size_px"], "{:.0f}"),
     }

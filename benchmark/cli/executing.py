@@ -22,6 +22,7 @@ class Execution:
         n_jobs: Jobs at the same time on a machine.
         timeout_s: Seconds that a cell may take; None = no limit.
         is_deterministic: Whether TensorFlow uses deterministic operations only; None = automatic, see `Conditions`.
+        batch_size: Images per batch of an extraction; None = automatic, see `Conditions`.
         executor: `local` or `ray`.
         ray_address: Address of a running Ray cluster; None = start one on this machine.
 
@@ -32,6 +33,7 @@ class Execution:
     n_jobs: int = 1
     timeout_s: float | None = None
     is_deterministic: bool | None = None
+    batch_size: int | None = None
     executor: str = LOCAL
     ray_address: str | None = None
 
@@ -50,7 +52,6 @@ class Execution:
         Raises:
             BenchmarkError: The cache or the ledger cannot be written.
         """
-        from benchmark.features.cache import remove_partial
         from benchmark.plan.estimate import expect_memory
         from benchmark.processes.conditions import Conditions
         from benchmark.processes.executors import LocalExecutor
@@ -59,13 +60,14 @@ class Execution:
         from benchmark.processes.starting import start_server
         from benchmark.storage import check_cache
 
-        conditions = Conditions(ledger.folder / WORKER_LOG, self.timeout_s, self.is_deterministic, self.n_jobs)
+        conditions = Conditions(
+            ledger.folder / WORKER_LOG, self.timeout_s, self.is_deterministic, self.n_jobs, self.batch_size
+        )
         memory_mib = expect_memory(runs)
         ledger.remove_partial()
         if self.executor == RAY:
             return RayExecutor(conditions, memory_mib=memory_mib, address=self.ray_address)
         check_cache()
-        remove_partial()
         with ledger.writing():  # a folder that cannot be written is reported now
             start_server(conditions.log_path)
         return LocalExecutor(conditions, memory_mib=memory_mib)

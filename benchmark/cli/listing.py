@@ -65,18 +65,19 @@ def doctor(as_json: JsonOption = False) -> None:
 
 
 def cache_list(as_json: JsonOption = False) -> None:
-    """Show the entries of the feature cache."""
-    from benchmark.features.cache import list_cache
+    """Show the entries of the cache: features, and resized images."""
+    from benchmark.caching import list_cache
     from benchmark.storage import cache_root
 
     entries = list_cache()
     records = [
         {
             "key": entry.path.name,
-            "backbone": entry.facts["backbone"],
+            "kind": entry.kind,
+            "backbone": entry.facts.get("backbone", ""),
             "dataset": entry.dataset,
             "view": entry.facts.get("view", ""),
-            "precision": entry.facts["precision"],
+            "precision": entry.facts.get("precision", ""),
             "size_mib": round(entry.size_bytes / MIB, 1),
             "used_utc": entry.used_utc.strftime("%Y-%m-%d %H:%M"),
         }
@@ -102,8 +103,8 @@ def cache_prune(
         ),
     ] = None,
 ) -> None:
-    """Remove cached features: all, or down to --max-gib, or those not used for --older-than-days."""
-    from benchmark.features.cache import prune_cache
+    """Remove cached features and images: all, or down to --max-gib, or those not used for --older-than-days."""
+    from benchmark.caching import prune_cache
 
     keeps_by_age = older_than_days is not None and max_gib == 0
     max_bytes = sys.maxsize if keeps_by_age else int(max_gib * GIB)

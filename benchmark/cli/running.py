@@ -47,6 +47,7 @@ def run(
     classes: options.ClassesOption = None,
     max_bad_images: options.BadImagesOption = None,
     drop_duplicates: options.DuplicatesOption = None,
+    engine: options.EngineOption = None,
     precision: options.PrecisionOption = None,
     resize: options.ResizeOption = None,
     crop: options.CropOption = None,
@@ -58,6 +59,7 @@ def run(
     jobs: options.JobsOption = 1,
     timeout: options.TimeoutOption = None,
     deterministic: options.DeterministicOption = None,
+    batch_size: options.BatchSizeOption = None,
     executor: options.ExecutorOption = LOCAL,
     ray_address: options.RayAddressOption = None,
     dry_run: options.DryRunOption = False,
@@ -75,7 +77,7 @@ def run(
     from benchmark.recipes import recipe_text
 
     check_known("value of --when", when, WHEN)
-    execution = Execution(jobs, timeout, deterministic, executor, ray_address)
+    execution = Execution(jobs, timeout, deterministic, batch_size, executor, ray_address)
     known = options.known_backbones(registry)
     sweep = find_sweep(recipe, context.params, name)
     plan = _plan(sweep, known, results, options.parse_where(where))

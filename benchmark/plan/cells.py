@@ -2,15 +2,17 @@
 
 import functools
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 from benchmark.backbones.sources import weights_identity
 from benchmark.datasets import Dataset, OnProgress, load_dataset
 from benchmark.features.cache import FEATURE_VERSION, cache_key
+from benchmark.features.engines import OPENVINO
 from benchmark.options import NO_AUGMENTATION, PROBE, USUAL_STAGES, Augmentation, DenseOptions, Stage, stages_label
-from benchmark.preprocessing import View, resolve_mode
-from benchmark.provenance import framework_versions, minor_version
+from benchmark.preprocessing import Crop, View, resolve_mode
+from benchmark.provenance import framework_versions, installed_version, minor_version
 from benchmark.registry import Backbone
 from benchmark.storage import digest_of_text
 
@@ -30,14 +32,15 @@ class DatasetRequest:
     max_bad_images: int = 0
     drop_duplicates: bool = False
 
-    def load(self, on_progress: OnProgress | None = None) -> Dataset:
-        """The dataset; see `datasets.load_dataset` for what it raises."""
+    def load(self, on_progress: OnProgress | None = None, views: Collection[View] = ()) -> Dataset:
+        """The dataset; see `datasets.load_dataset` for `views` and for what it raises."""
         return load_dataset(
             self.name,
             limit=self.limit,
             classes=self.classes,
             max_bad_images=self.max_bad_images,
             drop_duplicates=self.drop_duplicates,
+            views=views,
             on_progress=on_progress,
         )
 
@@ -54,7 +57,8 @@ class Cell:
     seed: int
     input_size_px: int
     resize: str
-    crop: str
+    crop: Crop
+    engine: str
     precision: str
     val_fraction: float
     dense: DenseOptions
@@ -92,8 +96,9 @@ class Cell:
             "head_options": self.head_options,
             "input_size_px": self.input_size_px,
             "resize": self.resize,
-            "crop": self.crop,
+            "crop": str(self.crop),
             "augment": self.augmentation.label(),
+            "engine": self.engine,
             "precision": self.precision,
             "val_fraction": self.val_fraction,
             "seed": self.seed,
@@ -137,9 +142,11 @@ def feature_facts(cell: Cell, dataset_fingerprint: str) -> dict[str, Any]:
         "weights": weights_identity(cell.backbone),
         "dataset_fingerprint": dataset_fingerprint,
         "view": str(cell.view),
+        "engine": cell.engine,
         "precision": cell.precision,
         **({"network_sha256": cell.network_sha256} if cell.network_sha256 else {}),
         **{name: minor_version(version) for name, version in framework_versions().items()},
+        **({"openvino_version": minor_version(installed_version(OPENVINO))} if cell.engine == OPENVINO else {}),
     }
 
 
@@ -180,6 +187,6 @@ def job_key(cell: Cell) -> tuple[Any, ...]:
     return (cell.backbone.name, cell.dataset, cell.input_size_px)
 
 
-def view_key(cell: Cell) -> tuple[str, View]:
+def view_key(cell: Cell) -> tuple[str, str, View]:
     """Cells of a job with equal keys share one pass over the images."""
-    return cell.precision, cell.view
+    return cell.engine, cell.precision, cell.view

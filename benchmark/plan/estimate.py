@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from benchmark.features.cache import is_cached, list_cache
+from benchmark.caching import list_cache
+from benchmark.features.cache import is_cached
 from benchmark.options import PROBE
 from benchmark.plan.cells import Cell, feature_facts, job_key, view_key
 from benchmark.plan.planning import PlannedCell

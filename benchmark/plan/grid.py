@@ -8,10 +8,12 @@ from typing import Any
 
 from benchmark.datasets import check_dataset_name
 from benchmark.errors import BenchmarkError, UnknownNameError, check_known
+from benchmark.features.engines import OPENVINO, TENSORFLOW, choose_engine
 from benchmark.ledger import RUN_COLUMNS, RUNS, TEXT_COLUMNS
 from benchmark.options import ALL_LAYERS, FINETUNE, PROBE, SCRATCH, STRATEGIES, USUAL_STAGES, Stage
 from benchmark.plan.cells import TRAINED_HEAD, Cell, DatasetRequest
 from benchmark.preprocessing import MODES, check_resizing
+from benchmark.provenance import environment
 from benchmark.recipes import Grid, Published, Sweep
 from benchmark.registry import Backbone, Registry, check_input_size, select_names
 from benchmark.strategies.heads import HEADS
@@ -83,14 +85,17 @@ def _grids_of_strategies(grid: Grid, registry: Registry) -> Iterator[Grid]:
     modes = select_names("mode", grid.modes, MODES)
     strategies = select_names("strategy", grid.strategies, STRATEGIES)
     for strategy, backbones in _backbones_by_strategy(grid, strategies, registry).items():
-        update = {"backbones": tuple(backbones), "modes": tuple(modes), "strategies": (strategy,)}
+        update: dict[str, Any] = {"backbones": tuple(backbones), "modes": tuple(modes), "strategies": (strategy,)}
+        update["engine"] = TENSORFLOW
         if strategy == PROBE:
             if label := grid.augment.label():
                 raise BenchmarkError(
                     f"augment ({label}) has no effect on strategy {PROBE!r}, which trains on features that are "
                     f"extracted once: choose {FINETUNE!r} or {SCRATCH!r}, or leave augment out."
                 )
-            yield grid.model_copy(update={**update, "heads": tuple(heads), "stages": None})
+            update |= {"heads": tuple(heads), "stages": None}
+            for engine, some in _by_engine(grid, backbones, registry).items():
+                yield grid.model_copy(update={**update, "backbones": tuple(some), "engine": engine})
         else:
             _check_training(grid, strategy, has_head=not all(registry[name].has_classifier for name in backbones))
             yield grid.model_copy(update={**update, "stages": _stages(grid, strategy)})
@@ -116,7 +121,20 @@ def _backbones_by_strategy(grid: Grid, strategies: Sequence[str], registry: Regi
     return {strategy: some for strategy, some in usable.items() if some}
 
 
+def _by_engine(grid: Grid, backbones: Sequence[str], registry: Registry) -> dict[str, list[str]]:
+    has_gpu = bool(environment()["gpu"])
+    if grid.precision == "float16" and not has_gpu:
+        raise BenchmarkError("precision float16 is for GPUs, and there is none here: choose bfloat16 or float32.")
+    found: dict[str, list[str]] = {}
+    for name in backbones:
+        engine = choose_engine(grid.engine, registry[name].usual_engine, has_gpu=has_gpu)
+        found.setdefault(engine, []).append(name)
+    return found
+
+
 def _check_training(grid: Grid, strategy: str, *, has_head: bool) -> None:
+    if grid.engine == OPENVINO:
+        raise BenchmarkError(f"strategy {strategy!r} trains in TensorFlow, not by --engine openvino.")
     if grid.precision != "float32":
         raise BenchmarkError(f"strategy {strategy!r} trains in float32 only, not in {grid.precision}.")
     if has_head and "heads" in grid.model_fields_set and tuple(grid.heads) != (TRAINED_HEAD,):
@@ -137,7 +155,7 @@ def _cells(grid: Grid, registry: Registry) -> Iterable[Cell]:
     """The cells of an expanded grid."""
     (strategy,) = grid.strategies
     for name, dataset, mode in itertools.product(grid.backbones, grid.datasets, grid.modes):
-        backbone = registry[name]
+        backbone = _with_weights(registry[name], grid)
         _check_mode(backbone, mode)
         size_px = grid.input_size_px or backbone.input_size_px
         check_input_size(backbone, size_px)
@@ -153,6 +171,7 @@ def _cells(grid: Grid, registry: Registry) -> Iterable[Cell]:
                 input_size_px=size_px,
                 resize=grid.resize,
                 crop=grid.crop,
+                engine=grid.engine,
                 precision=grid.precision,
                 val_fraction=grid.val_fraction,
                 dense=grid.dense,
@@ -160,6 +179,17 @@ def _cells(grid: Grid, registry: Registry) -> Iterable[Cell]:
                 augmentation=grid.augment,
                 folds=grid.folds,
             )
+
+
+def _with_weights(backbone: Backbone, grid: Grid) -> Backbone:
+    if grid.weights is None:
+        return backbone
+    if backbone.application is None:
+        raise BenchmarkError(
+            f'weights = "random" is for networks of Keras Applications, not for {backbone.name}: leave weights or '
+            f"{backbone.name} out."
+        )
+    return backbone.with_random_weights()
 
 
 def _heads(grid: Grid, backbone: Backbone) -> Sequence[str]:

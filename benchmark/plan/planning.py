@@ -166,8 +166,9 @@ def make_plan(
 def _dataset_facts(
     request: DatasetRequest, cells: Iterable[Cell], on_scan: ScanProgress | None
 ) -> DatasetFacts | DownloadError:
+    on_progress = functools.partial(on_scan, request.name) if on_scan else None
     try:
-        dataset = request.load(functools.partial(on_scan, request.name) if on_scan else None)
+        dataset = request.load(on_progress, {cell.view.before_mode for cell in cells})
     except DownloadError as error:
         return error
     check_splits(dataset, [(cell.seed, cell.val_fraction, cell.folds) for cell in cells])

@@ -15,7 +15,7 @@ BOARD_NUMBERS = {
     "Rank": "rank", "Input px": "input_size_px", "Accuracy": "accuracy", "95 % interval": "accuracy_low",
     "Published": "published", "Difference": "difference", "Params, M": "params_total", "Accuracy / M": "efficiency",
     "Above chance / M": "efficiency_above_chance", "Wall, s": "wall_s", "Images/s": "images_per_s",
-    "Peak MiB": "peak_rss_mib", "Seeds": "n_seeds",
+    "Latency, ms": "latency_ms", "Peak MiB": "peak_rss_mib", "Seeds": "n_seeds",
 }  # fmt: skip
 ABLATION_NUMBERS = {
     "Rank": "rank", "Input px": "input_size_px", "Accuracy → native, %": "accuracy", "Points lost": "accuracy_lost",
