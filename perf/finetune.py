@@ -61,6 +61,7 @@ def finetune(limit: int, size_px: int, n_epochs: int, *, is_cached: bool) -> Tra
 
     from benchmark.backbones.build import build_backbone
     from benchmark.features.engine import extract_features
+    from benchmark.features.engines import TENSORFLOW, CompiledNetwork
     from benchmark.features.graph import FrozenNetwork
     from benchmark.options import NO_AUGMENTATION
     from benchmark.strategies.classifier import Classifier, Cut
@@ -81,7 +82,9 @@ def finetune(limit: int, size_px: int, n_epochs: int, *, is_cached: bool) -> Tra
         path = Path(folder) / f"{cut.name}.npy"
         with path.open("wb") as file:
             frozen = FrozenNetwork(classifier.front(cut), size_px)
-            extract_s.append(extract_features(frozen, dataset.images, view, file).extract_s)
+            network = CompiledNetwork(TENSORFLOW, frozen, dataset.images.n_channels, "float32")
+            extractor, source = network.extractor(view.steps), dataset.images.source(view)
+            extract_s.append(extract_features(extractor, source, len(dataset), file).extract_s)
         return np.load(path, mmap_mode="r")
 
     stages = (

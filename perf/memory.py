@@ -22,14 +22,16 @@ MOST_MIB = 300.0
 def extract_first_images(n_images: int, size_px: int) -> Extraction:
     """What it costs this process to extract the first training images into a temporary file."""
     from benchmark.backbones.build import build_backbone
+    from benchmark.features.engines import TENSORFLOW, CompiledNetwork
     from benchmark.features.graph import FrozenNetwork
 
     backbone = get_backbone(load_registry(), BACKBONE)
     frozen = FrozenNetwork(build_backbone(backbone, size_px), size_px)
     images = _first_training_images(load_dataset(DATASET), n_images)
     view = View(size_px, "bilinear", "squash", resolve_mode("native", backbone.native_mode))
+    extractor = CompiledNetwork(TENSORFLOW, frozen, images.n_channels, "float32").extractor(view.steps)
     with tempfile.TemporaryFile() as file:
-        return extract_features(frozen, images, view, file)
+        return extract_features(extractor, images.source(view), len(images), file)
 
 
 def _first_training_images(dataset: Dataset, n_images: int) -> ArrayImages:
