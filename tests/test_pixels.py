@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmark.caching import list_cache, prune_cache
-from benchmark.datasets import EncodedImages, load_dataset, pixels
+from benchmark.datasets import EncodedImages, load_dataset, pixels, scan
 from benchmark.datasets.pixels import INDEX, PIXELS, RECORD, PixelCache
 from benchmark.preprocessing import View
 
@@ -255,6 +255,38 @@ def test_sixteen_bit_grey_is_scaled_as_the_whole_folder_says(tmp_path):
 
     taken = dataset.images.source(VIEW).take(np.arange(10))[:, 0, 0, 0]
     assert taken.tolist() == [(value + number) >> 4 for value in (1000, 4000) for number in range(5)]
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_an_interrupted_scan_goes_on_where_it_stood(image_folder, monkeypatch, is_killed):
+    decoded: list[str] = []
+    decode = scan.decode
+
+    def count(file: object, path: Path, view: View) -> object:
+        if len(decoded) == 7:
+            raise KeyboardInterrupt
+        decoded.append(path.name)
+        return decode(file, path, view)
+
+    monkeypatch.setattr(scan, "decode", count)
+    monkeypatch.setattr(scan, "usable_cpus", lambda: 1)
+    if is_killed:  # nothing is done at the end
+        monkeypatch.setattr(scan, "SAVE_INTERVAL_S", -1.0)
+        monkeypatch.setattr(scan.ExitStack, "callback", lambda *_: None)
+    with pytest.raises(KeyboardInterrupt):
+        load_dataset(f"folder:{image_folder}", views=[VIEW])
+    first = len(decoded)
+    decoded.append("of the second scan")
+
+    dataset = load_dataset(f"folder:{image_folder}", views=[VIEW])
+
+    assert first == 7
+    assert len(decoded) == 1 + 20
+    assert PixelCache(dataset.images.home, VIEW).fill(dataset.images.ids, refuse_to_decode)
+
+
+def refuse_to_decode(position: int) -> np.ndarray:
+    raise AssertionError(f"image {position} was decoded a second time")
 
 
 KILLED = """

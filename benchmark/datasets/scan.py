@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -24,6 +25,8 @@ from benchmark.storage import cache_root, digest_of_text, write_whole
 # What a file without the suffix of an image can be; these begin with bytes of their own.
 USUAL_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
 
+# How often the result is saved, so that a scan that is killed goes on where it stood.
+SAVE_INTERVAL_S = 10.0
 # To see whether a file can be decoded, any size will do.
 ANY_SIZE = View(1, "bilinear-antialias", "squash")
 
@@ -68,19 +71,28 @@ def scan_files(
     found = {position: memory[key] for position, key in enumerate(keys) if key in memory}
     caches = {view: PixelCache(home_of(root), view) for view in views}
     caches = {view: cache for view, cache in caches.items() if unknown and cache.has_room(len(unknown))}
+
+    def remember() -> None:
+        known = {**memory, **{keys[position]: scan for position, scan in found.items()}}
+        with write_whole(memory_path) as output:
+            output.write(json.dumps(known).encode())
+
     with ExitStack() as stack, ThreadPoolExecutor(usable_cpus()) as pool:
         for cache in caches.values():
             stack.enter_context(cache.filling())
+        if unknown:
+            stack.callback(remember)  # also what was scanned before an error or an interruption
         scanned = pool.map(lambda position: _scan_file(files[position].path, tuple(caches)), unknown)
+        saved = time.monotonic()
         for position, (scan, resized) in zip(unknown, scanned, strict=True):
             found[position] = scan
             for view, pixels in resized.items():
                 caches[view].add(scan.sha256, pixels)
             if on_progress:
                 on_progress(len(found), len(files))
-    if unknown:
-        with write_whole(memory_path) as output:
-            output.write(json.dumps({**memory, **{key: found[position] for position, key in enumerate(keys)}}).encode())
+            if time.monotonic() - saved > SAVE_INTERVAL_S:
+                remember()
+                saved = time.monotonic()
     return [found[position] for position in range(len(files))]
 
 

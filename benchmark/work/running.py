@@ -171,7 +171,7 @@ class CellRunner:
 
         def load() -> tuple[Dataset, float]:
             started = time.perf_counter()
-            dataset = self._cell.dataset.load(self._reporter("reading"))
+            dataset = self._cell.dataset.load(self._reporter("reading"), {self._cell.view.before_mode})
             return dataset, time.perf_counter() - started
 
         return self._once("dataset", load)
