@@ -162,7 +162,9 @@ def find_recipe(recipe: str) -> Path:
     return shipped[recipe]
 
 
-def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Sweep:
+def read_recipe(
+    path: Path, overrides: Mapping[str, Any] | None = None, *, missing: Mapping[str, Any] | None = None
+) -> Sweep:
     """The sweep that a recipe file describes.
 
     Keys at the top of the file are defaults of every `[[grid]]` table.
@@ -170,6 +172,7 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Sweep
     Args:
         path: The TOML file.
         overrides: Keys of `Grid` that replace those of the file.
+        missing: Keys of `Grid` for tables that do not have them, in place of the usual defaults.
 
     Raises:
         ConfigError: An unknown key, a missing key or a wrong value, in the file or in the overrides.
@@ -185,7 +188,8 @@ def read_recipe(path: Path, overrides: Mapping[str, Any] | None = None) -> Sweep
         _validated(
             Grid,
             f"{path}, table [[grid]] number {number}",
-            {key: value for key, value in {**defaults, **table}.items() if key not in replaced} | options,
+            {key: value for key, value in {**(missing or {}), **defaults, **table}.items() if key not in replaced}
+            | options,
             top_keys=Sweep.model_fields,
         )
         for number, table in enumerate(_tables(path, content, "grid", [{}]), start=1)

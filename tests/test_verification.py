@@ -16,14 +16,14 @@ from benchmark.analysis.comparison import has_regressed, is_comparable, verify_r
 from benchmark.analysis.loading import load_all_runs, load_runs
 from benchmark.analysis.soundness import DERIVED, find_contradictions
 from benchmark.errors import LedgerError
-from benchmark.ledger import CONFUSION, DONE, FAILED, PER_CLASS, PREDICTIONS, RUNS, SCHEMA, Ledger
+from benchmark.ledger import CONFUSION, DONE, FAILED, PER_CLASS, PREDICTIONS, RUNS, SCHEMA, Ledger, cell_names
 from benchmark.metrics import score_metrics
 from benchmark.plan.examining import examine_networks
 from benchmark.plan.grid import expanded
 from benchmark.plan.planning import make_plan
 from benchmark.plan.repeating import choose_rows, clean_cache, plan_again
 from benchmark.recipes import Grid, Sweep, recipe_text
-from benchmark.registry import Backbone
+from benchmark.registry import Backbone, load_registry
 from benchmark.storage import cache_root
 from benchmark.work.rows import class_rows, new_row
 
@@ -412,3 +412,11 @@ def test_a_folder_of_any_name_is_run_verified_made_again_and_reported(
     (second,) = load_all_runs([tmp_path / "mine"]).to_dict("records")
     assert (second["cell_key"], second["accuracy"]) == (row["cell_key"], row["accuracy"])
     assert f"benchmark rerun {row['run_id']}" in (tmp_path / "report.html").read_text()
+
+
+def test_recipes_that_were_stored_before_engines_could_be_chosen_make_the_cells_of_their_rows(tmp_path):
+    rows = load_all_runs([Path(__file__).parents[1] / "results" / "demo"])
+
+    planned = plan_again(rows, load_registry(), Ledger(tmp_path / "new"))
+
+    assert [one.cell.name for one in planned] == cell_names(rows)

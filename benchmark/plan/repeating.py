@@ -20,6 +20,8 @@ from benchmark.registry import Registry
 from benchmark.storage import CACHE_VARIABLE, cache_root
 
 WEIGHTS_FOLDER = "weights"
+# What recipes meant that were stored before there was a choice.
+BEFORE_THE_OPTION = {"engine": "tensorflow"}
 
 
 def plan_again(runs: pd.DataFrame, registry: Registry, target: Ledger) -> list[PlannedCell]:
@@ -50,7 +52,7 @@ def plan_again(runs: pd.DataFrame, registry: Registry, target: Ledger) -> list[P
         names = cell_names(rows)
         choose = functools.partial(_named, names=frozenset(names))
         try:
-            plan = make_plan(read_recipe(recipe), registry, target, choose=choose)
+            plan = make_plan(read_recipe(recipe, missing=BEFORE_THE_OPTION), registry, target, choose=choose)
         except UnknownNameError as error:
             raise LedgerError(
                 f"{recipe} names something unknown. {error} Give the file that describes your own backbones with "
