@@ -61,7 +61,7 @@ def list_cache() -> list[CacheEntry]:
 
 
 def _entry(manifest: Path) -> CacheEntry | None:
-    """The entry of a manifest; None if it is damaged (the next use of the entry replaces it)."""
+    """The entry of a manifest; None if it is damaged: whoever writes to the entry next replaces it."""
     folder = manifest.parent
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))
@@ -88,7 +88,7 @@ def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterato
         max_bytes: The greatest size of the rest.
         older_than_s: Entries that were not used for longer are removed in any case.
     """
-    for partial in cache_root().glob(f"*/*{PARTIAL}"):
+    for partial in [path for kind in KINDS for path in (cache_root() / kind).glob(f"*{PARTIAL}")]:
         if not (partial / MANIFEST).exists():  # nothing in it was saved
             with suppress(Timeout), lock_of(partial, 0):
                 shutil.rmtree(partial, ignore_errors=True)
@@ -100,5 +100,6 @@ def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterato
         if total > max_bytes or is_old:
             with suppress(Timeout), lock_of(entry.path, PATIENCE_S):
                 shutil.rmtree(entry.path, ignore_errors=True)
-                total -= entry.size_bytes
-                yield entry
+                if not entry.path.exists():  # on Windows a file that is open stays
+                    total -= entry.size_bytes
+                    yield entry

@@ -1,8 +1,8 @@
-"""Preprocessing: modes, resizing, and the record `View` that holds both.
+"""Preprocessing: modes, the names of filters and crops, and the record `View` that holds all of them.
 
 A mode takes pixels `(n, height, width, 3)` float32, RGB, 0..255, and returns a new array or tensor of the same
-shape. It uses only operators that work on NumPy arrays and on TensorFlow tensors, so the same code runs inside the
-extraction graph and in a test.
+shape. It uses only operators that work on NumPy arrays and on TensorFlow tensors, and it is nothing but a scale and an
+offset for each channel, swapped or not: extraction applies it in that form, see `line_of`.
 
 The constants are those of `keras.applications.imagenet_utils.preprocess_input`.
 """
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.errors import check_known
+from benchmark.errors import BenchmarkError, check_known
 
 Pixels = Any  # a NumPy array or a TensorFlow tensor
 Mode = Callable[[Pixels], Pixels]
@@ -100,7 +100,7 @@ def apply_steps(steps: tuple[str, ...], pixels: Pixels) -> Pixels:
 
 
 class Line(NamedTuple):
-    """A mode as what it comes to: `pixels * scale + offset`, on swapped channels or not.
+    """A mode as scale and offset per channel: `pixels * scale + offset`, on swapped channels or not.
 
     A graph that takes scale and offset as inputs serves every mode, and is compiled once.
 
@@ -116,10 +116,20 @@ class Line(NamedTuple):
 
 
 def line_of(steps: tuple[str, ...], n_channels: int) -> Line:
-    """The line that these steps come to, for a network of this many channels: one or three."""
+    """Scale and offset that do the same as these steps, for a network of one or three channels.
+
+    Raises:
+        BenchmarkError: The steps are for three channels, and the network has one.
+    """
     values = np.eye(n_channels + 1, n_channels) * FULL  # one channel at its most, and, at the end, none
     results = apply_steps(steps, values)
+    if results.shape != values.shape:
+        raise BenchmarkError(
+            f"mode {'>'.join(steps)} is for RGB networks, and this one takes grey images: choose raw, unit or tf."
+        )
+    halves = apply_steps(steps, values / 2)
     offset = results[-1]
+    assert np.allclose(halves, (results + offset) / 2), "a mode is no scale and offset"
     slopes = (results[:-1] - offset) / FULL  # (from channel, to channel)
     is_swapped = n_channels > 1 and not slopes[0, 0]
     if is_swapped:

@@ -45,7 +45,7 @@ def check_cache() -> None:
         ) from error
     with suppress(FileNotFoundError):  # a folder was renamed while we looked
         for partial in folder.rglob("*.partial"):
-            with suppress(OSError):  # another process was faster, or this is a folder, which `features.cache` removes
+            with suppress(OSError):  # another process was faster, or this is a folder, which `caching` removes
                 if time.time() - partial.stat().st_mtime > ABANDONED_S:
                     partial.unlink()
 

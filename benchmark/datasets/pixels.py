@@ -1,8 +1,8 @@
 """The cache of resized images: each image is decoded and resized once for a size, whatever then uses its pixels.
 
 An entry holds the images of one folder (or of one dataset of records) for one view. `pixels` holds their rows one after
-the other, and `index` says which image each row is. Both only grow: the row is written first, so what a killed process
-left half is never read, and the next one goes on behind it.
+the other, and `index` says which image each row is. Both only grow, and the row is written first: a half-written row is
+never read, and the next process overwrites it.
 """
 
 import errno
@@ -14,7 +14,6 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from typing import IO
 
@@ -22,6 +21,7 @@ import numpy as np
 import PIL
 from numpy.typing import NDArray
 
+from benchmark.ahead import map_ahead
 from benchmark.caching import MANIFEST, lock_of
 from benchmark.preprocessing import View
 from benchmark.provenance import usable_cpus
@@ -29,7 +29,7 @@ from benchmark.storage import OUT_OF_SPACE, cache_root, digest_of_text, write_wh
 
 log = logging.getLogger(__name__)
 
-# Part of every key. Raise it when the code that decodes or resizes changes.
+# Part of every key. Raise it, and `features.cache.FEATURE_VERSION`, when the code that decodes or resizes changes.
 PIXELS_VERSION = 1
 # The cache leaves at least this much of a disk free.
 RESERVE_BYTES = 2**30
@@ -80,7 +80,8 @@ class PixelCache:
         except OSError:  # the cache was pruned meanwhile
             return None
         if zlib.crc32(content) != checksum:
-            log.warning("%s: row %d is damaged; the image is decoded again", self.folder, row)
+            log.warning("%s: row %d is damaged; the image is decoded each time it is read", self.folder, row)
+            self._rows.pop(_digest(image_id), None)
             return None
         return np.frombuffer(content, np.uint8).reshape(self._shape)
 
@@ -102,21 +103,26 @@ class PixelCache:
             with suppress(OSError):
                 os.utime(self.folder / MANIFEST)
             return True
-        if not self.has_room(len(missing)):
+        if not self.has_room(self.size_of(len(missing))):
             return False
-        with self.filling(), ThreadPoolExecutor(usable_cpus()) as pool:
+        with self.filling():
             missing = [position for position in missing if image_ids[position] not in self]
-            for n_done, (position, pixels) in enumerate(zip(missing, pool.map(decode, missing), strict=True), start=1):
+            decoded = map_ahead(decode, missing, usable_cpus())
+            for n_done, (position, pixels) in enumerate(zip(missing, decoded, strict=True), start=1):
                 if not self.add(image_ids[position], pixels):
                     return False
                 if on_progress:
                     on_progress(n_done, len(missing))
         return True
 
-    def has_room(self, n_images: int) -> bool:
-        """Whether this many more images fit on the disk."""
+    def size_of(self, n_images: int) -> int:
+        """The bytes that this many images take."""
+        return n_images * (self._n_bytes + RECORD.size)
+
+    def has_room(self, n_bytes: int) -> bool:
+        """Whether the disk has room for this many more bytes."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        return shutil.disk_usage(self.folder.parent).free - n_images * self._n_bytes > RESERVE_BYTES
+        return shutil.disk_usage(self.folder.parent).free - n_bytes > RESERVE_BYTES
 
     @contextmanager
     def filling(self) -> Iterator[None]:
@@ -124,9 +130,8 @@ class PixelCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         with lock_of(self.folder), ExitStack() as files:
             self._read_index()
-            if not (self.folder / MANIFEST).exists():
-                with write_whole(self.folder / MANIFEST) as file:
-                    file.write(json.dumps(self._manifest).encode())
+            with write_whole(self.folder / MANIFEST) as file:
+                file.write(json.dumps(self._manifest).encode())
             ends = {PIXELS: self._n_rows * self._n_bytes, INDEX: self._n_rows * RECORD.size}
             for name, end in ends.items():
                 path = self.folder / name

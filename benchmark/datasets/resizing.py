@@ -28,16 +28,19 @@ def resize(image: Image.Image, view: View) -> NDArray[np.uint8]:
         image: Grey ("L") or RGB.
         view: Its mode is not applied.
     """
-    image, (width, height) = _cropped(image, view)
+    if view.crop == "crop":
+        side = min(image.size)
+        left, top = (image.width - side) // 2, (image.height - side) // 2
+        image = image.crop((left, top, left + side, top + side))
+    box = _kept(image, view)
+    size = (view.size_px, view.size_px)
     name, has_antialias = RESIZERS[view.resize]
-    shrinks = width < image.width or height < image.height
+    shrinks = box[2] - box[0] > view.size_px or box[3] - box[1] > view.size_px
     if shrinks and not has_antialias and name != "nearest":
-        pixels = _sampled(np.asarray(image), (height, width), name)
+        pixels = _sampled(np.asarray(image), box, view.size_px, name)
     else:
-        pixels = np.asarray(image.resize((width, height), _FILTERS[name]))
-    top, left = (height - view.size_px) // 2, (width - view.size_px) // 2
-    kept = pixels[top : top + view.size_px, left : left + view.size_px]
-    return kept if kept.ndim > 2 else kept[..., np.newaxis]
+        pixels = np.asarray(image.resize(size, _FILTERS[name], box))
+    return pixels if pixels.ndim > 2 else pixels[..., np.newaxis]
 
 
 def least_side(view: View) -> int:
@@ -45,40 +48,49 @@ def least_side(view: View) -> int:
     return view.size_px if isinstance(view.crop, str) else round(view.size_px / view.crop)
 
 
-def _cropped(image: Image.Image, view: View) -> tuple[Image.Image, tuple[int, int]]:
-    """The part of the image to resize, and the width and height that it gets."""
-    if view.crop == "crop":
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        image = image.crop((left, top, left + side, top + side))
+def _kept(image: Image.Image, view: View) -> tuple[float, float, float, float]:
+    """The part of an image that becomes the result: left, top, right and bottom.
+
+    With a share it is what remains if the whole image is resized until its shorter side has `least_side`, and the
+    centre is cut out.
+    """
     if isinstance(view.crop, str):
-        return image, (view.size_px, view.size_px)
+        return 0, 0, image.width, image.height
     shorter = least_side(view)
-    longer = max(shorter, int(shorter * max(image.size) / min(image.size)))
-    return image, (shorter, longer) if image.width < image.height else (longer, shorter)
+    longer = int(shorter * max(image.size) / min(image.size))
+    width, height = (shorter, longer) if image.width < image.height else (longer, shorter)
+    left, top = (width - view.size_px) // 2, (height - view.size_px) // 2
+    across, down = image.width / width, image.height / height
+    return left * across, top * down, (left + view.size_px) * across, (top + view.size_px) * down
 
 
-def _sampled(pixels: NDArray[np.uint8], size: tuple[int, int], name: str) -> NDArray[np.uint8]:
+def _sampled(
+    pixels: NDArray[np.uint8], box: tuple[float, float, float, float], size_px: int, name: str
+) -> NDArray[np.uint8]:
     """Pixels interpolated from their nearest neighbours only, however much they shrink, which Pillow cannot do.
 
     Args:
         pixels: `(height, width)` or `(height, width, channels)`.
-        size: The new height and width.
+        box: The part to resize: left, top, right and bottom.
+        size_px: The new height and width.
         name: bilinear (2 neighbours on each axis) or bicubic (4).
     """
     values = pixels if pixels.ndim > 2 else pixels[..., np.newaxis]
-    (rows, row_weights), (columns, column_weights) = (
-        _neighbours(old, new, name) for old, new in zip(values.shape, size, strict=False)
-    )
+    left, top, right, bottom = box
+    rows, row_weights = _neighbours(values.shape[0], (top, bottom), size_px, name)
+    columns, column_weights = _neighbours(values.shape[1], (left, right), size_px, name)
     found = values[rows[:, :, np.newaxis, np.newaxis], columns]  # (new rows, k, new columns, k, channels)
     blended = np.einsum("yk,xl,ykxlc->yxc", row_weights, column_weights, found, optimize=True)
     rounded: NDArray[np.uint8] = np.clip(np.rint(blended), 0, 255).astype(np.uint8)
     return rounded if pixels.ndim > 2 else rounded[..., 0]
 
 
-def _neighbours(old: int, new: int, name: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """For each of `new` pixels on an axis of `old`, its neighbours `(new, k)` and their weights."""
-    centres = (np.arange(new) + 0.5) * old / new - 0.5
+def _neighbours(
+    old: int, part: tuple[float, float], new: int, name: str
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """For each of `new` pixels on a part of an axis of `old`, its neighbours `(new, k)` and their weights."""
+    start, end = part
+    centres = start + (np.arange(new) + 0.5) * (end - start) / new - 0.5
     reach = 1 if name == "bilinear" else 2
     neighbours = np.floor(centres).astype(np.int64)[:, np.newaxis] + np.arange(1 - reach, 1 + reach)
     distances = np.abs(centres[:, np.newaxis] - neighbours)

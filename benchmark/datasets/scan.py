@@ -2,9 +2,9 @@
 
 import hashlib
 import json
+import logging
 import time
-from collections.abc import Collection, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Annotated, NamedTuple
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import StringConstraints, TypeAdapter
 
+from benchmark.ahead import map_ahead
 from benchmark.datasets.decoding import decode
 from benchmark.datasets.files import FoundFile, path_text, readable_suffixes, unreadable
 from benchmark.datasets.pixels import OnProgress, PixelCache
@@ -21,6 +22,8 @@ from benchmark.errors import DataError
 from benchmark.preprocessing import View
 from benchmark.provenance import usable_cpus
 from benchmark.storage import cache_root, digest_of_text, write_whole
+
+log = logging.getLogger(__name__)
 
 # What a file without the suffix of an image can be; these begin with bytes of their own.
 USUAL_FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -65,35 +68,52 @@ def scan_files(
         DataError: The system does not let us read a file.
     """
     memory_path = cache_root() / "scans" / f"{digest_of_text(path_text(root.resolve()))[:16]}.json"
-    memory = _read_memory(memory_path)
     keys = [f"{path_text(file.path.relative_to(root))}|{file.state}" for file in files]
-    unknown = [position for position, key in enumerate(keys) if key not in memory]
-    found = {position: memory[key] for position, key in enumerate(keys) if key in memory}
-    caches = {view: PixelCache(home_of(root), view) for view in views}
-    caches = {view: cache for view, cache in caches.items() if unknown and cache.has_room(len(unknown))}
+    # In one order, since two processes that take locks in different orders can wait for each other for ever.
+    caches = {view: PixelCache(home_of(root), view) for view in sorted(views, key=str)}
+    with ExitStack() as stack:
+        memory = _read_memory(memory_path)
+        if any(key not in memory for key in keys):
+            for cache in caches.values():
+                stack.enter_context(cache.filling())
+            memory = _read_memory(memory_path)  # another process may have scanned meanwhile
+        found = {position: memory[key] for position, key in enumerate(keys) if key in memory}
+        unknown = [position for position in range(len(files)) if position not in found]
+        with_room = _with_room(caches, len(unknown))
 
-    def remember() -> None:
-        known = {**memory, **{keys[position]: scan for position, scan in found.items()}}
-        with write_whole(memory_path) as output:
-            output.write(json.dumps(known).encode())
+        def remember() -> None:
+            known = {**memory, **{keys[position]: scan for position, scan in found.items()}}
+            try:
+                with write_whole(memory_path) as output:
+                    output.write(json.dumps(known).encode())
+            except OSError as error:
+                log.warning("the scan of %s is not saved: %s", root, error)
 
-    with ExitStack() as stack, ThreadPoolExecutor(usable_cpus()) as pool:
-        for cache in caches.values():
-            stack.enter_context(cache.filling())
         if unknown:
             stack.callback(remember)  # also what was scanned before an error or an interruption
-        scanned = pool.map(lambda position: _scan_file(files[position].path, tuple(caches)), unknown)
+        scanned = map_ahead(lambda position: _scan_file(files[position].path, tuple(with_room)), unknown, usable_cpus())
         saved = time.monotonic()
         for position, (scan, resized) in zip(unknown, scanned, strict=True):
             found[position] = scan
             for view, pixels in resized.items():
-                caches[view].add(scan.sha256, pixels)
+                with_room[view].add(scan.sha256, pixels)
             if on_progress:
                 on_progress(len(found), len(files))
             if time.monotonic() - saved > SAVE_INTERVAL_S:
                 remember()
                 saved = time.monotonic()
     return [found[position] for position in range(len(files))]
+
+
+def _with_room(caches: Mapping[View, PixelCache], n_images: int) -> dict[View, PixelCache]:
+    """The first of these caches for which the disk has room together."""
+    chosen: dict[View, PixelCache] = {}
+    n_bytes = 0
+    for view, cache in caches.items():
+        n_bytes += cache.size_of(n_images)
+        if cache.has_room(n_bytes):
+            chosen[view] = cache
+    return chosen
 
 
 def home_of(root: Path) -> str:
