@@ -10,7 +10,7 @@ _R = TypeVar("_R")
 
 
 def map_ahead(function: Callable[[_T], _R], items: Iterable[_T], n_threads: int) -> Iterator[_R]:
-    """The results in the order of the items, computed by threads; at most one per thread, and one more, is waiting.
+    """The results in the order of the items, computed by threads, of which each is at most two results ahead.
 
     `Executor.map` computes everything as fast as it can, so results pile up in memory if they are taken slowly.
     """
@@ -19,7 +19,7 @@ def map_ahead(function: Callable[[_T], _R], items: Iterable[_T], n_threads: int)
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
-                if len(waiting) > n_threads:
+                if len(waiting) > 2 * n_threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

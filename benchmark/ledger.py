@@ -41,7 +41,7 @@ FAILED = "failed"
 CELL_COLUMNS = (
     "backbone", "dataset", "classes", "limit", "drop_duplicates", "mode", "strategy", "stages", "folds", "head",
     "head_options", "input_size_px", "resize", "crop", "augment", "engine", "precision",
-    "val_fraction", "seed",
+    "batch_size", "val_fraction", "seed",
 )  # fmt: skip
 RUN_COLUMNS = (
     "schema", "run_id", "cell_key", "setting_key", "status", "error_type", "error_message", "warning", "weights",
@@ -53,8 +53,8 @@ RUN_COLUMNS = (
     epochs load_s build_s extract_s train_s eval_s wall_s elapsed_s features_cached images_per_s latency_ms
     latency_p95_ms peak_rss_mib peak_device_mib
     weights_sha256 network_sha256 registry_sha256 dataset_fingerprint feature_version recipe_sha256 harness_version
-    git_commit is_dirty keras_version tensorflow_version openvino_version python_version platform cpu cpu_vectors
-    cpu_count gpu n_jobs is_deterministic started_utc
+    git_commit is_dirty keras_version tensorflow_version openvino_version pillow_version python_version platform cpu
+    cpu_vectors cpu_count gpu n_jobs is_deterministic started_utc
     """.split(),
 )  # fmt: skip
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -69,7 +69,7 @@ TEXT_COLUMNS = {
         run_id cell_key setting_key status error_type error_message warning backbone weights dataset classes mode
         strategy stages head head_options resize crop augment engine precision weights_sha256 network_sha256
         registry_sha256 dataset_fingerprint recipe_sha256 harness_version git_commit keras_version tensorflow_version
-        openvino_version python_version platform cpu cpu_vectors gpu started_utc
+        openvino_version pillow_version python_version platform cpu cpu_vectors gpu started_utc
         """.split()
     ),
     HISTORY: frozenset({"run_id", "stage", "split", "metric"}),

@@ -28,7 +28,7 @@ class PeakMemory:
     missed. Elsewhere, or where the reset is not permitted, psutil samples the memory.
 
     Attributes:
-        rss_mib: The peak in MiB; set on leaving.
+        rss_mib: The peak in MiB; set on leaving. `peak_mib` gives it before.
     """
 
     rss_mib: float = 0.0
@@ -40,7 +40,13 @@ class PeakMemory:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.rss_mib = self._sampler.stop() if self._sampler else _high_water_mark_mib()
+        if self._sampler:
+            self._sampler.stop()
+        self.rss_mib = self.peak_mib()
+
+    def peak_mib(self) -> float:
+        """The peak so far."""
+        return self._sampler.peak_mib() if self._sampler else _high_water_mark_mib()
 
 
 def _reset_high_water_mark() -> bool:
@@ -71,8 +77,12 @@ class _Sampler(threading.Thread):
         while not self._stopped.wait(SAMPLE_INTERVAL_S):
             self._peak_bytes = max(self._peak_bytes, self._process.memory_info().rss)
 
-    def stop(self) -> float:
-        """Stop sampling and return the peak in MiB."""
+    def stop(self) -> None:
+        """Stop sampling."""
         self._stopped.set()
         self.join()
-        return max(self._peak_bytes, self._process.memory_info().rss) / MIB
+
+    def peak_mib(self) -> float:
+        """The peak so far in MiB."""
+        self._peak_bytes = max(self._peak_bytes, self._process.memory_info().rss)
+        return self._peak_bytes / MIB

@@ -19,7 +19,8 @@ WRONG_MODE = "wrong_mode"
 # Columns that the first files of schema 2 do not have.
 LATER_COLUMNS = frozenset(
     """
-    network_sha256 drop_duplicates n_left_out n_duplicates engine openvino_version model_mib latency_ms latency_p95_ms
+    network_sha256 drop_duplicates n_left_out n_duplicates engine batch_size openvino_version pillow_version model_mib
+    latency_ms latency_p95_ms
     """.split()
 )
 # Columns of schema 2 that schema 1 did not have; it had `network` instead.

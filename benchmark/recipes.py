@@ -21,12 +21,15 @@ def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
     return seeds
 
 
-def _number_if_one(value: Any) -> Any:
-    """The number that a text of the command line is, or what was given."""
+def _as_crop(value: Any) -> Any:
+    """The share that a number, or a text of the command line, stands for; other texts as they are."""
     try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
+        share = float(value)
+    except (TypeError, ValueError):
         return value
+    if not 0 < share < 1:
+        raise ValueError("expected squash, crop, or a share between 0 and 1, such as 0.875")
+    return share
 
 
 Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
@@ -59,6 +62,8 @@ class Grid(Record):
         engine: The library that extracts features; `auto` takes the usual one of each backbone, if it is installed
             and there is no GPU.
         precision: Of the backbone's arithmetic; float16 on a GPU only.
+        batch_size: Images per batch of an extraction, which decides the last digits of features. None takes 16 on a
+            processor, and on a GPU the size that is the fastest there.
         limit: Number of images in a stratified subset of the dataset; None for all images.
         classes: Only these classes of the dataset.
         max_bad_images: How many undecodable images of a folder may be left out.
@@ -80,9 +85,10 @@ class Grid(Record):
     weights: Literal["random"] | None = None
     input_size_px: Annotated[int, Field(ge=1, le=LARGEST_INPUT_PX)] | None = None
     resize: str = "bilinear-antialias"
-    crop: Annotated[str | Fraction, BeforeValidator(_number_if_one)] = "squash"
+    crop: Annotated[str | Fraction, BeforeValidator(_as_crop)] = "squash"
     engine: Literal["auto", "tensorflow", "openvino"] = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    batch_size: Annotated[int, Field(ge=1, le=2**16)] | None = None
     limit: Positive | None = None
     classes: Names | None = None
     max_bad_images: Annotated[int, Field(ge=0, lt=2**31)] = 0

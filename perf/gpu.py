@@ -24,17 +24,18 @@ LEAST_GAIN = 1.0
 def measure_model(name: str, n_images: int) -> list[dict[str, Any]]:
     """The rates of one network."""
     from benchmark.backbones.build import build_backbone
-    from benchmark.features.engine import BATCH_SIZE, extract_features
+    from benchmark.features.engine import BATCH_SIZE, extract_features, has_gpu
     from benchmark.features.engines import TENSORFLOW, CompiledNetwork
-    from benchmark.features.graph import FrozenNetwork
+    from benchmark.features.graph import FrozenNetwork, keras_precision
 
     backbone = get_backbone(load_registry(), name).with_random_weights()
     size_px = backbone.input_size_px
-    frozen = FrozenNetwork(build_backbone(backbone, size_px), size_px)
-    pool = np.random.default_rng(0).integers(0, 256, (256, size_px, size_px, 3), dtype=np.uint8)
-    source = array_source(np.broadcast_to(pool[0], (n_images, *pool.shape[1:])))
+    image = np.random.default_rng(0).integers(0, 256, (size_px, size_px, 3), dtype=np.uint8)
+    source = array_source(np.broadcast_to(image, (n_images, *image.shape)))
     rows = []
-    for precision in PRECISIONS:
+    for precision in (*PRECISIONS, "float16") if has_gpu() else PRECISIONS:
+        with keras_precision(precision, has_gpu=has_gpu()):
+            frozen = FrozenNetwork(build_backbone(backbone, size_px), size_px)
         network = CompiledNetwork(TENSORFLOW, frozen, 3, precision)
         for batch_size in (BATCH_SIZE, None):
             with tempfile.TemporaryFile() as file:

@@ -10,7 +10,7 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from measuring import Figures, SweepRun, Target, markdown_table, run_script, run_sweep, say, script_options
@@ -89,7 +89,7 @@ def our_fit(run: SweepRun) -> Fit:
 def standardised_features(cell: Cell, dataset: Dataset) -> Standardised:
     """The features that the head was trained on, out of the cache, scaled by scikit-learn."""
 
-    def refuse(_: IO[bytes]) -> Any:
+    def refuse(*_: object) -> Any:
         raise RuntimeError("the features of a cell that was just run are not in the cache")
 
     features = cached_features(feature_facts(cell, dataset.fingerprint), refuse).features

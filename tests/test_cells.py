@@ -16,7 +16,7 @@ from benchmark.features.cache import cache_key
 from benchmark.ledger import CELL_COLUMNS
 from benchmark.options import FINETUNE, USUAL_STAGES, Augmentation, DenseOptions, Stage
 from benchmark.plan import cells as cells_module
-from benchmark.plan.cells import Cell, DatasetRequest, feature_facts, make_keys, view_key
+from benchmark.plan.cells import Cell, DatasetRequest, feature_facts, job_key, make_keys, view_key
 from benchmark.plan.grid import expand, expanded, select_cells
 from benchmark.plan.planning import MISSING, PlannedCell, group_into_jobs
 from benchmark.recipes import Grid, Published, Sweep, read_recipe, recipe_text
@@ -297,11 +297,21 @@ def test_the_stored_recipe_of_a_sweep_makes_the_same_cells(tmp_path_factory: pyt
     assert expand(read_recipe(path), REGISTRY) == expand(sweep, REGISTRY)
 
 
+def test_cells_with_other_weights_share_no_job():
+    grids = (Grid(backbones=("NetB0",)), Grid(backbones=("NetB0",), weights="random"))
+
+    own, drawn = expand(Sweep(name="toy", grid=grids), REGISTRY)
+
+    assert (own.backbone.weights, drawn.backbone.weights) == (REGISTRY["NetB0"].weights, "random")
+    assert job_key(own) != job_key(drawn)
+    assert feature_facts(own, "f") != feature_facts(drawn, "f")
+
+
 def test_a_stored_recipe_keeps_its_meaning_when_a_default_changes():
     text = recipe_text(expanded(a_sweep(Grid(backbones=("NetB0",))), REGISTRY))
 
     assert set(Grid.model_fields) - set(tomllib.loads(text)["grid"][0]) == {
-        "input_size_px", "limit", "classes", "stages", "folds", "weights",
+        "input_size_px", "batch_size", "limit", "classes", "stages", "folds", "weights",
     }, "an option is left to its default"  # fmt: skip
 
 

@@ -22,7 +22,8 @@ from benchmark.storage import write_whole
 RUN_COLUMNS = [
     "schema", "run_id", "cell_key", "setting_key", "status", "error_type", "error_message", "warning", "weights",
     "backbone", "dataset", "classes", "limit", "drop_duplicates", "mode", "strategy", "stages", "folds", "head",
-    "head_options", "input_size_px", "resize", "crop", "augment", "engine", "precision", "val_fraction", "seed",
+    "head_options", "input_size_px", "resize", "crop", "augment", "engine", "precision", "batch_size",
+    "val_fraction", "seed",
     "n_train", "n_val", "n_test", "n_left_out", "n_duplicates", "n_classes", "chance", "accuracy", "accuracy_low",
     "accuracy_high", "top5_accuracy",
     "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_f1", "log_loss", "train_accuracy",
@@ -32,7 +33,8 @@ RUN_COLUMNS = [
     "peak_rss_mib", "peak_device_mib",
     "weights_sha256", "network_sha256", "registry_sha256", "dataset_fingerprint", "feature_version", "recipe_sha256",
     "harness_version", "git_commit", "is_dirty", "keras_version", "tensorflow_version", "openvino_version",
-    "python_version", "platform", "cpu", "cpu_vectors", "cpu_count", "gpu", "n_jobs", "is_deterministic", "started_utc",
+    "pillow_version", "python_version", "platform", "cpu", "cpu_vectors", "cpu_count", "gpu", "n_jobs",
+    "is_deterministic", "started_utc",
 ]  # fmt: skip
 OTHER_COLUMNS = {
     HISTORY: ["run_id", "stage", "epoch", "split", "metric", "value"],

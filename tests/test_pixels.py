@@ -16,6 +16,7 @@ from benchmark.caching import list_cache, prune_cache
 from benchmark.datasets import EncodedImages, load_dataset, pixels, scan
 from benchmark.datasets.pixels import INDEX, PIXELS, RECORD, PixelCache
 from benchmark.preprocessing import View
+from benchmark.provenance import usable_cpus
 
 VIEW = View(8, "bilinear-antialias", "squash", ("tf",))
 N_IMAGES = 12
@@ -319,4 +320,5 @@ def test_a_process_killed_while_it_fills_leaves_whole_rows_to_the_next(decoder, 
     images = images_of(decoder, 200)
 
     assert values_of(images, list(range(200))) == list(range(200))
-    assert len(decoder.decoded) >= 200 - n_decoded
+    # What was being decoded by each thread when the process was killed is decoded again.
+    assert 200 - n_decoded <= len(decoder.decoded) <= 200 - n_decoded + 4 * usable_cpus()

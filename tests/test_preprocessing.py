@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from benchmark.errors import UnknownNameError
+from benchmark.errors import BenchmarkError, UnknownNameError
 from benchmark.preprocessing import (
     CROPS,
     MODES,
@@ -187,6 +187,11 @@ def test_grey_networks_have_lines_too(step):
     values = np.array([[0.0], [100.0], [255.0]])
     np.testing.assert_allclose(values * line.scale + line.offset, apply_steps((step,), values), rtol=1e-6)
     assert not line.is_swapped
+
+
+def test_a_mode_of_colours_is_refused_for_grey_networks():
+    with pytest.raises(BenchmarkError, match="mode caffe is for RGB networks"):
+        line_of(("caffe",), 1)
 
 
 # Views

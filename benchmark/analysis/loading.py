@@ -17,7 +17,10 @@ SETTING = (
     "crop", "augment", "precision", "variant",
 )  # fmt: skip
 # Columns in which settings can differ that look the same.
-VARYING = {"engine": "engine", "weights": "weights", "val_fraction": "validation fraction", **VERSIONS, **DEFINITION}
+VARYING = {
+    "engine": "engine", "batch_size": "batch size", "weights": "weights", "val_fraction": "validation fraction",
+    **VERSIONS, **DEFINITION,
+}  # fmt: skip
 FINGERPRINT_SHOWN = 8
 
 

@@ -41,7 +41,7 @@ for _panel, _commands in COMMANDS.items():
     for _name, _command in _commands.items():
         app.command(_name, rich_help_panel=_panel)(_command)
 
-cache_app = typer.Typer(no_args_is_help=True, help="List and prune the cached features.")
+cache_app = typer.Typer(no_args_is_help=True, help="List and prune the cached features and images.")
 cache_app.command("list")(listing.cache_list)
 cache_app.command("prune")(listing.cache_prune)
 app.add_typer(cache_app, name="cache", rich_help_panel="Information")

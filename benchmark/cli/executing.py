@@ -22,7 +22,6 @@ class Execution:
         n_jobs: Jobs at the same time on a machine.
         timeout_s: Seconds that a cell may take; None = no limit.
         is_deterministic: Whether TensorFlow uses deterministic operations only; None = automatic, see `Conditions`.
-        batch_size: Images per batch of an extraction; None = automatic, see `Conditions`.
         executor: `local` or `ray`.
         ray_address: Address of a running Ray cluster; None = start one on this machine.
 
@@ -33,7 +32,6 @@ class Execution:
     n_jobs: int = 1
     timeout_s: float | None = None
     is_deterministic: bool | None = None
-    batch_size: int | None = None
     executor: str = LOCAL
     ray_address: str | None = None
 
@@ -60,9 +58,7 @@ class Execution:
         from benchmark.processes.starting import start_server
         from benchmark.storage import check_cache
 
-        conditions = Conditions(
-            ledger.folder / WORKER_LOG, self.timeout_s, self.is_deterministic, self.n_jobs, self.batch_size
-        )
+        conditions = Conditions(ledger.folder / WORKER_LOG, self.timeout_s, self.is_deterministic, self.n_jobs)
         memory_mib = expect_memory(runs)
         ledger.remove_partial()
         if self.executor == RAY:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 RESULTS = Path("results")
 # Waiting for a process takes milliseconds in 32 bits: 24 days.
 LONGEST_TIMEOUT_S = 2_000_000
-MOST_IMAGES_PER_BATCH = 2**16
 MOST_JOBS = 1024
 # Where the names of each kind are.
 NAMES = {
@@ -159,8 +158,8 @@ DeterministicOption = Annotated[
 ]  # fmt: skip
 BatchSizeOption = Annotated[
     int | None,
-    _where(
-        "--batch-size", min=1, max=MOST_IMAGES_PER_BATCH, help="Images per batch of an extraction.",
+    _images(
+        "--batch-size", help="Images per batch of an extraction.",
         show_default="16 on a processor; on a GPU, the fastest",
     ),
 ]  # fmt: skip
@@ -250,7 +249,7 @@ def parse_where(conditions: Sequence[str] | None) -> dict[str, str]:
 _LISTS = ("backbones", "datasets", "modes", "strategies", "heads", "classes", "seeds")
 _VALUES = (
     "input_size_px", "limit", "folds", "val_fraction", "max_bad_images", "drop_duplicates", "engine", "precision",
-    "resize", "crop",
+    "batch_size", "resize", "crop",
 )  # fmt: skip
 
 

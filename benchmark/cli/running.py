@@ -49,6 +49,7 @@ def run(
     drop_duplicates: options.DuplicatesOption = None,
     engine: options.EngineOption = None,
     precision: options.PrecisionOption = None,
+    batch_size: options.BatchSizeOption = None,
     resize: options.ResizeOption = None,
     crop: options.CropOption = None,
     name: options.NameOption = AD_HOC_SWEEP,
@@ -59,7 +60,6 @@ def run(
     jobs: options.JobsOption = 1,
     timeout: options.TimeoutOption = None,
     deterministic: options.DeterministicOption = None,
-    batch_size: options.BatchSizeOption = None,
     executor: options.ExecutorOption = LOCAL,
     ray_address: options.RayAddressOption = None,
     dry_run: options.DryRunOption = False,
@@ -77,7 +77,7 @@ def run(
     from benchmark.recipes import recipe_text
 
     check_known("value of --when", when, WHEN)
-    execution = Execution(jobs, timeout, deterministic, batch_size, executor, ray_address)
+    execution = Execution(jobs, timeout, deterministic, executor, ray_address)
     known = options.known_backbones(registry)
     sweep = find_sweep(recipe, context.params, name)
     plan = _plan(sweep, known, results, options.parse_where(where))

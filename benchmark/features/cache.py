@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.caching import MANIFEST, PARTIAL, lock_of
+from benchmark.errors import FeaturesError
 from benchmark.features.engine import Extraction
 from benchmark.storage import cache_root, digest_of_text, sha256_of_file, write_whole
 
@@ -76,8 +77,8 @@ def cached_features(
 ) -> CachedFeatures:
     """The features that these facts describe, extracted now unless they are in the cache.
 
-    If two processes want the same features, one extracts and the other waits. A process that is killed while it
-    extracts leaves a partial folder, with which the next one goes on.
+    If two processes want the same features, one extracts and the other waits. The next process continues from
+    the partial folder that a killed one leaves.
 
     Args:
         facts: Everything that can change a feature.
@@ -158,8 +159,10 @@ def _extract_into(folder: Path, manifest: dict[str, Any], extract: Extract) -> N
         if folder.exists():  # extracted again
             shutil.rmtree(folder)
         partial.replace(folder)
-    except Exception:
-        shutil.rmtree(partial, ignore_errors=True)
+    except Exception as error:
+        # What was saved is of use for the next try, unless the features are wrong.
+        if isinstance(error, FeaturesError) or not (partial / MANIFEST).exists():
+            shutil.rmtree(partial, ignore_errors=True)
         raise
 
 

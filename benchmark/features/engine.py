@@ -4,10 +4,9 @@ import hashlib
 import io
 import logging
 import math
+import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import IO, NamedTuple
 
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from benchmark.ahead import map_ahead
 from benchmark.datasets import OnProgress, Source
 from benchmark.errors import FeaturesError
 from benchmark.memory import MIB, PeakMemory
@@ -30,7 +30,7 @@ BATCH_SIZE = 16
 MOST_BATCH_SIZE, TIMED_BATCHES, LEAST_GAIN = 4096, 3, 1.05
 # How often the features that are done are saved, so that an interrupted pass can go on.
 SAVE_INTERVAL_S = 10.0
-# Of a latency: images before the first that counts, the fewest and the most that count, and seconds for them.
+# When a latency is measured: warm-up images, least and most images timed, and the time limit.
 WARM_UP_IMAGES, LATENCY_IMAGES, MOST_LATENCY_IMAGES, LATENCY_S = 2, 10, 100, 0.5
 
 
@@ -113,6 +113,7 @@ def extract_features(
     if so_far is not None:
         batch_size = so_far.batch_size  # the size is part of what decides the last bits
     size = batch_size or fastest_batch_size(extractor, source, n_images)
+    _reset_peak_device()
     n_before, first_batch, first_batch_s = rows.n_done, 0, 0.0
     saved = started = time.perf_counter()
 
@@ -130,7 +131,7 @@ def extract_features(
             first_batch_s=first_batch_s,
             images_per_s=n_steady / steady_s,
             batch_size=size,
-            peak_rss_mib=memory.rss_mib,
+            peak_rss_mib=memory.peak_mib(),
             peak_device_mib=_peak_device_mib(),
         )
         return _both(so_far, this_pass) if so_far else this_pass
@@ -148,15 +149,15 @@ def extract_features(
             if save and time.perf_counter() - saved > SAVE_INTERVAL_S:
                 save(cost())
                 saved = time.perf_counter()
-    return cost()
+        return cost()
 
 
 def fastest_batch_size(extractor: Extractor, source: Source, n_images: int) -> int:
     """The size of a batch, doubled while more images per second come out and memory suffices."""
     size, best, best_rate = BATCH_SIZE, BATCH_SIZE, 0.0
     while size <= min(n_images, MOST_BATCH_SIZE):
-        batch = source.take(np.arange(size))
         try:
+            batch = source.take(np.arange(size))
             extractor.features(batch)  # compiles
             started = time.perf_counter()
             for _ in range(TIMED_BATCHES):
@@ -299,15 +300,9 @@ def _batches(
 
 def _pipelined(compute: BatchFunction, start: int, stop: int, batch_size: int, n_in_flight: int) -> Iterator[Features]:
     """Results in order, while the next batches are computed; the first batch runs alone because it compiles."""
-    yield compute(slice(start, min(start + batch_size, stop)))
-    waiting: deque[Future[Features]] = deque()
-    with ThreadPoolExecutor(n_in_flight) as pool:
-        for first in range(start + batch_size, stop, batch_size):
-            waiting.append(pool.submit(compute, slice(first, min(first + batch_size, stop))))
-            if len(waiting) > n_in_flight:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    batches = [slice(first, min(first + batch_size, stop)) for first in range(start, stop, batch_size)]
+    yield compute(batches[0])
+    yield from map_ahead(compute, batches[1:], n_in_flight)
 
 
 def _is_out_of_memory(error: Exception) -> bool:
@@ -325,9 +320,16 @@ def _check_finite(features: Features, n_before: int) -> None:
         )
 
 
+def _reset_peak_device() -> None:
+    if "tensorflow" in sys.modules and has_gpu():
+        import tensorflow as tf
+
+        tf.config.experimental.reset_memory_stats("GPU:0")
+
+
 def _peak_device_mib() -> float | None:
+    if "tensorflow" not in sys.modules or not has_gpu():
+        return None
     import tensorflow as tf
 
-    if not has_gpu():
-        return None
     return float(tf.config.experimental.get_memory_info("GPU:0")["peak"]) / MIB

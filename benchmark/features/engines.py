@@ -12,12 +12,15 @@ from benchmark.errors import BenchmarkError
 from benchmark.features.engine import BATCH_SIZE, Extractor, Features
 from benchmark.features.graph import FrozenNetwork, set_precision
 from benchmark.preprocessing import Line, line_of
+from benchmark.provenance import cpu_vectors
 
 AUTO, TENSORFLOW, OPENVINO = "auto", "tensorflow", "openvino"
 
 # TensorFlow: two batches at a time keep all cores busy when one layer cannot (depthwise convolutions): up to 1.4 times
 # as many images per second, see perf/.
 BATCHES_IN_FLIGHT = 2
+# What `cpu_vectors` says of processors with bfloat16.
+WITH_BFLOAT16 = ("AMX", "AVX-512 BF16")
 
 # From images as `Images.source` gives them, and what a mode does, to features.
 Run = Callable[[NDArray[np.uint8], Line], Features]
@@ -37,13 +40,15 @@ class CompiledNetwork:
         engine: A key of `ENGINES`.
         frozen: The network.
         n_channels: Of the images: one or three.
-        precision: `float32` or `bfloat16`; the features are float32.
-        batch_size: The largest number of images at a time.
+        precision: `float32` or `bfloat16` (on a GPU, what `frozen` was built in); the features are float32.
+        batch_size: The usual number of images at a time.
     """
 
     def __init__(
         self, engine: str, frozen: FrozenNetwork, n_channels: int, precision: str, batch_size: int = BATCH_SIZE
     ) -> None:
+        self._engine = engine
+        self._precision = precision
         self._frozen = frozen
         compile_graph = ENGINES[engine]
         self._compiled = functools.cache(
@@ -51,15 +56,18 @@ class CompiledNetwork:
         )
 
     def extractor(self, steps: tuple[str, ...]) -> Extractor:
-        """The network behind the steps of a mode."""
+        """The network behind the steps of a mode.
+
+        TensorFlow's precision is one of the whole process: set it back to float32 after the extraction.
+        """
+        set_precision(self._precision if self._engine == TENSORFLOW else "float32")
         line = line_of(steps, self._frozen.n_channels)
         run, n_in_flight = self._compiled(line.is_swapped)
         return Extractor(lambda images: run(images, line), self._frozen.output_shape, n_in_flight)
 
 
 def _tensorflow(frozen: FrozenNetwork, n_channels: int, is_swapped: bool, precision: str, batch_size: int) -> Compiled:
-    del batch_size  # its graphs take any
-    set_precision(precision)
+    del precision, batch_size  # the first is set before each extraction, and its graphs take any number of images
     function = frozen.function(n_channels, is_swapped=is_swapped)
     return Compiled(lambda images, line: np.asarray(function(images, line.scale, line.offset)), BATCHES_IN_FLIGHT)
 
@@ -83,7 +91,7 @@ ENGINES: dict[str, Callable[[FrozenNetwork, int, bool, str, int], Compiled]] = {
 }
 
 
-def choose_engine(asked: str, usual: str, *, has_gpu: bool) -> str:
+def choose_engine(asked: str, usual: str, *, has_gpu: bool, precision: str = "float32") -> str:
     """The engine of a probe: what was asked for, or for `auto` the usual one of the backbone if it can be used here.
 
     This is a rule and not a race, so that the same machine always gives the same bits.
@@ -91,7 +99,8 @@ def choose_engine(asked: str, usual: str, *, has_gpu: bool) -> str:
     Args:
         asked: A key of `ENGINES`, or `auto`.
         usual: A key of `ENGINES`.
-        has_gpu: Whether TensorFlow would use a GPU.
+        has_gpu: Whether the machine has a GPU.
+        precision: Of the computation. OpenVINO computes in bfloat16 only where the processor does.
 
     Raises:
         BenchmarkError: The engine that was asked for is not installed.
@@ -100,7 +109,8 @@ def choose_engine(asked: str, usual: str, *, has_gpu: bool) -> str:
         raise BenchmarkError("--engine openvino needs OpenVINO: pip install 'backbone-benchmark[fast]'.")
     if asked != AUTO:
         return asked
-    return usual if not has_gpu and is_installed(usual) else TENSORFLOW
+    is_possible = not has_gpu and is_installed(usual) and (precision == "float32" or cpu_vectors() in WITH_BFLOAT16)
+    return usual if is_possible else TENSORFLOW
 
 
 def is_installed(engine: str) -> bool:

@@ -1,11 +1,14 @@
-"""A network frozen into one graph, from uint8 images over resizing, mode and layers to features."""
+"""A network frozen into one graph, from resized uint8 images over the mode and the layers to features."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from benchmark.errors import FeaturesError
 from benchmark.memory import MIB
 from benchmark.preprocessing import match_channels, swap_channels
+
+NO_FLOAT16 = "float16 needs a GPU that TensorFlow can use: choose --precision bfloat16 or float32."
 
 
 class FrozenNetwork:
@@ -99,7 +102,7 @@ def use_depthwise_convolutions(network: Any) -> Any:
             return layer.__class__.from_config(layer.get_config())
         names = ("kernel_size", "strides", "padding", "dilation_rate", "activation", "use_bias", "name")
         config = layer.get_config()
-        return keras.layers.DepthwiseConv2D(**{name: config[name] for name in names})
+        return keras.layers.DepthwiseConv2D(**{name: config[name] for name in names}, dtype=layer.dtype_policy)
 
     if not any(is_depthwise(layer) for layer in network.layers):
         return network
@@ -119,9 +122,14 @@ def keras_precision(precision: str, *, has_gpu: bool) -> Iterator[None]:
     """Inside, Keras builds networks that compute in this precision on a GPU; their weights stay float32.
 
     On a processor, networks are float32, and the engines compute in another precision.
+
+    Raises:
+        FeaturesError: float16 without a GPU that TensorFlow can use.
     """
     import keras
 
+    if precision == "float16" and not has_gpu:
+        raise FeaturesError(NO_FLOAT16)
     policy = f"mixed_{precision}" if has_gpu and precision != "float32" else "float32"
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)

@@ -65,6 +65,7 @@ class Cell:
     stages: tuple[Stage, ...] = ()
     augmentation: Augmentation = NO_AUGMENTATION
     folds: int | None = None
+    batch_size: int | None = None
     # Of the network that a builder of the user's makes; empty for others, and until it was built.
     network_sha256: str = ""
 
@@ -100,6 +101,7 @@ class Cell:
             "augment": self.augmentation.label(),
             "engine": self.engine,
             "precision": self.precision,
+            "batch_size": self.batch_size,
             "val_fraction": self.val_fraction,
             "seed": self.seed,
         }
@@ -144,8 +146,10 @@ def feature_facts(cell: Cell, dataset_fingerprint: str) -> dict[str, Any]:
         "view": str(cell.view),
         "engine": cell.engine,
         "precision": cell.precision,
+        **({"batch_size": cell.batch_size} if cell.batch_size else {}),
         **({"network_sha256": cell.network_sha256} if cell.network_sha256 else {}),
         **{name: minor_version(version) for name, version in framework_versions().items()},
+        "pillow_version": minor_version(installed_version("pillow")),
         **({"openvino_version": minor_version(installed_version(OPENVINO))} if cell.engine == OPENVINO else {}),
     }
 
@@ -184,7 +188,7 @@ def make_keys(cell: Cell, dataset_fingerprint: str) -> tuple[str, str]:
 
 def job_key(cell: Cell) -> tuple[Any, ...]:
     """Cells with equal keys can run in one process."""
-    return (cell.backbone.name, cell.dataset, cell.input_size_px)
+    return (cell.backbone, cell.dataset, cell.input_size_px)
 
 
 def view_key(cell: Cell) -> tuple[str, str, View]:

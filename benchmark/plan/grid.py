@@ -9,6 +9,7 @@ from typing import Any
 from benchmark.datasets import check_dataset_name
 from benchmark.errors import BenchmarkError, UnknownNameError, check_known
 from benchmark.features.engines import OPENVINO, TENSORFLOW, choose_engine
+from benchmark.features.graph import NO_FLOAT16
 from benchmark.ledger import RUN_COLUMNS, RUNS, TEXT_COLUMNS
 from benchmark.options import ALL_LAYERS, FINETUNE, PROBE, SCRATCH, STRATEGIES, USUAL_STAGES, Stage
 from benchmark.plan.cells import TRAINED_HEAD, Cell, DatasetRequest
@@ -123,11 +124,11 @@ def _backbones_by_strategy(grid: Grid, strategies: Sequence[str], registry: Regi
 
 def _by_engine(grid: Grid, backbones: Sequence[str], registry: Registry) -> dict[str, list[str]]:
     has_gpu = bool(environment()["gpu"])
-    if grid.precision == "float16" and not has_gpu:
-        raise BenchmarkError("precision float16 is for GPUs, and there is none here: choose bfloat16 or float32.")
+    if grid.precision == "float16" and (not has_gpu or grid.engine == OPENVINO):
+        raise BenchmarkError(NO_FLOAT16)
     found: dict[str, list[str]] = {}
     for name in backbones:
-        engine = choose_engine(grid.engine, registry[name].usual_engine, has_gpu=has_gpu)
+        engine = choose_engine(grid.engine, registry[name].usual_engine, has_gpu=has_gpu, precision=grid.precision)
         found.setdefault(engine, []).append(name)
     return found
 
@@ -173,6 +174,7 @@ def _cells(grid: Grid, registry: Registry) -> Iterable[Cell]:
                 crop=grid.crop,
                 engine=grid.engine,
                 precision=grid.precision,
+                batch_size=grid.batch_size,
                 val_fraction=grid.val_fraction,
                 dense=grid.dense,
                 stages=grid.stages or (),

@@ -22,7 +22,6 @@ class Conditions:
         is_deterministic: Whether TensorFlow uses deterministic operations only; None = automatic: on only for CPU jobs
             in which TensorFlow trains nothing, since it costs no time there.
         n_jobs: How many jobs run at the same time on a machine.
-        batch_size: Images per batch of an extraction; None = automatic: the fastest on a GPU, else always the same.
         again: Whether features are extracted and trainings started over, whatever earlier runs left.
     """
 
@@ -30,7 +29,6 @@ class Conditions:
     timeout_s: float | None = None
     is_deterministic: bool | None = None
     n_jobs: int = 1
-    batch_size: int | None = None
     again: bool = False
 
     def apply_determinism(self, planned: PlannedCell) -> bool:

@@ -48,14 +48,13 @@ class CellRunner:
     """Runs cells that share a backbone, a dataset and a size: these and the features are made once, when first needed.
 
     A step that failed is not tried again: the next cell that needs it gets the same error. With `again`, features that
-    are in the cache are extracted once more, each set once. `batch_size` is that of `Conditions`.
+    are in the cache are extracted once more, each set once.
     """
 
-    def __init__(self, any_cell: Cell, report: Report, *, again: bool = False, batch_size: int | None = None) -> None:
+    def __init__(self, any_cell: Cell, report: Report, *, again: bool = False) -> None:
         self._cell = any_cell
         self._report = report
         self._again = again
-        self._batch_size = batch_size
         self._extracted: set[str] = set()
         self._made: dict[str, Any] = {}
         self._view: tuple[str, str, View] | None = None
@@ -121,12 +120,14 @@ class CellRunner:
         passes: dict[str, CachedFeatures] = {}
 
         def activations(cut: Cut) -> NDArray[np.float32]:
+            def front() -> tuple["CompiledNetwork", BuildFacts]:
+                return self._compiled(FrozenNetwork(classifier.front(cut), cell.input_size_px), cell), built
+
             if cut.name not in passes:
-                facts = {} if classifier.is_output(cut) else {"cut": cut.name}
+                is_output = classifier.is_output(cut)  # these are the features of a probe
+                facts = {} if is_output else {"cut": cut.name}
                 passes[cut.name] = self._cached(
-                    cell,
-                    facts,
-                    lambda: (self._compiled(FrozenNetwork(classifier.front(cut), cell.input_size_px), cell), built),
+                    cell, facts, (lambda: self._timed_backbone(cell)) if is_output else front
                 )
             return passes[cut.name].features
 
@@ -200,22 +201,31 @@ class CellRunner:
         def extract(
             file: IO[bytes], so_far: Extraction | None, save: Callable[[Extraction], None]
         ) -> tuple[Extraction, BuildFacts]:
+            from benchmark.features.engines import TENSORFLOW
+            from benchmark.features.graph import set_precision
+
             source = dataset.images.source(cell.view, self._reporter("decoding images"))
             network, built = build()
+            started = time.perf_counter()
+            extractor = network.extractor(cell.view.steps)
+            built = replace(built, build_s=built.build_s + time.perf_counter() - started)
+            batch_size = cell.batch_size or (None if cell.engine == TENSORFLOW and has_gpu() else BATCH_SIZE)
             stage = f"extracting {cell.mode}" + ("" if source.is_cached else ", decoding again: the disk is full")
             try:
                 extraction = extract_features(
-                    network.extractor(cell.view.steps),
+                    extractor,
                     source,
                     len(dataset),
                     file,
-                    batch_size=self._batch_size or (None if has_gpu() else BATCH_SIZE),
+                    batch_size=batch_size,
                     so_far=so_far,
                     save=save,
                     on_progress=self._reporter(stage),
                 )
             except FeaturesError as error:
                 raise FeaturesError(f"{cell.view}: {error}") from error
+            finally:
+                set_precision("float32")
             return extraction, built
 
         facts = {**feature_facts(cell, dataset.fingerprint), **facts}
@@ -245,7 +255,7 @@ class CellRunner:
         from benchmark.features.engines import CompiledNetwork
 
         dataset, _ = self._dataset()
-        size = batch_size or self._batch_size or BATCH_SIZE
+        size = batch_size or cell.batch_size or BATCH_SIZE
         return CompiledNetwork(cell.engine, frozen, dataset.images.n_channels, cell.precision, size)
 
     def _backbone(self, precision: str) -> tuple["FrozenNetwork", BuildFacts]:
