@@ -67,8 +67,8 @@ def load_folder(
 ) -> Dataset:
     """The dataset of a folder that holds one folder per class, or folders of the splits that hold them.
 
-    Every file is hashed and decoded, once for each view; the result is remembered until the file changes. Without a test
-    folder, a stratified fifth of the images, always the same, is set aside for testing.
+    Every file is hashed and decoded, once for each view; the result is remembered until the file changes. Without a
+    test folder, a stratified fifth of the images, always the same, is set aside for testing.
 
     Args:
         name: Only shown.
