@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 
 from benchmark.backbones.build import build_backbone
 from benchmark.datasets import array_source
-from benchmark.features.engine import BATCH_SIZE, Extractor, extract_features
+from benchmark.features.engine import extract_features
 from benchmark.features.engines import ENGINES, OPENVINO, TENSORFLOW, CompiledNetwork
+from benchmark.features.extractor import BATCH_SIZE, Extractor
 from benchmark.features.graph import FrozenNetwork
 from benchmark.preprocessing import resolve_mode
 from benchmark.registry import Backbone, get_backbone, load_registry

@@ -24,8 +24,9 @@ LEAST_GAIN = 1.0
 def measure_model(name: str, n_images: int) -> list[dict[str, Any]]:
     """The rates of one network."""
     from benchmark.backbones.build import build_backbone
-    from benchmark.features.engine import BATCH_SIZE, extract_features, has_gpu
+    from benchmark.features.engine import extract_features
     from benchmark.features.engines import TENSORFLOW, CompiledNetwork
+    from benchmark.features.extractor import BATCH_SIZE, has_gpu
     from benchmark.features.graph import FrozenNetwork, keras_precision
 
     backbone = get_backbone(load_registry(), name).with_random_weights()

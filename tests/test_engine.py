@@ -17,9 +17,10 @@ from benchmark.datasets import ArrayImages, EncodedImages, Images, array_source
 from benchmark.datasets.decoding import decode_file
 from benchmark.datasets.resizing import resize
 from benchmark.errors import BenchmarkError, FeaturesError
-from benchmark.features import engine, engines
-from benchmark.features.engine import Extraction, Extractor, extract_features, fastest_batch_size, measure_latency
+from benchmark.features import engine, engines, extractor
+from benchmark.features.engine import Extraction, extract_features
 from benchmark.features.engines import ENGINES, OPENVINO, TENSORFLOW, WITH_BFLOAT16, CompiledNetwork, choose_engine
+from benchmark.features.extractor import Extractor, fastest_batch_size, measure_latency
 from benchmark.features.graph import FrozenNetwork, keras_precision, use_depthwise_convolutions
 from benchmark.features.openvino import EngineError
 from benchmark.preprocessing import View
@@ -601,7 +602,7 @@ def test_the_batch_is_doubled_while_that_is_faster_and_fits(fits, grows_to, n, e
 
 
 def test_features_of_the_fastest_batch_are_those_of_any_other(frozen, rng, monkeypatch):
-    monkeypatch.setattr(engine, "LEAST_GAIN", 0.0)
+    monkeypatch.setattr(extractor, "LEAST_GAIN", 0.0)
     images = ArrayImages(rng.integers(0, 256, (100, SIZE_PX, SIZE_PX, 3), dtype=np.uint8))
 
     found, extraction = extract(frozen, images, batch_size=None)

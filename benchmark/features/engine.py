@@ -8,45 +8,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import IO, NamedTuple
+from typing import IO
 
 import numpy as np
 from numpy.lib import format as npy
-from numpy.typing import NDArray
 
 from benchmark.ahead import map_ahead
 from benchmark.datasets import OnProgress, Source
 from benchmark.errors import FeaturesError
+from benchmark.features.extractor import BATCH_SIZE, Extractor, Features, fastest_batch_size, has_gpu, is_out_of_memory
 from benchmark.memory import MIB, PeakMemory
 
 log = logging.getLogger(__name__)
 
-Features = NDArray[np.float32]
 BatchFunction = Callable[[slice], Features]
 
-# Of a processor: small batches stay in its cache, and always the same size gives always the same bits.
-BATCH_SIZE = 16
-# On a GPU, the largest batch that is tried, the batches that are timed for a size, and the gain that makes it worth it.
-MOST_BATCH_SIZE, TIMED_BATCHES, LEAST_GAIN = 4096, 3, 1.05
 # How often the features that are done are saved, so that an interrupted pass can go on.
 SAVE_INTERVAL_S = 10.0
-# When a latency is measured: warm-up images, least and most images timed, and the time limit.
-WARM_UP_IMAGES, LATENCY_IMAGES, MOST_LATENCY_IMAGES, LATENCY_S = 2, 10, 100, 0.5
-
-
-class Extractor(NamedTuple):
-    """A network made ready to run by an engine, for one mode.
-
-    Attributes:
-        features: From images as `Images.source` gives them to the network's output for them, float32. Threads may
-            call it at the same time.
-        output_shape: Of the output for one image.
-        n_in_flight: Number of batches to compute at the same time.
-    """
-
-    features: Callable[[NDArray[np.uint8]], Features]
-    output_shape: tuple[int, ...]
-    n_in_flight: int
 
 
 @dataclass(frozen=True)
@@ -152,63 +130,6 @@ def extract_features(
         return cost()
 
 
-def fastest_batch_size(extractor: Extractor, source: Source, n_images: int) -> int:
-    """The size of a batch, doubled while more images per second come out and memory suffices."""
-    size, best, best_rate = BATCH_SIZE, BATCH_SIZE, 0.0
-    while size <= min(n_images, MOST_BATCH_SIZE):
-        try:
-            batch = source.take(np.arange(size))
-            extractor.features(batch)  # compiles
-            started = time.perf_counter()
-            for _ in range(TIMED_BATCHES):
-                extractor.features(batch)
-        except Exception as error:
-            if not _is_out_of_memory(error):
-                raise
-            break
-        rate = TIMED_BATCHES * size / (time.perf_counter() - started)
-        if rate < LEAST_GAIN * best_rate:
-            break
-        best, best_rate, size = size, rate, 2 * size
-    log.info("batches of %d: %.0f images/s", best, best_rate)
-    return best
-
-
-def has_gpu() -> bool:
-    """Whether TensorFlow computes on a GPU."""
-    import tensorflow as tf
-
-    return bool(tf.config.list_physical_devices("GPU"))
-
-
-class Latency(NamedTuple):
-    """How long one image takes, from uint8 pixels to features, in milliseconds.
-
-    Attributes:
-        median_ms: Half of the images take longer.
-        p95_ms: One of 20 takes longer.
-    """
-
-    median_ms: float
-    p95_ms: float
-
-
-def measure_latency(extractor: Extractor, image: NDArray[np.uint8]) -> Latency:
-    """The latency of a network on one image `(1, height, width, channels)`, read and resized already.
-
-    Measured one image after the other, at least `LATENCY_IMAGES` times and for at most about `LATENCY_S`.
-    """
-    times: list[float] = []
-    for _ in range(WARM_UP_IMAGES):
-        extractor.features(image)
-    while len(times) < LATENCY_IMAGES or (sum(times) < LATENCY_S and len(times) < MOST_LATENCY_IMAGES):
-        started = time.perf_counter()
-        extractor.features(image)
-        times.append(time.perf_counter() - started)
-    median, p95 = np.quantile(times, (0.5, 0.95))
-    return Latency(1000 * float(median), 1000 * float(p95))
-
-
 def _both(earlier: Extraction, later: Extraction) -> Extraction:
     """The cost of an interrupted pass and the one that went on with it."""
     steady_s = [part.extract_s - part.first_batch_s for part in (earlier, later)]
@@ -292,7 +213,7 @@ def _batches(
                 yield features, batch_size
                 start += len(features)
         except Exception as error:
-            if not _is_out_of_memory(error) or batch_size == 1:
+            if not is_out_of_memory(error) or batch_size == 1:
                 raise
             batch_size //= 2
             log.warning("out of memory: continuing from image %d with batches of %d", start, batch_size)
@@ -303,11 +224,6 @@ def _pipelined(compute: BatchFunction, start: int, stop: int, batch_size: int, n
     batches = [slice(first, min(first + batch_size, stop)) for first in range(start, stop, batch_size)]
     yield compute(batches[0])
     yield from map_ahead(compute, batches[1:], n_in_flight)
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    # TensorFlow's type by name, so that other engines need not import it.
-    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
 
 
 def _check_finite(features: Features, n_before: int) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
-from benchmark.features.engine import BATCH_SIZE, Extractor, Features
+from benchmark.features.extractor import BATCH_SIZE, Extractor, Features
 from benchmark.features.graph import FrozenNetwork, set_precision
 from benchmark.preprocessing import Line, line_of
 from benchmark.provenance import cpu_vectors

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
-from benchmark.features.engine import Features
+from benchmark.features.extractor import Features
 from benchmark.provenance import usable_cpus
 
 # From at most as many images as the batch has, and the scale and offset of a mode, to features, in any thread.

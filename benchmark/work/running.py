@@ -12,14 +12,8 @@ from numpy.typing import NDArray
 from benchmark.datasets import Dataset, OnProgress, Split, split_dataset
 from benchmark.errors import FeaturesError
 from benchmark.features.cache import BuildFacts, CachedFeatures, cache_key, cached_features
-from benchmark.features.engine import (
-    BATCH_SIZE,
-    Extraction,
-    Latency,
-    extract_features,
-    has_gpu,
-    measure_latency,
-)
+from benchmark.features.engine import Extraction, extract_features
+from benchmark.features.extractor import BATCH_SIZE, Latency, has_gpu, measure_latency
 from benchmark.ledger import HISTORY
 from benchmark.memory import PeakMemory
 from benchmark.options import FINETUNE, PROBE
