@@ -15,7 +15,7 @@ from benchmark.caching import list_cache
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")]
 
-N_KILLS = 20
+LEAST_KILLS = 8
 SEED = 0
 PROGRAM = """
 import time
@@ -61,14 +61,16 @@ def result_of(cache: Path) -> str:
     return out
 
 
-def test_filling_and_extraction_go_on_after_kills_with_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_filling_and_extraction_go_on_after_kills_with_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+):
     started = time.monotonic()
     calm = result_of(tmp_path / "calm")
     calm_s = time.monotonic() - started
     draw = random.Random(SEED)
     sizes: list[list[int]] = [[]]
 
-    n_left, number = N_KILLS, 0
+    n_left, number = max(LEAST_KILLS, request.config.getoption("--kills")), 0
     while n_left:
         cache = tmp_path / f"killed-{number}"
         process = start(cache)
