@@ -247,8 +247,12 @@ class CellRunner:
         how = f"{cell.engine} in {cell.precision}, batches of {cell.batch_size}"
         network, compile_s = self._once(f"backbone by {how}", compile_network)
         latency = self._once(f"latency by {how}", measure)
-        facts = {"latency_ms": latency.median_ms, "latency_p95_ms": latency.p95_ms}
-        return network, replace(built, build_s=built.build_s + compile_s, **facts)
+        return network, replace(
+            built,
+            build_s=built.build_s + compile_s,
+            latency_ms=latency.median_ms,
+            latency_p95_ms=latency.p95_ms,
+        )
 
     def _compiled(self, frozen: "FrozenNetwork", cell: Cell, batch_size: int | None = None) -> "CompiledNetwork":
         from benchmark.features.engines import CompiledNetwork
