@@ -248,6 +248,7 @@ cached_features({"backbone": "Toy"}, stall)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [(), ("saved",)], ids=["nothing saved", "a part saved"])
 def test_a_process_killed_while_it_extracts_leaves_a_part_to_go_on_with(options):
     facts = {"backbone": "Toy"}
@@ -291,6 +292,7 @@ print(f"{cached.features.sum():.0f} {cached.was_cached}")
 """
 
 
+@pytest.mark.slow
 def test_of_two_processes_at_once_one_extracts_and_the_other_waits():
     processes = [
         subprocess.Popen([sys.executable, "-c", EXTRACTING], stdout=subprocess.PIPE, text=True) for _ in range(2)

@@ -183,6 +183,7 @@ def brought_by_keras(origin: str, folder: Path) -> str:
     return keras.utils.get_file("net.h5", origin, cache_dir=folder)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prctl")
 def test_pip_does_not_outlive_whoever_wanted_the_file(tmp_path, monkeypatch):
     """A worker that is killed for its time limit left pip behind, at work on a file for nobody."""
@@ -219,6 +220,7 @@ def test_a_host_out_of_reach_is_told_within_ten_seconds(tmp_path, host):
     assert not list(tmp_path.rglob("net.h5"))
 
 
+@pytest.mark.slow
 def test_a_host_that_takes_the_connection_and_then_says_nothing_is_told_within_ten_seconds(tmp_path):
     """As a captive portal does; the server here hangs up in the end, so that the test cannot hang."""
     import keras  # noqa: F401  # its import is not the download's time

@@ -307,6 +307,7 @@ EncodedImages("home", tuple(map(str, range(200))), tuple(range(200)), decode).so
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
 @pytest.mark.parametrize("n_decoded", [1, 20, 77])
 def test_a_process_killed_while_it_fills_leaves_whole_rows_to_the_next(decoder, n_decoded):

@@ -124,6 +124,7 @@ def test_the_p_value_is_mcnemars_corrected_by_holm_for_all_pairs(ledger: Ledger)
     assert 3 * of_c < 2 * of_b < 0.05
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)  # each call of statsmodels collects garbage
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
 def test_the_correction_is_that_of_statsmodels(p_values: list[float]):

@@ -16,6 +16,8 @@ from benchmark.datasets.dataset import TEST_FRACTION
 from benchmark.datasets.tfrecords import TFRecords
 from benchmark.errors import DataError, DownloadError, UnknownNameError
 
+pytestmark = pytest.mark.slow
+
 N_EXAMPLES = 1500
 
 
