@@ -1,4 +1,4 @@
-"""Work that threads do ahead of whoever takes its results."""
+"""Results computed by threads before they are needed."""
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator

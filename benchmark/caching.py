@@ -49,7 +49,7 @@ class CacheEntry:
 
 
 def lock_of(folder: Path, timeout_s: float = -1) -> FileLock:
-    """The lock of a folder of the cache, complete or partial; a timeout below 0 waits for ever."""
+    """The lock of a folder of the cache, complete or partial; with a timeout below 0 it waits without limit."""
     return FileLock(folder.with_suffix(".lock"), timeout=timeout_s)
 
 
@@ -61,7 +61,7 @@ def list_cache() -> list[CacheEntry]:
 
 
 def _entry(manifest: Path) -> CacheEntry | None:
-    """The entry of a manifest; None if it is damaged: whoever writes to the entry next replaces it."""
+    """The entry of a manifest; None if it is damaged (the next process that writes to the entry replaces it)."""
     folder = manifest.parent
     try:
         content = json.loads(manifest.read_text(encoding="utf-8"))

@@ -1,7 +1,6 @@
 """Images in memory, files or records: one protocol to read them, in their own size or in that of a network."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmark.ahead import map_ahead
 from benchmark.datasets.pixels import RGB, OnProgress, PixelCache
 from benchmark.datasets.resizing import resize
 from benchmark.preprocessing import View
@@ -140,12 +140,11 @@ class EncodedImages:
         """See `Images`. They come from the cache of resized images, which gets those that it lacks."""
         cache = PixelCache(self.home, view)
         is_cached = cache.fill(self.ids, lambda index: self._resized(index, view), on_progress)
-        pool = ThreadPoolExecutor(usable_cpus())
 
         def take(positions: NDArray[np.int64]) -> NDArray[np.uint8]:
             cached = [cache.read(self.ids[index]) for index in positions.tolist()]
             missing = [index for index, pixels in zip(positions.tolist(), cached, strict=True) if pixels is None]
-            decoded = pool.map(lambda index: self._resized(index, view), missing)
+            decoded = map_ahead(lambda index: self._resized(index, view), missing, usable_cpus())
             return np.stack([next(decoded) if pixels is None else pixels for pixels in cached])
 
         return Source(take, (view.size_px, view.size_px, RGB), "uint8", is_cached)
