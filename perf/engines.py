@@ -1,18 +1,22 @@
 """Images a second of the extraction engines, beside the same network in other libraries.
 
 Our engines get uint8 images of the network's size, preprocess them, and check, hash and write the features; every
-other contestant gets float32 pixels that are preprocessed already. All run in one process, in turn.
+other contestant gets float32 pixels that are preprocessed already. All run in turn in one run, each in a process of
+its own, because in one process the libraries' pools of threads take the cores from each other.
 """
 
 import argparse
-import gc
+import functools
 import importlib
+import multiprocessing
 import statistics
 import sys
 import tempfile
 import textwrap
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -24,8 +28,8 @@ from numpy.typing import NDArray
 from benchmark.backbones.build import build_backbone
 from benchmark.datasets import array_source
 from benchmark.features.engine import extract_features
-from benchmark.features.engines import ENGINES, OPENVINO, TENSORFLOW, CompiledNetwork
-from benchmark.features.extractor import BATCH_SIZE, Extractor
+from benchmark.features.engines import OPENVINO, TENSORFLOW, CompiledNetwork
+from benchmark.features.extractor import BATCH_SIZE
 from benchmark.features.graph import FrozenNetwork
 from benchmark.preprocessing import resolve_mode
 from benchmark.registry import Backbone, get_backbone, load_registry
@@ -67,12 +71,30 @@ OVER_TENSORFLOW = {SMALL_MODEL: 1.5}
 LARGEST_RELATIVE_ERROR = 1e-5
 
 LONGEST_REASON = 200
+SLOW_PASS_S = 20  # what the first pass prepares is little of one that takes longer
 N_POOL = 32  # different images; a round repeats them
 
 Pixels = NDArray[np.float32]
 Features = NDArray[np.float32]
 Extract = Callable[[Pixels], Features]
 Measure = Callable[[NDArray[Any]], float]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A contestant, ready to run.
+
+    Attributes:
+        measure: Images a second on an array of images; what is left out of the time is done before.
+        pool: `N_POOL` images to repeat.
+        n_uncounted: Images of a round that its rate leaves out.
+        relative_error: Of its features, for our engines.
+    """
+
+    measure: Measure
+    pool: NDArray[Any]
+    n_uncounted: int = 0
+    relative_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +125,7 @@ class Result:
         size_px: Side of its input.
         race: The rates.
         usual: The engine that `auto` takes for it.
-        relative_errors: By engine, the largest of all images, of its features against those of Keras's `predict`.
+        relative_errors: By engine of ours, of its features against those of Keras's `predict`.
         left_out: Why an optional contestant did not take part, by its name.
     """
 
@@ -127,11 +149,16 @@ class Result:
         return f"{self.backbone} {self.size_px}"
 
 
-def make_subject(model: str, weights: str) -> Subject:
-    """The network of `NAME` or `NAME@SIZE` and random images for it."""
+def find_backbone(model: str, weights: str) -> tuple[Backbone, int]:
+    """The registry record of `NAME` or `NAME@SIZE`, and its size."""
     name, _, size = model.partition("@")
     backbone = get_backbone(load_registry(), name).model_copy(update={"weights": weights})
-    size_px = int(size or backbone.input_size_px)
+    return backbone, int(size or backbone.input_size_px)
+
+
+def make_subject(model: str, weights: str) -> Subject:
+    """The network of `NAME` or `NAME@SIZE` and random images for it."""
+    backbone, size_px = find_backbone(model, weights)
     network = build_backbone(backbone, size_px)
     if weights == "random":
         _enliven(network)
@@ -163,22 +190,45 @@ def _enliven(network: Any) -> None:
             layer.finalize_state()
 
 
-def own_extractor(subject: Subject, engine: str) -> Extractor:
-    """The network by one of our engines."""
+def prepare_own(model: str, weights: str, engine: str) -> Prepared:
+    """One of our engines. Its first batch, which compiles, is not counted."""
+    subject = make_subject(model, weights)
     network = CompiledNetwork(engine, FrozenNetwork(subject.network, subject.size_px), 3, "float32")
-    return network.extractor(resolve_mode("native", subject.backbone.native_mode))
+    extractor = network.extractor(resolve_mode("native", subject.backbone.native_mode))
+
+    def extract(images: NDArray[np.uint8], file: IO[bytes]) -> float:
+        return extract_features(extractor, array_source(images), len(images), file).images_per_s
+
+    def measure(images: NDArray[np.uint8]) -> float:
+        with tempfile.TemporaryFile() as file:
+            return extract(images, file)
+
+    with tempfile.TemporaryFile() as file:
+        extract(subject.images, file)
+        file.seek(0)
+        features = np.load(file)
+    error = largest_relative_error(features, subject.network.predict(subject.pixels, verbose=0))
+    return Prepared(measure, subject.images, BATCH_SIZE, error)
 
 
-def openvino_queue(subject: Subject) -> Extract:
+def largest_relative_error(features: Features, reference: Features) -> float:
+    """The largest, over the images, of the norm of the difference over the norm of the reference."""
+    difference = np.linalg.norm(features.astype(np.float64) - reference, axis=1)
+    return float(np.max(difference / np.linalg.norm(reference.astype(np.float64), axis=1)))
+
+
+def prepare_openvino(model: str, weights: str) -> Prepared:
     """The network exported by Keras, in OpenVINO's own asynchronous queue with its own settings for throughput."""
     import openvino
 
+    subject = make_subject(model, weights)
     with tempfile.TemporaryDirectory() as folder:
         subject.network.export(folder, format="tf_saved_model", verbose=False)
-        model = openvino.convert_model(folder)
-        model.reshape([BATCH_SIZE, *subject.pixels.shape[1:]])
+        core = openvino.Core()
+        converted = core.read_model(folder)  # `convert_model` starts processes that report the use of it
+        converted.reshape([BATCH_SIZE, *subject.pixels.shape[1:]])
         settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
-        queue = openvino.AsyncInferQueue(openvino.compile_model(model, "CPU", settings))
+        queue = openvino.AsyncInferQueue(core.compile_model(converted, "CPU", settings))
     found: dict[int, Features] = {}
     queue.set_callback(lambda request, number: found.__setitem__(number, request.get_output_tensor(0).data.copy()))
 
@@ -189,11 +239,11 @@ def openvino_queue(subject: Subject) -> Extract:
         queue.wait_all()
         return np.concatenate([found[number] for number in sorted(found)])
 
-    return extract
+    return Prepared(timed(extract), subject.pixels)
 
 
-def onnx_session(subject: Subject) -> Extract:
-    """The model exported to ONNX, in ONNX Runtime on the processor.
+def prepare_onnx(model: str, weights: str) -> Prepared:
+    """The network exported by Keras to ONNX, in ONNX Runtime on the processor.
 
     Raises:
         ImportError: onnxruntime or tf2onnx is not installed.
@@ -201,15 +251,17 @@ def onnx_session(subject: Subject) -> Extract:
     """
     import onnxruntime
 
+    subject = make_subject(model, weights)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "network.onnx"
+        subject.network(subject.pixels[:1])  # one that has not been called cannot be exported
         subject.network.export(path, format="onnx", verbose=False)
         session = onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"])
     (only_input,) = session.get_inputs()
-    return lambda pixels: session.run(None, {only_input.name: pixels})[0]
+    return Prepared(timed(in_batches(lambda pixels: session.run(None, {only_input.name: pixels})[0])), subject.pixels)
 
 
-def timm_network(subject: Subject) -> Extract:
+def prepare_timm(model: str, weights: str) -> Prepared:
     """The network of the same name in timm on PyTorch, eager, channels last, random weights.
 
     Raises:
@@ -218,22 +270,16 @@ def timm_network(subject: Subject) -> Extract:
     import timm
     import torch
 
-    network = timm.create_model(TIMM_NAMES[subject.backbone.name], pretrained=False, num_classes=0)
+    backbone, size_px = find_backbone(model, weights)
+    network = timm.create_model(TIMM_NAMES[backbone.name], pretrained=False, num_classes=0)
     network = network.eval().to(memory_format=torch.channels_last)
 
     def extract(pixels: Pixels) -> Features:
         with torch.inference_mode():
             return network(torch.from_numpy(pixels).permute(0, 3, 1, 2)).numpy()
 
-    return extract
-
-
-# Those whose library is not installed, or cannot run a network, are left out.
-RIVALS: dict[str, Callable[[Subject], Extract]] = {
-    BARE_OPENVINO: openvino_queue,
-    "ONNX Runtime": lambda subject: in_batches(onnx_session(subject)),
-    "timm": lambda subject: in_batches(timm_network(subject)),
-}
+    pixels = np.random.default_rng(0).standard_normal((N_POOL, size_px, size_px, 3), dtype=np.float32)
+    return Prepared(timed(in_batches(extract)), pixels)
 
 
 def timed(extract: Extract) -> Measure:
@@ -257,84 +303,73 @@ def in_batches(extract: Extract) -> Extract:
     return extract_all
 
 
-def warm_contestant(name: str, measure: Measure, pool: NDArray[Any], *, seconds: float, n_more: int = 0) -> Contestant:
-    """A contestant whose rounds take about `seconds`, and at least one batch for each core.
-
-    Args:
-        name: As the figures show it.
-        measure: Images a second on an array of images.
-        pool: Images to repeat.
-        seconds: How long a round should take.
-        n_more: Images beyond that.
-    """
-    measure(pool)
-    rate = measure(pool)
-    n_images = max(1, round(rate * seconds / N_POOL)) * N_POOL + n_more
-    images = np.resize(pool, (n_images, *pool.shape[1:]))
-    say(f"  {name}: {rate:.1f} images/s when warm, {n_images} images a round")
-    return Contestant(name, lambda: measure(images))
+# Those whose library is not installed, or cannot run a network, are left out.
+RIVALS: dict[str, Callable[[str, str], Prepared]] = {
+    BARE_OPENVINO: prepare_openvino,
+    "ONNX Runtime": prepare_onnx,
+    "timm": prepare_timm,
+}
+PREPARE: dict[str, Callable[[str, str], Prepared]] = {
+    **{name: functools.partial(prepare_own, engine=engine) for engine, name in OWN.items()},
+    **RIVALS,
+}
 
 
-def own_contestant(subject: Subject, engine: str, seconds: float) -> tuple[Contestant, Features]:
-    """One of our engines, and its features of the subject's images. Its first batch, which compiles, is not counted."""
-    extractor = own_extractor(subject, engine)
+class _InProcess:
+    """What the process of a contestant holds between its calls."""
 
-    def extract(images: NDArray[np.uint8], file: IO[bytes]) -> float:
-        return extract_features(extractor, array_source(images), len(images), file).images_per_s
-
-    def measure(images: NDArray[np.uint8]) -> float:
-        with tempfile.TemporaryFile() as file:
-            return extract(images, file)
-
-    with tempfile.TemporaryFile() as file:
-        extract(subject.images, file)
-        file.seek(0)
-        features = np.load(file)
-    return warm_contestant(OWN[engine], measure, subject.images, seconds=seconds, n_more=BATCH_SIZE), features
+    prepared: Prepared
+    images: NDArray[Any]
 
 
-def rivals_of(subject: Subject, seconds: float) -> tuple[list[Contestant], dict[str, str]]:
-    """The rivals that are installed and can run the network, and why each other one is left out."""
-    contestants, left_out = [], {}
-    for name, make in RIVALS.items():
-        try:
-            contestants.append(warm_contestant(name, timed(make(subject)), subject.pixels, seconds=seconds))
-        except Exception as error:  # noqa: BLE001 - whatever a rival fails of must not end the comparison
-            left_out[name] = textwrap.shorten(f"{type(error).__name__}: {error}", LONGEST_REASON, placeholder=" …")
-            say(f"  {name} is left out: {left_out[name]}")
-    return contestants, left_out
+def _prepare(name: str, model: str, weights: str) -> float | None:
+    """Make the contestant, and give its relative error."""
+    _InProcess.prepared = PREPARE[name](model, weights)
+    return _InProcess.prepared.relative_error
 
 
-def largest_relative_error(features: Features, reference: Features) -> float:
-    """The largest, over the images, of the norm of the difference over the norm of the reference."""
-    difference = np.linalg.norm(features.astype(np.float64) - reference, axis=1)
-    return float(np.max(difference / np.linalg.norm(reference.astype(np.float64), axis=1)))
+def _settle(seconds: float) -> tuple[float, int]:
+    """Make rounds of about so many seconds, of at least one batch for each core; the warm rate and images a round."""
+    prepared = _InProcess.prepared
+    started = time.perf_counter()
+    rate = prepared.measure(prepared.pool)
+    if time.perf_counter() - started < SLOW_PASS_S:
+        rate = prepared.measure(prepared.pool)
+    n_images = max(1, round(rate * seconds / N_POOL)) * N_POOL + prepared.n_uncounted
+    _InProcess.images = np.resize(prepared.pool, (n_images, *prepared.pool.shape[1:]))
+    return rate, n_images
+
+
+def _run_round() -> float:
+    return _InProcess.prepared.measure(_InProcess.images)
 
 
 def measure_model(model: str, *, weights: str, seconds: float, n_rounds: int) -> Result:
     """The race of all contestants on one network."""
     say(model)
-    subject = make_subject(model, weights)
-    reference = subject.network.predict(subject.pixels, verbose=0)
-    own = {engine: own_contestant(subject, engine, seconds) for engine in ENGINES}
-    rivals, left_out = rivals_of(subject, seconds)
-    outcome = race([*(contestant for contestant, _ in own.values()), *rivals], n_rounds)
-    errors = {engine: largest_relative_error(features, reference) for engine, (_, features) in own.items()}
+    backbone, size_px = find_backbone(model, weights)
+    contestants, errors, left_out = [], {}, {}
+    with ExitStack() as stack:
+        spawn = multiprocessing.get_context("spawn")
+        processes = {name: stack.enter_context(ProcessPoolExecutor(1, spawn)) for name in PREPARE}
+        ready = {name: process.submit(_prepare, name, model, weights) for name, process in processes.items()}
+        for name, prepared in ready.items():
+            if (error := prepared.exception()) is None:
+                errors[name] = prepared.result()
+            elif name in RIVALS:  # whatever a rival fails of must not end the comparison
+                left_out[name] = textwrap.shorten(f"{type(error).__name__}: {error}", LONGEST_REASON, placeholder=" …")
+                say(f"  {name} is left out: {left_out[name]}")
+            else:
+                raise error
+        for name in errors:
+            rate, n_images = processes[name].submit(_settle, seconds).result()
+            say(f"  {name}: {rate:.1f} images/s when warm, {n_images} images a round")
+            contestants.append(Contestant(name, lambda process=processes[name]: process.submit(_run_round).result()))
+        outcome = race(contestants, n_rounds)
+    own_errors = {engine: errors[name] for engine, name in OWN.items()}
     rates = ", ".join(f"{name} {outcome.rate(name):.1f}" for name in outcome.rates)
-    say(f"  {rates} images/s; relative errors {errors}")
-    return Result(subject.backbone.name, subject.size_px, outcome, subject.backbone.usual_engine, errors, left_out)
-
-
-def measure_models(models: list[str], *, weights: str, seconds: float, n_rounds: int) -> list[Result]:
-    """The races of all networks, one after the other, each begun with nothing of the last one in memory."""
-    import keras
-
-    results = []
-    for model in models:
-        results.append(measure_model(model, weights=weights, seconds=seconds, n_rounds=n_rounds))
-        keras.backend.clear_session()
-        gc.collect()
-    return results
+    say(f"  {rates} images/s; relative errors {own_errors}")
+    return Result(backbone.name, size_px, outcome, backbone.usual_engine, own_errors, left_out)
 
 
 def targets_of(result: Result) -> list[Target]:
@@ -370,9 +405,10 @@ def _text(results: list[Result], options: argparse.Namespace) -> str:
     return (
         f"{markdown_table(header, rows)}\n\n"
         f"Images a second, float32, {options.weights} weights, batches of {BATCH_SIZE}: medians of {options.rounds} "
-        "rounds in which every contestant runs once. Ratios are medians of the rounds' own ratios. Our engines take "
-        "uint8 images and preprocess them, the others take pixels that are preprocessed already; OpenVINO and ONNX "
-        f"Runtime run what Keras's own `export` writes.{_notes(results)}"
+        "rounds in which every contestant, a process of its own, runs once. Ratios are medians of the rounds' own "
+        "ratios. Our engines take uint8 images and preprocess them, the others take pixels that are preprocessed "
+        "already; OpenVINO and ONNX Runtime run what Keras's own `export` writes."
+        f"{_notes(results)}"
     )
 
 
@@ -412,7 +448,10 @@ def all_models() -> list[str]:
 def measure_engines(options: argparse.Namespace) -> Figures:
     """The races of the chosen networks."""
     models = [name.strip() for name in options.models.split(",")] if options.models else all_models()
-    results = measure_models(models, weights=options.weights, seconds=options.seconds, n_rounds=options.rounds)
+    results = [
+        measure_model(model, weights=options.weights, seconds=options.seconds, n_rounds=options.rounds)
+        for model in models
+    ]
     targets = tuple(target for result in results for target in targets_of(result))
     title = "Engines: images a second, side by side"
     return Figures("engines", title, _text(results, options), _numbers(results), targets)
@@ -422,7 +461,7 @@ def main() -> int:
     parser = script_options(__doc__)
     parser.add_argument("--models", help="NAME or NAME@SIZE, comma separated; all of Keras Applications if absent")
     parser.add_argument("--seconds", type=float, help="length of a contestant's round; 2 if absent")
-    parser.add_argument("--rounds", type=int, help="rounds in which every contestant runs once; 5 if absent")
+    parser.add_argument("--rounds", type=int, help="rounds in which every contestant runs once; 3 if absent")
     parser.add_argument(
         "--weights",
         choices=("random", "imagenet"),
@@ -433,7 +472,7 @@ def main() -> int:
     if options.quick and not options.models:
         options.models = ",".join(QUICK_MODELS)
     options.seconds = options.seconds or (0.1 if options.quick else 2.0)
-    options.rounds = options.rounds or (2 if options.quick else 5)
+    options.rounds = options.rounds or (2 if options.quick else 3)
     return run_script(measure_engines, options)
 
 
