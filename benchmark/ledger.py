@@ -48,7 +48,8 @@ RUN_COLUMNS = (
     *CELL_COLUMNS,
     *"""
     n_train n_val n_test n_left_out n_duplicates n_classes chance accuracy accuracy_low accuracy_high top5_accuracy
-    balanced_accuracy macro_precision macro_recall macro_f1 weighted_f1 log_loss train_accuracy val_accuracy overfit_gap
+    balanced_accuracy macro_precision macro_recall macro_f1 weighted_precision weighted_recall weighted_f1 auroc
+    log_loss calibration_error train_accuracy val_accuracy overfit_gap
     params_total params_backbone params_trainable efficiency efficiency_above_chance flops_g model_mib feature_dim
     epochs load_s build_s extract_s train_s eval_s wall_s elapsed_s features_cached images_per_s latency_ms
     latency_p95_ms peak_rss_mib peak_device_mib
@@ -82,7 +83,8 @@ LIMITS: dict[str, Limits | None] = {
     **dict.fromkeys(
         """
         val_fraction chance accuracy accuracy_low accuracy_high top5_accuracy balanced_accuracy macro_precision
-        macro_recall macro_f1 weighted_f1 train_accuracy val_accuracy precision recall f1
+        macro_recall macro_f1 weighted_precision weighted_recall weighted_f1 auroc calibration_error train_accuracy
+        val_accuracy precision recall f1
         """.split(),
         SHARE,
     ),

@@ -10,6 +10,7 @@ from sklearn import metrics
 
 CONFIDENCE_LEVEL = 0.95
 TOP_K = 5
+N_CALIBRATION_BINS = 15
 
 Labels = NDArray[np.int64]
 Scores = NDArray[np.float32]
@@ -36,16 +37,15 @@ def score_metrics(labels: Labels, scores: Scores, *, are_probabilities: bool) ->
         are_probabilities: Whether the scores are probabilities, so that the log loss means something.
 
     Returns:
-        By column name; None where a metric does not apply (top-5 of five or fewer classes, log loss of scores that are
-        not probabilities). Means over classes are of those that occur, as scikit-learn has them.
+        By column name; None where a metric does not apply (top-5 of five or fewer classes, AUROC of more than two, or
+        where the test images have one class only; log loss and calibration error of scores that are not probabilities).
+        Means over classes are of those that occur, as scikit-learn has them.
     """
     predicted, classes = scores.argmax(axis=1), np.arange(scores.shape[1])
     low, high = wilson_interval(int(np.sum(labels == predicted)), len(labels))
     # A class that neither occurs nor is predicted has no precision and no recall.
     precision, recall, f1, support = _by_class(labels, predicted, np.union1d(labels, predicted))
-    top5 = log_loss = None
-    if len(classes) > TOP_K:
-        top5 = float(metrics.top_k_accuracy_score(labels, scores, k=TOP_K, labels=classes))
+    log_loss = None
     if are_probabilities:
         # float32 softmax rows miss 1 by more than scikit-learn's log_loss tolerates without a warning.
         exact = scores.astype(np.float64)
@@ -54,15 +54,49 @@ def score_metrics(labels: Labels, scores: Scores, *, are_probabilities: bool) ->
         "accuracy": accuracy(labels, predicted),
         "accuracy_low": low,
         "accuracy_high": high,
-        "top5_accuracy": top5,
+        "top5_accuracy": top_k_accuracy(labels, scores, TOP_K) if len(classes) > TOP_K else None,
         # Of the classes that the test set has; the macro averages are also of those that were only predicted.
         "balanced_accuracy": float(recall[support > 0].mean()),
         "macro_precision": float(precision.mean()),
         "macro_recall": float(recall.mean()),
         "macro_f1": float(f1.mean()),
+        "weighted_precision": float(np.average(precision, weights=support)),
+        "weighted_recall": float(np.average(recall, weights=support)),
         "weighted_f1": float(np.average(f1, weights=support)),
+        "auroc": _auroc(labels, scores),
         "log_loss": log_loss,
+        "calibration_error": calibration_error(labels, scores) if are_probabilities else None,
     }
+
+
+def top_k_accuracy(labels: Labels, scores: Scores, k: int) -> float:
+    """Share of images whose true class is among the `k` with the highest scores, 0..1.
+
+    Of equal scores the first class counts as higher, as it does for the predicted class: scikit-learn takes the last,
+    so that a predicted class can be missing among its own top `k`.
+    """
+    true = scores[np.arange(len(labels)), labels][:, np.newaxis]
+    is_before = (scores == true) & (np.arange(scores.shape[1]) < labels[:, np.newaxis])
+    return float(np.mean(np.sum((scores > true) | is_before, axis=1) < k))
+
+
+def calibration_error(labels: Labels, probabilities: Scores) -> float:
+    """Expected calibration error, 0..1 (Guo et al., On calibration of modern neural networks, ICML 2017).
+
+    The mean distance, over 15 bins of equal width weighted by their images, of the mean probability of the predicted
+    class from the accuracy.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    surplus = confidence - (probabilities.argmax(axis=1) == labels)
+    bins = np.minimum((confidence * N_CALIBRATION_BINS).astype(int), N_CALIBRATION_BINS - 1)
+    return float(np.abs(np.bincount(bins, weights=surplus)).sum() / len(labels))
+
+
+def _auroc(labels: Labels, scores: Scores) -> float | None:
+    """Area under the ROC curve of two classes that both occur: the chance that an image of the second scores higher."""
+    if scores.shape[1] != 2 or len(np.unique(labels)) != 2:
+        return None
+    return float(metrics.roc_auc_score(labels, scores[:, 1].astype(np.float64) - scores[:, 0]))
 
 
 def per_class_metrics(labels: Labels, predicted: Labels, class_names: Sequence[str]) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ WRONG_MODE = "wrong_mode"
 LATER_COLUMNS = frozenset(
     """
     network_sha256 drop_duplicates n_left_out n_duplicates engine batch_size openvino_version pillow_version model_mib
-    latency_ms latency_p95_ms
+    latency_ms latency_p95_ms weighted_precision weighted_recall auroc calibration_error
     """.split()
 )
 # Columns of schema 2 that schema 1 did not have; it had `network` instead.
