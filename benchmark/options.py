@@ -48,7 +48,7 @@ class DenseOptions(Record):
         units: Width of the hidden layer, or of each of several; 0 for none, so that the features go straight to
             the classes.
         dropout: Share of the last hidden layer's outputs dropped while training.
-        epochs: Of a probe: the maximum; training stops early on the validation loss.
+        epochs: Of a probe: the maximum, which is meant not to be reached; training stops early on the validation loss.
         patience: Of a probe: epochs without a better validation loss before it stops.
         batch_size: Of a probe: images per step.
         learning_rate: Of a probe: Adam's.
@@ -56,8 +56,8 @@ class DenseOptions(Record):
 
     units: Annotated[int, Field(ge=0, lt=2**31)] | Annotated[tuple[Positive, ...], Field(strict=False)] = 256
     dropout: Share = 0.2
-    epochs: Epochs = 20
-    patience: Positive = 3
+    epochs: Epochs = 1000
+    patience: Positive = 20
     batch_size: Positive = 256
     learning_rate: Rate = 1e-3
 

@@ -1,66 +1,89 @@
-"""Heads: what a probe trains on the features. Each chooses on the validation images only."""
+"""Heads: what a probe trains on the features. Each chooses on the validation images only.
+
+None is fitted again on training and validation images together, so that all heads learn from the same images, and the
+validation accuracy of a row is that of the classifier that was tested.
+"""
 
 import importlib
-import warnings
-from collections.abc import Callable
-from typing import Any
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import linalg
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
-from threadpoolctl import threadpool_limits
+from sklearn.metrics import log_loss
+from sklearn.neighbors import NearestNeighbors
 
+from benchmark.metrics import accuracy
 from benchmark.options import DenseOptions
 from benchmark.strategies.dense import fit_dense
 from benchmark.strategies.outcome import Features, FittedHead, HeadData, HistoryPoint
+from benchmark.strategies.softmax import MAX_ITERATIONS, Solution, solve_path
 
 # Inverse strength of the penalty of `linear`, strongest penalty first, so that each fit starts from the last one.
-LINEAR_C = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
-LINEAR_MAX_ITERATIONS = 200
-# Of the gradient. Ten times finer takes three times as long and moves no accuracy by a tenth of a point.
-LINEAR_TOLERANCE = 3e-3
+LINEAR_C = tuple(10.0**exponent for exponent in range(-6, 5))
+# So many penalties in a row with a lower accuracy and a higher loss on validation end the path.
+MOST_WORSE = 2
 # Penalty of `ridge` on standardised features, as a share of the number of training images.
-RIDGE_PENALTIES = tuple(10.0**exponent for exponent in range(-6, 2))
-KNN_NEIGHBOURS = 20
+RIDGE_PENALTIES = tuple(10.0**exponent for exponent in range(-7, 3))
+# Of `knn`: how many neighbours vote, and the difference in cosine at which a vote weighs 1/e.
+KNN_NEIGHBOURS = (5, 10, 20, 50, 100, 200)
+KNN_TEMPERATURES = (0.02, 0.07, 0.2)
 SMALLEST_DEVIATION = 1e-6
 
 
 def fit_linear(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
     """Multinomial logistic regression on standardised features, its L2 penalty chosen on validation.
 
-    Solved by scikit-learn's L-BFGS along a path of ever weaker penalties, each started from the last solution;
-    the path ends when the validation accuracy has fallen twice in a row.
+    The penalties are tried from the strongest on, each regression started from the last one, until accuracy and loss
+    have become worse twice in a row. Of penalties with the same validation accuracy the one with the smallest loss is
+    taken. A class that no training image has gets the probability zero.
     """
     scale = _standardiser(data.train)
     train, val = scale(data.train), scale(data.val)
-    model = LogisticRegression(max_iter=LINEAR_MAX_ITERATIONS, tol=LINEAR_TOLERANCE, warm_start=True)
-    best_accuracy, best_c, coefficients, n_worse = -1.0, 0.0, None, 0
-    history = []
-    for c in LINEAR_C:
-        # One thread: the products are too narrow for more to help, and the result does not depend on the machine.
-        with warnings.catch_warnings(), threadpool_limits(1):
-            warnings.simplefilter("ignore", ConvergenceWarning)  # more iterations do not help a probe
-            model.set_params(C=c).fit(train, data.train_labels)
-        accuracy = float(np.mean(_probabilities(model, val, data.n_classes).argmax(axis=1) == data.val_labels))
-        history.append(HistoryPoint("head", 0, "val", f"accuracy at C={c:g}", accuracy))
-        if accuracy > best_accuracy:
-            best_accuracy, best_c, n_worse = accuracy, c, 0
-            coefficients = (model.coef_.copy(), model.intercept_.copy())
-        elif accuracy < best_accuracy:
-            n_worse += 1
-            if n_worse == 2:
-                break
-    assert coefficients is not None
-    model.coef_, model.intercept_ = coefficients
-    history.append(HistoryPoint("head", 0, "val", "chosen C", best_c))
+    classes, labels = np.unique(data.train_labels, return_inverse=True)
+
+    def probabilities(solution: Solution, standardised: Features) -> Features:
+        scores = np.zeros((len(standardised), data.n_classes), np.float32)
+        scores[:, classes] = solution.probabilities(standardised)
+        return scores
+
+    tried: list[_Tried] = []
+    best = None
+    for solution in solve_path(train, labels, len(classes), LINEAR_C):
+        scores = probabilities(solution, val)
+        tried.append(
+            _Tried(accuracy(data.val_labels, scores.argmax(axis=1)), _log_loss(data.val_labels, scores), solution)
+        )
+        best = max(tried, key=lambda one: (one.accuracy, -one.loss))
+        if all(one.accuracy < best.accuracy and one.loss > best.loss for one in tried[-MOST_WORSE:]):
+            break
+    assert best is not None
+    chosen = best.solution
+    unsolved = "" if chosen.has_converged else f"the regression was not solved within {MAX_ITERATIONS} steps"
     return FittedHead(
-        scores=lambda features: _probabilities(model, scale(features), data.n_classes),
+        scores=lambda features: probabilities(chosen, scale(features)),
         are_probabilities=True,
         n_params=_n_linear_params(data),
-        history=tuple(history),
+        history=(
+            *(
+                _choice(f"{metric} at C={one.solution.c:g}", getattr(one, metric))
+                for one in tried
+                for metric in ("accuracy", "loss")
+            ),
+            _choice("chosen C", chosen.c),
+        ),
+        warning=unsolved or _edge_warning("C", chosen.c, {one.solution.c: one.accuracy for one in tried}, LINEAR_C),
     )
+
+
+class _Tried(NamedTuple):
+    """A regression, and its accuracy and log loss on validation."""
+
+    accuracy: float
+    loss: float
+    solution: Solution
 
 
 def fit_ridge(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
@@ -76,37 +99,71 @@ def fit_ridge(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
     gram = (train.T @ train).astype(np.float64)  # (d, d)
     eigenvalues, vectors = linalg.eigh(gram, driver="evd", overwrite_a=True)
     projected = vectors.T @ (train.T @ (one_hot - intercept))  # (d, k)
-    history, candidates = [], []
+    weights, accuracies = {}, {}
     for share in RIDGE_PENALTIES:
-        penalty = share * len(train)
-        weights = (vectors @ (projected / (np.maximum(eigenvalues, 0.0) + penalty)[:, np.newaxis])).astype(np.float32)
-        accuracy = float(np.mean((val @ weights + intercept).argmax(axis=1) == data.val_labels))
-        history.append(HistoryPoint("head", 0, "val", f"accuracy at penalty={share:g}n", accuracy))
-        candidates.append((accuracy, share, weights))
+        shrunk = projected / (np.maximum(eigenvalues, 0.0) + share * len(train))[:, np.newaxis]
+        weights[share] = (vectors @ shrunk).astype(np.float32)
+        accuracies[share] = accuracy(data.val_labels, (val @ weights[share] + intercept).argmax(axis=1))
     # Of equally good penalties the strongest, which generalises best.
-    _, chosen, weights = max(candidates, key=lambda candidate: candidate[:2])
-    history.append(HistoryPoint("head", 0, "val", "chosen penalty share", chosen))
+    chosen = max(RIDGE_PENALTIES, key=lambda share: (accuracies[share], share))
     return FittedHead(
-        scores=lambda features: scale(features) @ weights + intercept,
+        scores=lambda features: scale(features) @ weights[chosen] + intercept,
         are_probabilities=False,
         n_params=_n_linear_params(data),
-        history=tuple(history),
+        history=(
+            *(_choice(f"accuracy at penalty={share:g}n", value) for share, value in accuracies.items()),
+            _choice("chosen penalty share", chosen),
+        ),
+        warning=_edge_warning("penalty share", chosen, accuracies, RIDGE_PENALTIES),
     )
 
 
 def fit_knn(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
-    """Votes of the 20 training images with the most similar features (cosine).
+    """Votes of the training images with the most similar features (cosine), weighted by their similarity.
 
-    Between vectors of length one the Euclidean order is the cosine order, and scikit-learn's search is faster
-    for it.
+    An image at cosine `s` votes with weight `exp(s / temperature)` (Wu et al., Unsupervised feature learning via
+    non-parametric instance discrimination, CVPR 2018). The number of neighbours and the temperature are chosen on
+    validation; of equally good ones the fewest neighbours and the lowest temperature. The Euclidean order of vectors
+    of length one is that of the cosine, and scikit-learn's search is faster for it.
     """
-    model = KNeighborsClassifier(min(KNN_NEIGHBOURS, len(data.train)), algorithm="brute")
-    model.fit(_unit_length(data.train), data.train_labels)
+    most = min(max(KNN_NEIGHBOURS), len(data.train))
+    search = NearestNeighbors(n_neighbors=most, algorithm="brute").fit(_unit_length(data.train))
+
+    def find(features: Features, n_neighbours: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        distances, rows = search.kneighbors(_unit_length(features), n_neighbours)
+        return 1 - distances.astype(np.float32) ** 2 / 2, data.train_labels[rows]
+
+    cosines, labels = find(data.val, most)
+    numbers = sorted({min(number, most) for number in KNN_NEIGHBOURS})
+    accuracies = {}
+    for number, temperature in itertools.product(numbers, KNN_TEMPERATURES):
+        votes = _weighted_votes(cosines[:, :number], labels[:, :number], temperature, data.n_classes)
+        accuracies[number, temperature] = accuracy(data.val_labels, votes.argmax(axis=1))
+    n_chosen, chosen_temperature = max(accuracies, key=lambda tried: accuracies[tried])  # the first of equals
     return FittedHead(
-        scores=lambda features: _probabilities(model, _unit_length(features), data.n_classes),
+        scores=lambda features: _weighted_votes(*find(features, n_chosen), chosen_temperature, data.n_classes),
         are_probabilities=False,
         n_params=0,
+        history=(
+            *(
+                _choice(f"accuracy of {number} neighbours at temperature={temperature:g}", value)
+                for (number, temperature), value in accuracies.items()
+            ),
+            _choice("chosen neighbours", n_chosen),
+            _choice("chosen temperature", chosen_temperature),
+        ),
     )
+
+
+def _weighted_votes(
+    cosines: NDArray[np.float32], labels: NDArray[np.int64], temperature: float, n_classes: int
+) -> Features:
+    """Shares of the votes `(n, k)` of neighbours `(n, m)`, the most similar first."""
+    weights = np.exp((cosines - cosines[:, :1]) / temperature)
+    votes = np.zeros((len(cosines), n_classes), np.float32)
+    np.add.at(votes, (np.arange(len(cosines))[:, np.newaxis], labels), weights)
+    shares: Features = votes / votes.sum(axis=1, keepdims=True)
+    return shares
 
 
 HeadFitter = Callable[[HeadData, int, DenseOptions], FittedHead]
@@ -143,11 +200,29 @@ def _n_linear_params(data: HeadData) -> int:
     return int((data.train.shape[1] + 1) * data.n_classes)
 
 
-def _probabilities(model: Any, features: Features, n_classes: int) -> Features:
-    """Probabilities `(n, k)` of a scikit-learn classifier, zero for a class that no training image has."""
-    scores = np.zeros((len(features), n_classes), np.float32)
-    scores[:, model.classes_] = model.predict_proba(features)
-    return scores
+def _log_loss(labels: NDArray[np.int64], probabilities: Features) -> float:
+    """Mean cross-entropy in nats."""
+    exact = probabilities.astype(np.float64)
+    return float(log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=np.arange(exact.shape[1])))
+
+
+def _choice(metric: str, value: float) -> HistoryPoint:
+    return HistoryPoint("head", 0, "val", metric, value)
+
+
+def _edge_warning(name: str, chosen: float, accuracies: Mapping[float, float], grid: Sequence[float]) -> str:
+    """Says that validation accuracy still rises at the edge of the values tried, where one was chosen; else empty.
+
+    Args:
+        name: Of the values.
+        chosen: One of them.
+        accuracies: On validation, of those that were tried.
+        grid: All values.
+    """
+    for edge, next_to_it, word in ((grid[0], grid[1], "smallest"), (grid[-1], grid[-2], "largest")):
+        if chosen == edge and accuracies[edge] > accuracies[next_to_it]:
+            return f"the best {name} is {chosen:g}, the {word} that is tried: one beyond may be better"
+    return ""
 
 
 def _standardiser(train: Features) -> Callable[[Features], Features]:

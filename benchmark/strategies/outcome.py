@@ -79,6 +79,7 @@ class FittedHead:
         n_params: Numbers that were trained; zero for `knn`.
         epochs: Passes over the training features; None where the solver has no epochs.
         history: Learning curves and choices.
+        warning: Why the head may be worse than it could be; empty if nothing speaks for it.
     """
 
     scores: Callable[[Features], Features]
@@ -86,6 +87,7 @@ class FittedHead:
     n_params: int
     epochs: int | None = None
     history: tuple[HistoryPoint, ...] = ()
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,7 @@ class Outcome:
         history: Learning curves and choices.
         train_s: Seconds to train, reading the features included.
         eval_s: Seconds to score validation, training and test images.
+        warning: Why the result may be worse than it could be; empty if nothing speaks for it.
     """
 
     scores: Features
@@ -115,3 +118,4 @@ class Outcome:
     history: tuple[HistoryPoint, ...]
     train_s: float
     eval_s: float
+    warning: str = ""

@@ -56,4 +56,5 @@ def run_probe(
         history=fitted.history,
         train_s=train_s,
         eval_s=time.perf_counter() - started,
+        warning=fitted.warning,
     )

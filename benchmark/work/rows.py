@@ -87,7 +87,8 @@ def result_columns(dataset: Dataset, split: Split, costs: Costs, result: Outcome
     labels = dataset.labels[split.test]
     values = score_metrics(labels, result.scores, are_probabilities=result.are_probabilities)
     chance = majority_share(dataset, split)
-    params_millions = result.params_total / MILLION
+    # A head that trains nothing keeps its training images, which are no parameters.
+    params_millions = result.params_total / MILLION if result.params_trainable else 0.0
     test_accuracy = float(values["accuracy"] or 0.0)
     gap = None if result.train_accuracy is None else result.train_accuracy - result.val_accuracy
     phases = {
@@ -99,6 +100,7 @@ def result_columns(dataset: Dataset, split: Split, costs: Costs, result: Outcome
     }
     return {
         "status": DONE,
+        "warning": result.warning,
         "n_train": len(split.train),
         "n_val": len(split.val),
         "n_test": len(split.test),
