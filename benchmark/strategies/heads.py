@@ -19,7 +19,7 @@ from benchmark.metrics import accuracy
 from benchmark.options import DenseOptions
 from benchmark.strategies.dense import fit_dense
 from benchmark.strategies.outcome import Features, FittedHead, HeadData, HistoryPoint
-from benchmark.strategies.softmax import MAX_ITERATIONS, Solution, solve_path
+from benchmark.strategies.softmax import MAX_ITERATIONS, TOLERANCE, Solution, solve_path
 
 # Inverse strength of the penalty of `linear`, strongest penalty first, so that each fit starts from the last one.
 LINEAR_C = tuple(10.0**exponent for exponent in range(-6, 5))
@@ -33,7 +33,7 @@ KNN_TEMPERATURES = (0.02, 0.07, 0.2)
 SMALLEST_DEVIATION = 1e-6
 
 
-def fit_linear(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
+def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: float = TOLERANCE) -> FittedHead:
     """Multinomial logistic regression on standardised features, its L2 penalty chosen on validation.
 
     The penalties are tried from the strongest on, each regression started from the last one, until accuracy and loss
@@ -51,7 +51,7 @@ def fit_linear(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
 
     tried: list[_Tried] = []
     best = None
-    for solution in solve_path(train, labels, len(classes), LINEAR_C):
+    for solution in solve_path(train, labels, len(classes), LINEAR_C, tolerance):
         scores = probabilities(solution, val)
         tried.append(
             _Tried(accuracy(data.val_labels, scores.argmax(axis=1)), _log_loss(data.val_labels, scores), solution)
