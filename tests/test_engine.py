@@ -448,7 +448,15 @@ def test_other_convolutions_are_left_as_they_are(groups, filters):
     assert use_depthwise_convolutions(network) is network
 
 
-def test_bfloat16_is_close_and_ends_when_float32_is_set_again(network, pixels):
+def test_bfloat16_is_refused_where_tensorflow_would_compute_in_float32_without_a_word(network, pixels, monkeypatch):
+    monkeypatch.setattr(engines, "cpu_vectors", lambda: "AVX2")
+
+    with pytest.raises(EngineError, match="no bfloat16: take --precision float32"):
+        extract(FrozenNetwork(network, SIZE_PX), ArrayImages(pixels), VIEWS[2], precision="bfloat16")
+
+
+def test_bfloat16_is_close_and_ends_when_float32_is_set_again(network, pixels, monkeypatch):
+    monkeypatch.setattr(engines, "WITHOUT_BFLOAT16", ())  # so that it runs on any processor
     exact, _ = extract(FrozenNetwork(network, SIZE_PX), ArrayImages(pixels), VIEWS[2])
     rounded, _ = extract(FrozenNetwork(network, SIZE_PX), ArrayImages(pixels), VIEWS[2], precision="bfloat16")
     again, _ = extract(FrozenNetwork(network, SIZE_PX), ArrayImages(pixels), VIEWS[2])

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
-from benchmark.features.extractor import BATCH_SIZE, Extractor, Features
+from benchmark.features.extractor import BATCH_SIZE, Extractor, Features, has_gpu
 from benchmark.features.graph import FrozenNetwork, set_precision
+from benchmark.features.openvino import EngineError, compile_graph
 from benchmark.preprocessing import Line, line_of
 from benchmark.provenance import cpu_vectors
 
@@ -21,6 +22,8 @@ AUTO, TENSORFLOW, OPENVINO = "auto", "tensorflow", "openvino"
 BATCHES_IN_FLIGHT = 2
 # What `cpu_vectors` says of processors with bfloat16.
 WITH_BFLOAT16 = ("AMX", "AVX-512 BF16")
+# And of those on which TensorFlow would compute in float32 without a word.
+WITHOUT_BFLOAT16 = ("AVX2", "AVX")
 
 # From images as `Images.source` gives them, and what a mode does, to features.
 Run = Callable[[NDArray[np.uint8], Line], Features]
@@ -50,9 +53,8 @@ class CompiledNetwork:
         self._engine = engine
         self._precision = precision
         self._frozen = frozen
-        compile_graph = ENGINES[engine]
         self._compiled = functools.cache(
-            lambda is_swapped: compile_graph(frozen, n_channels, is_swapped, precision, batch_size)
+            lambda is_swapped: ENGINES[engine](frozen, n_channels, is_swapped, precision, batch_size)
         )
 
     def extractor(self, steps: tuple[str, ...]) -> Extractor:
@@ -67,14 +69,14 @@ class CompiledNetwork:
 
 
 def _tensorflow(frozen: FrozenNetwork, n_channels: int, is_swapped: bool, precision: str, batch_size: int) -> Compiled:
-    del precision, batch_size  # the first is set before each extraction, and its graphs take any number of images
+    del batch_size  # its graphs take any number of images
+    if precision == "bfloat16" and not has_gpu() and cpu_vectors() in WITHOUT_BFLOAT16:
+        raise EngineError("This processor has no bfloat16: take --precision float32.")
     function = frozen.function(n_channels, is_swapped=is_swapped)
     return Compiled(lambda images, line: np.asarray(function(images, line.scale, line.offset)), BATCHES_IN_FLIGHT)
 
 
 def _openvino(frozen: FrozenNetwork, n_channels: int, is_swapped: bool, precision: str, batch_size: int) -> Compiled:
-    from benchmark.features.openvino import compile_graph
-
     graph = frozen.graph_def(n_channels, is_swapped=is_swapped)
     request_of_thread, n_requests = compile_graph(graph, precision, batch_size)
 

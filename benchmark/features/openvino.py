@@ -64,8 +64,7 @@ def compile_graph(graph_def: bytes, precision: str, batch_size: int) -> tuple[In
             ) from error
     if precision == "bfloat16" and compiled.get_property("INFERENCE_PRECISION_HINT") != openvino.Type.bf16:
         raise EngineError(
-            "This processor has no bfloat16, so OpenVINO would compute in float32: take --precision float32, or "
-            "--engine tensorflow."
+            "This processor has no bfloat16, so OpenVINO would compute in float32: take --precision float32."
         )
     of_thread = threading.local()
 
