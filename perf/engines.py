@@ -8,6 +8,7 @@ its own, because in one process the libraries' pools of threads take the cores f
 import argparse
 import functools
 import importlib
+import json
 import multiprocessing
 import statistics
 import sys
@@ -17,12 +18,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from measuring import Contestant, Figures, Race, Target, markdown_table, race, run_script, say, script_options
+from measuring import FIGURES, Contestant, Figures, Race, Target, markdown_table, race, run_script, say, script_options
 from numpy.typing import NDArray
 
 from benchmark.backbones.build import build_backbone
@@ -32,6 +33,7 @@ from benchmark.features.engines import OPENVINO, TENSORFLOW, CompiledNetwork
 from benchmark.features.extractor import BATCH_SIZE
 from benchmark.features.graph import FrozenNetwork
 from benchmark.preprocessing import resolve_mode
+from benchmark.provenance import environment
 from benchmark.registry import Backbone, get_backbone, load_registry
 
 SMALL_MODEL = "MobileNetV2@96"
@@ -71,6 +73,7 @@ OVER_TENSORFLOW = {SMALL_MODEL: 1.5}
 LARGEST_RELATIVE_ERROR = 1e-5
 
 LONGEST_REASON = 200
+PARTIAL = FIGURES / "engines.partial.jsonl"  # the networks that a run has done; git ignores it
 SLOW_PASS_S = 20  # what the first pass prepares is little of one that takes longer
 N_POOL = 32  # different images; a round repeats them
 
@@ -372,6 +375,23 @@ def measure_model(model: str, *, weights: str, seconds: float, n_rounds: int) ->
     return Result(backbone.name, size_px, outcome, backbone.usual_engine, own_errors, left_out)
 
 
+def measured(model: str, options: argparse.Namespace) -> Result:
+    """The race of a network; one that a run that was interrupted has done on the same code is not run again."""
+    made_by = {
+        "model": model,
+        **{name: getattr(options, name) for name in ("weights", "seconds", "rounds")},
+        **environment(),
+    }
+    lines = PARTIAL.read_text().splitlines() if PARTIAL.exists() else []
+    for entry in map(json.loads, lines):
+        if entry["made_by"] == made_by:
+            return Result(**{**entry["result"], "race": Race(**entry["result"]["race"])})
+    result = measure_model(model, weights=options.weights, seconds=options.seconds, n_rounds=options.rounds)
+    with PARTIAL.open("a") as file:
+        file.write(json.dumps({"made_by": made_by, "result": asdict(result)}) + "\n")
+    return result
+
+
 def targets_of(result: Result) -> list[Target]:
     """What a network's race has to show."""
     targets = [Target(f"{result.label}, auto over the best of all", result.over_best, OVER_BEST)]
@@ -448,10 +468,8 @@ def all_models() -> list[str]:
 def measure_engines(options: argparse.Namespace) -> Figures:
     """The races of the chosen networks."""
     models = [name.strip() for name in options.models.split(",")] if options.models else all_models()
-    results = [
-        measure_model(model, weights=options.weights, seconds=options.seconds, n_rounds=options.rounds)
-        for model in models
-    ]
+    results = [measured(model, options) for model in models]
+    PARTIAL.unlink(missing_ok=True)
     targets = tuple(target for result in results for target in targets_of(result))
     title = "Engines: images a second, side by side"
     return Figures("engines", title, _text(results, options), _numbers(results), targets)
