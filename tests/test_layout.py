@@ -33,7 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "xray": {"errors", "registry", "preprocessing", "backbones"},
     "features": {"ahead", "errors", "storage", "caching", "provenance", "memory", "datasets", "preprocessing"},
     "metrics": set(),
-    "strategies": {"errors", "storage", "options", "datasets", "preprocessing", "metrics"},
+    "strategies": {"errors", "storage", "provenance", "options", "datasets", "preprocessing", "metrics"},
     "tidycsv": {"errors", "escaping", "storage"},
     "predictions": {"errors"},
     "origins": set(),

@@ -23,8 +23,6 @@ from benchmark.strategies.softmax import MAX_ITERATIONS, TOLERANCE, Solution, so
 
 # Inverse strength of the penalty of `linear`, strongest penalty first, so that each fit starts from the last one.
 LINEAR_C = tuple(10.0**exponent for exponent in range(-6, 5))
-# So many penalties in a row with a lower accuracy and a higher loss on validation end the path.
-MOST_WORSE = 2
 # Penalty of `ridge` on standardised features, as a share of the number of training images.
 RIDGE_PENALTIES = tuple(10.0**exponent for exponent in range(-7, 3))
 # Of `knn`: how many neighbours vote, and the difference in cosine at which a vote weighs 1/e.
@@ -36,8 +34,8 @@ SMALLEST_DEVIATION = 1e-6
 def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: float = TOLERANCE) -> FittedHead:
     """Multinomial logistic regression on standardised features, its L2 penalty chosen on validation.
 
-    The penalties are tried from the strongest on, each regression started from the last one, until accuracy and loss
-    have become worse twice in a row. Of penalties with the same validation accuracy the one with the smallest loss is
+    The penalties are tried from the strongest on, each regression started from the last one, until both accuracy and
+    loss are worse than the best. Of penalties with the same validation accuracy the one with the smallest loss is
     taken. A class that no training image has gets the probability zero.
     """
     scale = _standardiser(data.train)
@@ -57,7 +55,7 @@ def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: floa
             _Tried(accuracy(data.val_labels, scores.argmax(axis=1)), _log_loss(data.val_labels, scores), solution)
         )
         best = max(tried, key=lambda one: (one.accuracy, -one.loss))
-        if all(one.accuracy < best.accuracy and one.loss > best.loss for one in tried[-MOST_WORSE:]):
+        if tried[-1].accuracy < best.accuracy and tried[-1].loss > best.loss:
             break
     assert best is not None
     chosen = best.solution
