@@ -128,6 +128,14 @@ def test_another_minor_version_of_keras_makes_a_cell_stale(ledger: Ledger):
     assert (planned.state, planned.reason) == (STALE, f"Keras 2.15 then {version}")
 
 
+def test_a_row_of_splits_that_were_drawn_otherwise_is_stale(ledger: Ledger):
+    write_row(ledger, plan_of(ledger).cells[0], cell_key="earlier", split_version=1)
+
+    planned = plan_of(ledger).cells[0]
+
+    assert (planned.state, planned.reason) == (STALE, "version of the splits 1 then 2")
+
+
 def test_all_reasons_of_a_stale_cell_are_given(ledger: Ledger):
     write_row(ledger, plan_of(ledger).cells[0], cell_key="earlier", weights="file:old.h5", dataset_fingerprint="f" * 64)
 

@@ -49,6 +49,7 @@ ROUNDING = 1e-6
 PREMISES = {
     "dataset_fingerprint": "the images are not those of the ledger",
     "weights_sha256": "the weights are not those of the ledger",
+    "split_version": "the splits are not drawn as those of the ledger",
 }
 # Failures of this machine or its network, not of the figures.
 OF_THIS_MACHINE = frozenset({"download", "disk_full", "oom", "timeout"})

@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedKFold, train_test_split
 
+from benchmark.datasets.drawing import FOLDS, SUBSET, TEST, places, shuffled
 from benchmark.datasets.images import Images
 from benchmark.errors import DataError, some_of
 
-# The subset that `limit` takes and the test images of a dataset without a test split never depend on a run's seed.
-SUBSET_SEED = 0
 TEST_FRACTION = 0.2
 MIN_CLASSES = 2
 
@@ -64,6 +62,8 @@ class Split:
 def split_dataset(dataset: Dataset, *, seed: int, val_fraction: float, folds: int | None = None) -> Split:
     """The three splits of a run. The seed moves images between train and validation only.
 
+    What is drawn is drawn by content; see `drawing.places`.
+
     Args:
         dataset: The dataset.
         seed: Of the validation split or, with `folds`, the number of the fold that is the validation split.
@@ -79,7 +79,8 @@ def split_dataset(dataset: Dataset, *, seed: int, val_fraction: float, folds: in
     if dataset.val is not None:
         return Split(np.setdiff1d(rest, dataset.val), dataset.val, dataset.test)
     what = f"the validation split of {dataset.name}"
-    train, val = _stratified(rest, dataset.labels, val_fraction, seed, what, _cure(dataset.labels[rest], val_fraction))
+    cure = _cure(dataset.labels[rest], val_fraction)
+    train, val = _divided(dataset.images, dataset.labels, rest, val_fraction, draw=seed, what=what, cure=cure)
     return Split(train, val, dataset.test)
 
 
@@ -105,7 +106,7 @@ def _cure(labels: NDArray[np.int64], val_fraction: float) -> str:
     smallest = int(np.unique(labels, return_counts=True)[1].min())
     if smallest == 1:
         return "add images"
-    enough = math.ceil(100 / smallest) / 100  # one image of the smallest class
+    enough = math.ceil(50 / smallest) / 100  # half an image of the smallest class, which is rounded to one
     change = (
         f"raise val_fraction (--val-fraction) to {enough} or more" if val_fraction < enough else "lower val_fraction"
     )
@@ -121,9 +122,8 @@ def _fold(dataset: Dataset, rest: NDArray[np.int64], number: int, folds: int) ->
             f"folds = {folds}: class {dataset.class_names[present[counts.argmin()]]!r} of {dataset.name} has only "
             f"{counts.min()} images outside the test split, fewer than one per fold. Take fewer folds or more images."
         )
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=SUBSET_SEED)
-    train, val = list(splitter.split(rest, dataset.labels[rest]))[number]
-    return Split(rest[train], rest[val], dataset.test)
+    fold = np.floor(places(dataset.images.contents[rest], dataset.labels[rest], FOLDS) * folds)
+    return Split(rest[fold != number], rest[fold == number], dataset.test)
 
 
 def make_dataset(
@@ -138,8 +138,9 @@ def make_dataset(
 ) -> Dataset:
     """A dataset with its fingerprint, made from its attributes and `content`: its pixels, or the hashes of its files.
 
-    The name is only shown, so it is not part of the fingerprint. If the dataset has no test split, a stratified fifth
-    is set aside, always the same.
+    The name is only shown, so it is not part of the fingerprint. If the dataset has no test split, a fifth of each
+    class is set aside, drawn by content: an image stays in it, or out of it, when others are added; see
+    `drawing.places`.
 
     Raises:
         DataError: A class has too few images for a test split, fewer than two classes have images, a split has none, or
@@ -148,8 +149,8 @@ def make_dataset(
     notes = _class_notes(name, labels, class_names, {"validation": val, "test": test})
     if test is None:
         positions = np.setdiff1d(np.arange(len(labels)), [] if val is None else val)
-        cure = "add images or a test split"
-        _, test = _stratified(positions, labels, TEST_FRACTION, SUBSET_SEED, f"the test split of {name}", cure)
+        what, cure = f"the test split of {name}", "add images or a test split"
+        _, test = _divided(images, labels, positions, TEST_FRACTION, draw=TEST, what=what, cure=cure)
     digest = hashlib.sha256(content)
     digest.update("\0".join(class_names).encode())
     for array in (labels, test, val):
@@ -191,7 +192,7 @@ def _names(labels: set[int], class_names: Sequence[str]) -> str:
 
 
 def take_subset(dataset: Dataset, limit: int) -> Dataset:
-    """A dataset of `limit` images that keeps the shares of classes and splits.
+    """A dataset of `limit` images that keeps the shares of classes and splits; a larger one contains a smaller one.
 
     Raises:
         DataError: `limit` leaves some class of some split without an image.
@@ -203,9 +204,10 @@ def take_subset(dataset: Dataset, limit: int) -> Dataset:
     if dataset.val is not None:
         split[dataset.val] = 2
     groups = split * len(dataset.class_names) + dataset.labels
-    fraction = limit / len(dataset)
-    what = f"--limit {limit} of {dataset.name}"
-    _, kept = _stratified(np.arange(len(dataset)), groups, fraction, SUBSET_SEED, what, "take a larger --limit")
+    contents = dataset.images.contents
+    order = np.lexsort((shuffled(contents, SUBSET), places(contents, groups, SUBSET)))
+    kept = np.sort(order[:limit])
+    _check_parts(f"--limit {limit} of {dataset.name}", groups, [kept], "take a larger --limit")
     names = f"{dataset.fingerprint}:{kept.tolist()}"
     return replace(
         dataset,
@@ -218,26 +220,45 @@ def take_subset(dataset: Dataset, limit: int) -> Dataset:
     )
 
 
-def _stratified(
-    positions: NDArray[np.int64], groups: NDArray[np.int64], fraction: float, seed: int, what: str, cure: str
+def _divided(
+    images: Images,
+    labels: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    fraction: float,
+    *,
+    draw: int,
+    what: str,
+    cure: str,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions divided into the larger part and a part of about `fraction`, each ascending.
+    """Positions divided into a rest and a part of this fraction of each class, both in the order given.
 
-    `cure` is what else helps, beside other images.
+    Args:
+        images: All images.
+        labels: Of all images.
+        positions: Of the images to divide.
+        fraction: Of the part.
+        draw: See `drawing.shuffled`.
+        what: Names the part in the error.
+        cure: See `_check_parts`.
 
     Raises:
-        DataError: A group would be missing from one of the parts.
+        DataError: A class would be missing from the rest or the part.
     """
-    n_part = round(fraction * len(positions))
-    drawn = groups[positions]
-    try:
-        rest, part = train_test_split(positions, test_size=n_part, stratify=drawn, random_state=seed)
-    except ValueError:  # fewer images than groups, or a group of one image
-        rest, part = positions, positions[:0]
-    if any(len(np.setdiff1d(drawn, groups[side])) for side in (rest, part)):
-        sizes = np.unique(drawn, return_counts=True)[1]
+    is_part = places(images.contents[positions], labels[positions], draw) <= fraction
+    _check_parts(what, labels[positions], [np.flatnonzero(~is_part), np.flatnonzero(is_part)], cure)
+    return positions[~is_part], positions[is_part]
+
+
+def _check_parts(what: str, groups: NDArray[np.int64], parts: Sequence[NDArray[np.int64]], cure: str) -> None:
+    """Refuse parts (positions in `groups`) that lack a group; `cure` is what else helps, beside other images.
+
+    Raises:
+        DataError: With the number of images in the last part.
+    """
+    present, sizes = np.unique(groups, return_counts=True)
+    if any(len(np.setdiff1d(present, groups[part])) for part in parts):
         raise DataError(
-            f"{what} cannot be drawn: with {n_part} of {len(positions)} images, some of the {len(sizes)} classes (or "
-            f"classes of a split) would get no image. The smallest has {sizes.min()}: {cure}, or leave that class out."
+            f"{what} cannot be drawn: with {len(parts[-1])} of {len(groups)} images, some of the {len(sizes)} classes "
+            f"(or classes of a split) would get no image. The smallest has {sizes.min()}: {cure}, or leave that class "
+            "out."
         )
-    return np.sort(rest), np.sort(part)
