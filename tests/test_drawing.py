@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_images import write_classes, write_image
 
@@ -56,6 +56,7 @@ def test_a_draw_is_that_of_splitmix64():
     ]
 
 
+@settings(deadline=None)
 @given(numbers=st.lists(st.tuples(st.integers(0, 30), st.integers(0, 3)), min_size=1), draw=draws)
 def test_the_contents_of_a_group_are_evenly_placed_in_the_order_of_the_draw(numbers, draw):
     contents = np.array([content for content, _ in numbers], np.uint64)
@@ -73,6 +74,7 @@ def test_the_contents_of_a_group_are_evenly_placed_in_the_order_of_the_draw(numb
     assert found.tolist() == [expected[content] for content, _ in numbers]
 
 
+@settings(deadline=None)
 @given(images=classes, label=st.integers(0, 1), name=st.text("xyz", min_size=1))
 def test_an_image_more_moves_at_most_one_test_image_and_only_of_its_class(images: Classes, label: int, name: str):
     before = dataset_of(images)
@@ -85,6 +87,7 @@ def test_an_image_more_moves_at_most_one_test_image_and_only_of_its_class(images
     assert all(one.startswith(f"{label} ") for one in changed)
 
 
+@settings(deadline=None)
 @given(images=classes, label=st.integers(0, 1), name=st.text("xyz", min_size=1), seed=st.integers(0, 2**32 - 1))
 def test_an_image_more_moves_at_most_one_validation_image(images: Classes, label: int, name: str, seed: int):
     before = dataset_of(images, n_test=3)
@@ -96,6 +99,7 @@ def test_an_image_more_moves_at_most_one_validation_image(images: Classes, label
     assert len(moved(*val, before)) <= 1
 
 
+@settings(deadline=None)
 @given(images=classes, label=st.integers(0, 1), name=st.text("xyz", min_size=1), limit=st.integers(20, 60))
 def test_an_image_more_moves_at_most_two_images_of_a_subset(images: Classes, label: int, name: str, limit: int):
     before = dataset_of(images, n_test=6)
@@ -107,6 +111,7 @@ def test_an_image_more_moves_at_most_two_images_of_a_subset(images: Classes, lab
     assert len(moved(*kept, before)) <= 2
 
 
+@settings(deadline=None)
 @given(images=classes, limit=st.integers(20, 50), more=st.integers(0, 20))
 def test_a_subset_contains_every_smaller_one(images: Classes, limit: int, more: int):
     dataset = dataset_of(images, n_test=6)
@@ -117,6 +122,7 @@ def test_a_subset_contains_every_smaller_one(images: Classes, limit: int, more: 
     assert len(small) == min(limit, len(dataset))
 
 
+@settings(deadline=None)
 @given(images=classes, seed=st.integers(0, 2**32 - 1), copies=st.data())
 def test_copies_are_in_one_split(images: Classes, seed: int, copies: st.DataObject):
     """They may be of one class or of several: a class of its own would place them elsewhere."""
@@ -136,6 +142,23 @@ def test_copies_are_in_one_split(images: Classes, seed: int, copies: st.DataObje
 
     contents = [set(encoded.contents[part].tolist()) for part in (split.train, split.val, split.test)]
     assert sum(map(len, contents)) == len(set.union(*contents))
+
+
+@settings(deadline=None, max_examples=30)
+@given(images=classes, label=st.integers(0, 1), name=st.text("xyz", min_size=1), folds=st.integers(2, 10))
+def test_an_image_more_moves_at_most_one_image_at_each_border_of_folds(
+    images: Classes, label: int, name: str, folds: int
+):
+    before = dataset_of(images)
+    images[label].insert(0, name)
+
+    after = dataset_of(images)
+
+    tested = [
+        [names_at(one, split_dataset(one, seed=fold, val_fraction=0.4, folds=folds).test) for fold in range(folds)]
+        for one in (before, after)
+    ]
+    assert sum(len(earlier - later) for earlier, later in zip(*tested, strict=True)) <= folds - 1
 
 
 def test_renamed_files_stay_in_their_splits(tmp_path: Path):

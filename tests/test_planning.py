@@ -5,13 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy_images import write_classes
 
 from benchmark.datasets import load_dataset
 from benchmark.errors import BenchmarkError, DataError, DownloadError, LedgerError
 from benchmark.ledger import DONE, FAILED, RUNS, Ledger
 from benchmark.options import DenseOptions, Stage
 from benchmark.plan import cells, planning
-from benchmark.plan.planning import MISSING, STALE, Plan, PlannedCell, make_plan
+from benchmark.plan.planning import MISSING, REPEAT, STALE, WHEN, Plan, PlannedCell, make_plan
+from benchmark.plan.remarks import remarks_on
 from benchmark.provenance import framework_versions, minor_version
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone
@@ -287,6 +289,62 @@ def test_what_is_left_out_of_a_dataset_is_noted(ledger: Ledger, image_folder: Pa
     assert request.name == dataset
     assert facts.notes == ("left out, undecodable images: 1 (cat/broken.png)",)
     assert plan.cells[0].notes == facts.notes
+
+
+def split_folder(root: Path) -> str:
+    for split, n in (("train", 4), ("val", 2), ("test", 2)):
+        write_classes(root / split, {"cat": n, "dog": n})
+    return f"folder:{root}"
+
+
+def test_seeds_that_have_nothing_to_draw_are_run_once_and_said(ledger: Ledger, tmp_path: Path):
+    dataset = split_folder(tmp_path / "pets")
+    grid = Grid(backbones=("Tiny",), datasets=(dataset,), heads=("knn", "dense"), seeds=(2, 0, 1))
+
+    plan = plan_of(ledger, grid)
+
+    states = {(one.cell.head, one.cell.seed): one.state for one in plan.cells}
+    assert states == {
+        ("knn", 2): MISSING, ("knn", 0): REPEAT, ("knn", 1): REPEAT,
+        ("dense", 2): MISSING, ("dense", 0): MISSING, ("dense", 1): MISSING,
+    }  # fmt: skip
+    assert [len(plan.to_run(when)) for when in WHEN] == [4, 0, 4]
+    assert remarks_on(plan) == [
+        f"{dataset}: knn is not run with seed 0, 1: it would repeat seed 2, since the validation split is given and "
+        "nothing else is random"
+    ]
+
+
+def test_a_seed_that_was_done_stays_done_and_a_chosen_one_is_run(ledger: Ledger, tmp_path: Path):
+    grid = Grid(backbones=("Tiny",), datasets=(split_folder(tmp_path / "pets"),), seeds=(0, 1, 2))
+    write_row(ledger, plan_of(ledger, grid).cells[1])
+
+    states = [one.state for one in plan_of(ledger, grid).cells]
+    sweep = Sweep(name="toy", grid=(grid,))
+    chosen = make_plan(sweep, REGISTRY, ledger, choose=lambda cells: [one for one in cells if one.seed == 2])
+
+    assert states == [MISSING, DONE, REPEAT]
+    assert [one.state for one in chosen.cells] == [MISSING]
+
+
+def test_seeds_that_draw_a_validation_split_are_no_repeats(ledger: Ledger, tmp_path: Path):
+    root = write_classes(tmp_path / "pets" / "train", {"cat": 9, "dog": 9}).parent
+    write_classes(root / "test", {"cat": 2, "dog": 2})
+
+    plan = plan_of(ledger, Grid(backbones=("Tiny",), datasets=(f"folder:{root}",), seeds=(0, 1)))
+
+    assert plan.counts == {MISSING: 2}
+    assert remarks_on(plan) == []
+
+
+def test_folds_of_a_dataset_with_splits_of_its_own_are_said(ledger: Ledger, tmp_path: Path):
+    dataset = split_folder(tmp_path / "pets")
+    grid = Grid(backbones=("Tiny",), datasets=(dataset, "digits"), val_fraction=0.3, folds=2)
+
+    plan = plan_of(ledger, grid)
+
+    assert plan.counts == {MISSING: 4}
+    assert remarks_on(plan) == [f"{dataset}: folds are drawn from all images, whatever its own splits"]
 
 
 def test_a_ledger_that_cannot_be_read_stops_the_plan(ledger: Ledger):

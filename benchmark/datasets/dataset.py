@@ -27,6 +27,7 @@ class Dataset:
         class_names: In the order of the labels.
         test: Positions of the test images, ascending.
         val: Positions of the validation images if the dataset has its own, else None.
+        has_own_test: Whether the dataset has its own test split; the test images of others are drawn.
         fingerprint: Hash of pixels, labels, class names and splits, 64 hexadecimal digits.
         notes: What is left out, assumed or doubtful, a short sentence each; also of the whole where this is a subset.
         remarks: As `notes`, of what concerns no result.
@@ -41,6 +42,7 @@ class Dataset:
     test: NDArray[np.int64]
     fingerprint: str
     val: NDArray[np.int64] | None = None
+    has_own_test: bool = False
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     n_left_out: int = 0
@@ -60,28 +62,28 @@ class Split:
 
 
 def split_dataset(dataset: Dataset, *, seed: int, val_fraction: float, folds: int | None = None) -> Split:
-    """The three splits of a run. The seed moves images between train and validation only.
+    """The three splits of a run. What is drawn is drawn by content; see `drawing.places`.
 
-    What is drawn is drawn by content; see `drawing.places`.
+    Without folds, the seed moves images between train and validation only. With folds, each image is a test image of
+    one fold, whatever splits the dataset has.
 
     Args:
         dataset: The dataset.
-        seed: Of the validation split or, with `folds`, the number of the fold that is the validation split.
-        val_fraction: Share of the validation split, without `folds`.
-        folds: Number of stratified parts, always the same, of the images outside the test split.
+        seed: Of the validation split; with `folds`, also the number of the fold that is the test split.
+        val_fraction: Share of the validation split in the images that are not tested, if it is drawn.
+        folds: Number of parts of all images, always the same.
 
     Raises:
         DataError: A class has too few images to be in both train and validation, or in each fold.
     """
-    rest = np.setdiff1d(np.arange(len(dataset)), dataset.test)
-    if folds is not None:
-        return _fold(dataset, rest, seed, folds)
-    if dataset.val is not None:
-        return Split(np.setdiff1d(rest, dataset.val), dataset.val, dataset.test)
+    test = dataset.test if folds is None else _fold(dataset, seed, folds)
+    rest = np.setdiff1d(np.arange(len(dataset)), test)
+    if folds is None and dataset.val is not None:
+        return Split(np.setdiff1d(rest, dataset.val), dataset.val, test)
     what = f"the validation split of {dataset.name}"
     cure = _cure(dataset.labels[rest], val_fraction)
     train, val = _divided(dataset.images, dataset.labels, rest, val_fraction, draw=seed, what=what, cure=cure)
-    return Split(train, val, dataset.test)
+    return Split(train, val, test)
 
 
 def check_splits(dataset: Dataset, draws: Iterable[tuple[int, float, int | None]]) -> None:
@@ -94,10 +96,7 @@ def check_splits(dataset: Dataset, draws: Iterable[tuple[int, float, int | None]
     Raises:
         DataError: As `split_dataset`.
     """
-    # All folds of one number can be drawn if one can.
-    for seed, val_fraction, folds in dict.fromkeys(
-        (seed if folds is None else 0, fraction, folds) for seed, fraction, folds in draws
-    ):
+    for seed, val_fraction, folds in dict.fromkeys(draws):
         split_dataset(dataset, seed=seed, val_fraction=val_fraction, folds=folds)
 
 
@@ -110,20 +109,20 @@ def _cure(labels: NDArray[np.int64], val_fraction: float) -> str:
     change = (
         f"raise val_fraction (--val-fraction) to {enough} or more" if val_fraction < enough else "lower val_fraction"
     )
-    return f"{change}, validate in folds instead (--folds {smallest} or fewer), add images"
+    return f"{change}, add images"
 
 
-def _fold(dataset: Dataset, rest: NDArray[np.int64], number: int, folds: int) -> Split:
-    if dataset.val is not None:
-        raise DataError(f"{dataset.name} has its own validation split: folds would mix it with train.")
-    present, counts = np.unique(dataset.labels[rest], return_counts=True)
+def _fold(dataset: Dataset, number: int, folds: int) -> NDArray[np.int64]:
+    """The positions of the images of one fold, ascending: a contiguous part of each class in the order of the draw."""
+    labels, contents = dataset.labels, dataset.images.contents
+    different = np.unique(contents, return_index=True)[1]  # copies are in one fold
+    present, counts = np.unique(labels[different], return_counts=True)
     if folds > counts.min():
         raise DataError(
             f"folds = {folds}: class {dataset.class_names[present[counts.argmin()]]!r} of {dataset.name} has only "
-            f"{counts.min()} images outside the test split, fewer than one per fold. Take fewer folds or more images."
+            f"{counts.min()} different images, fewer than one per fold. Take fewer folds or more images."
         )
-    fold = np.floor(places(dataset.images.contents[rest], dataset.labels[rest], FOLDS) * folds)
-    return Split(rest[fold != number], rest[fold == number], dataset.test)
+    return np.flatnonzero(np.floor(places(contents, labels, FOLDS) * folds) == number)
 
 
 def make_dataset(
@@ -147,6 +146,7 @@ def make_dataset(
             a class has images in the validation or test split only.
     """
     notes = _class_notes(name, labels, class_names, {"validation": val, "test": test})
+    has_own_test = test is not None
     if test is None:
         positions = np.setdiff1d(np.arange(len(labels)), [] if val is None else val)
         what, cure = f"the test split of {name}", "add images or a test split"
@@ -157,7 +157,7 @@ def make_dataset(
         if array is not None:
             digest.update(f"|{array.shape}|".encode())
             digest.update(np.ascontiguousarray(array, np.int64).data)
-    return Dataset(name, images, labels, class_names, test, digest.hexdigest(), val, notes)
+    return Dataset(name, images, labels, class_names, test, digest.hexdigest(), val, has_own_test, notes)
 
 
 def _class_notes(

@@ -3,7 +3,7 @@
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +23,8 @@ from benchmark.registry import Registry
 
 MISSING = "missing"
 STALE = "stale"
+# It would give the numbers of another seed once more.
+REPEAT = "repeat"
 
 # The states of the cells that are run, by the value of --when.
 WHEN = {"missing": {MISSING, STALE}, "failed": {FAILED}, "always": {DONE, FAILED, MISSING, STALE}}
@@ -44,8 +46,8 @@ class PlannedCell:
     Attributes:
         cell: The cell.
         key: Its key; empty if its dataset is not available.
-        state: done, failed, missing or stale.
-        reason: Why it is stale, or how it failed.
+        state: done, failed, missing, stale or repeat.
+        reason: Why it is stale or a repeat, or how it failed.
         setting_key: The key of its setting; empty if its dataset is not available.
         dataset_fingerprint: Empty if the dataset is not available.
         n_images: Images that its features need.
@@ -83,6 +85,8 @@ class DatasetFacts:
     notes: tuple[str, ...]
     remarks: tuple[str, ...]
     n_duplicates: int | None
+    has_own_val: bool
+    has_own_test: bool
 
 
 # Cells that one process runs: they share a backbone, a dataset and a size.
@@ -160,7 +164,7 @@ def make_plan(
         )
         for cell in cells
     ]
-    return Plan(sweep, tuple(planned), available)
+    return Plan(sweep, tuple(_mark_repeats(planned, available)), available)
 
 
 def _dataset_facts(
@@ -182,6 +186,8 @@ def _dataset_facts(
         dataset.notes,
         dataset.remarks,
         dataset.n_duplicates,
+        dataset.val is not None,
+        dataset.has_own_test,
     )
 
 
@@ -250,6 +256,25 @@ def _planned(cell: Cell, dataset: DatasetFacts | DownloadError, past: _Past) -> 
         n_classes=dataset.n_classes,
         taken_over=taken_over,
     )
+
+
+def _mark_repeats(
+    cells: Iterable[PlannedCell], datasets: Mapping[DatasetRequest, DatasetFacts]
+) -> Iterator[PlannedCell]:
+    """The cells, those that would only repeat the numbers of an earlier seed as `REPEAT`.
+
+    A seed draws the validation split, and what TensorFlow trains; with neither, its number has no effect.
+    """
+    first_seeds: dict[str, int] = {}
+    for planned in cells:
+        cell, facts = planned.cell, datasets.get(planned.cell.dataset)
+        is_drawn = cell.is_trained_by_tensorflow or cell.folds or not (facts and facts.has_own_val)
+        first = cell.seed if is_drawn else first_seeds.setdefault(planned.setting_key, cell.seed)
+        if first == cell.seed or planned.state == DONE:
+            yield planned
+        else:
+            reason = f"it would repeat seed {first}, since the validation split is given and nothing else is random"
+            yield replace(planned, state=REPEAT, reason=reason)
 
 
 def _name_in_schema_1(cell: Cell) -> tuple[Any, ...]:
