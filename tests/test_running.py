@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 
 from benchmark.analysis.comparison import compare_ledgers, verify_rows
 from benchmark.analysis.correctness import Correctness
@@ -17,8 +18,11 @@ from benchmark.analysis.soundness import find_contradictions
 from benchmark.datasets import load_dataset, split_dataset
 from benchmark.features.cache import BuildFacts, CachedFeatures
 from benchmark.features.engine import Extraction
+from benchmark.features.extractor import Extractor, Latency
 from benchmark.ledger import DONE, Ledger, fold_of
+from benchmark.memory import MIB, settled_mib
 from benchmark.plan.planning import Job, Plan, make_plan
+from benchmark.preprocessing import line_of
 from benchmark.processes.conditions import Conditions
 from benchmark.processes.runner import run_cells
 from benchmark.processes.worker import run_job
@@ -37,6 +41,7 @@ EXTRACTION = Extraction(
 BUILD = BuildFacts(build_s=2.0, params_backbone=1_500_000, flops_g=0.25, weights_sha256="w" * 64, model_mib=6.0)
 N_IMAGES = 200
 FOLDS = 4
+TOLERANCE_MIB = 10
 
 
 @pytest.fixture
@@ -116,3 +121,61 @@ def test_two_settings_of_folds_are_ranked(pixels_as_features: None, tmp_path: Pa
     assert board["p_best"].isna().all()
     (section,) = leaderboard_sections(board, compare_published(board, ()))
     assert FOLDS_NOTE in section.notes
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+BACKBONE_MIB, GRAPH_MIB, SWAPPED_GRAPH_MIB, BATCH_MIB = 60, 90, 30, 40
+
+
+def a_block(mib: int) -> NDArray[np.uint8]:
+    return np.ones(mib * MIB, np.uint8)
+
+
+class FakeBackbone:
+    """A network of three channels."""
+
+    n_channels = 3
+
+    def __init__(self) -> None:
+        self.weights = a_block(BACKBONE_MIB)
+
+
+class FakeCompiled:
+    """A backbone compiled for each order of channels when it is first needed."""
+
+    def __init__(self) -> None:
+        self.graphs: dict[bool, NDArray[np.uint8]] = {}
+
+    def extractor(self, steps: tuple[str, ...]) -> Extractor:
+        is_swapped = line_of(steps, FakeBackbone.n_channels).is_swapped
+        if is_swapped not in self.graphs:
+            self.graphs[is_swapped] = a_block(SWAPPED_GRAPH_MIB if is_swapped else GRAPH_MIB)
+
+        def features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            used = a_block(BATCH_MIB)
+            return np.float32(images).reshape(len(images), -1)[:, :64] * used[0]
+
+        return Extractor(features, (64,), n_in_flight=1)
+
+
+@pytest.fixture
+def fake_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CellRunner, "_build_backbone", lambda *_: (FakeBackbone(), BUILD))
+    monkeypatch.setattr(CellRunner, "_compiled", lambda *_: FakeCompiled())
+    monkeypatch.setattr("benchmark.work.running.measure_latency", lambda *_: Latency(1.0, 2.0))
+    monkeypatch.setattr("benchmark.work.running.has_gpu", lambda: False)
+    monkeypatch.setattr("benchmark.features.graph.set_precision", lambda _: None)
+
+
+@pytest.mark.usefixtures("fake_network")
+@pytest.mark.parametrize("modes", [("native", "bgr"), ("bgr", "native"), ("native",), ("bgr",)], ids=",".join)
+def test_the_memory_of_a_row_does_not_depend_on_what_ran_before(tmp_path: Path, modes: tuple[str, ...]):
+    before = settled_mib()
+
+    rows = sweep(tmp_path / "rows", modes=modes, heads=("ridge", "knn"))
+
+    own = {"native": BACKBONE_MIB + GRAPH_MIB + BATCH_MIB, "bgr": BACKBONE_MIB + SWAPPED_GRAPH_MIB + BATCH_MIB}
+    expected = [before + own[mode] for mode in rows["mode"]]
+    assert len(rows) == 2 * len(modes)
+    assert rows["peak_rss_mib"].to_numpy() == pytest.approx(expected, abs=TOLERANCE_MIB)
