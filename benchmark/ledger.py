@@ -54,7 +54,7 @@ RUN_COLUMNS = (
     latency_p95_ms peak_rss_mib peak_device_mib
     weights_sha256 network_sha256 registry_sha256 dataset_fingerprint feature_version split_version recipe_sha256
     harness_version git_commit is_dirty keras_version tensorflow_version openvino_version pillow_version python_version
-    platform cpu cpu_vectors cpu_count gpu n_jobs is_deterministic started_utc
+    platform cpu cpu_vectors cpu_count gpu n_jobs costs_from is_deterministic started_utc
     """.split(),
 )  # fmt: skip
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -69,7 +69,7 @@ TEXT_COLUMNS = {
         run_id cell_key setting_key status error_type error_message warning backbone weights dataset classes mode
         strategy stages head head_options resize crop augment engine precision weights_sha256 network_sha256
         registry_sha256 dataset_fingerprint recipe_sha256 harness_version git_commit keras_version tensorflow_version
-        openvino_version pillow_version python_version platform cpu cpu_vectors gpu started_utc
+        openvino_version pillow_version python_version platform cpu cpu_vectors gpu costs_from started_utc
         """.split()
     ),
     HISTORY: frozenset({"run_id", "stage", "split", "metric"}),

@@ -20,7 +20,7 @@ WRONG_MODE = "wrong_mode"
 LATER_COLUMNS = frozenset(
     """
     network_sha256 drop_duplicates n_left_out n_duplicates engine batch_size openvino_version pillow_version model_mib
-    latency_ms latency_p95_ms split_version
+    latency_ms latency_p95_ms split_version costs_from
     """.split()
 )
 # What those columns hold in the rows of such files, where it is known: there was no other.

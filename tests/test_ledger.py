@@ -34,7 +34,7 @@ RUN_COLUMNS = [
     "weights_sha256", "network_sha256", "registry_sha256", "dataset_fingerprint", "feature_version", "split_version",
     "recipe_sha256", "harness_version", "git_commit", "is_dirty", "keras_version", "tensorflow_version",
     "openvino_version", "pillow_version", "python_version", "platform", "cpu", "cpu_vectors", "cpu_count", "gpu",
-    "n_jobs", "is_deterministic", "started_utc",
+    "n_jobs", "costs_from", "is_deterministic", "started_utc",
 ]  # fmt: skip
 OTHER_COLUMNS = {
     HISTORY: ["run_id", "stage", "epoch", "split", "metric", "value"],

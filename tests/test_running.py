@@ -1,5 +1,6 @@
 """Cells run in this process, on features that are made up."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from benchmark.analysis.comparison import compare_ledgers, verify_rows
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.leaderboard import make_leaderboard
-from benchmark.analysis.loading import load_runs
+from benchmark.analysis.loading import are_times_comparable, load_runs
 from benchmark.analysis.presentation import FOLDS_NOTE, leaderboard_sections
 from benchmark.analysis.published import compare_published
 from benchmark.analysis.soundness import find_contradictions
@@ -26,6 +27,7 @@ from benchmark.preprocessing import line_of
 from benchmark.processes.conditions import Conditions
 from benchmark.processes.runner import run_cells
 from benchmark.processes.worker import run_job
+from benchmark.provenance import environment
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone
 from benchmark.work.events import Event
@@ -51,15 +53,15 @@ def pixels_as_features(monkeypatch: pytest.MonkeyPatch) -> None:
     def features_of(runner: CellRunner, cell: object) -> CachedFeatures:
         dataset, _ = runner._dataset()
         pixels = dataset.images.read(np.arange(len(dataset)))
-        return CachedFeatures(np.float32(pixels).reshape(len(dataset), -1), EXTRACTION, BUILD, was_cached=False)
+        return CachedFeatures(np.float32(pixels).reshape(len(dataset), -1), EXTRACTION, BUILD, False, made={})
 
     monkeypatch.setattr(CellRunner, "_features_of", features_of)
 
 
-def execute(jobs: Sequence[Job], again: bool) -> Iterator[Event]:
+def execute(jobs: Sequence[Job], again: bool, *, n_jobs: int = 1) -> Iterator[Event]:
     for job in jobs:
         events: list[Event] = []
-        run_job(job, events.append, Conditions(Path("worker.log"), again=again))
+        run_job(job, events.append, Conditions(Path("worker.log"), n_jobs=n_jobs, again=again))
         yield from events
 
 
@@ -68,11 +70,12 @@ def plan_of(ledger: Ledger, **lists: object) -> Plan:
     return make_plan(Sweep(name="toy", grid=(grid,)), {"Tiny": BACKBONE}, ledger)
 
 
-def sweep(folder: Path, **lists: object) -> pd.DataFrame:
+def sweep(folder: Path, *, n_jobs: int = 1, **lists: object) -> pd.DataFrame:
     """The rows of a sweep that was run into this folder."""
     ledger = Ledger(folder)
     plan = plan_of(ledger, **lists)
-    list(run_cells(plan.to_run("missing"), ledger, execute, recipe_sha256="sha", again=False))
+    run = functools.partial(execute, n_jobs=n_jobs)
+    list(run_cells(plan.to_run("missing"), ledger, run, recipe_sha256="sha", again=False))
     return load_runs([folder])
 
 
@@ -179,3 +182,45 @@ def test_the_memory_of_a_row_does_not_depend_on_what_ran_before(tmp_path: Path, 
     expected = [before + own[mode] for mode in rows["mode"]]
     assert len(rows) == 2 * len(modes)
     assert rows["peak_rss_mib"].to_numpy() == pytest.approx(expected, abs=TOLERANCE_MIB)
+
+
+# --- costs of cached features ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fake_network")
+def test_a_row_says_if_its_features_were_made_beside_other_jobs(tmp_path: Path):
+    beside = sweep(tmp_path / "beside", n_jobs=2)
+    alone = sweep(tmp_path / "alone")
+    again = sweep(tmp_path / "again", n_jobs=2)
+
+    assert [rows["features_cached"].tolist() for rows in (beside, alone, again)] == [[0], [1], [1]]
+    assert [rows["costs_from"].tolist() for rows in (beside, alone, again)] == [[""], ["n_jobs=2"], [""]]
+    assert alone["extract_s"].tolist() == beside["extract_s"].tolist()
+
+
+@pytest.mark.usefixtures("fake_network")
+def test_a_row_says_if_its_features_were_made_on_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sweep(tmp_path / "there")
+    here = {**environment(), "cpu": "Another", "cpu_vectors": ""}
+    monkeypatch.setattr("benchmark.work.rows.environment", lambda: here)
+
+    rows = sweep(tmp_path / "here")
+
+    there = environment()
+    assert rows["cpu"].tolist() == ["Another"]
+    assert rows["costs_from"].tolist() == [f"cpu={there['cpu']}; cpu_vectors={there['cpu_vectors']}"]
+
+
+@pytest.mark.usefixtures("fake_network")
+def test_times_of_features_that_were_made_otherwise_are_not_ranked(tmp_path: Path):
+    sweep(tmp_path / "beside", n_jobs=2)
+    sweep(tmp_path / "rows" / "old", heads=("knn",))
+    rows = sweep(tmp_path / "rows" / "new", modes=("unit",))
+
+    both = load_runs([tmp_path / "rows"])
+    board = make_leaderboard(both, by="wall_s").set_index("head")
+
+    assert rows["costs_from"].tolist() == [""]
+    assert dict(zip(both["head"], are_times_comparable(both), strict=True)) == {"knn": False, "ridge": True}
+    assert board["wall_s"].isna().to_dict() == {"knn": True, "ridge": False}
+    assert board.loc["knn", "accuracy"] > 0

@@ -25,7 +25,7 @@ from benchmark.strategies.heads import prepare_head
 from benchmark.strategies.outcome import DivergedError, Outcome
 from benchmark.strategies.probe import run_probe
 from benchmark.work.events import CellEnded, Report, StageProgress
-from benchmark.work.rows import Costs, class_rows, history_rows, result_columns
+from benchmark.work.rows import Costs, class_rows, conditions_of, costs_from, history_rows, result_columns
 
 if TYPE_CHECKING:
     from benchmark.features.engines import CompiledNetwork
@@ -69,6 +69,7 @@ class CellRunner:
         self._made: dict[str, Any] = {}
         self._view: tuple[str, str, View] | None = None
         self._footprint = Footprint()
+        self._conditions: dict[str, Any] = {}
 
     def run(self, planned: PlannedCell, row: dict[str, Any]) -> CellEnded:
         """Train and test one cell.
@@ -79,6 +80,7 @@ class CellRunner:
         """
         started = time.perf_counter()
         cell = planned.cell
+        self._conditions = conditions_of(row)
         dataset, _ = self._dataset()
         split = split_dataset(dataset, seed=cell.seed, val_fraction=cell.val_fraction, folds=cell.folds)
         do = self._probe if cell.strategy == PROBE else self._train
@@ -87,6 +89,7 @@ class CellRunner:
             **row,
             **result_columns(dataset, split, costs, outcome),
             "peak_rss_mib": max([peak_rss_mib, *(one.peak_rss_mib for one in costs.extractions)]),
+            "costs_from": costs_from(row, costs.made),
             "elapsed_s": time.perf_counter() - started,
         }
         labels, scores = dataset.labels[split.test], outcome.scores
@@ -111,7 +114,8 @@ class CellRunner:
                 options=cell.dense,
                 params_backbone=cached.build.params_backbone,
             )
-        costs = Costs(cached.build, load_s, (cached.extraction,), cached.extraction.feature_dim, cached.was_cached)
+        extraction = cached.extraction
+        costs = Costs(cached.build, load_s, (extraction,), extraction.feature_dim, cached.was_cached, (cached.made,))
         return costs, outcome, memory.rss_mib
 
     def _train(self, planned: PlannedCell, split: Split) -> tuple[Costs, Outcome, float]:
@@ -167,7 +171,8 @@ class CellRunner:
             raise
         extractions = tuple(one.extraction for one in passes.values())
         were_cached = all(one.was_cached for one in passes.values()) if passes else None
-        costs = Costs(built, load_s, extractions, classifier.feature_dim, were_cached)
+        made = tuple(one.made for one in passes.values())
+        costs = Costs(built, load_s, extractions, classifier.feature_dim, were_cached, made)
         return costs, outcome, memory.rss_mib
 
     def _once(self, name: str, make: Callable[[], _T]) -> _T:
@@ -247,7 +252,7 @@ class CellRunner:
         facts = {**feature_facts(cell, dataset.fingerprint), **facts}
         key = cache_key(facts)
         again = self._again and key not in self._extracted
-        found = cached_features(facts, extract, dataset=cell.dataset.name, again=again)
+        found = cached_features(facts, extract, dataset=cell.dataset.name, made=self._conditions, again=again)
         self._extracted.add(key)
         return found
 
