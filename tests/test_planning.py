@@ -18,6 +18,7 @@ from benchmark.provenance import framework_versions, minor_version
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone
 from benchmark.work.rows import new_row
+from benchmark.xray.entries import Found
 
 pytestmark = pytest.mark.usefixtures("unexamined")
 
@@ -107,7 +108,7 @@ def test_other_weights_make_a_cell_stale_and_the_old_ones_are_named(ledger: Ledg
 
 def test_another_network_of_the_same_builder_makes_a_cell_stale(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
     def examine(sha256: str) -> None:
-        monkeypatch.setattr(planning, "examine_networks", lambda cells, _: dict.fromkeys(cells, sha256))
+        monkeypatch.setattr(planning, "examine_networks", lambda cells, _: dict.fromkeys(cells, Found(sha256, "")))
 
     examine("a" * 64)
     write_row(ledger, plan_of(ledger).cells[0])
@@ -365,6 +366,23 @@ def test_a_cell_of_a_wrong_mode_is_warned_of_unless_the_recipe_means_it(ledger: 
     assert {planned.warning for planned in plan.cells} == {"mode unit is not what Tiny was trained with (shifted)"}
     assert {planned.warning for planned in plan_of(ledger).cells} == {""}
     assert {planned.warning for planned in silent.cells} == {""}
+
+
+def test_the_layers_of_a_network_decide_which_modes_are_wrong(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
+    """The registry says tf, and the network scales its pixels itself; an ablation is no excuse for that."""
+    monkeypatch.setattr(planning, "examine_networks", lambda cells, _: dict.fromkeys(cells, Found("", "raw")))
+    grid = GRID.model_copy(update={"modes": ("native", "raw", "bgr"), "seeds": (0,)})
+    learned = {"Tiny": BACKBONE.model_copy(update={"weights": "builder"})}
+
+    plan = make_plan(Sweep(name="toy", grid=(grid,), ablation=True), learned, ledger)
+
+    because = 'its own layers are made for raw, the registry says mode = "tf"'
+    assert {planned.cell.mode: planned.warning for planned in plan.cells} == {
+        "native": f"mode native is not what Tiny was trained with (double-scaled): {because}",
+        "raw": "",
+        "bgr": f"mode bgr is not what Tiny was trained with (double-scaled, channels swapped): {because}",
+    }
+    assert {planned.warning for planned in plan_of(ledger, grid).cells} == {""}, "random weights have learned nothing"
 
 
 def test_a_done_row_with_a_warning_counts_as_done(ledger: Ledger):

@@ -139,8 +139,8 @@ def _warn_of_modes(chosen: "list[PlannedCell]") -> None:
         console.say(f"Warning: {warning}.")
     if warnings:
         console.say(
-            "Choose mode native. If the wrong mode is intended, run native beside it, or put 'ablation = true' at the "
-            "top of the recipe. 'benchmark inspect BACKBONE' shows what each mode does."
+            "Choose mode native, or correct the registry. If the wrong mode is intended, run native beside it, or put "
+            "'ablation = true' at the top of the recipe. 'benchmark inspect BACKBONE' shows what each mode does."
         )
 
 

@@ -5,7 +5,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,10 +16,13 @@ from benchmark.origins import DEFINITION, INPUTS, VERSIONS, what_changed
 from benchmark.plan.cells import Cell, DatasetRequest, job_key, make_keys, view_key
 from benchmark.plan.examining import examine_networks
 from benchmark.plan.grid import expand, expanded
-from benchmark.plan.wrong_modes import wrong_modes
+from benchmark.plan.wrong_modes import wrong_by_layers, wrong_modes
 from benchmark.provenance import framework_versions, minor_version
 from benchmark.recipes import Sweep
 from benchmark.registry import Registry
+
+if TYPE_CHECKING:
+    from benchmark.xray.entries import Found
 
 MISSING = "missing"
 STALE = "stale"
@@ -142,7 +145,7 @@ def make_plan(
         BenchmarkError: A name is unknown, a dataset is unusable or too small for a split, a network is not what its
             registry entry says, or the ledger cannot be read.
     """
-    # Whether a mode is wrong, and a job trains, depends on all cells of the sweep, chosen or not.
+    # Whether a mode is wrong by the registry, and a job trains, depends on all cells of the sweep, chosen or not.
     sweep = expanded(sweep, registry)
     all_cells = expand(sweep, registry)
     warnings = {} if sweep.ablation else wrong_modes(all_cells)
@@ -159,7 +162,7 @@ def make_plan(
     planned = [
         replace(
             _planned(_identified(cell, networks), datasets[cell.dataset], past),
-            warning=warnings.get(cell, ""),
+            warning=_warning(cell, networks.get(cell), warnings),
             has_training=job_key(cell) in with_training,
         )
         for cell in cells
@@ -223,8 +226,15 @@ class _Past:
         return dict(zip(cell_names(unkeyed), unkeyed["reason"], strict=True))
 
 
-def _identified(cell: Cell, networks: Mapping[Cell, str]) -> Cell:
-    return replace(cell, network_sha256=networks[cell]) if cell in networks else cell
+def _warning(cell: Cell, network: "Found | None", by_registry: Mapping[Cell, str]) -> str:
+    """What is wrong with the mode of a cell: the network's own layers decide, else the registry."""
+    if network and network.shown_mode:
+        return wrong_by_layers(cell, network.shown_mode)
+    return by_registry.get(cell, "")
+
+
+def _identified(cell: Cell, networks: "Mapping[Cell, Found]") -> Cell:
+    return replace(cell, network_sha256=networks[cell].sha256) if cell in networks else cell
 
 
 def _planned(cell: Cell, dataset: DatasetFacts | DownloadError, past: _Past) -> PlannedCell:
