@@ -53,9 +53,9 @@ RUN_COLUMNS = (
     params_total params_backbone params_trainable efficiency efficiency_above_chance flops_g model_mib feature_dim
     epochs load_s build_s extract_s train_s eval_s wall_s elapsed_s features_cached images_per_s latency_ms
     latency_p95_ms peak_rss_mib peak_device_mib
-    weights_sha256 network_sha256 registry_sha256 dataset_fingerprint feature_version recipe_sha256 harness_version
-    git_commit is_dirty keras_version tensorflow_version openvino_version pillow_version python_version platform cpu
-    cpu_vectors cpu_count gpu n_jobs is_deterministic started_utc
+    weights_sha256 network_sha256 registry_sha256 dataset_fingerprint feature_version split_version recipe_sha256
+    harness_version git_commit is_dirty keras_version tensorflow_version openvino_version pillow_version python_version
+    platform cpu cpu_vectors cpu_count gpu n_jobs costs_from is_deterministic started_utc
     """.split(),
 )  # fmt: skip
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -70,7 +70,7 @@ TEXT_COLUMNS = {
         run_id cell_key setting_key status error_type error_message warning backbone weights dataset classes mode
         strategy stages head head_options resize crop augment engine precision weights_sha256 network_sha256
         registry_sha256 dataset_fingerprint recipe_sha256 harness_version git_commit keras_version tensorflow_version
-        openvino_version pillow_version python_version platform cpu cpu_vectors gpu started_utc
+        openvino_version pillow_version python_version platform cpu cpu_vectors gpu costs_from started_utc
         """.split()
     ),
     HISTORY: frozenset({"run_id", "stage", "split", "metric"}),
@@ -162,9 +162,11 @@ class Ledger:
         predicted = scores.argmax(axis=1).astype(np.int16)
         self._save_arrays(f"{run_id}.npz", predicted=predicted, confidence=scores.max(axis=1).astype(np.float16))
 
-    def save_true_labels(self, fingerprint: str, labels: NDArray[np.int64], class_names: Sequence[str]) -> None:
-        """Keep the true classes of a dataset's test images, once per dataset."""
-        name = true_labels_name(fingerprint)
+    def save_true_labels(
+        self, fingerprint: str, labels: NDArray[np.int64], class_names: Sequence[str], fold: str = ""
+    ) -> None:
+        """Keep the true classes of a dataset's test images, once per dataset, or per fold of it; see `fold_of`."""
+        name = true_labels_name(fingerprint, fold)
         if not (self.folder / PREDICTIONS / name).exists():
             names = np.array([*map(in_utf8, class_names)])
             self._save_arrays(name, true=labels.astype(np.int16), class_names=names)
@@ -258,9 +260,9 @@ class Ledger:
         """Predicted classes and their scores of the test images; None where they were not kept."""
         return read_predictions(self.folder / PREDICTIONS / f"{run_id}.npz")
 
-    def read_true_labels(self, fingerprint: str) -> tuple[Classes, tuple[str, ...]] | None:
-        """True classes of a dataset's test images, and the names of its classes; None where they were not kept."""
-        return read_true_labels(self.folder / PREDICTIONS / true_labels_name(fingerprint))
+    def read_true_labels(self, fingerprint: str, fold: str = "") -> tuple[Classes, tuple[str, ...]] | None:
+        """True classes of the test images of a dataset or fold, and the names of all classes; None if not kept."""
+        return read_true_labels(self.folder / PREDICTIONS / true_labels_name(fingerprint, fold))
 
     def remove_partial(self) -> None:
         """Remove what a killed process left half written."""
@@ -293,6 +295,11 @@ def cell_names(runs: pd.DataFrame) -> list[tuple[Any, ...]]:
     return list(named.where(named.notna(), None).itertuples(index=False, name=None))
 
 
-def true_labels_name(fingerprint: str) -> str:
-    """The file in `predictions/` that holds a dataset's true test labels."""
-    return f"true-{fingerprint[:16]}.npz"
+def fold_of(row: Mapping[Any, Any] | pd.Series) -> str:
+    """The fold of a run, such as `0-of-4`, which decides its test images; empty without folds."""
+    return "" if pd.isna(row["folds"]) else f"{row['seed']:.0f}-of-{row['folds']:.0f}"
+
+
+def true_labels_name(fingerprint: str, fold: str = "") -> str:
+    """The file in `predictions/` that holds the true test labels of a dataset, or of a fold of it."""
+    return f"true-{'-'.join(filter(None, (fingerprint[:16], fold)))}.npz"

@@ -20,9 +20,11 @@ WRONG_MODE = "wrong_mode"
 LATER_COLUMNS = frozenset(
     """
     network_sha256 drop_duplicates n_left_out n_duplicates engine batch_size openvino_version pillow_version model_mib
-    latency_ms latency_p95_ms weighted_precision weighted_recall auroc calibration_error
+    latency_ms latency_p95_ms weighted_precision weighted_recall auroc calibration_error split_version costs_from
     """.split()
 )
+# What those columns hold in the rows of such files, where it is known: there was no other.
+BEFORE_THE_COLUMN = {"engine": "tensorflow", "split_version": "1"}
 # Columns of schema 2 that schema 1 did not have; it had `network` instead.
 _SINCE_SCHEMA_2 = LATER_COLUMNS | frozenset(
     """
@@ -73,6 +75,6 @@ def to_present_schema(content: bytes, path: Path, columns: tuple[str, ...]) -> b
         return content
     text = read_fields(content, path, names)
     present = (from_schema_1(text) if is_schema_1 else text).reindex(columns=list(columns), fill_value="")
-    if "engine" not in names:  # there was no other
-        present["engine"] = "tensorflow"
+    for column in BEFORE_THE_COLUMN.keys() - set(names):
+        present[column] = BEFORE_THE_COLUMN[column]
     return present.to_csv(index=False, lineterminator="\n").encode()

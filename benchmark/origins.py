@@ -18,6 +18,7 @@ DEFINITION = {
     "registry_sha256": "the registry entry",
     "network_sha256": "the network",
     "feature_version": "version of the features",
+    "split_version": "version of the splits",
 }
 _HASHES = frozenset({"dataset_fingerprint", "weights_sha256", "registry_sha256", "network_sha256"})
 # The column is empty without a GPU; any other empty column was not written by an earlier version.

@@ -72,8 +72,8 @@ class Grid(Record):
         dense: Options of the head `dense`.
         stages: How `finetune` and `scratch` train; None for the usual stages of each.
         augment: How `finetune` and `scratch` change training images at random.
-        folds: Number of stratified parts of the training images, each of which is the validation split once. Takes
-            the place of seeds.
+        folds: Number of parts of all images, each of which is the test split once, also where the dataset has splits
+            of its own. Takes the place of seeds.
     """
 
     backbones: Names = ("MobileNetV2-dogs",)

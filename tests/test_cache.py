@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import IO
@@ -465,16 +466,42 @@ def test_pruning_to_nothing_removes_what_a_killed_extraction_left():
 
 
 def test_the_manifest_holds_the_facts_and_the_costs():
-    cached = cached_features(FACTS, Extractor(), dataset="toys")
+    made = {"n_jobs": 2, "cpu": "a processor"}
+    cached = cached_features(FACTS, Extractor(), dataset="toys", made=made)
 
     manifest = json.loads((only_folder() / MANIFEST).read_text())
 
     assert manifest == {
         "dataset": "toys",
         "facts": FACTS,
+        "made": made,
         "extraction": asdict(cached.extraction),
         "build": asdict(BUILD),
     }
+
+
+def test_features_are_found_with_the_conditions_under_which_they_were_made():
+    made = {"n_jobs": 2, "cpu": "a processor"}
+    cached_features(FACTS, Extractor(), made=made)
+
+    found = cached_features(FACTS, Extractor(), made={**made, "n_jobs": 1})
+
+    assert found.was_cached
+    assert found.made == made
+
+
+def test_features_that_were_made_in_two_parts_have_the_conditions_of_both():
+    def stop_half_way(file: IO[bytes], _: object, save: Callable[[Extraction], None]) -> tuple[Extraction, BuildFacts]:
+        file.write(b"a part")
+        save(extraction_of(np.ones((2, 3), np.float32), "ab"))
+        raise KeyError("interrupted")
+
+    with pytest.raises(KeyError, match="interrupted"):
+        cached_features(FACTS, stop_half_way, made={"n_jobs": 2, "cpu": "a processor"})
+
+    found = cached_features(FACTS, Extractor(), made={"n_jobs": 1, "cpu": "a processor"})
+
+    assert found.made == {"n_jobs": "2 and 1", "cpu": "a processor"}
 
 
 def test_partial_files_that_nobody_writes_to_any_more_are_removed(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmark.datasets import SPLIT_VERSION
 from benchmark.errors import BenchmarkError, UnknownNameError, WeightsError
 from benchmark.features.cache import cache_key
 from benchmark.ledger import CELL_COLUMNS
@@ -375,6 +376,15 @@ def test_rows_that_differ_in_anything_but_the_seed_are_never_one_setting(change:
 
     assert make_keys(CHANGES[change], FINGERPRINT)[1] != setting
     assert make_keys(replace(CHANGES[change], seed=7), FINGERPRINT)[1] == make_keys(CHANGES[change], FINGERPRINT)[1]
+
+
+def test_splits_that_are_drawn_otherwise_are_another_setting(monkeypatch: pytest.MonkeyPatch):
+    before = make_keys(a_cell(), FINGERPRINT)
+    monkeypatch.setattr("benchmark.plan.cells.SPLIT_VERSION", SPLIT_VERSION + 1)
+
+    after = make_keys(a_cell(), FINGERPRINT)
+
+    assert not set(before) & set(after)
 
 
 def test_rows_of_another_content_of_the_dataset_are_another_setting():

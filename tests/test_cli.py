@@ -231,7 +231,7 @@ def test_a_wrong_usage_is_told_by_the_parser(call: Call, arguments: tuple[str, .
         (("run", "--backbones", "a\nb"), r"Not a comma separated list: 'a\\nb'.*double quotes"),
         (("run", "--where", "seed=0", "--where", "seed=1"), r"--where gives seed twice"),
         (("run", "--folds", "1"), r"--folds: .*greater than or equal to 2"),
-        (("run", "--folds", "1000"), r"folds = 1000: class '8' of digits has only 139 images"),
+        (("run", "--folds", "1000"), r"folds = 1000: class '8' of digits has only 174 different images"),
         (("run", "--val-fraction", "0"), r"--val-fraction: .*greater than 0"),
         (("run", "--val-fraction", "1"), r"--val-fraction: .*less than 1"),
         (("run", "--val-fraction", "nan"), r"--val-fraction: .*finite number"),
@@ -332,6 +332,23 @@ def test_an_infinite_number_of_a_registry_is_named(call: Call, tmp_path: Path):
 
     assert answer.code == 2
     assert answer.err == "Error: mine.toml: Mine.flops_g should be a finite number (got inf).\n"
+
+
+@pytest.mark.parametrize("options", [(), ("--dry-run",)], ids=["run", "dry run"])
+def test_seeds_that_are_not_run_are_said_before_anything_runs(
+    call: Call, tmp_path: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+):
+    n_run: list[int] = []
+    monkeypatch.setattr("benchmark.cli.running.run_planned", lambda chosen, *_, **__: n_run.append(len(chosen)))
+    for split in ("train", "val", "test"):
+        write_classes(tmp_path / "pets" / split, {"cat": 3, "dog": 3})
+
+    answer = call("run", "--datasets", "folder:pets", "--heads", "knn", "--seeds", "0,1,2", *options)
+
+    assert answer.code == 0
+    assert "folder:pets: knn is not run with seed 1, 2: it would repeat seed 0" in " ".join(answer.err.split())
+    assert n_run == ([] if options else [1])
+    assert ("1 cell, 1 pass" in answer.out) == bool(options)
 
 
 def test_the_validation_fraction_is_an_option(call: Call):

@@ -57,18 +57,28 @@ def test_copies_in_one_class_and_split_are_only_noted(split_pets: Path):
     assert dataset.notes == ("copies of images in one class and split: 2 (train/cat/0.png = train/cat/x.png)",)
 
 
-def test_a_drawn_test_split_counts_as_a_split(tmp_path: Path):
+def test_copies_are_on_one_side_of_a_drawn_test_split(tmp_path: Path):
     root = write_classes(tmp_path / "pets", {"cat": 20, "dog": 20})
-    for path in list((root / "cat").iterdir()):
-        shutil.copy(path, path.with_name(f"copy-{path.name}"))
+    for number, path in enumerate(sorted((root / "cat").iterdir())):
+        shutil.copy(path, root / ("dog" if number < 5 else "cat") / f"copy-{path.name}")
 
     dataset = load(root)
 
-    digests = [path.read_bytes() for path in dataset.images.places]
-    tested = {digests[position] for position in dataset.test}
-    trained = {digest for position, digest in enumerate(digests) if position not in set(dataset.test.tolist())}
-    assert dataset.n_duplicates == sum(digest in tested & trained for digest in digests) > 0
-    assert load(root, drop_duplicates=True).n_duplicates == 0
+    tested = {path.read_bytes() for path in np.array(dataset.images.places)[dataset.test]}
+    trained = {path.read_bytes() for path in np.delete(np.array(dataset.images.places), dataset.test)}
+    assert not tested & trained
+    assert dataset.n_duplicates == 10, "those in two classes"
+
+
+def test_dropping_copies_moves_no_image_between_test_and_the_rest(tmp_path: Path):
+    root = write_classes(tmp_path / "pets", {"cat": 20, "dog": 20})
+    for path in list((root / "cat").iterdir())[::2]:
+        shutil.copy(path, path.with_name(f"copy-{path.name}"))
+
+    whole, once = (load(root, drop_duplicates=drop) for drop in (False, True))
+
+    tested, tested_once = ({one.images.ids[position] for position in one.test} for one in (whole, once))
+    assert tested == tested_once
 
 
 def test_dropping_keeps_test_images_and_drops_images_of_unclear_class(split_pets: Path):

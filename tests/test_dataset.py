@@ -1,6 +1,8 @@
 """A dataset's splits, subsets and fingerprint."""
 
+import math
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -66,10 +68,9 @@ def test_validation_has_its_share_of_every_class(counts, seed, val_fraction):
 
     split = split_dataset(dataset, seed=seed, val_fraction=val_fraction)
 
-    n_val = np.bincount(dataset.labels[split.val], minlength=len(counts))
-    exact_share = len(split.val) / sum(counts)
-    assert len(split.val) == round(val_fraction * sum(counts))
-    assert (np.abs(n_val - exact_share * np.array(counts)) < 1).all()
+    assert np.bincount(dataset.labels[split.val]).tolist() == [
+        math.floor(Fraction(val_fraction).limit_denominator() * n + Fraction(1, 2)) for n in counts
+    ]
 
 
 def test_the_seed_moves_images_between_train_and_val_only():
@@ -110,26 +111,21 @@ def test_a_class_with_one_training_image_cannot_be_divided():
         split_dataset(dataset, seed=0, val_fraction=0.2)
 
 
-@pytest.mark.parametrize(("n_classes", "n", "fraction", "folds"), [(8, 5, 0.2, 5), (8, 3, 0.34, 3), (3, 2, 0.5, 2)])
-def test_a_validation_split_that_cannot_be_drawn_names_cures_that_work(n_classes, n, fraction, folds):
+@pytest.mark.parametrize(("n_classes", "n", "fraction"), [(8, 5, 0.1), (8, 3, 0.17), (3, 2, 0.25)])
+def test_a_validation_split_that_cannot_be_drawn_names_a_cure_that_works(n_classes, n, fraction):
     dataset = toy_dataset([n] * n_classes, [1] * n_classes)
 
-    with pytest.raises(
-        DataError, match=rf"raise val_fraction \(--val-fraction\) to {fraction} or .*--folds {folds} or"
-    ):
+    with pytest.raises(DataError, match=rf"raise val_fraction \(--val-fraction\) to {fraction} or more, add images"):
         split_dataset(dataset, seed=0, val_fraction=0.01)
 
-    for split in (
-        split_dataset(dataset, seed=0, val_fraction=fraction),
-        split_dataset(dataset, seed=0, val_fraction=0.01, folds=folds),
-    ):
-        assert set(dataset.labels[split.val]) == set(dataset.labels[split.train]) == set(range(n_classes))
+    split = split_dataset(dataset, seed=0, val_fraction=fraction)
+    assert set(dataset.labels[split.val]) == set(dataset.labels[split.train]) == set(range(n_classes))
 
 
 def test_a_validation_split_that_would_take_everything_is_to_be_lowered():
     dataset = toy_dataset([6, 6], [1, 1])
 
-    with pytest.raises(DataError, match=r"lower val_fraction, validate in folds"):
+    with pytest.raises(DataError, match=r"lower val_fraction, add images"):
         split_dataset(dataset, seed=0, val_fraction=0.95)
 
 
@@ -170,9 +166,9 @@ def test_a_dataset_of_one_class_is_refused():
 def test_a_class_without_images_is_no_obstacle_to_folds():
     dataset = toy_dataset([9, 0, 9], [3, 0, 3])
 
-    split = split_dataset(dataset, seed=0, val_fraction=0.1, folds=3)
+    split = split_dataset(dataset, seed=0, val_fraction=0.2, folds=3)
 
-    assert np.bincount(dataset.labels[split.val]).tolist() == [3, 0, 3]
+    assert np.bincount(dataset.labels[split.test]).tolist() == [4, 0, 4]
 
 
 def test_a_class_too_small_to_reach_validation_is_refused():
@@ -192,7 +188,7 @@ def test_the_test_split_of_a_dataset_without_one_is_stratified_and_always_the_sa
 
 
 def unsplit_dataset(name: str, labels: np.ndarray) -> Dataset:
-    images = ArrayImages(np.zeros((len(labels), 1, 1, 1), np.uint8))
+    images = ArrayImages(np.arange(len(labels), dtype=np.uint8).reshape(-1, 1, 1, 1))
     return make_dataset(name, images, labels, ("a", "b", "c"), content=b"")
 
 
@@ -326,35 +322,49 @@ def test_two_lists_of_class_names_share_a_fingerprint_only_if_equal(names, other
 
 
 def a_dataset_of(labels: np.ndarray, n_test: int) -> Dataset:
-    pixels = np.zeros((len(labels), 2, 2, 1), np.uint8)
+    pixels = np.arange(len(labels), dtype=np.uint8).repeat(4).reshape(-1, 2, 2, 1)
     names = tuple("abc"[: labels.max() + 1])
     return Dataset("toy", ArrayImages(pixels), labels, names, np.arange(len(labels) - n_test, len(labels)), "f")
 
 
 @settings(deadline=None)
 @given(n=st.integers(20, 80), folds=st.integers(2, 5))
-def test_every_image_outside_test_is_in_the_validation_split_of_one_fold(n: int, folds: int):
+def test_every_image_is_tested_in_one_fold(n: int, folds: int):
     dataset = a_dataset_of(np.arange(n) % 2, n_test=6)
 
     parts = [split_dataset(dataset, seed=number, val_fraction=0.5, folds=folds) for number in range(folds)]
 
-    assert sorted(np.concatenate([part.val for part in parts])) == list(range(n - 6))
+    assert sorted(np.concatenate([part.test for part in parts])) == list(range(n))
     for part in parts:
         assert sorted([*part.train, *part.val, *part.test]) == list(range(n))
 
 
-def test_folds_are_stratified():
-    dataset = a_dataset_of(np.repeat([0, 1], [40, 20]), n_test=0)
+def test_folds_take_in_the_splits_of_a_dataset():
+    dataset = toy_dataset([20, 20], [5, 5], [7, 3])
 
-    for number in range(4):
-        val = split_dataset(dataset, seed=number, val_fraction=0.1, folds=4).val
-        assert np.bincount(dataset.labels[val]).tolist() == [10, 5]
+    parts = [split_dataset(dataset, seed=number, val_fraction=0.2, folds=5) for number in range(5)]
+
+    assert sorted(np.concatenate([part.test for part in parts])) == list(range(len(dataset)))
+    for part in parts:
+        assert set(dataset.labels[part.val]) == set(dataset.labels[part.train]) == {0, 1}
+
+
+@pytest.mark.parametrize("folds", [2, 3, 4, 7])
+def test_folds_have_their_share_of_every_class(folds: int):
+    counts = np.array([40, 21])
+    dataset = a_dataset_of(np.repeat([0, 1], counts), n_test=0)
+
+    for number in range(folds):
+        split = split_dataset(dataset, seed=number, val_fraction=0.2, folds=folds)
+        n_test, n_val = (np.bincount(dataset.labels[part]) for part in (split.test, split.val))
+        assert (np.abs(n_test - counts / folds) < 1).all()
+        assert (np.abs(n_val - 0.2 * (counts - n_test)) <= 0.5).all()
 
 
 def test_more_folds_than_the_smallest_class_has_images_are_refused():
     dataset = a_dataset_of(np.array([0] * 10 + [1] * 3), n_test=0)
 
-    with pytest.raises(DataError, match="folds = 4: class 'b' of toy has only 3 images"):
+    with pytest.raises(DataError, match="folds = 4: class 'b' of toy has only 3 different images"):
         split_dataset(dataset, seed=0, val_fraction=0.1, folds=4)
 
 
@@ -363,24 +373,34 @@ def test_folds_ignore_a_class_without_images():
 
     assert len(dataset.class_names) == 3
 
-    assert len(split_dataset(dataset, seed=0, val_fraction=0.1, folds=4).val) == 4
+    assert len(split_dataset(dataset, seed=0, val_fraction=0.1, folds=4).test) == 4
 
 
 def test_splits_are_checked_for_all_runs_and_the_cures_are_named():
-    dataset = toy_dataset([6] * 8, [2] * 8)  # 48 images for training: a tenth is fewer than the classes
+    dataset = toy_dataset([6] * 8, [2] * 8)  # a twentieth of a class is less than half an image
 
-    with pytest.raises(DataError, match=r"raise val_fraction \(--val-fraction\) to 0\.17 or more, .*\(--folds 6 or"):
-        check_splits(dataset, [(0, 0.5, None), (1, 0.1, None)])
+    with pytest.raises(DataError, match=r"raise val_fraction \(--val-fraction\) to 0\.09 or more, add images"):
+        check_splits(dataset, [(0, 0.5, None), (1, 0.05, None)])
 
     check_splits(dataset, [(seed, 0.5, None) for seed in range(3)])
-    check_splits(dataset, [(fold, 0.1, 6) for fold in range(6)])
+    check_splits(dataset, [(fold, 0.1, 8) for fold in range(8)])
 
 
-def test_a_cure_that_does_not_help_is_not_named():
-    with pytest.raises(DataError) as caught:
-        split_dataset(toy_dataset([20, 1], [5, 5]), seed=0, val_fraction=0.2)
+def test_every_fold_is_checked():
+    # Of 6 images of a class, folds of 4 test 1 or 2; a tenth of 5 others is rounded to an image, a tenth of 4 is not.
+    dataset = a_dataset_of(np.arange(12) % 2, n_test=4)
+    drawn = []
 
-    assert "--folds" not in str(caught.value)
+    for fold in range(4):
+        try:
+            check_splits(dataset, [(fold, 0.1, 4)])
+        except DataError:
+            continue
+        drawn.append(fold)
+
+    assert 0 < len(drawn) < 4
+    with pytest.raises(DataError, match="the validation split of toy cannot be drawn"):
+        check_splits(dataset, [(fold, 0.1, 4) for fold in range(4)])
 
 
 def test_a_limit_that_is_too_small_names_a_larger_one_as_the_cure():

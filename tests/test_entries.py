@@ -1,6 +1,7 @@
 """Registry entries of one's own, checked before the run against Keras and against their networks."""
 
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ from benchmark.options import DenseOptions
 from benchmark.plan.cells import Cell, DatasetRequest
 from benchmark.plan.planning import PlannedCell
 from benchmark.registry import Backbone
+from benchmark.work.rows import new_row
 from benchmark.work.running import CellRunner
-from benchmark.xray.entries import Use, examine_all
+from benchmark.xray.entries import Found, Use, examine_all
 
 pytestmark = pytest.mark.slow
 
@@ -77,6 +79,11 @@ def custom(input_shape):
     return keras.Model(images, keras.layers.Conv2D(4, 3)(x))
 
 
+def rescaling(input_shape):
+    images = keras.Input(input_shape)
+    return keras.Model(images, keras.layers.Conv2D(4, 3)(keras.layers.Rescaling(1 / 127.5, -1)(images)))
+
+
 def half(input_shape):
     return plain(input_shape, dtype="mixed_bfloat16")
 
@@ -116,7 +123,7 @@ def use(folder: Path, function: str = "", **options: Any) -> Use:
 
 def identity(folder: Path, function: str, **options: Any) -> str:
     (found,) = examine_all([use(folder, function, **options)])
-    return found
+    return found.sha256
 
 
 # Identity
@@ -128,7 +135,7 @@ def test_a_network_keeps_its_identity_whatever_was_built_before_it(folder):
     together = examine_all([use(folder, name) for name in ("wider", "plain", "custom", "plain")])
 
     assert len(alone) == 64
-    assert together[1] == together[3] == alone
+    assert together[1].sha256 == together[3].sha256 == alone
 
 
 def test_networks_that_differ_in_anything_have_different_identities(folder):
@@ -136,7 +143,7 @@ def test_networks_that_differ_in_anything_have_different_identities(folder):
 
     found = examine_all([use(folder, name) for name in names])
 
-    assert len(set(found)) == len(names)
+    assert len({one.sha256 for one in found}) == len(names)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +187,7 @@ def test_shipped_networks_and_applications_have_no_identity_beside_their_entry(f
         input_size_px=28, steps=frozenset({"unit"}),
     )  # fmt: skip
 
-    assert examine_all([lenet]) == [""]
+    assert examine_all([lenet]) == [Found("", "")]
 
 
 def test_a_builder_that_changed_after_the_plan_ends_its_cell(folder):
@@ -192,9 +199,10 @@ def test_a_builder_that_changed_after_the_plan_ends_its_cell(folder):
         engine="tensorflow", precision="float32", val_fraction=0.2, dense=DenseOptions(),
         network_sha256=identity(folder, "wider"),
     )  # fmt: skip
+    planned = PlannedCell(cell, "key", "missing")
 
     with pytest.raises(BuilderError, match="changed after this sweep was planned"):
-        CellRunner(cell, lambda _: None).run(PlannedCell(cell, "key", "missing"), {"run_id": "a"})
+        CellRunner(cell, lambda _: None).run(planned, new_row(planned, datetime.now().astimezone()))
 
 
 # Whose weights
@@ -291,7 +299,57 @@ def test_arguments_of_a_constructor_are_checked_against_keras(folder, facts, com
         with pytest.raises(BenchmarkError, match=complaint):
             examine_all([record])
     else:
-        assert examine_all([record]) == [""]
+        assert examine_all([record]) == [Found("", "")]
+
+
+@pytest.mark.filterwarnings("ignore:`input_shape` is undefined or non-square:UserWarning")
+@pytest.mark.parametrize(
+    ("facts", "shown"),
+    [
+        ({"builder": "entry_networks:rescaling", "mode": "tf"}, "raw"),
+        ({"builder": "entry_networks:rescaling", "mode": "caffe"}, "raw"),
+        ({"builder": "entry_networks:rescaling", "mode": "raw"}, ""),
+        ({"builder": "entry_networks:normalised", "mode": "unit"}, "raw"),
+        ({"builder": "entry_networks:normalised", "mode": "raw"}, ""),
+        ({"builder": "entry_networks:plain", "mode": "caffe"}, ""),
+        ({"builder": "entry_networks:grey", "mode": "tf"}, ""),
+        ({"application": "MobileNetV3Small", "mode": "tf", "input_size_px": 32}, "raw"),
+        ({"application": "MobileNetV2", "mode": "tf", "input_size_px": 32}, ""),
+    ],
+    ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else str(value),
+)
+def test_the_layers_of_a_network_show_the_mode_that_it_was_made_for(folder, facts, shown):
+    (found,) = examine_all([use(folder, weights="random", **facts)])
+
+    assert found.shown_mode == shown
+
+
+ENTRY = '[Mine]\napplication = "MobileNetV3Small"\ninput_size_px = 32\n'
+
+
+def test_a_sweep_warns_of_a_mode_that_the_layers_contradict(program, tmp_path: Path):
+    (tmp_path / "mine.toml").write_text(f'{ENTRY}mode = "tf"\n')
+
+    answer = program(tmp_path, "run", "--registry", "mine.toml", "--backbones", "Mine", "--dry-run")
+
+    assert answer.returncode == 0
+    assert (
+        "Warning: mode native is not what Mine was trained with (double-scaled): its own layers are made for raw"
+        in (" ".join(answer.stderr.split()))
+    )
+
+
+@pytest.mark.parametrize(
+    "fact", ['preprocess = "os"\nmode = "raw"', 'preprocess = "resnet"\nmode = "raw"', 'feature_dim = 7\nmode = "raw"']
+)
+def test_a_wrong_fact_ends_a_sweep_before_it_runs_with_exit_code_2(program, tmp_path: Path, fact: str):
+    (tmp_path / "mine.toml").write_text(f"{ENTRY}{fact}\n")
+
+    answer = program(tmp_path, "run", "--registry", "mine.toml", "--backbones", "Mine")
+
+    assert answer.returncode == 2
+    assert answer.stderr.startswith("Error: Mine: ")
+    assert not (tmp_path / "results").exists()
 
 
 # What a sweep does with it

@@ -143,6 +143,23 @@ def test_a_backbone_for_people_names_its_layers_ranges_and_the_statistics_that_a
 
 
 @pytest.mark.slow
+def test_an_entry_whose_mode_its_layers_contradict_is_judged_by_the_layers(
+    inspect: Callable[..., SimpleNamespace], tmp_path: Path
+):
+    (tmp_path / "mine.toml").write_text(
+        '[Mine]\napplication = "MobileNetV3Small"\nmode = "tf"\ninput_size_px = 32\nweights = "random"\n'
+    )
+
+    answer = inspect("Mine", "--registry", "mine.toml", "--json", cwd=tmp_path)
+
+    record = json.loads(answer.stdout)
+    verdicts = {one["mode"]: one["verdict"] for one in record["modes"]}
+    assert (record["native"], verdicts["native"], verdicts["tf"], verdicts["raw"]) == (
+        "tf", "double-scaled", "double-scaled", "right",
+    )  # fmt: skip
+    assert "made for mode 'raw', not for 'tf', which the registry names" in record["notes"][0]
+
+
 def test_a_model_that_rescales_and_is_fed_unit_pixels_is_double_scaled(
     models: Path, inspect: Callable[..., SimpleNamespace]
 ):

@@ -4,11 +4,10 @@ import mmap
 import time
 
 import numpy as np
-import psutil
 import pytest
 
 from benchmark import memory
-from benchmark.memory import MIB, PeakMemory
+from benchmark.memory import MIB, Footprint, PeakMemory, resident_mib, settled_mib
 
 BLOCK_MIB = 96
 # What the interpreter itself may take or give back meanwhile.
@@ -32,13 +31,9 @@ def either_way(request) -> None:
     request.getfixturevalue(request.param)
 
 
-def resident_mib() -> float:
-    return psutil.Process().memory_info().rss / MIB
-
-
 def allocate_and_free(hold_s: float) -> None:
     # Fresh pages: NumPy may be given memory that this process has already.
-    with mmap.mmap(-1, BLOCK_MIB * MIB) as block:
+    with mmap.mmap(-1, BLOCK_MIB * MIB, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as block:
         pages = np.frombuffer(block, np.uint8)
         pages.fill(1)
         time.sleep(hold_s)
@@ -91,6 +86,76 @@ def test_the_peak_is_known_after_an_exception(either_way):
         raise ValueError("inside")
 
     assert peak.rss_mib == pytest.approx(resident_mib(), abs=TOLERANCE_MIB)
+
+
+def a_block() -> np.ndarray:
+    return np.ones(BLOCK_MIB * MIB, np.uint8)
+
+
+def test_what_earlier_work_left_does_not_count(either_way):
+    footprint = Footprint()
+    base = footprint.of_parts()
+    left = a_block()
+
+    with PeakMemory(footprint.of_parts("mine")) as peak:
+        own = a_block()
+
+    assert left.any()
+    assert own.any()
+    assert peak.rss_mib == pytest.approx(base + BLOCK_MIB, abs=TOLERANCE_MIB)
+
+
+def test_a_part_counts_for_the_work_that_uses_it_only(either_way):
+    footprint = Footprint()
+    base = footprint.of_parts()
+    with footprint.keeping("used"):
+        used = a_block()
+    with footprint.keeping("other"):
+        other = a_block()
+
+    with PeakMemory(footprint.of_parts("used", "never made")) as peak:
+        allocate_and_free(hold_s=4 * memory.SAMPLE_INTERVAL_S)
+
+    assert used.any()
+    assert other.any()
+    assert peak.rss_mib == pytest.approx(base + 2 * BLOCK_MIB, abs=TOLERANCE_MIB)
+
+
+def test_a_part_may_grow_later():
+    footprint = Footprint()
+    base = footprint.of_parts()
+
+    blocks = []
+    for _ in range(2):
+        with footprint.keeping("part"):
+            blocks.append(a_block())
+
+    assert footprint.of_parts("part") == pytest.approx(base + 2 * BLOCK_MIB, abs=TOLERANCE_MIB)
+
+
+def test_memory_that_was_freed_is_taken_anew(kernel_mark):
+    """The allocator keeps small blocks, which later work would get without a trace."""
+    small = [bytes(4000) for _ in range(BLOCK_MIB * MIB // 4096)]
+    del small
+    before = settled_mib()
+
+    with PeakMemory(before) as peak:
+        small = [bytes(4000) for _ in range(BLOCK_MIB * MIB // 4096)]
+
+    assert len(small) > 0
+    assert peak.rss_mib == pytest.approx(before + BLOCK_MIB, abs=TOLERANCE_MIB)
+
+
+def test_pages_of_files_do_not_count(kernel_mark, tmp_path):
+    np.save(tmp_path / "features.npy", a_block())
+    before = resident_mib()
+
+    with PeakMemory() as peak:
+        mapped = np.load(tmp_path / "features.npy", mmap_mode="r")
+        total = int(mapped[::4096].sum())
+
+    assert total > 0
+    assert peak.rss_mib == pytest.approx(before, abs=TOLERANCE_MIB)
 
 
 def test_the_sampler_ends_with_the_stretch_of_work(no_kernel_mark):

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from benchmark.ledger import RUN_COLUMNS, RUNS, Ledger
-from benchmark.migration import to_present_schema
+from benchmark.migration import BEFORE_THE_COLUMN, LATER_COLUMNS, to_present_schema
 
 SCHEMA_1 = Path(__file__).parent / "golden" / "schema-1" / RUNS
 # The columns of schema 1 that held more than one fact.
@@ -110,6 +110,18 @@ def test_new_keys_are_written_beside_what_is_kept(ledger: Ledger):
 
     row = row_of(ledger.read_runs(), "0123456789abcdef")
     assert (row["setting_key"], row["val_fraction"], row["limit"]) == ("s" * 32, 0.25, 100)
+
+
+def test_a_file_without_a_later_column_means_what_there_was_before_it(ledger: Ledger):
+    ledger.migrate()
+    path = ledger.folder / RUNS
+    pd.read_csv(path, dtype=str, keep_default_na=False).drop(columns=[*LATER_COLUMNS]).to_csv(path, index=False)
+
+    runs = ledger.read_runs()
+
+    assert set(runs["engine"]) == {"tensorflow"}
+    assert set(runs["split_version"]) == {1}
+    assert runs[[*LATER_COLUMNS - BEFORE_THE_COLUMN.keys()]].replace("", None).isna().all(axis=None)
 
 
 def test_keys_can_be_given_to_rows_that_were_migrated_earlier(ledger: Ledger):

@@ -5,17 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from toy_images import write_classes
 
 from benchmark.datasets import load_dataset
 from benchmark.errors import BenchmarkError, DataError, DownloadError, LedgerError
 from benchmark.ledger import DONE, FAILED, RUNS, Ledger
 from benchmark.options import DenseOptions, Stage
 from benchmark.plan import cells, planning
-from benchmark.plan.planning import MISSING, STALE, Plan, PlannedCell, make_plan
+from benchmark.plan.planning import MISSING, REPEAT, STALE, WHEN, Plan, PlannedCell, make_plan
+from benchmark.plan.remarks import remarks_on
 from benchmark.provenance import framework_versions, minor_version
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone
 from benchmark.work.rows import new_row
+from benchmark.xray.entries import Found
 
 pytestmark = pytest.mark.usefixtures("unexamined")
 
@@ -105,7 +108,7 @@ def test_other_weights_make_a_cell_stale_and_the_old_ones_are_named(ledger: Ledg
 
 def test_another_network_of_the_same_builder_makes_a_cell_stale(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
     def examine(sha256: str) -> None:
-        monkeypatch.setattr(planning, "examine_networks", lambda cells, _: dict.fromkeys(cells, sha256))
+        monkeypatch.setattr(planning, "examine_networks", lambda cells, _: dict.fromkeys(cells, Found(sha256, "")))
 
     examine("a" * 64)
     write_row(ledger, plan_of(ledger).cells[0])
@@ -126,6 +129,14 @@ def test_another_minor_version_of_keras_makes_a_cell_stale(ledger: Ledger):
 
     version = minor_version(framework_versions()["keras_version"])
     assert (planned.state, planned.reason) == (STALE, f"Keras 2.15 then {version}")
+
+
+def test_a_row_of_splits_that_were_drawn_otherwise_is_stale(ledger: Ledger):
+    write_row(ledger, plan_of(ledger).cells[0], cell_key="earlier", split_version=1)
+
+    planned = plan_of(ledger).cells[0]
+
+    assert (planned.state, planned.reason) == (STALE, "version of the splits 1 then 2")
 
 
 def test_all_reasons_of_a_stale_cell_are_given(ledger: Ledger):
@@ -281,6 +292,62 @@ def test_what_is_left_out_of_a_dataset_is_noted(ledger: Ledger, image_folder: Pa
     assert plan.cells[0].notes == facts.notes
 
 
+def split_folder(root: Path) -> str:
+    for split, n in (("train", 4), ("val", 2), ("test", 2)):
+        write_classes(root / split, {"cat": n, "dog": n})
+    return f"folder:{root}"
+
+
+def test_seeds_that_have_nothing_to_draw_are_run_once_and_said(ledger: Ledger, tmp_path: Path):
+    dataset = split_folder(tmp_path / "pets")
+    grid = Grid(backbones=("Tiny",), datasets=(dataset,), heads=("knn", "dense"), seeds=(2, 0, 1))
+
+    plan = plan_of(ledger, grid)
+
+    states = {(one.cell.head, one.cell.seed): one.state for one in plan.cells}
+    assert states == {
+        ("knn", 2): MISSING, ("knn", 0): REPEAT, ("knn", 1): REPEAT,
+        ("dense", 2): MISSING, ("dense", 0): MISSING, ("dense", 1): MISSING,
+    }  # fmt: skip
+    assert [len(plan.to_run(when)) for when in WHEN] == [4, 0, 4]
+    assert remarks_on(plan) == [
+        f"{dataset}: knn is not run with seed 0, 1: it would repeat seed 2, since the validation split is given and "
+        "nothing else is random"
+    ]
+
+
+def test_a_seed_that_was_done_stays_done_and_a_chosen_one_is_run(ledger: Ledger, tmp_path: Path):
+    grid = Grid(backbones=("Tiny",), datasets=(split_folder(tmp_path / "pets"),), seeds=(0, 1, 2))
+    write_row(ledger, plan_of(ledger, grid).cells[1])
+
+    states = [one.state for one in plan_of(ledger, grid).cells]
+    sweep = Sweep(name="toy", grid=(grid,))
+    chosen = make_plan(sweep, REGISTRY, ledger, choose=lambda cells: [one for one in cells if one.seed == 2])
+
+    assert states == [MISSING, DONE, REPEAT]
+    assert [one.state for one in chosen.cells] == [MISSING]
+
+
+def test_seeds_that_draw_a_validation_split_are_no_repeats(ledger: Ledger, tmp_path: Path):
+    root = write_classes(tmp_path / "pets" / "train", {"cat": 9, "dog": 9}).parent
+    write_classes(root / "test", {"cat": 2, "dog": 2})
+
+    plan = plan_of(ledger, Grid(backbones=("Tiny",), datasets=(f"folder:{root}",), seeds=(0, 1)))
+
+    assert plan.counts == {MISSING: 2}
+    assert remarks_on(plan) == []
+
+
+def test_folds_of_a_dataset_with_splits_of_its_own_are_said(ledger: Ledger, tmp_path: Path):
+    dataset = split_folder(tmp_path / "pets")
+    grid = Grid(backbones=("Tiny",), datasets=(dataset, "digits"), val_fraction=0.3, folds=2)
+
+    plan = plan_of(ledger, grid)
+
+    assert plan.counts == {MISSING: 4}
+    assert remarks_on(plan) == [f"{dataset}: folds are drawn from all images, whatever its own splits"]
+
+
 def test_a_ledger_that_cannot_be_read_stops_the_plan(ledger: Ledger):
     ledger.folder.mkdir()
     (ledger.folder / RUNS).write_text("what,ever\n")
@@ -299,6 +366,23 @@ def test_a_cell_of_a_wrong_mode_is_warned_of_unless_the_recipe_means_it(ledger: 
     assert {planned.warning for planned in plan.cells} == {"mode unit is not what Tiny was trained with (shifted)"}
     assert {planned.warning for planned in plan_of(ledger).cells} == {""}
     assert {planned.warning for planned in silent.cells} == {""}
+
+
+def test_the_layers_of_a_network_decide_which_modes_are_wrong(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
+    """The registry says tf, and the network scales its pixels itself; an ablation is no excuse for that."""
+    monkeypatch.setattr(planning, "examine_networks", lambda cells, _: dict.fromkeys(cells, Found("", "raw")))
+    grid = GRID.model_copy(update={"modes": ("native", "raw", "bgr"), "seeds": (0,)})
+    learned = {"Tiny": BACKBONE.model_copy(update={"weights": "builder"})}
+
+    plan = make_plan(Sweep(name="toy", grid=(grid,), ablation=True), learned, ledger)
+
+    because = 'its own layers are made for raw, the registry says mode = "tf"'
+    assert {planned.cell.mode: planned.warning for planned in plan.cells} == {
+        "native": f"mode native is not what Tiny was trained with (double-scaled): {because}",
+        "raw": "",
+        "bgr": f"mode bgr is not what Tiny was trained with (double-scaled, channels swapped): {because}",
+    }
+    assert {planned.warning for planned in plan_of(ledger, grid).cells} == {""}, "random weights have learned nothing"
 
 
 def test_a_done_row_with_a_warning_counts_as_done(ledger: Ledger):

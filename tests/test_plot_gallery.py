@@ -13,7 +13,7 @@ from toys import number_runs, write_ledger
 
 from benchmark.charts import Chart, Evidence, NothingToDrawError, draw, save_plots
 from benchmark.charts.gallery import Answers, surest
-from benchmark.datasets import load_dataset
+from benchmark.datasets import load_dataset, split_dataset
 
 pytestmark = pytest.mark.slow
 
@@ -55,6 +55,22 @@ def test_the_images_are_those_of_the_answers_the_surest_first(tmp_path: Path):
     assert panels[0].get_title() == f"{said} ({confidence:.3f})\ntrue: {true[last_wrong]}"
     assert len([panel for panel in panels if "true:" in panel.get_title()]) == 10, "a picture for each pair of classes"
     assert len(panels) == 10 + 6
+
+
+def test_the_images_of_a_fold_are_those_that_it_tested(tmp_path: Path):
+    digits = load_dataset("digits")
+    tested = split_dataset(digits, seed=1, val_fraction=0.1, folds=3).test
+    row = {"dataset": "digits", "dataset_fingerprint": digits.fingerprint, "folds": 3, "seed": 1}
+    ledger = write_ledger(tmp_path / "digits", number_runs([row]))
+    ledger.save_true_labels(digits.fingerprint, digits.labels[tested], digits.class_names, fold="1-of-3")
+    surest_last = np.eye(10)[digits.labels[tested]] * np.linspace(0.5, 0.9, len(tested))[:, np.newaxis]
+    ledger.save_predictions("run0", surest_last.astype(np.float32))
+
+    drawn = gallery_of(tmp_path / "digits")
+
+    assert isinstance(drawn, Chart)
+    first = next(axes for axes in drawn.figure.axes if axes.images)
+    np.testing.assert_array_equal(first.images[0].get_array(), digits.images.pixels[tested[-1], ..., 0])
 
 
 def test_images_of_any_size_and_colour_are_shown(tmp_path: Path, image_folder: Path):

@@ -143,7 +143,7 @@ def test_every_column_filled_is_a_column_of_the_ledger():
     columns = {**new_row(PLANNED, STARTED), **results_of(an_outcome()), **failure_columns(ValueError("x"))}
 
     assert set(columns) <= set(RUN_COLUMNS)
-    assert set(RUN_COLUMNS) - set(columns) == {"elapsed_s", "peak_rss_mib", "recipe_sha256"}
+    assert set(RUN_COLUMNS) - set(columns) == {"elapsed_s", "peak_rss_mib", "costs_from", "recipe_sha256"}
 
 
 @pytest.mark.parametrize("were_cached", [False, True])

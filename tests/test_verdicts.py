@@ -20,6 +20,7 @@ from benchmark.xray.verdicts import (
     SHIFTED,
     SWAPPED,
     VERDICTS,
+    contradicted,
     find_differences,
     infer_native,
     judge_mode,
@@ -292,6 +293,35 @@ def test_an_unknown_mode_is_refused():
 )  # fmt: skip
 def test_built_in_layers_show_what_a_network_was_made_for(scale, offset, native):
     assert infer_native(AffineMap(np.eye(3) * scale, np.full(3, float(offset)))) == native
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "native", "by_statistics", "by_rescaling"),
+    [
+        (1 / 127.5, -1, "tf", "raw", "raw"),
+        (1 / 127.5, -1, "raw", "", ""),
+        (1 / 255, 0, "unit", "", "raw"),
+        (1 / 64, 0, "caffe", "", "raw"),
+        (1.8, 0, "tf", "", "unit"),
+        (255, 0, "caffe", "unit", "unit"),
+        (1, 0, "caffe", "", ""),
+    ],
+)
+def test_a_mode_that_cannot_be_right_behind_the_layers_is_contradicted(
+    scale, offset, native, by_statistics, by_rescaling
+):
+    built_in = AffineMap(np.eye(3) * scale, np.full(3, float(offset)))
+
+    assert contradicted(native, built_in, rescales=False) == by_statistics
+    assert contradicted(native, built_in, rescales=True) == by_rescaling
+
+
+def test_where_native_is_contradicted_the_shown_mode_is_the_right_one():
+    built_in = AffineMap(np.eye(3) / 127.5, np.full(3, -1.0))
+
+    verdicts = {mode: judge_mode(mode, "tf", built_in, "raw").verdict for mode in ("native", "tf", "raw", "unit")}
+
+    assert verdicts == {"native": DOUBLE_SCALED, "tf": DOUBLE_SCALED, "raw": RIGHT, "unit": DOUBLE_SCALED}
 
 
 def test_a_swap_of_channels_alone_shows_nothing():

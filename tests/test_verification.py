@@ -64,6 +64,7 @@ def verify(tmp_path: Path, before: dict, after: dict) -> dict:
         ({"params_total": 7}, "-", "params_total 2000000 then 7"),
         ({"weights_sha256": "b"}, "?", "the weights are not those"),
         ({"dataset_fingerprint": "0" * 64}, "?", "the images are not those"),
+        ({"split_version": 3}, "?", "the splits are not drawn as those"),
         ({"keras_version": "3.16.0", "n_right": 895}, "~", "Keras 3.15.1 then 3.16.0"),
         ({"keras_version": "3.15.2"}, "=", "Keras 3.15.1 then 3.15.2"),
         ({"is_deterministic": 1}, "=", ""),

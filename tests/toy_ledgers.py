@@ -12,6 +12,7 @@ SETTING = {
     "backbone": "NetA", "weights": "random", "dataset": "digits", "classes": "", "mode": "native", "strategy": "probe",
     "stages": "", "head": "linear", "head_options": "", "input_size_px": 64, "resize": "bilinear", "crop": "squash",
     "augment": "", "engine": "tensorflow", "precision": "float32", "val_fraction": 0.1, "seed": 0,
+    "split_version": 2,
 }  # fmt: skip
 RESULT = {"n_test": 100, "accuracy": 0.5, "params_total": 2_000_000, "efficiency": 0.25, "wall_s": 10.0}
 FINGERPRINT = "f" * 64

@@ -20,7 +20,7 @@ RUN = {
     **SETTING, "schema": SCHEMA, "status": DONE, "dataset": "toys", "n_jobs": 1, "is_deterministic": 0,
     "n_test": N_TEST, "chance": 0.1, "accuracy": 0.5, "params_total": 2e6, "load_s": 1.0, "build_s": 2.0,
     "extract_s": 30.0, "train_s": 4.0, "eval_s": 0.5, "wall_s": 37.5, "peak_rss_mib": 500.0, "log_loss": 0.7,
-    "dataset_fingerprint": "f" * 64,
+    "costs_from": "", "dataset_fingerprint": "f" * 64,
 }  # fmt: skip
 
 Row = dict[str, Any]

@@ -49,6 +49,7 @@ ROUNDING = 1e-6
 PREMISES = {
     "dataset_fingerprint": "the images are not those of the ledger",
     "weights_sha256": "the weights are not those of the ledger",
+    "split_version": "the splits are not drawn as those of the ledger",
 }
 # Failures of this machine or its network, not of the figures.
 OF_THIS_MACHINE = frozenset({"download", "disk_full", "oom", "timeout"})
@@ -104,7 +105,7 @@ def compare_ledgers(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
         seconds before; machines differ, so it is only a hint) and `note`: what else differs. Rows on different images
         are not compared.
     """
-    pairs = _tested(pair_runs(before, after), Correctness(before), Correctness(after), test_unpaired=True)
+    pairs = _tested(pair_runs(before, after), before, after, test_unpaired=True)
     table = _table(pairs, _judge_change).sort_values("difference", kind="stable")
     return table.sort_values(
         "change", key=lambda change: change.map(list(MARKS).index), kind="stable", ignore_index=True
@@ -138,7 +139,7 @@ def verify_rows(
         return _judge_again(pair)
 
     pairs = [pair for pair in pair_runs(before, after) if pair.before is not None]
-    return _table(_tested(pairs, Correctness(before), Correctness(after), test_unpaired=False), judge)
+    return _table(_tested(pairs, before, after, test_unpaired=False), judge)
 
 
 def has_regressed(table: pd.DataFrame) -> bool:
@@ -174,18 +175,19 @@ def pair_runs(before: pd.DataFrame, after: pd.DataFrame) -> list[Pair]:
 
 
 def _tested(
-    pairs: Iterable[Pair], correct_before: Correctness, correct_after: Correctness, *, test_unpaired: bool
+    pairs: Iterable[Pair], runs_before: pd.DataFrame, runs_after: pd.DataFrame, *, test_unpaired: bool
 ) -> list[Pair]:
-    """The pairs with their predictions compared; p-values are adjusted for all of them.
+    """The pairs of these runs with their predictions compared; p-values are adjusted for all of them.
 
     Where predictions were not kept, `test_unpaired` compares the accuracies alone, by Fisher's exact test.
     """
     pairs = list(pairs)
+    correctness = [Correctness(runs, with_folds=True) for runs in (runs_before, runs_after)]
     p_values, n_changed = np.full((2, len(pairs)), np.nan)
     for number, pair in enumerate(pairs):
         if pair.done is None:
             continue
-        sides = list(zip((correct_before, correct_after), pair.done, strict=True))
+        sides = list(zip(correctness, pair.done, strict=True))
         before, after = (one.predicted(row["folder"], row["run_id"]) for one, row in sides)
         if before is not None and after is not None and len(before) == len(after):
             n_changed[number] = np.count_nonzero(before != after)

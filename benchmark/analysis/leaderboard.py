@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis.correctness import Correctness
-from benchmark.analysis.loading import SETTING, finished
+from benchmark.analysis.loading import SETTING, are_times_comparable, finished
 from benchmark.analysis.published import published_accuracy
 from benchmark.analysis.significance import SeedRun, SeedRuns, Standing, rank_with_ties
 from benchmark.errors import check_known
@@ -70,8 +70,8 @@ def make_leaderboard(
 
 
 def _averaged(done: pd.DataFrame) -> pd.DataFrame:
-    # Jobs that shared the machine took longer: their times cannot be compared with those of jobs that ran alone.
-    done = done.assign(**{column: done[column].mask(done["n_jobs"] > 1) for column in TIMES})
+    comparable = are_times_comparable(done)
+    done = done.assign(**{column: done[column].where(comparable) for column in TIMES})
     groups = done.groupby(list(SETTING), sort=False, dropna=False)
     accuracy = groups["accuracy"].mean()
     n_test = groups["n_test"].first()

@@ -123,6 +123,14 @@ def finished(runs: pd.DataFrame) -> pd.DataFrame:
     return runs[(runs["status"] == DONE) & runs["accuracy"].between(0, 1) & (runs["n_test"] > 0)]
 
 
+def are_times_comparable(runs: pd.DataFrame) -> "pd.Series[bool]":
+    """The rows whose times can be compared: their jobs ran alone on the machine, and so did what made their features.
+
+    Jobs that share a machine take longer, and times of one machine say nothing of another.
+    """
+    return ~(runs["n_jobs"] > 1) & (runs["costs_from"] == "")
+
+
 def count_failed(runs: pd.DataFrame) -> dict[str, int]:
     """Number of cells whose last run has no accuracy, by dataset; only datasets that have some."""
     failed = runs.drop(finished(runs).index)

@@ -11,6 +11,11 @@ from benchmark.analysis.formats import MISSING_VALUE, Section, count_of, number_
 from benchmark.analysis.labels import dataset_labels, head_labels, strategy_labels
 from benchmark.analysis.significance import ALPHA
 
+# Of the settings with `folds=…` in their strategy.
+FOLDS_NOTE = (
+    "Of a setting with folds, seeds stand for its folds: each image was tested once, by the model that was trained on "
+    "the other folds. Folds share training images, so their deviation understates what other data would change."
+)
 # From this size on, a published number is a count and not a fraction.
 FIRST_COUNT = 1000
 # Settings that few sweeps change: they get a column only in a table where they vary, or differ from these values.
@@ -64,6 +69,8 @@ def _leaderboard_notes(rows: pd.DataFrame, n_failed: int, by: str) -> tuple[str,
             f"pairs at 5 %, shows to be better or worse. On these {rows['n_test'].max():,.0f} test images, differences "
             f"from the best below about {least:.4f} (median) are within chance."
         )
+    if rows["folds"].notna().any():
+        notes.append(FOLDS_NOTE)
     n_untested = int(rows["p_best"].isna().sum()) - 1  # the best is not tested against itself
     if by == "accuracy" and n_untested > 0:
         notes.append(f"{n_untested} of {len(rows) - 1} settings could not be tested against the best: no predictions.")
@@ -115,7 +122,12 @@ def ablation_sections(ablation: pd.DataFrame) -> list[Section]:
         f"Harmless: all of it within {100 * MARGIN:.0f} point of zero."
     )
     return [
-        Section(str(dataset), ablation_cells(rows), (note,), least_telling=ABLATION_LEAST_TELLING)
+        Section(
+            str(dataset),
+            ablation_cells(rows),
+            (note, FOLDS_NOTE) if rows["folds"].notna().any() else (note,),
+            least_telling=ABLATION_LEAST_TELLING,
+        )
         for dataset, rows in ablation.groupby("dataset", sort=True)
     ]
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.ledger import CONFUSION, PER_CLASS, Ledger
+from benchmark.ledger import CONFUSION, PER_CLASS, Ledger, fold_of
 from benchmark.metrics import Labels, score_metrics
 from benchmark.work.rows import MILLION, class_rows
 
@@ -53,7 +53,7 @@ def find_contradictions(runs: pd.DataFrame) -> dict[tuple[str, str], str]:
 
 def _contradictions(row: Row, ledger: Ledger, tables: Tables) -> Iterator[str]:
     predictions = ledger.read_predictions(row["run_id"])
-    true = ledger.read_true_labels(row["dataset_fingerprint"])
+    true = ledger.read_true_labels(row["dataset_fingerprint"], fold_of(row))
     if predictions is not None and true is not None:
         labels, names = true
         yield from _other_predictions(row, labels.astype(np.int64), predictions[0].astype(np.int64), names, tables)

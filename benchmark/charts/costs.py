@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis.formats import count_of, duration_text
-from benchmark.analysis.loading import SETTING
+from benchmark.analysis.loading import SETTING, are_times_comparable
 from benchmark.charts.bar_rows import (
     HEAD_IN,
     SMALL_GAP_IN,
@@ -102,10 +102,9 @@ def _timed(evidence: Evidence, dataset: str) -> pd.DataFrame:
     Raises:
         NothingToDrawError: None was timed.
     """
-    # Jobs that shared the machine took longer than they would alone.
-    was_alone = ~(evidence.done["n_jobs"] > 1)
     phases = list(PHASES)
-    timed = _with_means(evidence.done[was_alone], evidence.settings(dataset), phases).dropna(subset=phases, how="all")
+    comparable = are_times_comparable(evidence.done)
+    timed = _with_means(evidence.done[comparable], evidence.settings(dataset), phases).dropna(subset=phases, how="all")
     if timed.empty:
         raise NothingToDrawError("no finished run has its phases timed while it ran alone on its machine")
     return timed.assign(total_s=timed[phases].sum(axis=1))

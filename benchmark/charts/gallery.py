@@ -1,7 +1,7 @@
 """Test images on which the best setting was most confident, right or wrong."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from benchmark.charts.labels import described, shorten
 from benchmark.charts.style import RIGHT, SMALL_PT, WRONG, new_figure
 from benchmark.errors import BenchmarkError, LedgerError
 from benchmark.escaping import printable
-from benchmark.ledger import Ledger
+from benchmark.ledger import Ledger, fold_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,7 +97,7 @@ def _answers(evidence: Evidence, dataset: str) -> tuple[pd.Series, Answers]:
         ledger = Ledger(Path(run["folder"]))
         try:
             predictions = ledger.read_predictions(run["run_id"])
-            true = ledger.read_true_labels(run["dataset_fingerprint"])
+            true = ledger.read_true_labels(run["dataset_fingerprint"], fold_of(run))
         except LedgerError as error:
             raise NothingToDrawError(str(error), is_fixable=True) from error
         if predictions is not None and true is not None:
@@ -115,7 +115,7 @@ def _test_images(run: pd.Series, class_names: Sequence[str]) -> "Dataset":
     Raises:
         NothingToDrawError: It is not on this machine, or it has changed.
     """
-    from benchmark.datasets import load_local_dataset
+    from benchmark.datasets import load_local_dataset, split_dataset
 
     limit = None if pd.isna(run["limit"]) else int(run["limit"])
     classes = class_names if run["classes"] else None
@@ -129,7 +129,12 @@ def _test_images(run: pd.Series, class_names: Sequence[str]) -> "Dataset":
         raise NothingToDrawError(
             f"it needs the images, and {run['dataset_name']} has changed since run {run['run_id']}", is_fixable=True
         )
-    return images
+    if not fold_of(run):
+        return images
+    split = split_dataset(
+        images, seed=int(run["seed"]), val_fraction=float(run["val_fraction"]), folds=int(run["folds"])
+    )
+    return replace(images, test=split.test)
 
 
 def _pixels(dataset: "Dataset", index: int) -> NDArray[np.uint8]:

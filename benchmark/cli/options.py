@@ -79,7 +79,9 @@ ModesOption = Annotated[str | None, _names("modes", "Preprocessing modes or patt
 HeadsOption = Annotated[str | None, _names("heads", "Heads or patterns, comma separated.")]
 StrategiesOption = Annotated[str | None, _names("strategies", "probe, finetune or scratch, comma separated.")]
 SeedsOption = Annotated[str | None, _what(help="Whole numbers, comma separated.")]
-FoldsOption = Annotated[int | None, _what(help="Number of stratified folds for cross-validation, instead of seeds.")]
+FoldsOption = Annotated[
+    int | None, _what(help="Number of folds, instead of seeds: each is tested once, after training on the others.")
+]
 ValFractionOption = Annotated[
     float | None,
     _what(help="Share of the training images set aside for validation, if the dataset has none.", show_default="0.1"),

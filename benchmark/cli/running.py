@@ -118,7 +118,9 @@ def _plan(sweep: "Sweep", registry: "Registry", results: Path, where: dict[str, 
 
 
 def _say_notes(plan: "Plan") -> None:
-    """Say once what is left out of each dataset, assumed or doubtful."""
+    """Say once what is left out of each dataset, assumed or doubtful, and what `remarks_on` finds."""
+    from benchmark.plan.remarks import remarks_on
+
     notes = [(request, note) for request, facts in plan.datasets.items() for note in facts.notes]
     remarks = [(request, remark) for request, facts in plan.datasets.items() for remark in facts.remarks]
     for said, style in ((notes, "yellow"), (remarks, "dim")):
@@ -126,6 +128,8 @@ def _say_notes(plan: "Plan") -> None:
             console.say(text, style=style)
     if any(facts.n_duplicates for facts in plan.datasets.values()):
         console.say("Copies in several splits or classes distort the numbers: --drop-duplicates leaves them out.")
+    for remark in remarks_on(plan):
+        console.say(f"{remark}.")
 
 
 def _warn_of_modes(chosen: "list[PlannedCell]") -> None:
@@ -135,8 +139,8 @@ def _warn_of_modes(chosen: "list[PlannedCell]") -> None:
         console.say(f"Warning: {warning}.")
     if warnings:
         console.say(
-            "Choose mode native. If the wrong mode is intended, run native beside it, or put 'ablation = true' at the "
-            "top of the recipe. 'benchmark inspect BACKBONE' shows what each mode does."
+            "Choose mode native, or correct the registry. If the wrong mode is intended, run native beside it, or put "
+            "'ablation = true' at the top of the recipe. 'benchmark inspect BACKBONE' shows what each mode does."
         )
 
 
@@ -239,7 +243,7 @@ def status(
     registry: options.RegistryOption = None,
     as_json: options.JsonOption = False,
 ) -> None:
-    """Show the state of each cell of a recipe: done, failed, missing, or stale, and why.
+    """Show the state of each cell of a recipe: done, failed, missing, stale or a repeat of another seed, and why.
 
     For a sweep that was given by options, pass its --name: the cells are those in its ledger.
     """

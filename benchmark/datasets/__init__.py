@@ -2,11 +2,13 @@
 
 from benchmark.datasets.catalog import DATASETS, check_dataset_name, known_shape, load_dataset, load_local_dataset
 from benchmark.datasets.dataset import Dataset, Split, check_splits, split_dataset
+from benchmark.datasets.drawing import SPLIT_VERSION
 from benchmark.datasets.images import ArrayImages, EncodedImages, Images, Source, array_source
 from benchmark.datasets.pixels import OnProgress
 
 __all__ = [
     "DATASETS",
+    "SPLIT_VERSION",
     "ArrayImages",
     "Dataset",
     "EncodedImages",

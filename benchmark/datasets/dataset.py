@@ -7,13 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedKFold, train_test_split
 
+from benchmark.datasets.drawing import FOLDS, SUBSET, TEST, places, shuffled
 from benchmark.datasets.images import Images
 from benchmark.errors import DataError, some_of
 
-# The subset that `limit` takes and the test images of a dataset without a test split never depend on a run's seed.
-SUBSET_SEED = 0
 TEST_FRACTION = 0.2
 MIN_CLASSES = 2
 
@@ -29,6 +27,7 @@ class Dataset:
         class_names: In the order of the labels.
         test: Positions of the test images, ascending.
         val: Positions of the validation images if the dataset has its own, else None.
+        has_own_test: Whether the dataset has its own test split; the test images of others are drawn.
         fingerprint: Hash of pixels, labels, class names and splits, 64 hexadecimal digits.
         notes: What is left out, assumed or doubtful, a short sentence each; also of the whole where this is a subset.
         remarks: As `notes`, of what concerns no result.
@@ -43,6 +42,7 @@ class Dataset:
     test: NDArray[np.int64]
     fingerprint: str
     val: NDArray[np.int64] | None = None
+    has_own_test: bool = False
     notes: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     n_left_out: int = 0
@@ -62,25 +62,28 @@ class Split:
 
 
 def split_dataset(dataset: Dataset, *, seed: int, val_fraction: float, folds: int | None = None) -> Split:
-    """The three splits of a run. The seed moves images between train and validation only.
+    """The three splits of a run. What is drawn is drawn by content; see `drawing.places`.
+
+    Without folds, the seed moves images between train and validation only. With folds, each image is a test image of
+    one fold, whatever splits the dataset has.
 
     Args:
         dataset: The dataset.
-        seed: Of the validation split or, with `folds`, the number of the fold that is the validation split.
-        val_fraction: Share of the validation split, without `folds`.
-        folds: Number of stratified parts, always the same, of the images outside the test split.
+        seed: Of the validation split; with `folds`, also the number of the fold that is the test split.
+        val_fraction: Share of the validation split in the images that are not tested, if it is drawn.
+        folds: Number of parts of all images, always the same.
 
     Raises:
         DataError: A class has too few images to be in both train and validation, or in each fold.
     """
-    rest = np.setdiff1d(np.arange(len(dataset)), dataset.test)
-    if folds is not None:
-        return _fold(dataset, rest, seed, folds)
-    if dataset.val is not None:
-        return Split(np.setdiff1d(rest, dataset.val), dataset.val, dataset.test)
+    test = dataset.test if folds is None else _fold(dataset, seed, folds)
+    rest = np.setdiff1d(np.arange(len(dataset)), test)
+    if folds is None and dataset.val is not None:
+        return Split(np.setdiff1d(rest, dataset.val), dataset.val, test)
     what = f"the validation split of {dataset.name}"
-    train, val = _stratified(rest, dataset.labels, val_fraction, seed, what, _cure(dataset.labels[rest], val_fraction))
-    return Split(train, val, dataset.test)
+    cure = _cure(dataset.labels[rest], val_fraction)
+    train, val = _divided(dataset.images, dataset.labels, rest, val_fraction, draw=seed, what=what, cure=cure)
+    return Split(train, val, test)
 
 
 def check_splits(dataset: Dataset, draws: Iterable[tuple[int, float, int | None]]) -> None:
@@ -93,10 +96,7 @@ def check_splits(dataset: Dataset, draws: Iterable[tuple[int, float, int | None]
     Raises:
         DataError: As `split_dataset`.
     """
-    # All folds of one number can be drawn if one can.
-    for seed, val_fraction, folds in dict.fromkeys(
-        (seed if folds is None else 0, fraction, folds) for seed, fraction, folds in draws
-    ):
+    for seed, val_fraction, folds in dict.fromkeys(draws):
         split_dataset(dataset, seed=seed, val_fraction=val_fraction, folds=folds)
 
 
@@ -105,25 +105,24 @@ def _cure(labels: NDArray[np.int64], val_fraction: float) -> str:
     smallest = int(np.unique(labels, return_counts=True)[1].min())
     if smallest == 1:
         return "add images"
-    enough = math.ceil(100 / smallest) / 100  # one image of the smallest class
+    enough = math.ceil(50 / smallest) / 100  # half an image of the smallest class, which is rounded to one
     change = (
         f"raise val_fraction (--val-fraction) to {enough} or more" if val_fraction < enough else "lower val_fraction"
     )
-    return f"{change}, validate in folds instead (--folds {smallest} or fewer), add images"
+    return f"{change}, add images"
 
 
-def _fold(dataset: Dataset, rest: NDArray[np.int64], number: int, folds: int) -> Split:
-    if dataset.val is not None:
-        raise DataError(f"{dataset.name} has its own validation split: folds would mix it with train.")
-    present, counts = np.unique(dataset.labels[rest], return_counts=True)
+def _fold(dataset: Dataset, number: int, folds: int) -> NDArray[np.int64]:
+    """The positions of the images of one fold, ascending: a contiguous part of each class in the order of the draw."""
+    labels, contents = dataset.labels, dataset.images.contents
+    different = np.unique(contents, return_index=True)[1]  # copies are in one fold
+    present, counts = np.unique(labels[different], return_counts=True)
     if folds > counts.min():
         raise DataError(
             f"folds = {folds}: class {dataset.class_names[present[counts.argmin()]]!r} of {dataset.name} has only "
-            f"{counts.min()} images outside the test split, fewer than one per fold. Take fewer folds or more images."
+            f"{counts.min()} different images, fewer than one per fold. Take fewer folds or more images."
         )
-    splitter = StratifiedKFold(folds, shuffle=True, random_state=SUBSET_SEED)
-    train, val = list(splitter.split(rest, dataset.labels[rest]))[number]
-    return Split(rest[train], rest[val], dataset.test)
+    return np.flatnonzero(np.floor(places(contents, labels, FOLDS) * folds) == number)
 
 
 def make_dataset(
@@ -138,25 +137,27 @@ def make_dataset(
 ) -> Dataset:
     """A dataset with its fingerprint, made from its attributes and `content`: its pixels, or the hashes of its files.
 
-    The name is only shown, so it is not part of the fingerprint. If the dataset has no test split, a stratified fifth
-    is set aside, always the same.
+    The name is only shown, so it is not part of the fingerprint. If the dataset has no test split, a fifth of each
+    class is set aside, drawn by content: an image stays in it, or out of it, when others are added; see
+    `drawing.places`.
 
     Raises:
         DataError: A class has too few images for a test split, fewer than two classes have images, a split has none, or
             a class has images in the validation or test split only.
     """
     notes = _class_notes(name, labels, class_names, {"validation": val, "test": test})
+    has_own_test = test is not None
     if test is None:
         positions = np.setdiff1d(np.arange(len(labels)), [] if val is None else val)
-        cure = "add images or a test split"
-        _, test = _stratified(positions, labels, TEST_FRACTION, SUBSET_SEED, f"the test split of {name}", cure)
+        what, cure = f"the test split of {name}", "add images or a test split"
+        _, test = _divided(images, labels, positions, TEST_FRACTION, draw=TEST, what=what, cure=cure)
     digest = hashlib.sha256(content)
     digest.update("\0".join(class_names).encode())
     for array in (labels, test, val):
         if array is not None:
             digest.update(f"|{array.shape}|".encode())
             digest.update(np.ascontiguousarray(array, np.int64).data)
-    return Dataset(name, images, labels, class_names, test, digest.hexdigest(), val, notes)
+    return Dataset(name, images, labels, class_names, test, digest.hexdigest(), val, has_own_test, notes)
 
 
 def _class_notes(
@@ -191,7 +192,7 @@ def _names(labels: set[int], class_names: Sequence[str]) -> str:
 
 
 def take_subset(dataset: Dataset, limit: int) -> Dataset:
-    """A dataset of `limit` images that keeps the shares of classes and splits.
+    """A dataset of `limit` images that keeps the shares of classes and splits; a larger one contains a smaller one.
 
     Raises:
         DataError: `limit` leaves some class of some split without an image.
@@ -203,9 +204,10 @@ def take_subset(dataset: Dataset, limit: int) -> Dataset:
     if dataset.val is not None:
         split[dataset.val] = 2
     groups = split * len(dataset.class_names) + dataset.labels
-    fraction = limit / len(dataset)
-    what = f"--limit {limit} of {dataset.name}"
-    _, kept = _stratified(np.arange(len(dataset)), groups, fraction, SUBSET_SEED, what, "take a larger --limit")
+    contents = dataset.images.contents
+    order = np.lexsort((shuffled(contents, SUBSET), places(contents, groups, SUBSET)))
+    kept = np.sort(order[:limit])
+    _check_parts(f"--limit {limit} of {dataset.name}", groups, [kept], "take a larger --limit")
     names = f"{dataset.fingerprint}:{kept.tolist()}"
     return replace(
         dataset,
@@ -218,26 +220,45 @@ def take_subset(dataset: Dataset, limit: int) -> Dataset:
     )
 
 
-def _stratified(
-    positions: NDArray[np.int64], groups: NDArray[np.int64], fraction: float, seed: int, what: str, cure: str
+def _divided(
+    images: Images,
+    labels: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    fraction: float,
+    *,
+    draw: int,
+    what: str,
+    cure: str,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions divided into the larger part and a part of about `fraction`, each ascending.
+    """Positions divided into a rest and a part of this fraction of each class, both in the order given.
 
-    `cure` is what else helps, beside other images.
+    Args:
+        images: All images.
+        labels: Of all images.
+        positions: Of the images to divide.
+        fraction: Of the part.
+        draw: See `drawing.shuffled`.
+        what: Names the part in the error.
+        cure: See `_check_parts`.
 
     Raises:
-        DataError: A group would be missing from one of the parts.
+        DataError: A class would be missing from the rest or the part.
     """
-    n_part = round(fraction * len(positions))
-    drawn = groups[positions]
-    try:
-        rest, part = train_test_split(positions, test_size=n_part, stratify=drawn, random_state=seed)
-    except ValueError:  # fewer images than groups, or a group of one image
-        rest, part = positions, positions[:0]
-    if any(len(np.setdiff1d(drawn, groups[side])) for side in (rest, part)):
-        sizes = np.unique(drawn, return_counts=True)[1]
+    is_part = places(images.contents[positions], labels[positions], draw) <= fraction
+    _check_parts(what, labels[positions], [np.flatnonzero(~is_part), np.flatnonzero(is_part)], cure)
+    return positions[~is_part], positions[is_part]
+
+
+def _check_parts(what: str, groups: NDArray[np.int64], parts: Sequence[NDArray[np.int64]], cure: str) -> None:
+    """Refuse parts (positions in `groups`) that lack a group; `cure` is what else helps, beside other images.
+
+    Raises:
+        DataError: With the number of images in the last part.
+    """
+    present, sizes = np.unique(groups, return_counts=True)
+    if any(len(np.setdiff1d(present, groups[part])) for part in parts):
         raise DataError(
-            f"{what} cannot be drawn: with {n_part} of {len(positions)} images, some of the {len(sizes)} classes (or "
-            f"classes of a split) would get no image. The smallest has {sizes.min()}: {cure}, or leave that class out."
+            f"{what} cannot be drawn: with {len(parts[-1])} of {len(groups)} images, some of the {len(sizes)} classes "
+            f"(or classes of a split) would get no image. The smallest has {sizes.min()}: {cure}, or leave that class "
+            "out."
         )
-    return np.sort(rest), np.sort(part)

@@ -68,7 +68,7 @@ def load_folder(
     """The dataset of a folder that holds one folder per class, or folders of the splits that hold them.
 
     Every file is hashed and decoded, once for each view; the result is remembered until the file changes. Without a
-    test folder, a stratified fifth of the images, always the same, is set aside for testing.
+    test folder, a fifth of each class is set aside for testing, drawn by content.
 
     Args:
         name: Only shown.

@@ -1,5 +1,7 @@
 """Images in memory, files or records: one protocol to read them, in their own size or in that of a network."""
 
+import functools
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -13,6 +15,9 @@ from benchmark.datasets.pixels import RGB, OnProgress, PixelCache
 from benchmark.datasets.resizing import resize
 from benchmark.preprocessing import View
 from benchmark.provenance import usable_cpus
+
+# Of a hash, enough to tell a thousand million images apart.
+CONTENT_BYTES = 8
 
 Positions = Sequence[int] | NDArray[np.int64]
 
@@ -49,6 +54,10 @@ class Images(Protocol):
     @property
     def size(self) -> tuple[int, int] | None:
         """Height and width of each image in px; None if they differ or are not known."""
+
+    @property
+    def contents(self) -> NDArray[np.uint64]:
+        """`(n,)`: a number for the content of each image, which is the beginning of its hash; copies have the same."""
 
     def __len__(self) -> int: ...
 
@@ -87,6 +96,12 @@ class ArrayImages:
         """Height and width in px."""
         return self.pixels.shape[1], self.pixels.shape[2]
 
+    @functools.cached_property
+    def contents(self) -> NDArray[np.uint64]:
+        """See `Images`; of the pixels."""
+        digests = (hashlib.sha256(image.tobytes()).digest() for image in self.pixels)
+        return np.array([int.from_bytes(digest[:CONTENT_BYTES]) for digest in digests], np.uint64)
+
     def __len__(self) -> int:
         return len(self.pixels)
 
@@ -117,7 +132,8 @@ class EncodedImages:
 
     Attributes:
         home: The name under which their resized pixels are cached, such as the path of their folder.
-        ids: What each image is, such as the hash of its file: equal ids mean equal pixels.
+        ids: What each image is: the SHA-256 of its file or record in hexadecimal digits, and what else decides its
+            pixels. Equal ids mean equal pixels.
         places: Where each image is, such as its path.
         decode: From a place to `(height, width, 3)` uint8; with a view, resized for it.
     """
@@ -128,6 +144,11 @@ class EncodedImages:
     decode: Callable[[Any, View | None], NDArray[np.uint8]] = field(compare=False)
     n_channels: ClassVar[int] = RGB
     size: ClassVar[None] = None
+
+    @functools.cached_property
+    def contents(self) -> NDArray[np.uint64]:
+        """See `Images`; of the files or records."""
+        return np.array([int(image_id[: 2 * CONTENT_BYTES], 16) for image_id in self.ids], np.uint64)
 
     def __len__(self) -> int:
         return len(self.places)

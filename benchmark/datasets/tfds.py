@@ -1,5 +1,6 @@
 """`tfds:NAME`: datasets of TensorFlow Datasets, read record by record without importing TensorFlow."""
 
+import hashlib
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -32,8 +33,8 @@ def load_tfds(name: str) -> Dataset:
     """The dataset of TensorFlow Datasets whose name follows `tfds:`, such as `tfds:stanford_dogs`.
 
     Its splits for training, validation and testing are used, by any of their usual names. With only one of the last
-    two, that one is the test split; with neither, a stratified part, always the same, is set aside. A split whose
-    labels are kept secret is not used.
+    two, that one is the test split; with neither, a fifth of each class is set aside, drawn by content. A split
+    whose labels are kept secret is not used.
 
     Raises:
         DataError: TensorFlow Datasets is not installed, or the dataset has no images with one label each.
@@ -46,7 +47,8 @@ def load_tfds(name: str) -> Dataset:
         call_silently_in_child(prepare_tfds, name)
         builder = _builder(name)
     found = split_words({split: split for split in split_names(builder)}, name)
-    labels = {split: _labels(builder, own_name) for split, own_name in found.items()}
+    read = {split: _ids_and_labels(builder, own_name) for split, own_name in found.items()}
+    labels = {split: one for split, (_, one) in read.items()}
     used = [split for split, one in labels.items() if (one >= 0).all()]  # -1 stands for a label that is kept secret
     if TRAIN not in used:
         raise DataError(f"{name} has training images without a label, so nothing can be learned from them.")
@@ -57,7 +59,7 @@ def load_tfds(name: str) -> Dataset:
         name,
         EncodedImages(
             home=str(builder.info.full_name),
-            ids=tuple(f"{split}/{index}" for split in used for index in range(len(labels[split]))),
+            ids=tuple(image_id for split in used for image_id in read[split][0]),
             places=tuple((number, index) for number, split in enumerate(used) for index in range(len(labels[split]))),
             decode=_decoder([_records(builder, found[split], with_images=True) for split in used]),
         ),
@@ -72,9 +74,13 @@ def load_tfds(name: str) -> Dataset:
     return replace(dataset, notes=(*dataset.notes, *(f"the split {split} is not used" for split in sorted(unused))))
 
 
-def _labels(builder: Any, split: str) -> NDArray[np.int64]:
-    records = _records(builder, split, with_images=False)
-    return np.array([int(record["label"]) for record in records], np.int64)
+def _ids_and_labels(builder: Any, split: str) -> tuple[list[str], NDArray[np.int64]]:
+    """Of each record of a split, the SHA-256 of the encoded image, and the label."""
+    ids, labels = [], []
+    for record in _records(builder, split, with_images=False):
+        ids.append(hashlib.sha256(record["image"]).hexdigest())
+        labels.append(int(record["label"]))
+    return ids, np.array(labels, np.int64)
 
 
 def has_tfds(name: str) -> bool:

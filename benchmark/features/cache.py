@@ -17,7 +17,7 @@ from benchmark.features.engine import Extraction
 from benchmark.storage import cache_root, digest_of_text, sha256_of_file, write_whole
 
 # Part of every key. Raise it when the code or the facts of a key change.
-FEATURE_VERSION = 4
+FEATURE_VERSION = 5
 
 FEATURES = "features.npy"
 
@@ -58,12 +58,14 @@ class CachedFeatures:
         extraction: Cost of the pass that made them.
         build: Of the backbone that made them.
         was_cached: Whether they were in the cache already.
+        made: The conditions on which the cost depends, such as the processor.
     """
 
     features: NDArray[np.float32]
     extraction: Extraction
     build: BuildFacts
     was_cached: bool
+    made: Mapping[str, Any]
 
 
 def cache_key(facts: Mapping[str, Any]) -> str:
@@ -73,7 +75,12 @@ def cache_key(facts: Mapping[str, Any]) -> str:
 
 
 def cached_features(
-    facts: Mapping[str, Any], extract: Extract, *, dataset: str = "", again: bool = False
+    facts: Mapping[str, Any],
+    extract: Extract,
+    *,
+    dataset: str = "",
+    made: Mapping[str, Any] | None = None,
+    again: bool = False,
 ) -> CachedFeatures:
     """The features that these facts describe, extracted now unless they are in the cache.
 
@@ -84,6 +91,7 @@ def cached_features(
         facts: Everything that can change a feature.
         extract: Extracts them.
         dataset: The dataset's name, only shown.
+        made: The conditions under which they are extracted now, plain values by name; they change no feature.
         again: Extract them also if they are in the cache.
     """
     folder = _features_root() / cache_key(facts)
@@ -93,7 +101,7 @@ def cached_features(
         if found is None:
             if again:
                 shutil.rmtree(_partial(folder), ignore_errors=True)
-            _extract_into(folder, {"dataset": dataset, "facts": dict(facts)}, extract)
+            _extract_into(folder, {"dataset": dataset, "facts": dict(facts), "made": dict(made or {})}, extract)
             found = _open(folder, was_cached=False)
             assert found is not None, f"{folder} was written but cannot be read"
     return found
@@ -115,6 +123,7 @@ def _open(folder: Path, *, was_cached: bool) -> CachedFeatures | None:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         extraction, build = Extraction(**manifest["extraction"]), BuildFacts(**manifest["build"])
+        made = dict(manifest["made"])
         if sha256_of_file(folder / FEATURES) != extraction.sha256:
             raise ValueError("other bytes than were written")
         features = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
@@ -125,7 +134,7 @@ def _open(folder: Path, *, was_cached: bool) -> CachedFeatures | None:
         shutil.rmtree(folder)
         return None
     os.utime(folder / MANIFEST)
-    return CachedFeatures(features, extraction, build, was_cached)
+    return CachedFeatures(features, extraction, build, was_cached, made)
 
 
 def _fits(features: Any, path: Path, extraction: Extraction) -> bool:
@@ -141,7 +150,8 @@ def _fits(features: Any, path: Path, extraction: Extraction) -> bool:
 
 def _extract_into(folder: Path, manifest: dict[str, Any], extract: Extract) -> None:
     partial = _partial(folder)
-    so_far = _read_manifest(partial)
+    so_far, made = _read_manifest(partial)
+    manifest = {**manifest, "made": {name: _both(made.get(name, now), now) for name, now in manifest["made"].items()}}
 
     def save(extraction: Extraction, **more: Any) -> None:
         # The features are on disk before the manifest says so.
@@ -171,10 +181,16 @@ def _partial(folder: Path) -> Path:
     return folder.with_suffix(PARTIAL)
 
 
-def _read_manifest(partial: Path) -> Extraction | None:
-    """What an interrupted extraction saved last; None if that is nothing, or damaged."""
+def _read_manifest(partial: Path) -> tuple[Extraction | None, Mapping[str, Any]]:
+    """What an interrupted extraction saved last, and its conditions; None if that is nothing, or damaged."""
     try:
-        so_far = Extraction(**json.loads((partial / MANIFEST).read_bytes())["extraction"])
+        manifest = json.loads((partial / MANIFEST).read_bytes())
+        so_far, made = Extraction(**manifest["extraction"]), dict(manifest["made"])
     except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return so_far if (partial / FEATURES).exists() else None
+        return None, {}
+    return (so_far, made) if (partial / FEATURES).exists() else (None, {})
+
+
+def _both(earlier: Any, later: Any) -> Any:
+    """A condition of an extraction that was interrupted, and may have gone on under another one."""
+    return later if earlier == later else f"{earlier} and {later}"

@@ -39,7 +39,7 @@ class Extraction:
         first_batch_s: Seconds of the first batch, which compiles the graph.
         images_per_s: Steady rate, without the first batch.
         batch_size: Images per batch at the end; smaller than at the start if memory ran out.
-        peak_rss_mib: Peak memory of the process in this pass.
+        peak_rss_mib: Peak memory of the process in this pass; see `memory`.
         peak_device_mib: Peak memory of the first GPU; None without one.
     """
 
@@ -64,6 +64,7 @@ def extract_features(
     so_far: Extraction | None = None,
     save: Callable[[Extraction], None] | None = None,
     on_progress: OnProgress | None = None,
+    start_mib: float | None = None,
 ) -> Extraction:
     """Write the features of all images to a file, as a `(n, *output_shape)` float32 array in NumPy's format.
 
@@ -78,6 +79,7 @@ def extract_features(
         so_far: The part of an earlier pass that the file holds, as `save` got it.
         save: Called every few seconds with the part that is done.
         on_progress: Called after each batch.
+        start_mib: Memory to count at the start; see `PeakMemory`.
 
     Returns:
         The cost, of the earlier pass too.
@@ -93,7 +95,6 @@ def extract_features(
     size = batch_size or fastest_batch_size(extractor, source, n_images)
     _reset_peak_device()
     n_before, first_batch, first_batch_s = rows.n_done, 0, 0.0
-    saved = started = time.perf_counter()
 
     def cost() -> Extraction:
         extract_s = time.perf_counter() - started
@@ -114,7 +115,8 @@ def extract_features(
         )
         return _both(so_far, this_pass) if so_far else this_pass
 
-    with PeakMemory() as memory:
+    with PeakMemory(start_mib) as memory:
+        saved = started = time.perf_counter()
         compute = _batch_function(extractor, source)
         for features, used in _batches(compute, n_before, n_images, size, extractor.n_in_flight):
             size = used

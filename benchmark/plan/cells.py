@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.backbones.sources import weights_identity
-from benchmark.datasets import Dataset, OnProgress, load_dataset
+from benchmark.datasets import SPLIT_VERSION, Dataset, OnProgress, load_dataset
 from benchmark.features.cache import FEATURE_VERSION, cache_key
 from benchmark.features.engines import OPENVINO
 from benchmark.options import NO_AUGMENTATION, PROBE, USUAL_STAGES, Augmentation, DenseOptions, Stage, stages_label
@@ -118,6 +118,7 @@ class Cell:
             "weights": self.backbone.weights,
             "registry_sha256": digest_of_text(json.dumps(self.backbone.facts, sort_keys=True)),
             "feature_version": FEATURE_VERSION,
+            "split_version": SPLIT_VERSION,
             "network_sha256": self.network_sha256,
         }
 
@@ -180,6 +181,7 @@ def make_keys(cell: Cell, dataset_fingerprint: str) -> tuple[str, str]:
             "head": cell.head,
             "folds": cell.folds,
             "val_fraction": cell.val_fraction,
+            "split_version": SPLIT_VERSION,
             **options,
         }
     )

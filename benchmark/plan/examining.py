@@ -1,11 +1,15 @@
 """The networks of a sweep that are not as shipped, built once before it: checked, and identified."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from benchmark.isolation import call_silently_in_child
 from benchmark.options import PROBE, SCRATCH
 from benchmark.plan.cells import Cell, DatasetRequest
 from benchmark.registry import Backbone
+
+if TYPE_CHECKING:
+    from benchmark.xray.entries import Found
 
 RGB_OF_TWO = (3, 2)
 
@@ -14,8 +18,8 @@ Shapes = Mapping[DatasetRequest, tuple[int, int]]
 Network = tuple[Backbone, int, tuple[int, int]]
 
 
-def examine_networks(cells: Sequence[Cell], shapes: Shapes) -> dict[Cell, str]:
-    """The `network_sha256` of the cells whose network a builder of the user's makes.
+def examine_networks(cells: Sequence[Cell], shapes: Shapes) -> "dict[Cell, Found]":
+    """What the networks of cells are whose entries differ from the shipped ones.
 
     All entries that differ from the shipped ones are built and checked, in a child process for each registry folder,
     since modules of two folders may have the same name.
@@ -34,13 +38,13 @@ def examine_networks(cells: Sequence[Cell], shapes: Shapes) -> dict[Cell, str]:
         if cell.backbone in own and (cell.dataset in shapes or not cell.backbone.has_classifier):
             shape = shapes[cell.dataset] if cell.backbone.has_classifier else RGB_OF_TWO
             groups.setdefault((cell.backbone, cell.input_size_px, shape), []).append(cell)
-    found: dict[Cell, str] = {}
+    found: dict[Cell, Found] = {}
     for folder in dict.fromkeys(backbone.folder for backbone, _, _ in groups):
         found |= _examine({network: used for network, used in groups.items() if network[0].folder == folder})
     return found
 
 
-def _examine(groups: Mapping[Network, Sequence[Cell]]) -> dict[Cell, str]:
+def _examine(groups: Mapping[Network, Sequence[Cell]]) -> "dict[Cell, Found]":
     from benchmark.xray.entries import Use, examine_all
 
     uses = [
@@ -56,4 +60,4 @@ def _examine(groups: Mapping[Network, Sequence[Cell]]) -> dict[Cell, str]:
         for (backbone, size_px, (n_channels, n_classes)), cells in groups.items()
     ]
     found = call_silently_in_child(examine_all, uses)
-    return {cell: sha256 for cells, sha256 in zip(groups.values(), found, strict=True) for cell in cells if sha256}
+    return {cell: one for cells, one in zip(groups.values(), found, strict=True) for cell in cells}

@@ -3,9 +3,9 @@
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -16,13 +16,18 @@ from benchmark.origins import DEFINITION, INPUTS, VERSIONS, what_changed
 from benchmark.plan.cells import Cell, DatasetRequest, job_key, make_keys, view_key
 from benchmark.plan.examining import examine_networks
 from benchmark.plan.grid import expand, expanded
-from benchmark.plan.wrong_modes import wrong_modes
+from benchmark.plan.wrong_modes import wrong_by_layers, wrong_modes
 from benchmark.provenance import framework_versions, minor_version
 from benchmark.recipes import Sweep
 from benchmark.registry import Registry
 
+if TYPE_CHECKING:
+    from benchmark.xray.entries import Found
+
 MISSING = "missing"
 STALE = "stale"
+# It would give the numbers of another seed once more.
+REPEAT = "repeat"
 
 # The states of the cells that are run, by the value of --when.
 WHEN = {"missing": {MISSING, STALE}, "failed": {FAILED}, "always": {DONE, FAILED, MISSING, STALE}}
@@ -44,8 +49,8 @@ class PlannedCell:
     Attributes:
         cell: The cell.
         key: Its key; empty if its dataset is not available.
-        state: done, failed, missing or stale.
-        reason: Why it is stale, or how it failed.
+        state: done, failed, missing, stale or repeat.
+        reason: Why it is stale or a repeat, or how it failed.
         setting_key: The key of its setting; empty if its dataset is not available.
         dataset_fingerprint: Empty if the dataset is not available.
         n_images: Images that its features need.
@@ -83,6 +88,8 @@ class DatasetFacts:
     notes: tuple[str, ...]
     remarks: tuple[str, ...]
     n_duplicates: int | None
+    has_own_val: bool
+    has_own_test: bool
 
 
 # Cells that one process runs: they share a backbone, a dataset and a size.
@@ -138,7 +145,7 @@ def make_plan(
         BenchmarkError: A name is unknown, a dataset is unusable or too small for a split, a network is not what its
             registry entry says, or the ledger cannot be read.
     """
-    # Whether a mode is wrong, and a job trains, depends on all cells of the sweep, chosen or not.
+    # Whether a mode is wrong by the registry, and a job trains, depends on all cells of the sweep, chosen or not.
     sweep = expanded(sweep, registry)
     all_cells = expand(sweep, registry)
     warnings = {} if sweep.ablation else wrong_modes(all_cells)
@@ -155,12 +162,12 @@ def make_plan(
     planned = [
         replace(
             _planned(_identified(cell, networks), datasets[cell.dataset], past),
-            warning=warnings.get(cell, ""),
+            warning=_warning(cell, networks.get(cell), warnings),
             has_training=job_key(cell) in with_training,
         )
         for cell in cells
     ]
-    return Plan(sweep, tuple(planned), available)
+    return Plan(sweep, tuple(_mark_repeats(planned, available)), available)
 
 
 def _dataset_facts(
@@ -182,6 +189,8 @@ def _dataset_facts(
         dataset.notes,
         dataset.remarks,
         dataset.n_duplicates,
+        dataset.val is not None,
+        dataset.has_own_test,
     )
 
 
@@ -217,8 +226,15 @@ class _Past:
         return dict(zip(cell_names(unkeyed), unkeyed["reason"], strict=True))
 
 
-def _identified(cell: Cell, networks: Mapping[Cell, str]) -> Cell:
-    return replace(cell, network_sha256=networks[cell]) if cell in networks else cell
+def _warning(cell: Cell, network: "Found | None", by_registry: Mapping[Cell, str]) -> str:
+    """What is wrong with the mode of a cell: the network's own layers decide, else the registry."""
+    if network and network.shown_mode:
+        return wrong_by_layers(cell, network.shown_mode)
+    return by_registry.get(cell, "")
+
+
+def _identified(cell: Cell, networks: "Mapping[Cell, Found]") -> Cell:
+    return replace(cell, network_sha256=networks[cell].sha256) if cell in networks else cell
 
 
 def _planned(cell: Cell, dataset: DatasetFacts | DownloadError, past: _Past) -> PlannedCell:
@@ -250,6 +266,25 @@ def _planned(cell: Cell, dataset: DatasetFacts | DownloadError, past: _Past) -> 
         n_classes=dataset.n_classes,
         taken_over=taken_over,
     )
+
+
+def _mark_repeats(
+    cells: Iterable[PlannedCell], datasets: Mapping[DatasetRequest, DatasetFacts]
+) -> Iterator[PlannedCell]:
+    """The cells, those that would only repeat the numbers of an earlier seed as `REPEAT`.
+
+    A seed draws the validation split, and what TensorFlow trains; with neither, its number has no effect.
+    """
+    first_seeds: dict[str, int] = {}
+    for planned in cells:
+        cell, facts = planned.cell, datasets.get(planned.cell.dataset)
+        is_drawn = cell.is_trained_by_tensorflow or cell.folds or not (facts and facts.has_own_val)
+        first = cell.seed if is_drawn else first_seeds.setdefault(planned.setting_key, cell.seed)
+        if first == cell.seed or planned.state == DONE:
+            yield planned
+        else:
+            reason = f"it would repeat seed {first}, since the validation split is given and nothing else is random"
+            yield replace(planned, state=REPEAT, reason=reason)
 
 
 def _name_in_schema_1(cell: Cell) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""Cells whose preprocessing is known to be wrong for their backbone, found without building a network."""
+"""Cells whose preprocessing is known to be wrong for their backbone, by the registry or by their networks."""
 
 import functools
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmark.options import SCRATCH
 from benchmark.plan.cells import Cell
-from benchmark.xray.verdicts import judge_mode
+from benchmark.xray.verdicts import find_differences, judge_mode, map_of_steps
 
 # Cells that agree in these columns and in their dataset are compared with each other.
 COMPARED = ("backbone", "strategy", "stages", "folds", "head", "head_options", "input_size_px")
@@ -26,6 +26,24 @@ def wrong_modes(cells: Iterable[Cell]) -> dict[Cell, str]:
         for cell in learned
         if findings[cell] and _comparison(cell) not in compared
     }
+
+
+def wrong_by_layers(cell: Cell, shown: str) -> str:
+    """What is wrong with the mode of a cell whose network contradicts its registry entry; empty if the mode is right.
+
+    Other cells do not make it an ablation: its `native` is not what the sweep's author thinks.
+
+    Args:
+        cell: The cell.
+        shown: The mode that the network's own layers show instead; see `Stem.contradicts`.
+    """
+    findings = find_differences(map_of_steps(cell.view.steps), map_of_steps((shown,)))
+    if not findings or not _has_learned(cell):
+        return ""
+    return (
+        f"mode {cell.mode} is not what {cell.backbone.name} was trained with ({', '.join(findings)}): its own layers "
+        f'are made for {shown}, the registry says mode = "{cell.backbone.native_mode}"'
+    )
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 import itertools
 from collections.abc import Iterator, Sequence
 
-from benchmark.ledger import DONE, Ledger
+from benchmark.ledger import DONE, Ledger, fold_of
 from benchmark.plan.planning import PlannedCell, group_into_jobs
 from benchmark.processes.executors import Execute
 from benchmark.work.events import CellEnded, Event, cell_failed
@@ -48,6 +48,7 @@ def _write(ended: CellEnded, ledger: Ledger, *, again: bool) -> None:
     if not again and ledger.has_done(ended.row["cell_key"]):
         return
     if ended.scores is not None and ended.labels is not None:
-        ledger.save_true_labels(ended.row["dataset_fingerprint"], ended.labels, ended.class_names)
+        fold = fold_of(ended.row)
+        ledger.save_true_labels(ended.row["dataset_fingerprint"], ended.labels, ended.class_names, fold)
         ledger.save_predictions(ended.row["run_id"], ended.scores)
     ledger.append_run(ended.row, ended.tables, unless_done=not again)

@@ -1,7 +1,7 @@
 """The row of a run: what the recipe asked for, the results and the costs."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -21,6 +21,8 @@ from benchmark.storage import OUT_OF_SPACE
 from benchmark.strategies.outcome import Outcome
 
 MILLION = 1e6
+# The columns on which times depend, beside the cell.
+CONDITIONS = ("n_jobs", "cpu", "cpu_vectors", "cpu_count", "gpu", "tensorflow_version", "openvino_version")
 
 Rows = list[dict[str, Any]]
 
@@ -73,6 +75,7 @@ class Costs:
         extractions: Passes over the images.
         feature_dim: Width of the features; None where a network has its classifier inside.
         were_cached: Whether all passes were found in the cache; None without any.
+        made: The conditions under which each pass was made, by the columns of `CONDITIONS`.
     """
 
     build: BuildFacts
@@ -80,6 +83,18 @@ class Costs:
     extractions: tuple[Extraction, ...]
     feature_dim: int | None
     were_cached: bool | None
+    made: tuple[Mapping[str, Any], ...] = ()
+
+
+def conditions_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the times of a row depend on, beside what it computes."""
+    return {column: row[column] for column in CONDITIONS}
+
+
+def costs_from(row: Mapping[str, Any], made: Iterable[Mapping[str, Any]]) -> str:
+    """The conditions of passes over the images that were not those of this row, such as `n_jobs=2`; empty if none."""
+    others = [f"{name}={one[name]}" for one in made for name in one if one[name] != row[name]]
+    return "; ".join(dict.fromkeys(others))
 
 
 def result_columns(dataset: Dataset, split: Split, costs: Costs, result: Outcome) -> dict[str, Any]:

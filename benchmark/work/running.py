@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,27 +15,43 @@ from benchmark.features.cache import BuildFacts, CachedFeatures, cache_key, cach
 from benchmark.features.engine import Extraction, extract_features
 from benchmark.features.extractor import BATCH_SIZE, Latency, has_gpu, measure_latency
 from benchmark.ledger import HISTORY
-from benchmark.memory import PeakMemory
+from benchmark.memory import Footprint, PeakMemory
 from benchmark.options import FINETUNE, PROBE
 from benchmark.plan.cells import Cell, feature_facts, view_key
 from benchmark.plan.planning import PlannedCell
-from benchmark.preprocessing import View
+from benchmark.preprocessing import View, line_of
 from benchmark.storage import cache_root
 from benchmark.strategies.heads import prepare_head
 from benchmark.strategies.outcome import DivergedError, Outcome
 from benchmark.strategies.probe import run_probe
 from benchmark.work.events import CellEnded, Report, StageProgress
-from benchmark.work.rows import Costs, class_rows, history_rows, result_columns
+from benchmark.work.rows import Costs, class_rows, conditions_of, costs_from, history_rows, result_columns
 
 if TYPE_CHECKING:
     from benchmark.features.engines import CompiledNetwork
     from benchmark.features.graph import FrozenNetwork
 
 REPORT_INTERVAL_S = 0.2
+# What is made for all cells of a job.
+DATASET = "dataset"
 # Of every pixel of the image whose latency is measured.
 GREY = 127
 
 _T = TypeVar("_T")
+
+
+class Ready(NamedTuple):
+    """A network that is ready to be compiled.
+
+    Attributes:
+        network: The network.
+        built: What is known of it.
+        parts: Of `Footprint`, the parts that hold it; the last one is its graph.
+    """
+
+    network: "CompiledNetwork"
+    built: BuildFacts
+    parts: tuple[str, ...]
 
 
 class CellRunner:
@@ -52,6 +68,8 @@ class CellRunner:
         self._extracted: set[str] = set()
         self._made: dict[str, Any] = {}
         self._view: tuple[str, str, View] | None = None
+        self._footprint = Footprint()
+        self._conditions: dict[str, Any] = {}
 
     def run(self, planned: PlannedCell, row: dict[str, Any]) -> CellEnded:
         """Train and test one cell.
@@ -62,6 +80,7 @@ class CellRunner:
         """
         started = time.perf_counter()
         cell = planned.cell
+        self._conditions = conditions_of(row)
         dataset, _ = self._dataset()
         split = split_dataset(dataset, seed=cell.seed, val_fraction=cell.val_fraction, folds=cell.folds)
         do = self._probe if cell.strategy == PROBE else self._train
@@ -70,6 +89,7 @@ class CellRunner:
             **row,
             **result_columns(dataset, split, costs, outcome),
             "peak_rss_mib": max([peak_rss_mib, *(one.peak_rss_mib for one in costs.extractions)]),
+            "costs_from": costs_from(row, costs.made),
             "elapsed_s": time.perf_counter() - started,
         }
         labels, scores = dataset.labels[split.test], outcome.scores
@@ -83,7 +103,7 @@ class CellRunner:
         dataset, load_s = self._dataset()
         cached = self._features_of(cell)
         prepare_head(cell.head)
-        with PeakMemory() as memory:
+        with PeakMemory(self._footprint.of_parts(DATASET)) as memory:
             outcome = run_probe(
                 cached.features,
                 dataset.labels,
@@ -94,7 +114,8 @@ class CellRunner:
                 options=cell.dense,
                 params_backbone=cached.build.params_backbone,
             )
-        costs = Costs(cached.build, load_s, (cached.extraction,), cached.extraction.feature_dim, cached.was_cached)
+        extraction = cached.extraction
+        costs = Costs(cached.build, load_s, (extraction,), extraction.feature_dim, cached.was_cached, (cached.made,))
         return costs, outcome, memory.rss_mib
 
     def _train(self, planned: PlannedCell, split: Split) -> tuple[Costs, Outcome, float]:
@@ -107,15 +128,19 @@ class CellRunner:
 
         cell = planned.cell
         dataset, load_s = self._dataset()
-        _let_gpu_memory_grow()
-        self._report(StageProgress("building the network", 0, 1))
-        self._once("builder", self._check_builder)
-        classifier, built = build_classifier(cell, dataset)
+        own = f"classifier of {planned.key}"
+        with self._footprint.keeping(own):
+            _let_gpu_memory_grow()
+            self._report(StageProgress("building the network", 0, 1))
+            self._once("builder", self._check_builder)
+            classifier, built = build_classifier(cell, dataset)
+        start_mib = self._footprint.of_parts(DATASET, own)
         passes: dict[str, CachedFeatures] = {}
 
         def activations(cut: Cut) -> NDArray[np.float32]:
-            def front() -> tuple["CompiledNetwork", BuildFacts]:
-                return self._compiled(FrozenNetwork(classifier.front(cut), cell.input_size_px), cell), built
+            def front() -> Ready:
+                network = self._compiled(FrozenNetwork(classifier.front(cut), cell.input_size_px), cell)
+                return Ready(network, built, (own, f"{cut.name} of {planned.key}"))
 
             if cut.name not in passes:
                 is_output = classifier.is_output(cut)  # these are the features of a probe
@@ -129,7 +154,7 @@ class CellRunner:
         pixels = Pixels(dataset.images, cell.view, cell.augmentation, self._reporter("decoding images"))
         task = Task(dataset.labels, dataset.class_names, split, cell.seed)
         try:
-            with PeakMemory() as memory:
+            with PeakMemory(start_mib) as memory:
                 outcome = run_training(
                     classifier,
                     pixels,
@@ -146,14 +171,16 @@ class CellRunner:
             raise
         extractions = tuple(one.extraction for one in passes.values())
         were_cached = all(one.was_cached for one in passes.values()) if passes else None
-        costs = Costs(built, load_s, extractions, classifier.feature_dim, were_cached)
+        made = tuple(one.made for one in passes.values())
+        costs = Costs(built, load_s, extractions, classifier.feature_dim, were_cached, made)
         return costs, outcome, memory.rss_mib
 
     def _once(self, name: str, make: Callable[[], _T]) -> _T:
         """The result of the first call under this name; its error is raised again for all cells that share it."""
         if name not in self._made:
             try:
-                self._made[name] = make()
+                with self._footprint.keeping(name):
+                    self._made[name] = make()
             except Exception as error:  # noqa: BLE001  # raised below
                 self._made[name] = error
         made = self._made[name]
@@ -169,7 +196,7 @@ class CellRunner:
             dataset = self._cell.dataset.load(self._reporter("reading"), {self._cell.view.before_mode})
             return dataset, time.perf_counter() - started
 
-        return self._once("dataset", load)
+        return self._once(DATASET, load)
 
     def _features_of(self, cell: Cell) -> CachedFeatures:
         """The features of a cell's view, from the cache or extracted now."""
@@ -180,9 +207,7 @@ class CellRunner:
         features = self._once("features", lambda: self._cached(cell, {}, lambda: self._timed_backbone(cell)))
         return replace(features, was_cached=True) if is_same_view else features
 
-    def _cached(
-        self, cell: Cell, facts: dict[str, Any], build: Callable[[], tuple["CompiledNetwork", BuildFacts]]
-    ) -> CachedFeatures:
+    def _cached(self, cell: Cell, facts: dict[str, Any], build: Callable[[], Ready]) -> CachedFeatures:
         """The output of a frozen network for all images, from the cache or computed now.
 
         Args:
@@ -199,21 +224,25 @@ class CellRunner:
             from benchmark.features.graph import set_precision
 
             source = dataset.images.source(cell.view, self._reporter("decoding images"))
-            network, built = build()
-            extractor = network.extractor(cell.view.steps)
+            network, built, parts = build()
+            with self._footprint.keeping(parts[-1]):
+                extractor = network.extractor(cell.view.steps)
+            start_mib = self._footprint.of_parts(DATASET, *parts)
             batch_size = cell.batch_size or (None if cell.engine == TENSORFLOW and has_gpu() else BATCH_SIZE)
             stage = f"extracting {cell.mode}" + ("" if source.is_cached else ", decoding again: the disk is full")
             try:
-                extraction = extract_features(
-                    extractor,
-                    source,
-                    len(dataset),
-                    file,
-                    batch_size=batch_size,
-                    so_far=so_far,
-                    save=save,
-                    on_progress=self._reporter(stage),
-                )
+                with self._footprint.keeping(parts[-1]):  # TensorFlow makes some of a graph when it first runs
+                    extraction = extract_features(
+                        extractor,
+                        source,
+                        len(dataset),
+                        file,
+                        batch_size=batch_size,
+                        so_far=so_far,
+                        save=save,
+                        on_progress=self._reporter(stage),
+                        start_mib=start_mib,
+                    )
             except FeaturesError as error:
                 raise FeaturesError(f"{cell.view}: {error}") from error
             finally:
@@ -223,13 +252,14 @@ class CellRunner:
         facts = {**feature_facts(cell, dataset.fingerprint), **facts}
         key = cache_key(facts)
         again = self._again and key not in self._extracted
-        found = cached_features(facts, extract, dataset=cell.dataset.name, again=again)
+        found = cached_features(facts, extract, dataset=cell.dataset.name, made=self._conditions, again=again)
         self._extracted.add(key)
         return found
 
-    def _timed_backbone(self, cell: Cell) -> tuple["CompiledNetwork", BuildFacts]:
+    def _timed_backbone(self, cell: Cell) -> Ready:
         """The backbone for the engine and precision of a cell, with the latency of one image."""
-        frozen, built = self._backbone(cell.precision)
+        backbone = f"backbone in {cell.precision if has_gpu() else 'float32'}"
+        frozen, built = self._once(backbone, lambda: self._build_backbone(cell.precision))
         dataset, _ = self._dataset()
 
         def measure() -> Latency:
@@ -245,14 +275,19 @@ class CellRunner:
             return network, time.perf_counter() - started
 
         how = f"{cell.engine} in {cell.precision}, batches of {cell.batch_size}"
-        network, compile_s = self._once(f"backbone by {how}", compile_network)
-        latency = self._once(f"latency by {how}", measure)
-        return network, replace(
+        is_swapped = line_of(cell.view.steps, frozen.n_channels).is_swapped
+        graph = f"graph by {how}{', channels swapped' if is_swapped else ''}"
+        # The latency first: then the memory that an engine takes once is not counted for the first graph only.
+        engine = f"latency by {how}"
+        latency = self._once(engine, measure)
+        network, compile_s = self._once(graph, compile_network)
+        timed = replace(
             built,
             build_s=built.build_s + compile_s,
             latency_ms=latency.median_ms,
             latency_p95_ms=latency.p95_ms,
         )
+        return Ready(network, timed, (backbone, engine, graph))
 
     def _compiled(self, frozen: "FrozenNetwork", cell: Cell, batch_size: int | None = None) -> "CompiledNetwork":
         from benchmark.features.engines import CompiledNetwork
@@ -261,25 +296,22 @@ class CellRunner:
         size = batch_size or cell.batch_size or BATCH_SIZE
         return CompiledNetwork(cell.engine, frozen, dataset.images.n_channels, cell.precision, size)
 
-    def _backbone(self, precision: str) -> tuple["FrozenNetwork", BuildFacts]:
+    def _build_backbone(self, precision: str) -> tuple["FrozenNetwork", BuildFacts]:
         """The frozen backbone and what is known of it."""
         from benchmark.backbones.build import build_backbone, weights_sha256
         from benchmark.features.graph import FrozenNetwork, keras_precision
 
-        def build() -> tuple[FrozenNetwork, BuildFacts]:
-            _let_gpu_memory_grow()
-            self._report(StageProgress("building the backbone", 0, 1))
-            backbone, size_px = self._cell.backbone, self._cell.input_size_px
-            self._check_builder()
-            started = time.perf_counter()
-            with keras_precision(precision, has_gpu=has_gpu()):
-                network = build_backbone(backbone, size_px)
-            frozen = FrozenNetwork(network, size_px)
-            build_s = time.perf_counter() - started
-            sha256 = weights_sha256(backbone, network)
-            return frozen, BuildFacts(build_s, frozen.params, frozen.flops_g(), sha256, frozen.weights_mib)
-
-        return self._once(f"backbone in {precision if has_gpu() else 'float32'}", build)
+        _let_gpu_memory_grow()
+        self._report(StageProgress("building the backbone", 0, 1))
+        backbone, size_px = self._cell.backbone, self._cell.input_size_px
+        self._check_builder()
+        started = time.perf_counter()
+        with keras_precision(precision, has_gpu=has_gpu()):
+            network = build_backbone(backbone, size_px)
+        frozen = FrozenNetwork(network, size_px)
+        build_s = time.perf_counter() - started
+        sha256 = weights_sha256(backbone, network)
+        return frozen, BuildFacts(build_s, frozen.params, frozen.flops_g(), sha256, frozen.weights_mib)
 
     def _check_builder(self) -> None:
         """Refuse the network of a builder that is not the one of the cell's key: its code changed meanwhile.

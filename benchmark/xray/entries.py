@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,8 +42,20 @@ class Use:
     steps: frozenset[str]
 
 
-def examine_all(uses: Sequence[Use]) -> list[str]:
-    """For each use, the hash of the network that a builder of its user's makes; empty for other networks.
+class Found(NamedTuple):
+    """What a network is.
+
+    Attributes:
+        sha256: Of the network that a builder of its user's makes; empty for other networks.
+        shown_mode: See `Stem.contradicts`; empty also where the stem of a network cannot be probed.
+    """
+
+    sha256: str
+    shown_mode: str
+
+
+def examine_all(uses: Sequence[Use]) -> list[Found]:
+    """What the network of each use is.
 
     Raises:
         BenchmarkError: A network cannot be built, or is not what its entry says; the message names entry and key.
@@ -61,7 +73,7 @@ def examine_all(uses: Sequence[Use]) -> list[str]:
     return found
 
 
-def _examine(use: Use) -> str:
+def _examine(use: Use) -> Found:
     backbone = use.backbone
     _check_preprocess(backbone)
     if backbone.include_preprocessing is False:
@@ -77,7 +89,15 @@ def _examine(use: Use) -> str:
         _check_float32(backbone, network)
     if use.draws_weights and backbone.application is None:
         _check_drawn(use)
-    return _identify(use, network) if backbone.has_own_builder else ""
+    sha256 = _identify(use, network) if backbone.has_own_builder else ""
+    return Found(sha256, _shown_mode(backbone, network))
+
+
+def _shown_mode(backbone: Backbone, network: Any) -> str:
+    try:
+        return probe_stem(network, backbone.name).contradicts(backbone.native_mode)
+    except BenchmarkError:  # it does not take RGB images, or does more to them than scale and shift
+        return ""
 
 
 def _build(use: Use) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 from benchmark.backbones.identity import inner_layers
 from benchmark.errors import BenchmarkError
 from benchmark.xray.affine import AffineMap, Colours, probe_affine
+from benchmark.xray.verdicts import contradicted
 
 # The side of the images for a network that takes any size.
 ANY_SIZE_PX = 64
@@ -52,6 +53,11 @@ class Stem:
     built_in: AffineMap
     first_layer: str
     first_kind: str
+
+    def contradicts(self, native: str) -> str:
+        """The mode that the network's own layers show instead of this one; empty if this one may be right."""
+        rescales = any(layer.kind == "Rescaling" for layer in self.layers)
+        return contradicted(native, self.built_in, rescales=rescales)
 
 
 def probe_stem(network: Any, name: str) -> Stem:

@@ -35,6 +35,9 @@ VERDICTS = {
     SHIFTED: "scaled about as in native, but the range that arrives has another middle or width",
 }
 
+# How wide pixels that were scaled can be, and others.
+WIDEST = (SCALING, 2 * 256.0)
+
 # Shares of the native range. Differences up to the first are rounding.
 SAME_WITHIN = 1e-4
 UNCHANGED_WITHIN = 1e-2
@@ -48,16 +51,18 @@ class Judgement:
         mode: The mode.
         findings: All faults of the mode, in the order of `VERDICTS`; empty for a right one.
         arrives: The map of a pixel up to the first convolution.
+        is_native_right: Whether `native` is what the network was trained with.
     """
 
     mode: str
     findings: tuple[str, ...]
     arrives: AffineMap
+    is_native_right: bool = True
 
     @property
     def verdict(self) -> str:
         """A key of `VERDICTS`."""
-        return self.findings[0] if self.findings else RIGHT if self.mode == "native" else SAME
+        return self.findings[0] if self.findings else SAME if self.mode != "native" and self.is_native_right else RIGHT
 
 
 @functools.cache
@@ -66,19 +71,21 @@ def map_of_steps(steps: tuple[str, ...]) -> AffineMap:
     return probe_affine(lambda colours: apply_steps(steps, colours), " + ".join(steps))
 
 
-def judge_mode(mode: str, native: str, built_in: AffineMap = UNCHANGED) -> Judgement:
+def judge_mode(mode: str, native: str, built_in: AffineMap = UNCHANGED, shown: str = "") -> Judgement:
     """The verdict on a mode.
 
     Args:
         mode: A key of `preprocessing.MODES`.
-        native: The right mode in the registry: raw, unit, tf, caffe or torch.
+        native: What the registry says is right: raw, unit, tf, caffe or torch.
         built_in: The map of a pixel by the network before its first convolution.
+        shown: What is right instead, as `contradicted` gives it; empty if the registry may be right.
 
     Raises:
         UnknownNameError: There is no such mode.
     """
-    arrives, right = (built_in.after(map_of_steps(resolve_mode(one, native))) for one in (mode, "native"))
-    return Judgement(mode, find_differences(arrives, right), arrives)
+    arrives = built_in.after(map_of_steps(resolve_mode(mode, native)))
+    right = built_in.after(map_of_steps((shown or native,)))
+    return Judgement(mode, find_differences(arrives, right), arrives, is_native_right=not shown)
 
 
 def find_differences(found: AffineMap, native: AffineMap) -> tuple[str, ...]:
@@ -120,11 +127,30 @@ def infer_native(built_in: AffineMap) -> str | None:
         distances = [built_in.distance(UNCHANGED.select(order)) for order in ([0, 1, 2], [2, 1, 0])]
         if np.max(distances, axis=1).min() <= UNCHANGED_WITHIN * UNCHANGED.width.max():
             return None
-    for widest in (SCALING, 2 * 256.0):
-        for native in ("raw", "unit", "tf"):
-            arrives = built_in.after(map_of_steps((native,)))
-            slack = SAME_WITHIN * arrives.width
-            is_around_zero = ((arrives.low <= slack) & (arrives.high >= -slack)).all()
-            if is_around_zero and arrives.width.max() <= widest:
-                return native
-    return None
+    suited = ((native, widest) for widest in WIDEST for native in ("raw", "unit", "tf"))
+    return next((native for native, widest in suited if _suits(native, built_in, widest)), None)
+
+
+def _suits(native: str, built_in: AffineMap, widest: float) -> bool:
+    """Whether pixels of this mode leave the layers in a range around zero that is at most so wide."""
+    arrives = built_in.after(map_of_steps((native,)))
+    slack = SAME_WITHIN * arrives.width
+    is_around_zero = ((arrives.low <= slack) & (arrives.high >= -slack)).all()
+    return bool(is_around_zero and arrives.width.max() <= widest)
+
+
+def contradicted(native: str, built_in: AffineMap, *, rescales: bool) -> str:
+    """The mode that a network's built-in layers show instead of the one in the registry; empty if that may be right.
+
+    Statistics such as those of a BatchNormalization often suit several modes; a Rescaling is made for one.
+
+    Args:
+        native: What the registry says is right.
+        built_in: The map of a pixel by the network before its first convolution.
+        rescales: Whether a layer Rescaling is part of it.
+    """
+    shown = infer_native(built_in)
+    if shown is None or not find_differences(*(built_in.after(map_of_steps((one,))) for one in (native, shown))):
+        return ""
+    narrowest = next(widest for widest in WIDEST if _suits(shown, built_in, widest))
+    return "" if not rescales and _suits(native, built_in, narrowest) else shown

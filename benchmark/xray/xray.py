@@ -26,7 +26,8 @@ class XRay:
         name: Of the backbone, or the model's file.
         source: The constructor or file of the network.
         stem: How the network itself changes a pixel.
-        native: The right mode: raw, unit, tf, caffe or torch.
+        native: The right mode: raw, unit, tf, caffe or torch. If the network's own layers contradict it, the modes are
+            judged by these, and a note says so.
         native_source: Where `native` is from.
         preprocess: Name of the right `preprocess_input`; empty where the registry names none.
         preprocess_map: The map of that function; None without one.
@@ -45,7 +46,8 @@ class XRay:
     @property
     def modes(self) -> tuple[Judgement, ...]:
         """The verdict on each mode, in the order of `preprocessing.MODES`."""
-        return tuple(judge_mode(mode, self.native, self.stem.built_in) for mode in MODES)
+        shown = self.stem.contradicts(self.native)
+        return tuple(judge_mode(mode, self.native, self.stem.built_in, shown) for mode in MODES)
 
 
 def xray_backbone(backbone: Backbone) -> XRay:
@@ -61,6 +63,11 @@ def xray_backbone(backbone: Backbone) -> XRay:
     network = build_backbone(backbone, size_px) if is_saved else build_untrained(backbone, size_px, seed=0)
     stem = probe_stem(network, backbone.name)
     notes = _statistics_notes(stem, is_of_keras=backbone.application is not None)
+    if shown := stem.contradicts(backbone.native_mode):
+        notes.append(
+            f"The network's own layers are made for mode {shown!r}, not for {backbone.native_mode!r}, which the "
+            "registry names and runs use: correct mode in the registry. The verdicts go by the layers."
+        )
     preprocess, preprocess_map = "", None
     if backbone.preprocess is not None:
         preprocess = f"keras.applications.{backbone.preprocess}.preprocess_input"

@@ -1,0 +1,56 @@
+"""Draws by content: where an image goes is decided by its own pixels or file, and by what is drawn.
+
+So images stay where they are when others are added, removed or renamed.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+# Part of every cell's key. Raise it when the code that draws splits or subsets changes.
+SPLIT_VERSION = 2
+
+# What is drawn, beside validation splits: these are drawn by their seeds, which are below 2^32.
+TEST, SUBSET, FOLDS = (2**32 + number for number in range(3))
+
+# Of SplitMix64: Steele, Lea, Flood, Fast splittable pseudorandom number generators, OOPSLA 2014.
+_STEP = 0x9E3779B97F4A7C15
+_ROUNDS = ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB), (31, 1))
+
+Contents = NDArray[np.uint64]
+
+
+def shuffled(contents: Contents, draw: int) -> Contents:
+    """Numbers `(n,)` whose order is the order of this draw; equal contents have equal numbers, others differ.
+
+    Args:
+        contents: `(n,)`, see `Images.contents`.
+        draw: A seed, or one of the constants above.
+    """
+    mixed: Contents = contents + np.uint64(draw * _STEP % 2**64)
+    for shift, factor in _ROUNDS:
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(factor)
+    return mixed
+
+
+def places(contents: Contents, groups: NDArray[np.int64], draw: int) -> NDArray[np.float64]:
+    """The place of each image in its group, `(n,)`, between 0 and 1.
+
+    The `k` contents of a group are at 0.5/k, 1.5/k, …, 1 - 0.5/k in the order of the draw. So the images up to a place
+    are that share of each group, and one more image in a group moves at most one of its others across.
+
+    Copies have one place: they count once, in the group of the first of them.
+
+    Args:
+        contents: `(n,)`, see `Images.contents`.
+        groups: `(n,)`, numbers from 0.
+        draw: See `shuffled`.
+    """
+    different, first, inverse = np.unique(contents, return_index=True, return_inverse=True)
+    group = groups[first]
+    order = np.lexsort((shuffled(different, draw), group))
+    sizes = np.bincount(group)
+    starts = np.cumsum(sizes) - sizes
+    found = np.empty(len(different))
+    found[order] = (np.arange(len(order)) - starts[group[order]] + 0.5) / sizes[group[order]]
+    placed: NDArray[np.float64] = found[inverse]
+    return placed

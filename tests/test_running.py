@@ -1,0 +1,226 @@
+"""Cells run in this process, on features that are made up."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from benchmark.analysis.comparison import compare_ledgers, verify_rows
+from benchmark.analysis.correctness import Correctness
+from benchmark.analysis.leaderboard import make_leaderboard
+from benchmark.analysis.loading import are_times_comparable, load_runs
+from benchmark.analysis.presentation import FOLDS_NOTE, leaderboard_sections
+from benchmark.analysis.published import compare_published
+from benchmark.analysis.soundness import find_contradictions
+from benchmark.datasets import load_dataset, split_dataset
+from benchmark.features.cache import BuildFacts, CachedFeatures
+from benchmark.features.engine import Extraction
+from benchmark.features.extractor import Extractor, Latency
+from benchmark.ledger import DONE, Ledger, fold_of
+from benchmark.memory import MIB, settled_mib
+from benchmark.plan.planning import Job, Plan, make_plan
+from benchmark.preprocessing import line_of
+from benchmark.processes.conditions import Conditions
+from benchmark.processes.runner import run_cells
+from benchmark.processes.worker import run_job
+from benchmark.provenance import environment
+from benchmark.recipes import Grid, Sweep
+from benchmark.registry import Backbone
+from benchmark.work.events import Event
+from benchmark.work.running import CellRunner
+
+pytestmark = pytest.mark.usefixtures("unexamined")
+
+BACKBONE = Backbone(name="Tiny", folder=Path(), builder="nets:tiny", mode="tf", input_size_px=8, weights="random")
+EXTRACTION = Extraction(
+    n_images=0, feature_dim=64, sha256="e" * 64, extract_s=4.0, first_batch_s=1.5, images_per_s=12.0, batch_size=8,
+    peak_rss_mib=0.0, peak_device_mib=None,
+)  # fmt: skip
+BUILD = BuildFacts(build_s=2.0, params_backbone=1_500_000, flops_g=0.25, weights_sha256="w" * 64, model_mib=6.0)
+N_IMAGES = 200
+FOLDS = 4
+TOLERANCE_MIB = 10
+
+
+@pytest.fixture
+def pixels_as_features(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The features of an image are its pixels, so that no network is built."""
+
+    def features_of(runner: CellRunner, cell: object) -> CachedFeatures:
+        dataset, _ = runner._dataset()
+        pixels = dataset.images.read(np.arange(len(dataset)))
+        return CachedFeatures(np.float32(pixels).reshape(len(dataset), -1), EXTRACTION, BUILD, False, made={})
+
+    monkeypatch.setattr(CellRunner, "_features_of", features_of)
+
+
+def execute(jobs: Sequence[Job], again: bool, *, n_jobs: int = 1) -> Iterator[Event]:
+    for job in jobs:
+        events: list[Event] = []
+        run_job(job, events.append, Conditions(Path("worker.log"), n_jobs=n_jobs, again=again))
+        yield from events
+
+
+def plan_of(ledger: Ledger, **lists: object) -> Plan:
+    grid = Grid(backbones=("Tiny",), limit=N_IMAGES, **{"heads": ("ridge",), **lists})
+    return make_plan(Sweep(name="toy", grid=(grid,)), {"Tiny": BACKBONE}, ledger)
+
+
+def sweep(folder: Path, *, n_jobs: int = 1, **lists: object) -> pd.DataFrame:
+    """The rows of a sweep that was run into this folder."""
+    ledger = Ledger(folder)
+    plan = plan_of(ledger, **lists)
+    run = functools.partial(execute, n_jobs=n_jobs)
+    list(run_cells(plan.to_run("missing"), ledger, run, recipe_sha256="sha", again=False))
+    return load_runs([folder])
+
+
+@pytest.fixture
+def folds(pixels_as_features: None, tmp_path: Path) -> pd.DataFrame:
+    return sweep(tmp_path / "folds", folds=FOLDS)
+
+
+def test_every_image_is_tested_in_one_fold(folds: pd.DataFrame):
+    dataset = load_dataset("digits", limit=N_IMAGES)
+    ledger = Ledger(Path(folds["folder"][0]))
+
+    for row in folds.to_dict("records"):
+        split = split_dataset(dataset, seed=row["seed"], val_fraction=0.1, folds=FOLDS)
+        true = ledger.read_true_labels(row["dataset_fingerprint"], fold_of(row))
+        assert true is not None
+        assert true[0].tolist() == dataset.labels[split.test].tolist()
+        assert (row["status"], row["n_test"]) == (DONE, len(split.test))
+    assert folds["n_test"].sum() == N_IMAGES
+    assert folds["accuracy"].min() > 0.7
+
+
+def test_the_rows_of_folds_agree_with_their_own_predictions(folds: pd.DataFrame):
+    assert find_contradictions(folds) == {}
+
+
+def test_folds_are_not_pooled_image_by_image_and_compared_fold_by_fold(folds: pd.DataFrame, tmp_path: Path):
+    board = make_leaderboard(folds, correctness=Correctness(folds))
+    again = sweep(tmp_path / "again", folds=FOLDS)
+
+    changes, verified = compare_ledgers(folds, again), verify_rows(folds, again)
+
+    assert (len(board), board["n_seeds"][0]) == (1, FOLDS)
+    assert changes["change"].tolist() == ["same"] * FOLDS
+    assert verified["change"].tolist() == ["reproduced"] * FOLDS
+    assert changes["p_value"].notna().all(), "the images of a fold were not found"
+    assert [Correctness(folds).of_run(*run) for run in folds[["folder", "run_id"]].to_numpy()] == [None] * FOLDS
+
+
+def test_two_settings_of_folds_are_ranked(pixels_as_features: None, tmp_path: Path):
+    runs = sweep(tmp_path / "folds", folds=3, heads=("ridge", "knn"))
+
+    board = make_leaderboard(runs, correctness=Correctness(runs))
+
+    assert board["rank"].tolist() == [1, 2]
+    assert board["p_best"].isna().all()
+    (section,) = leaderboard_sections(board, compare_published(board, ()))
+    assert FOLDS_NOTE in section.notes
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+BACKBONE_MIB, GRAPH_MIB, SWAPPED_GRAPH_MIB, BATCH_MIB = 60, 90, 30, 40
+
+
+def a_block(mib: int) -> NDArray[np.uint8]:
+    return np.ones(mib * MIB, np.uint8)
+
+
+class FakeBackbone:
+    """A network of three channels."""
+
+    n_channels = 3
+
+    def __init__(self) -> None:
+        self.weights = a_block(BACKBONE_MIB)
+
+
+class FakeCompiled:
+    """A backbone compiled for each order of channels when it is first needed."""
+
+    def __init__(self) -> None:
+        self.graphs: dict[bool, NDArray[np.uint8]] = {}
+
+    def extractor(self, steps: tuple[str, ...]) -> Extractor:
+        is_swapped = line_of(steps, FakeBackbone.n_channels).is_swapped
+        if is_swapped not in self.graphs:
+            self.graphs[is_swapped] = a_block(SWAPPED_GRAPH_MIB if is_swapped else GRAPH_MIB)
+
+        def features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            used = a_block(BATCH_MIB)
+            return np.float32(images).reshape(len(images), -1)[:, :64] * used[0]
+
+        return Extractor(features, (64,), n_in_flight=1)
+
+
+@pytest.fixture
+def fake_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(CellRunner, "_build_backbone", lambda *_: (FakeBackbone(), BUILD))
+    monkeypatch.setattr(CellRunner, "_compiled", lambda *_: FakeCompiled())
+    monkeypatch.setattr("benchmark.work.running.measure_latency", lambda *_: Latency(1.0, 2.0))
+    monkeypatch.setattr("benchmark.work.running.has_gpu", lambda: False)
+    monkeypatch.setattr("benchmark.features.graph.set_precision", lambda _: None)
+
+
+@pytest.mark.usefixtures("fake_network")
+@pytest.mark.parametrize("modes", [("native", "bgr"), ("bgr", "native"), ("native",), ("bgr",)], ids=",".join)
+def test_the_memory_of_a_row_does_not_depend_on_what_ran_before(tmp_path: Path, modes: tuple[str, ...]):
+    before = settled_mib()
+
+    rows = sweep(tmp_path / "rows", modes=modes, heads=("ridge", "knn"))
+
+    own = {"native": BACKBONE_MIB + GRAPH_MIB + BATCH_MIB, "bgr": BACKBONE_MIB + SWAPPED_GRAPH_MIB + BATCH_MIB}
+    expected = [before + own[mode] for mode in rows["mode"]]
+    assert len(rows) == 2 * len(modes)
+    assert rows["peak_rss_mib"].to_numpy() == pytest.approx(expected, abs=TOLERANCE_MIB)
+
+
+# --- costs of cached features ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fake_network")
+def test_a_row_says_if_its_features_were_made_beside_other_jobs(tmp_path: Path):
+    beside = sweep(tmp_path / "beside", n_jobs=2)
+    alone = sweep(tmp_path / "alone")
+    again = sweep(tmp_path / "again", n_jobs=2)
+
+    assert [rows["features_cached"].tolist() for rows in (beside, alone, again)] == [[0], [1], [1]]
+    assert [rows["costs_from"].tolist() for rows in (beside, alone, again)] == [[""], ["n_jobs=2"], [""]]
+    assert alone["extract_s"].tolist() == beside["extract_s"].tolist()
+
+
+@pytest.mark.usefixtures("fake_network")
+def test_a_row_says_if_its_features_were_made_on_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    sweep(tmp_path / "there")
+    here = {**environment(), "cpu": "Another", "cpu_vectors": ""}
+    monkeypatch.setattr("benchmark.work.rows.environment", lambda: here)
+
+    rows = sweep(tmp_path / "here")
+
+    there = environment()
+    assert rows["cpu"].tolist() == ["Another"]
+    assert rows["costs_from"].tolist() == [f"cpu={there['cpu']}; cpu_vectors={there['cpu_vectors']}"]
+
+
+@pytest.mark.usefixtures("fake_network")
+def test_times_of_features_that_were_made_otherwise_are_not_ranked(tmp_path: Path):
+    sweep(tmp_path / "beside", n_jobs=2)
+    sweep(tmp_path / "rows" / "old", heads=("knn",))
+    rows = sweep(tmp_path / "rows" / "new", modes=("unit",))
+
+    both = load_runs([tmp_path / "rows"])
+    board = make_leaderboard(both, by="wall_s").set_index("head")
+
+    assert rows["costs_from"].tolist() == [""]
+    assert dict(zip(both["head"], are_times_comparable(both), strict=True)) == {"knn": False, "ridge": True}
+    assert board["wall_s"].isna().to_dict() == {"knn": True, "ridge": False}
+    assert board.loc["knn", "accuracy"] > 0
