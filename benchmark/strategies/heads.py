@@ -1,6 +1,5 @@
 """Heads: what a probe trains on the features. Each chooses on the validation images only."""
 
-import importlib
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -117,12 +116,6 @@ HEADS: dict[str, HeadFitter] = {
     "knn": fit_knn,
     "dense": fit_dense,
 }
-
-
-def prepare_head(head: str) -> None:
-    """Import what a head needs, so that its training time does not hold the import of Keras."""
-    if head == "dense":
-        importlib.import_module("keras")
 
 
 def describe_heads() -> dict[str, str]:
