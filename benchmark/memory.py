@@ -63,6 +63,11 @@ class Footprint:
         yield
         self._parts_mib[part] = self._parts_mib.get(part, 0.0) + settled_mib() - before
 
+    @property
+    def kept_mib(self) -> float:
+        """MiB of all parts together."""
+        return sum(self._parts_mib.values())
+
     def of_parts(self, *parts: str) -> float:
         """MiB of the process at first, with these parts; those that were not made take none."""
         return self._base_mib + sum(self._parts_mib.get(part, 0.0) for part in parts)

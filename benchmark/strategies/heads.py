@@ -4,7 +4,6 @@ None is fitted again on training and validation images together, so that all hea
 validation accuracy of a row is that of the classifier that was tested.
 """
 
-import importlib
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -172,12 +171,6 @@ HEADS: dict[str, HeadFitter] = {
     "knn": fit_knn,
     "dense": fit_dense,
 }
-
-
-def prepare_head(head: str) -> None:
-    """Import what a head needs, so that its training time does not hold the import of Keras."""
-    if head == "dense":
-        importlib.import_module("keras")
 
 
 def describe_heads() -> dict[str, str]:

@@ -21,7 +21,6 @@ from benchmark.plan.cells import Cell, feature_facts, view_key
 from benchmark.plan.planning import PlannedCell
 from benchmark.preprocessing import View, line_of
 from benchmark.storage import cache_root
-from benchmark.strategies.heads import prepare_head
 from benchmark.strategies.outcome import DivergedError, Outcome
 from benchmark.strategies.probe import run_probe
 from benchmark.work.events import CellEnded, Report, StageProgress
@@ -32,8 +31,8 @@ if TYPE_CHECKING:
     from benchmark.features.graph import FrozenNetwork
 
 REPORT_INTERVAL_S = 0.2
-# What is made for all cells of a job.
-DATASET = "dataset"
+# What is made once for all cells of a job.
+DATASET, TENSORFLOW_ITSELF = "dataset", "tensorflow"
 # Of every pixel of the image whose latency is measured.
 GREY = 127
 
@@ -102,8 +101,10 @@ class CellRunner:
         cell = planned.cell
         dataset, load_s = self._dataset()
         cached = self._features_of(cell)
-        prepare_head(cell.head)
-        with PeakMemory(self._footprint.of_parts(DATASET)) as memory:
+        if cell.is_trained_by_tensorflow:
+            self._once(TENSORFLOW_ITSELF, _start_tensorflow)
+        used = (DATASET, TENSORFLOW_ITSELF) if cell.is_trained_by_tensorflow else (DATASET,)
+        with PeakMemory(self._footprint.of_parts(*used)) as memory:
             outcome = run_probe(
                 cached.features,
                 dataset.labels,
@@ -129,13 +130,14 @@ class CellRunner:
         cell = planned.cell
         dataset, load_s = self._dataset()
         own = f"classifier of {planned.key}"
+        self._once(TENSORFLOW_ITSELF, _start_tensorflow)
+        self._report(StageProgress("building the network", 0, 1))
+        self._once("builder", self._check_builder)
         with self._footprint.keeping(own):
-            _let_gpu_memory_grow()
-            self._report(StageProgress("building the network", 0, 1))
-            self._once("builder", self._check_builder)
             classifier, built = build_classifier(cell, dataset)
-        start_mib = self._footprint.of_parts(DATASET, own)
+        start_mib = self._footprint.of_parts(DATASET, TENSORFLOW_ITSELF, own)
         passes: dict[str, CachedFeatures] = {}
+        shared_mib = [0.0]  # what extractions make meanwhile that later cells use too
 
         def activations(cut: Cut) -> NDArray[np.float32]:
             def front() -> Ready:
@@ -143,11 +145,12 @@ class CellRunner:
                 return Ready(network, built, (own, f"{cut.name} of {planned.key}"))
 
             if cut.name not in passes:
-                is_output = classifier.is_output(cut)  # these are the features of a probe
-                facts = {} if is_output else {"cut": cut.name}
-                passes[cut.name] = self._cached(
-                    cell, facts, (lambda: self._timed_backbone(cell)) if is_output else front
-                )
+                if classifier.is_output(cut):  # these are the features of a probe
+                    before_mib = self._footprint.kept_mib
+                    passes[cut.name] = self._cached(cell, {}, lambda: self._timed_backbone(cell))
+                    shared_mib.append(self._footprint.kept_mib - before_mib)
+                else:
+                    passes[cut.name] = self._cached(cell, {"cut": cut.name}, front)
             return passes[cut.name].features
 
         checkpoint = checkpoint_path(planned.key)
@@ -173,7 +176,7 @@ class CellRunner:
         were_cached = all(one.was_cached for one in passes.values()) if passes else None
         made = tuple(one.made for one in passes.values())
         costs = Costs(built, load_s, extractions, classifier.feature_dim, were_cached, made)
-        return costs, outcome, memory.rss_mib
+        return costs, outcome, memory.rss_mib - sum(shared_mib)
 
     def _once(self, name: str, make: Callable[[], _T]) -> _T:
         """The result of the first call under this name; its error is raised again for all cells that share it."""
@@ -227,7 +230,7 @@ class CellRunner:
             network, built, parts = build()
             with self._footprint.keeping(parts[-1]):
                 extractor = network.extractor(cell.view.steps)
-            start_mib = self._footprint.of_parts(DATASET, *parts)
+            start_mib = self._footprint.of_parts(DATASET, TENSORFLOW_ITSELF, *parts)
             batch_size = cell.batch_size or (None if cell.engine == TENSORFLOW and has_gpu() else BATCH_SIZE)
             stage = f"extracting {cell.mode}" + ("" if source.is_cached else ", decoding again: the disk is full")
             try:
@@ -258,6 +261,7 @@ class CellRunner:
 
     def _timed_backbone(self, cell: Cell) -> Ready:
         """The backbone for the engine and precision of a cell, with the latency of one image."""
+        self._once(TENSORFLOW_ITSELF, _start_tensorflow)
         backbone = f"backbone in {cell.precision if has_gpu() else 'float32'}"
         frozen, built = self._once(backbone, lambda: self._build_backbone(cell.precision))
         dataset, _ = self._dataset()
@@ -301,7 +305,6 @@ class CellRunner:
         from benchmark.backbones.build import build_backbone, weights_sha256
         from benchmark.features.graph import FrozenNetwork, keras_precision
 
-        _let_gpu_memory_grow()
         self._report(StageProgress("building the backbone", 0, 1))
         backbone, size_px = self._cell.backbone, self._cell.input_size_px
         self._check_builder()
@@ -359,8 +362,12 @@ def checkpoint_path(key: str) -> Path:
     return cache_root() / "training" / f"{key}.npz"
 
 
-def _let_gpu_memory_grow() -> None:
-    # By default TensorFlow takes all of a GPU's memory at once, and its peak would mean nothing.
+def _start_tensorflow() -> None:
+    """Import TensorFlow and Keras, which no cell is to be charged for, and let the memory of GPUs grow with need.
+
+    By default TensorFlow takes all of a GPU's memory at once, and its peak would mean nothing.
+    """
+    import keras  # noqa: F401  # see above
     import tensorflow as tf
 
     for device in tf.config.list_physical_devices("GPU"):
