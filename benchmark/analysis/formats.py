@@ -16,7 +16,7 @@ MISSING_VALUE = "–"
 FORMULA_SIGNS = ("=", "+", "-", "@")
 TEXT_HEADINGS = {
     "Backbone", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Metric", "Note", "Verdict",
-    "Change", "Result", "Dataset",
+    "Change", "Result", "Dataset", "Interval over",
 }  # fmt: skip
 
 

@@ -56,20 +56,41 @@ def leaderboard_sections(
 
 
 def _leaderboard_notes(rows: pd.DataFrame, n_failed: int, by: str) -> tuple[str, ...]:
-    notes = []
-    least = rows["smallest_difference"].dropna().median()
-    if by == "accuracy" and not pd.isna(least):
-        notes.append(
-            "A range of ranks: all but those that McNemar's test on the saved predictions, Holm-corrected for all "
-            f"pairs at 5 %, shows to be better or worse. On these {rows['n_test'].max():,.0f} test images, differences "
-            f"from the best below about {least:.4f} (median) are within chance."
-        )
-    n_untested = int(rows["p_best"].isna().sum()) - 1  # the best is not tested against itself
-    if by == "accuracy" and n_untested > 0:
-        notes.append(f"{n_untested} of {len(rows) - 1} settings could not be tested against the best: no predictions.")
+    notes = _notes_on_ranks(rows) if by == "accuracy" else []
     if n_failed:
         notes.append(not_ranked(n_failed))
     return tuple(notes)
+
+
+def _notes_on_ranks(ranked: pd.DataFrame) -> list[str]:
+    """What the ranges of ranks mean, and for how many settings they mean less."""
+    notes = []
+    least = ranked["smallest_difference"].dropna().median()
+    if not pd.isna(least):
+        notes += [
+            f"A range of ranks: all but those that are shown to be better or worse for {_scope(ranked)}, at "
+            f"{100 * ALPHA:.0f} % for all pairs together (Holm). On these {ranked['n_test'].max():,.0f} test images, "
+            f"differences from the best below about {least:.4f} (median) are within chance.",
+            *notes_on_seeds(ranked, "ranks"),
+        ]
+    n_untested = int(ranked["p_best"].isna().sum()) - 1  # the best is not tested against itself
+    if n_untested > 0:
+        notes.append(
+            f"{n_untested} of {len(ranked) - 1} settings could not be tested against the best: no predictions."
+        )
+    return notes
+
+
+def _scope(rows: pd.DataFrame) -> str:
+    """What tests and intervals speak of beyond the runs that were made."""
+    return "other images and other seeds" if (rows["n_seeds"] > 1).any() else "other images"
+
+
+def notes_on_seeds(rows: pd.DataFrame, what: str) -> list[str]:
+    """A note that one seed says nothing about others, if any row has only one."""
+    n_single = int((rows["n_seeds"] == 1).sum())
+    where = "" if n_single == len(rows) else f" in {n_single} of {count_of(len(rows), 'row')}"
+    return [f"Seeds were not varied{where}, so other seeds may give other {what}."] if n_single else []
 
 
 def not_ranked(n_failed: int) -> str:
@@ -109,15 +130,18 @@ def leaderboard_cells(table: pd.DataFrame) -> pd.DataFrame:
 
 def ablation_sections(ablation: pd.DataFrame) -> list[Section]:
     """One table per dataset of the cost of each wrong mode, from the table of `make_ablation`."""
-    note = (
-        "Points lost: native less this mode, with its 95 % interval over seeds, or over test images where they do not "
-        "differ; it is not corrected for the number of comparisons. "
-        f"Harmless: all of it within {100 * MARGIN:.0f} point of zero."
-    )
-    return [
-        Section(str(dataset), ablation_cells(rows), (note,), least_telling=ABLATION_LEAST_TELLING)
-        for dataset, rows in ablation.groupby("dataset", sort=True)
-    ]
+    sections = []
+    for dataset, rows in ablation.groupby("dataset", sort=True):
+        notes = [
+            f"Points lost: native less this mode, with its 95 % interval for {_scope(rows)}, not corrected for the "
+            f"number of comparisons. Harmless: all of it within {100 * MARGIN:.0f} point of zero.",
+            *notes_on_seeds(rows, "intervals"),
+        ]
+        if n_unknown := int((rows["interval_over"] == "").sum()):
+            notes.append(f"{n_unknown} of {count_of(len(rows), 'row')} without an interval: no predictions.")
+        section = Section(str(dataset), ablation_cells(rows), tuple(notes), least_telling=ABLATION_LEAST_TELLING)
+        sections.append(section)
+    return sections
 
 
 def ablation_cells(table: pd.DataFrame) -> pd.DataFrame:

@@ -24,8 +24,8 @@ MAX_NAMED = 3  # datasets in the title
 FOLDER = Path(__file__).parent
 
 GLOSSARY = {
-    "Rank": "A range such as 2–4 is all that the test images can show: McNemar's test on the saved predictions, "
-    "corrected for all pairs, finds one setting better and all but four worse.",
+    "Rank": "A range such as 2–4 is all that the test images and seeds can show: tests of all pairs, corrected for "
+    "their number, find one setting better and all but four worse.",
     "Mode": "How the pixels are preprocessed; native is what the backbone was trained with.",
     "Strategy": "How the backbone is used. probe: it is frozen; finetune: its last layers are trained too; scratch: "
     "all of it is trained, from random weights.",

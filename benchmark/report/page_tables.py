@@ -7,7 +7,7 @@ import pandas as pd
 
 from benchmark.analysis.ablation import MARGIN
 from benchmark.analysis.formats import MISSING_VALUE
-from benchmark.analysis.presentation import ablation_cells, comparison_cells, leaderboard_cells
+from benchmark.analysis.presentation import ablation_cells, comparison_cells, leaderboard_cells, notes_on_seeds
 from benchmark.charts.costs import PHASES
 
 # Headings of the leaderboard, and the columns that they are sorted by.
@@ -128,7 +128,7 @@ def ablation_table(losses: pd.DataFrame, dataset: str) -> Table:
     return make_table(
         ablation_cells(losses),
         f"What each mode costs against native on {dataset}, the most harmful first; harmless: the whole 95 % interval "
-        f"lies within {100 * MARGIN:.0f} point of zero",
+        f"lies within {100 * MARGIN:.0f} point of zero. {' '.join(notes_on_seeds(losses, 'intervals'))}".rstrip(". "),
         numbers=_numbers(losses, ABLATION_NUMBERS),
         filters=FILTERS,
     )
