@@ -193,7 +193,8 @@ def test_the_leaderboard_shows_and_sorts_by_what_the_command_gives(ledger: Ledge
     rows = rows_of_table(table)
 
     assert [(row["Backbone"], row["Mode"]) for row in rows] == list(zip(board["backbone"], board["mode"], strict=True))
-    assert [row["Rank"] for row in rows] == ["1", "2–3", "2–3", "4"]
+    assert [row["Rank"] for row in rows] == ["1", "2", "–", "–"]
+    assert [row.one("th").text for row in table.one("tbody").all("tr")] == ["NetA", "NetB", "NetB", "NetA"]
     assert list(rows[0])[5] == "Accuracy"
     assert sorted_by == board["accuracy"].tolist()
 
