@@ -74,6 +74,19 @@ def test_accuracy_bars_end_at_the_accuracies_and_their_lines_at_the_intervals():
     assert legend_names(figure) == ["native", "unit"]
 
 
+def test_the_best_is_of_mode_native_and_a_better_wrong_mode_is_not_called_so():
+    evidence = evidence_of({"accuracy": 0.8}, {"mode": "unit", "accuracy": 0.9})
+
+    chart = draw("accuracy", evidence, "toys")
+
+    assert isinstance(chart, Chart)
+    (axes,) = chart.figure.axes
+    (best,) = (line for line in axes.lines if line.get_linestyle() == "--")
+    assert set(best.get_xdata()) == {0.8}
+    assert "Best: NetA, mode native, 0.800" in chart.alt
+    assert evidence.shown_runs("toys")["mode"].tolist() == ["native"]
+
+
 def test_of_many_settings_the_accuracies_are_points():
     evidence = evidence_of(*many_settings(12))
 
