@@ -41,15 +41,15 @@ def load_ledger(*paths: str | Path) -> "pd.DataFrame":
 
 
 def leaderboard(runs: "pd.DataFrame", *, by: str = "accuracy") -> "pd.DataFrame":
-    """The settings of these runs, each the mean of its seeds, ranked within their dataset.
+    """The settings of these runs, each the mean of its seeds, ranked within their dataset; wrong modes stand below.
 
     Args:
         runs: What `load_ledger` gives, or some of its rows.
         by: The column to rank by, such as `accuracy`, `efficiency` or `wall_s`.
 
     Returns:
-        The columns of `benchmark.analysis.leaderboard.make_leaderboard`: ranks with ties, the setting, `n_seeds`,
-        `accuracy` in 0..1 with its deviation and interval, and the means of the costs.
+        The columns of `benchmark.analysis.leaderboard.make_leaderboard`: ranks with ties (`not_ranked` says why there
+        is none), the setting, `n_seeds`, `accuracy` in 0..1 with its deviation and interval, and the means of the rest.
 
     Raises:
         UnknownNameError: There is no such column to rank by.

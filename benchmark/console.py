@@ -72,6 +72,7 @@ stderr = _Messages(stderr=True)
 # If one of these columns has the same value in all rows, the title names the value and the column is left out.
 SAYABLE_ONCE = {
     "Dataset", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Input px", "Seed", "Seeds",
+    "Interval over",
 }  # fmt: skip
 # Columns of longer texts are folded; numbers and most names are shorter and stay whole.
 LONGEST_WHOLE = 24

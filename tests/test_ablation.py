@@ -14,6 +14,7 @@ from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.formats import to_markdown
 from benchmark.analysis.loading import load_runs
 from benchmark.analysis.presentation import ablation_cells, ablation_sections
+from benchmark.analysis.significance import compare_runs
 from benchmark.ledger import FAILED, Ledger
 
 
@@ -39,19 +40,25 @@ def test_the_published_form_is_before_after_and_the_relative_gain(ledger: Ledger
     assert cells["Relative gain"] == "+144 %"
 
 
-def test_seeds_are_paired_and_the_interval_is_students(ledger: Ledger):
-    natives, units = [0.80, 0.84, 0.79, 0.81], [0.70, 0.75, 0.72, 0.69]
-    for seed, (native, unit) in enumerate(zip(natives, units, strict=True)):
-        add(ledger, mode="native", seed=seed, accuracy=native)
-        add(ledger, mode="unit", seed=seed, accuracy=unit)
-    add(ledger, mode="unit", seed=9, accuracy=0.1)  # without a partner
+def add_pair(ledger: Ledger, native: np.ndarray, unit: np.ndarray) -> None:
+    """Native and unit, right on these images, `(s, n)`."""
+    for mode, right in (("native", native), ("unit", unit)):
+        for seed, images in enumerate(right):
+            add_predicted(ledger, images, mode=mode, seed=seed)
+
+
+def test_the_interval_counts_images_and_seeds_and_pairs_both(ledger: Ledger, rng: np.random.Generator):
+    images = rng.random(500)
+    native, unit = images < np.array([[0.80], [0.84], [0.79]]), images < np.array([[0.70], [0.75], [0.72]])
+    add_pair(ledger, native, unit)
+    add_predicted(ledger, images < 0.1, mode="unit", seed=9)  # without a partner
 
     (row,) = ablation_of(ledger).to_dict("records")
 
-    interval = stats.ttest_rel(natives, units).confidence_interval(0.95)
-    assert (row["n_seeds"], row["interval_over"], row["verdict"]) == (4, "seeds", "harmful")
-    assert row["accuracy_lost"] == pytest.approx(np.mean(natives) - np.mean(units))
-    assert (row["lost_low"], row["lost_high"]) == pytest.approx((interval.low, interval.high))
+    expected = compare_runs(native, unit)
+    assert (row["n_seeds"], row["interval_over"], row["verdict"]) == (3, "images and seeds", "harmful")
+    assert row["accuracy_lost"] == pytest.approx(native.mean() - unit.mean())
+    assert (row["lost_low"], row["lost_high"]) == (expected.low, expected.high)
 
 
 @pytest.mark.parametrize(
@@ -92,55 +99,55 @@ def test_of_two_versions_of_native_the_one_of_the_same_version_is_compared(ledge
     assert list(zip(rows["accuracy"], rows["accuracy_native"], strict=True)) == [(0.6, 0.9), (0.7, 0.8)]
 
 
-def test_with_one_seed_the_interval_is_over_the_test_images(ledger: Ledger):
-    rng = np.random.default_rng(0)
-    native, unit = rng.random(400) < 0.8, rng.random(400) < 0.6
-    add_predicted(ledger, native, mode="native")
-    add_predicted(ledger, unit, mode="unit")
+def test_with_one_seed_the_interval_is_over_the_test_images(ledger: Ledger, rng: np.random.Generator):
+    native, unit = rng.random((1, 400)) < 0.8, rng.random((1, 400)) < 0.6
+    add_pair(ledger, native, unit)
 
     (row,) = ablation_of(ledger).to_dict("records")
 
-    interval = stats.ttest_rel(native.astype(int), unit.astype(int)).confidence_interval(0.95)
+    interval = stats.ttest_rel(native[0].astype(int), unit[0].astype(int)).confidence_interval(0.95)
     assert row["interval_over"] == "images"
-    assert (row["lost_low"], row["lost_high"]) == pytest.approx((interval.low, interval.high))
+    assert (row["lost_low"], row["lost_high"]) == pytest.approx((interval.low, interval.high), abs=2 / 400)
+
+
+@pytest.mark.parametrize(("n_seeds", "is_said"), [(1, True), (2, False)])
+def test_that_seeds_were_not_varied_is_said(ledger: Ledger, rng: np.random.Generator, n_seeds: int, is_said: bool):
+    add_pair(ledger, rng.random((n_seeds, 400)) < 0.8, rng.random((n_seeds, 400)) < 0.6)
+
+    text = to_markdown(ablation_sections(ablation_of(ledger)))
+
+    assert ("Seeds were not varied, so other seeds may give other intervals." in text) == is_said
+    assert ("for other images and other seeds," in text) != is_said
+
+
+def test_without_predictions_there_is_no_interval_and_it_is_said(ledger: Ledger):
+    for seed in range(3):
+        add(ledger, mode="native", seed=seed, accuracy=0.9)
+        add(ledger, mode="unit", seed=seed, accuracy=0.5)
+
+    table = ablation_of(ledger)
+
+    assert table[["interval_over", "verdict"]].to_numpy().tolist() == [["", "unclear"]]
+    assert table["lost_low"].isna().all()
+    assert "1 of 1 row without an interval: no predictions." in to_markdown(ablation_sections(table))
 
 
 @pytest.mark.parametrize(
-    ("losses", "verdict"),
+    ("n_native", "n_unit", "verdict"),
     [
-        ([0.10, 0.11, 0.12], "harmful"),
-        ([-0.10, -0.11, -0.12], "helpful"),
-        ([0.001, 0.0, -0.001], "harmless"),
-        ([0.004, 0.005, 0.006], "harmless"),
-        ([0.1, 0.1 + 1e-15, 0.1], "unclear"),
-        ([0.3, -0.3, 0.1], "unclear"),
-        ([0.4], "unclear"),
+        ([9000, 9010], [8000, 8010], "harmful"),
+        ([8000, 8010], [9000, 9010], "helpful"),
+        ([9000, 9010], [9000, 9005], "harmless"),
+        ([9000, 9000], [8950, 8950], "harmless"),
+        ([9000, 9000], [6000, 9500], "unclear"),
+        ([9000], [9000], "harmless"),
     ],
 )
-def test_the_verdict_follows_the_interval(ledger: Ledger, losses: list[float], verdict: str):
-    for seed, loss in enumerate(losses):
-        add(ledger, mode="native", seed=seed, accuracy=0.5)
-        add(ledger, mode="unit", seed=seed, accuracy=0.5 - loss)
+def test_the_verdict_follows_the_interval(ledger: Ledger, n_native: list[int], n_unit: list[int], verdict: str):
+    images = np.arange(10_000)
+    add_pair(ledger, images < np.array(n_native)[:, np.newaxis], images < np.array(n_unit)[:, np.newaxis])
 
     assert ablation_of(ledger)["verdict"].tolist() == [verdict]
-
-
-def test_where_all_seeds_lose_the_same_the_interval_is_over_the_test_images(ledger: Ledger):
-    """Equal differences of few seeds are chance, not certainty."""
-    rng = np.random.default_rng(0)
-    differences = []
-    for seed in range(2):
-        native, unit = rng.permutation(np.arange(1000) < 900), rng.permutation(np.arange(1000) < 880)
-        add_predicted(ledger, native, mode="native", seed=seed)
-        add_predicted(ledger, unit, mode="unit", seed=seed)
-        differences.append(native.astype(float) - unit)
-
-    (row,) = ablation_of(ledger).to_dict("records")
-
-    interval = stats.ttest_1samp(np.mean(differences, axis=0), 0).confidence_interval(0.95)
-    assert row["interval_over"] == "images"
-    assert (row["lost_low"], row["lost_high"]) == pytest.approx((interval.low, interval.high))
-    assert row["lost_low"] < row["accuracy_lost"] < row["lost_high"]
 
 
 def test_a_mode_that_is_the_native_one_by_another_name_is_said_so(ledger: Ledger):

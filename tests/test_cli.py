@@ -530,7 +530,7 @@ def test_the_status_of_a_recipe_that_was_never_run(call: Call):
 
 @pytest.mark.parametrize(
     ("format_name", "first", "second"),
-    [("table", "NetB", "NetA"), ("md", "| 1 | NetB |", "| 2 | NetA |"), ("csv", "\n1,1,1,NetB,", "\n2,2,2,NetA,")],
+    [("table", "NetB", "NetA"), ("md", "| 1 | NetB |", "| 2 | NetA |"), ("csv", "\n1,1,1,,NetB,", "\n2,2,2,,NetA,")],
 )
 def test_a_leaderboard_is_printed_best_first(call: Call, tmp_path: Path, format_name: str, first: str, second: str):
     write_ledger(tmp_path / "toy")

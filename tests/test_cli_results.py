@@ -38,6 +38,30 @@ def ledger(tmp_path: Path) -> Ledger:
     return ledger
 
 
+# --- leaderboard -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format_name", ["table", "md"])
+def test_a_leaderboard_shows_the_column_that_it_is_ranked_by(call, tmp_path, format_name):
+    add(Ledger(tmp_path / "results" / "toy"), macro_f1=0.4321, chance=0.1234)
+
+    _, out, _ = call("leaderboard", "--by", "macro_f1", "--format", format_name)
+
+    assert "0.4321" in out
+    assert "0.1234" in out
+
+
+def test_a_rank_that_does_not_exist_is_empty_for_machines(call, tmp_path):
+    ledger = Ledger(tmp_path / "results" / "toy")
+    add(ledger)
+    add(ledger, mode="unit")
+
+    _, out, _ = call("leaderboard", "--format", "json")
+
+    records = json.loads(out)
+    assert [(record["rank"], record["not_ranked"]) for record in records] == [(1, ""), (None, "not in mode native")]
+
+
 # --- ablation --------------------------------------------------------------------------------------------------------
 
 

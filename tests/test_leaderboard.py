@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -21,7 +22,7 @@ from benchmark.analysis.leaderboard import (
     make_leaderboard,
 )
 from benchmark.analysis.loading import count_failed, find_ledgers, load_runs
-from benchmark.analysis.presentation import leaderboard_sections
+from benchmark.analysis.presentation import leaderboard_cells, leaderboard_sections
 from benchmark.analysis.published import compare_published, load_published
 from benchmark.errors import LedgerError, UnknownNameError
 from benchmark.ledger import DONE, FAILED, Ledger
@@ -37,6 +38,11 @@ def ledger(tmp_path: Path) -> Ledger:
 
 def board_of(ledger: Ledger, **options: Any) -> pd.DataFrame:
     return make_leaderboard(load_runs([ledger.folder]), **options)
+
+
+def board_with_ties(ledger: Ledger) -> pd.DataFrame:
+    runs = load_runs([ledger.folder])
+    return make_leaderboard(runs, correctness=Correctness(runs))
 
 
 def markdown_of(ledger: Ledger, published: Sequence[Published] = (), **options: Any) -> str:
@@ -185,6 +191,138 @@ def test_a_ledger_without_rows_gives_an_empty_leaderboard(ledger: Ledger):
 
 
 # --- ranks -----------------------------------------------------------------------------------------------------------
+
+
+def test_settings_in_mode_native_are_ranked_and_others_stand_below(ledger: Ledger):
+    for backbone, mode, accuracy in (
+        ("NetA", "native", 0.8), ("NetA", "unit", 0.9), ("NetA", "raw", 0.7), ("NetB", "native", 0.6),
+        ("NetC", "unit", 0.95),
+    ):  # fmt: skip
+        add(ledger, backbone=backbone, mode=mode, accuracy=accuracy)
+
+    cells = leaderboard_cells(board_of(ledger))
+
+    assert cells[["Rank", "Backbone", "Mode"]].to_numpy().tolist() == [
+        ["1", "NetA", "native"], ["2", "NetB", "native"], ["–", "NetC", "unit"], ["–", "NetA", "unit"],
+        ["–", "NetA", "raw"],
+    ]  # fmt: skip
+    assert "Not ranked: 3 settings in other modes than native; see 'benchmark ablation'." in markdown_of(ledger)
+
+
+def test_where_nothing_is_native_all_settings_are_ranked(ledger: Ledger):
+    for mode, accuracy in (("unit", 0.8), ("raw", 0.9)):
+        add(ledger, mode=mode, accuracy=accuracy)
+        add(ledger, mode="native", dataset="mnist")
+
+    board = board_of(ledger)
+
+    assert board[["dataset", "mode", "rank"]].to_numpy().tolist() == [
+        ["digits", "raw", 1], ["digits", "unit", 2], ["mnist", "native", 1],
+    ]  # fmt: skip
+    assert set(board["not_ranked"]) == {""}
+
+
+def test_other_modes_never_widen_the_ranks_of_native_settings(ledger: Ledger, rng: np.random.Generator):
+    """With all of them among the pairs, the correction for their number would tie all three."""
+    images = rng.random(1000)
+    for backbone, level in (("NetA", 0.9), ("NetB", 0.885), ("NetC", 0.87)):
+        add_predicted(ledger, images < level, backbone=backbone)
+    alone = board_with_ties(ledger)
+    for number, mode in enumerate(("tf", "caffe", "torch", "unit", "raw", "bgr", "double")):
+        for backbone in ("NetA", "NetB", "NetC"):
+            add_predicted(ledger, images < 0.9 - 0.001 * number, backbone=backbone, mode=mode)
+
+    ranked = board_with_ties(ledger).dropna(subset="rank")
+
+    shown = ["rank", "rank_first", "rank_last", "backbone", "p_best", "smallest_difference"]
+    pd.testing.assert_frame_equal(ranked[shown], alone[shown])
+    assert alone["rank_last"].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize("by", sorted(HIGHER_IS_BETTER | LOWER_IS_BETTER))
+def test_the_column_that_is_ranked_by_is_shown(ledger: Ledger, by: str):
+    for backbone, value in (("A", 0.4), ("B", 0.9)):
+        add(ledger, backbone=backbone, **{by: value * (1e6 if by == "params_total" else 1e3 if by[-2:] == "_s" else 1)})
+
+    cells = leaderboard_cells(board_of(ledger, by=by), by=by)
+
+    differing = {heading for heading in cells if cells[heading].nunique() > 1} - {"Rank", "Backbone"}
+    assert differing - {"95 % interval"}
+    assert by not in {"balanced_accuracy", "macro_f1"} or "Chance" in cells
+
+
+def test_what_cannot_be_ranked_says_why(ledger: Ledger):
+    add(ledger, backbone="A", wall_s=20.0)
+    add(ledger, backbone="B", wall_s=30.0, n_jobs=2)
+    add(ledger, backbone="C", wall_s=None)
+    add(ledger, backbone="C", wall_s=None, seed=1, n_jobs=2)
+    add(ledger, backbone="D", mode="unit", wall_s=10.0)
+
+    board = board_of(ledger, by="wall_s")
+
+    assert board[["backbone", "not_ranked"]].to_numpy().tolist() == [
+        ["A", ""], ["B", "measured while 2 jobs ran"], ["C", "not measured"], ["D", "not in mode native"],
+    ]  # fmt: skip
+    cells = leaderboard_cells(board, by="wall_s")
+    assert cells["Rank"].tolist() == ["1", "–", "–", "–"]
+    assert cells["Not ranked"].tolist() == ["–", "measured while 2 jobs ran", "not measured", "–"]
+    assert "Not ranked" not in leaderboard_cells(board_of(ledger))
+
+
+def test_of_several_seeds_those_that_ran_alone_are_ranked(ledger: Ledger):
+    add(ledger, wall_s=20.0)
+    add(ledger, wall_s=40.0, seed=1, n_jobs=2)
+
+    board = board_of(ledger, by="wall_s")
+
+    assert board[["rank", "wall_s", "not_ranked"]].to_numpy().tolist() == [[1, 20.0, ""]]
+
+
+@pytest.mark.parametrize(("n_seeds", "notes"), [((1, 1), ["Seeds were not varied, so"]), ((2, 2), []),
+                                                ((2, 1), ["Seeds were not varied in 1 of 2 rows, so"])])  # fmt: skip
+def test_that_seeds_were_not_varied_is_said(ledger: Ledger, n_seeds: tuple[int, int], notes: list[str]):
+    for backbone, n_of_backbone in zip("AB", n_seeds, strict=True):
+        for seed in range(n_of_backbone):
+            add_predicted(ledger, np.arange(100) < 80, backbone=backbone, seed=seed)
+
+    text = markdown_of(ledger, correctness=Correctness(load_runs([ledger.folder])))
+
+    assert [line.partition(" other seeds")[0] for line in text.splitlines() if line.startswith("Seeds")] == notes
+    assert ("for other images and other seeds" in text) == (max(n_seeds) > 1)
+
+
+# --- chance ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("chance", "n_classes", "is_unbalanced"), [(0.6, 3, True), (0.4, 3, False), (0.7, 2, False),
+                                                                    (0.2, 10, True)])  # fmt: skip
+def test_unbalanced_classes_bring_chance_balanced_accuracy_and_f1_into_the_table(
+    ledger: Ledger, chance: float, n_classes: int, is_unbalanced: bool
+):
+    for backbone in "AB":
+        add(ledger, backbone=backbone, accuracy=0.846, chance=chance, n_classes=n_classes, balanced_accuracy=0.604,
+            macro_f1=0.598, n_test=1000)  # fmt: skip
+
+    cells, text = leaderboard_cells(board_of(ledger)), markdown_of(ledger)
+
+    if is_unbalanced:
+        assert cells[["Balanced accuracy", "Macro F1"]].to_numpy().tolist() == [["0.6040", "0.5980"]] * 2
+        assert cells["Chance"].tolist() == [f"{chance:.4f}"] * 2
+    else:
+        assert not {"Chance", "Balanced accuracy", "Macro F1"} & set(cells)
+    assert text.count("The classes are unbalanced") == is_unbalanced
+
+
+@pytest.mark.parametrize(("accuracy", "is_marked"), [(0.53, True), (0.40, True), (0.60, False)])
+def test_settings_no_better_than_chance_are_marked(ledger: Ledger, accuracy: float, is_marked: bool):
+    """The 95 % interval of 53 % of 500 images reaches down to 48.6 %."""
+    add(ledger, accuracy=accuracy, chance=0.5, n_classes=2, n_test=500)
+
+    assert leaderboard_cells(board_of(ledger))["Accuracy"].tolist() == [f"{accuracy:.4f}" + " (chance)" * is_marked]
+    assert ("(chance): always naming" in markdown_of(ledger)) == is_marked
+
+
+# --- order -----------------------------------------------------------------------------------------------------------
 
 
 def test_equal_values_share_a_rank_and_the_next_one_is_left_out(ledger: Ledger):
@@ -393,7 +531,7 @@ def varied(ledger: Ledger) -> Ledger:
     for seed, accuracy in ((0, 0.8), (1, 0.9)):
         add(ledger, seed=seed, accuracy=accuracy, efficiency=accuracy / 2, **cost)
     add(ledger, backbone="Größe|馬", mode="unit", accuracy=0.7, params_total=1_234_567, efficiency=0.567, wall_s=59.6)
-    add(ledger, backbone="NetB", mode="unit", accuracy=0.7, precision="bfloat16", **cost)
+    add(ledger, backbone="NetB", accuracy=0.7, precision="bfloat16", **cost)
     add(ledger, dataset="folder:my|pets", head="dense", accuracy=1.0, **cost)
     return ledger
 
@@ -419,12 +557,12 @@ def test_the_csv_reads_back_as_the_leaderboard(varied: Ledger):
     board = board_of(varied, published=PUBLISHED)
 
     back = pd.read_csv(
-        io.StringIO(to_csv(board)), keep_default_na=False, na_values={"accuracy_std": "", "log_loss": ""}
+        io.StringIO(to_csv(board)), keep_default_na=False, na_values={"accuracy_std": "", "log_loss": "", "rank": ""}
     )
 
     assert back.columns.tolist() == board.columns.tolist()
     assert back["backbone"].tolist() == board["backbone"].tolist()
-    assert back["rank"].tolist() == board["rank"].tolist()
+    assert back["rank"].fillna(0).tolist() == board["rank"].fillna(0).tolist() == [1, 2, 0, 1]
     assert back["accuracy"].tolist() == pytest.approx(board["accuracy"].tolist(), rel=1e-5)
     assert back["accuracy_std"].isna().sum() == 3
 

@@ -13,14 +13,15 @@ from hypothesis.extra import numpy as numpy_strategies
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection, QuadMesh
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
-from scipy import stats
 from sklearn.metrics import confusion_matrix
+from toy_ledgers import add_predicted
 from toys import a_run, class_rows, curve, four_settings, many_settings, number_runs, runs_table, write_ledger
 
 from benchmark.analysis.formats import duration_text
 from benchmark.charts import Chart, Evidence, NothingToDrawError, draw
 from benchmark.charts.pareto import pareto_front, round_ticks
 from benchmark.charts.style import MODE_COLOURS, mode_colour
+from benchmark.ledger import Ledger
 from benchmark.preprocessing import MODES
 
 
@@ -71,6 +72,19 @@ def test_accuracy_bars_end_at_the_accuracies_and_their_lines_at_the_intervals():
     board = evidence.leaderboard.sort_values("accuracy")
     np.testing.assert_allclose(ends, board[["accuracy_low", "accuracy_high"]])
     assert legend_names(figure) == ["native", "unit"]
+
+
+def test_the_best_is_of_mode_native_and_a_better_wrong_mode_is_not_called_so():
+    evidence = evidence_of({"accuracy": 0.8}, {"mode": "unit", "accuracy": 0.9})
+
+    chart = draw("accuracy", evidence, "toys")
+
+    assert isinstance(chart, Chart)
+    (axes,) = chart.figure.axes
+    (best,) = (line for line in axes.lines if line.get_linestyle() == "--")
+    assert set(best.get_xdata()) == {0.8}
+    assert "Best: NetA, mode native, 0.800" in chart.alt
+    assert evidence.shown_runs("toys")["mode"].tolist() == ["native"]
 
 
 def test_of_many_settings_the_accuracies_are_points():
@@ -269,16 +283,25 @@ def three_seeds() -> list[dict[str, Any]]:
     ]
 
 
-def test_ablation_bars_set_a_wrong_mode_against_native_with_students_interval_of_the_difference():
-    (axes,) = figure_of("ablation", evidence_of(*three_seeds())).axes
+@pytest.fixture
+def predicted(tmp_path: Path) -> Evidence:
+    """The same with predictions."""
+    ledger = Ledger(tmp_path / "predicted")
+    for run in three_seeds():
+        right = np.arange(1000) < round(1000 * run.pop("accuracy"))
+        add_predicted(ledger, right, dataset="toys", **run)
+    return Evidence.load([ledger.folder])
 
-    lost = np.array([0.40, 0.39, 0.42])
-    interval = stats.t.interval(0.95, 2, lost.mean(), stats.sem(lost))
+
+def test_ablation_bars_set_a_wrong_mode_against_native_with_the_interval_of_the_difference(predicted: Evidence):
+    (axes,) = figure_of("ablation", predicted).axes
+
+    interval = predicted.ablation.loc[0, ["lost_low", "lost_high"]]
     assert row_names(axes) == ["NetA: unit", "NetB: unit", "NetA: tf"]
     np.testing.assert_allclose([length for _, length, _ in bars(axes)][:2], [1.25 / 3, 0.82])
     assert [colour for _, _, colour in bars(axes)][:2] == [MODE_COLOURS["unit"], MODE_COLOURS["native"]]
     (lines,) = (group for group in axes.collections if isinstance(group, LineCollection))
-    np.testing.assert_allclose(lines.get_segments()[0][:, 0], [0.82 - interval[1], 0.82 - interval[0]])
+    np.testing.assert_allclose(lines.get_segments()[0][:, 0], sorted(0.82 - interval))
     assert axes.texts[0].get_text() == "−40.3 points, native +97 %"
 
 
@@ -298,16 +321,12 @@ def test_the_ablation_map_has_points_lost_around_a_white_zero():
     assert scale.get_ylabel() == "points lost"
 
 
-def test_losses_that_the_seeds_make_sure_are_bold():
-    axes, _ = figure_of("ablation-heatmap", evidence_of(*three_seeds())).axes
+def test_losses_whose_interval_excludes_zero_are_bold(predicted: Evidence):
+    axes, _ = figure_of("ablation-heatmap", predicted).axes
 
     bold = {text.get_text() for text in axes.texts if text.get_fontweight() == "bold"}
-    intervals = {
-        "40.3": stats.ttest_1samp([0.40, 0.39, 0.42], 0).pvalue,
-        "-0.7": stats.ttest_1samp([-0.01, 0.0, -0.01], 0).pvalue,
-        "9.0": stats.ttest_1samp([0.10, 0.08, 0.09], 0).pvalue,
-    }
-    assert bold == {text for text, p in intervals.items() if p < 0.05} == {"40.3", "9.0"}
+    assert bold == {"40.3", "9.0"}
+    assert predicted.ablation["verdict"].tolist() == ["harmful", "harmful", "unclear"]
 
 
 # --- learning curves -------------------------------------------------------------------------------------------------

@@ -193,7 +193,8 @@ def test_the_leaderboard_shows_and_sorts_by_what_the_command_gives(ledger: Ledge
     rows = rows_of_table(table)
 
     assert [(row["Backbone"], row["Mode"]) for row in rows] == list(zip(board["backbone"], board["mode"], strict=True))
-    assert [row["Rank"] for row in rows] == ["1", "2–3", "2–3", "4"]
+    assert [row["Rank"] for row in rows] == ["1", "2", "–", "–"]
+    assert [row.one("th").text for row in table.one("tbody").all("tr")] == ["NetA", "NetB", "NetB", "NetA"]
     assert list(rows[0])[5] == "Accuracy"
     assert sorted_by == board["accuracy"].tolist()
 
@@ -206,6 +207,46 @@ def test_the_summary_names_the_best_the_worst_damage_and_the_smallest_that_is_as
         "40.0\u00a0points NetA in mode unit: 90.0\u00a0% in native, 50.0\u00a0% in unit"
     )
     assert facts["Smallest within 1 point of the best"] == "NetA, mode native 90.0\u00a0% with 2.00\u00a0M parameters"
+
+
+@pytest.mark.slow
+def test_the_summary_never_recommends_a_wrong_mode(tmp_path: Path):
+    """Also if its accuracy is the highest, or it is the smallest among those within a point of the best."""
+    ledger = Ledger(tmp_path / "toy")
+    images = np.arange(1000)
+    add_predicted(ledger, images < 900, params_total=23_600_000)
+    add_predicted(ledger, images < 903, params_total=1_000_000, mode="unit")
+    add_predicted(ledger, images < 894, params_total=4_000_000, backbone="NetB")
+
+    article = report_of(ledger).one("article")
+
+    facts = {fact.one("dt").text: fact.one("dd").text for fact in article.all("div")}
+    assert facts["Best"].startswith("NetA, mode native 90.0")
+    assert facts["Smallest within 1 point of the best"].startswith("NetB, mode native")
+
+
+@pytest.mark.slow
+def test_without_a_native_setting_the_summary_recommends_none(tmp_path: Path):
+    ledger = Ledger(tmp_path / "toy")
+    add_predicted(ledger, np.arange(100) < 90, mode="unit")
+
+    facts = {fact.one("dt").text: fact.one("dd").text for fact in report_of(ledger).one("article").all("div")}
+
+    assert facts["Best"] == "not known No setting was run in mode native."
+    assert not any(question.startswith("Smallest") for question in facts)
+
+
+@pytest.mark.slow
+def test_that_seeds_were_not_varied_is_said_below_the_leaderboard_and_the_ablation(tmp_path: Path):
+    ledger = Ledger(tmp_path / "toy")
+    for mode, n_right in (("native", 90), ("unit", 50)):
+        for backbone in ("NetA", "NetB"):
+            add_predicted(ledger, np.arange(100) < n_right, mode=mode, backbone=backbone)
+
+    text = report_of(ledger).one("main").text
+
+    assert "Seeds were not varied, so other seeds may give other ranks." in text
+    assert "Seeds were not varied, so other seeds may give other intervals" in text
 
 
 @pytest.mark.slow

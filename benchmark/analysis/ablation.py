@@ -4,20 +4,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from benchmark.analysis.correctness import Correctness
+from benchmark.analysis.correctness import Correct, Correctness
 from benchmark.analysis.loading import SETTING, finished
+from benchmark.analysis.significance import compare_runs
 
 NATIVE = "native"
 # Settings that agree in these columns differ only in their mode and are compared.
 SUBJECT = tuple(column for column in SETTING if column not in ("mode", "variant"))
 # And these must be the same too: what a number was made from, whether or not the table has several.
 ORIGINS = ("weights", "val_fraction", "registry_sha256", "network_sha256", "dataset_fingerprint")
-CONFIDENCE = 0.95
 # A mode is as good as native if its whole interval lies within this distance of native.
 MARGIN = 0.01
-ROUNDING = 1e-12
 
 HARMFUL = "harmful"
 HARMLESS = "harmless"
@@ -46,9 +44,9 @@ def make_ablation(runs: pd.DataFrame, correctness: Correctness) -> pd.DataFrame:
         - `same as native`: accuracy, log loss and F1 are equal in every seed, for example `tf` where `tf` is native;
         - `unclear`: none of these, or no interval.
 
-        The interval is Student's for the mean of paired differences, over what `interval_over` names: `seeds` if there
-        are several that lose different amounts, otherwise `images` if the predictions were kept, otherwise empty. It is
-        not corrected for the number of comparisons.
+        The interval is that of `significance.compare_runs`. It holds for what `interval_over` names: `images and
+        seeds`, that is other images and other seeds; `images` if there is one seed, so that seeds were not varied;
+        nothing, and there is no interval, without predictions. It is not corrected for the number of comparisons.
     """
     # Few columns, since there may be thousands of pairs.
     needed = [*SETTING, *ORIGINS, "seed", *SCORES, "folder", "run_id"]
@@ -93,30 +91,21 @@ def _is_same(pair: pd.DataFrame) -> bool:
 
 
 def _accuracy_lost(pair: pd.DataFrame, correctness: Correctness) -> dict[str, Any]:
-    """The columns of the accuracy lost: its mean, the interval, and what the interval was computed over."""
-    from scipy import stats
-
-    by_seed = (pair["accuracy_native"] - pair["accuracy"]).to_numpy(float)
-    do_seeds_differ = np.ptp(by_seed) > ROUNDING
-    differences = by_seed if do_seeds_differ else _lost_by_image(pair, correctness)
+    """The columns of the accuracy lost: its mean, the interval, and what the interval holds for."""
     low, high, over = np.nan, np.nan, ""
-    if differences is not None and np.ptp(differences) > ROUNDING:
-        low, high = stats.ttest_1samp(differences, 0.0).confidence_interval(CONFIDENCE)
-        over = "seeds" if do_seeds_differ else "images"
-    return {"accuracy_lost": by_seed.mean(), "lost_low": low, "lost_high": high, "interval_over": over}
+    native, here = (_right(pair, side, correctness) for side in ("_native", ""))
+    if native is not None and here is not None:
+        low, high, _ = compare_runs(native, here)
+        over = "images and seeds" if len(pair) > 1 else "images"
+    lost = (pair["accuracy_native"] - pair["accuracy"]).mean()
+    return {"accuracy_lost": lost, "lost_low": low, "lost_high": high, "interval_over": over}
 
 
-def _lost_by_image(pair: pd.DataFrame, correctness: Correctness) -> NDArray[np.float64] | None:
-    """`(n,)`: of each image, the share of seeds right in native minus the share right here; None if unknown."""
-    differences = []
-    for run in pair.to_dict("records"):
-        here = correctness.of_run(run["folder"], run["run_id"])
-        native = correctness.of_run(run["folder_native"], run["run_id_native"])
-        if here is None or native is None or len(here) != len(native):
-            return None
-        differences.append(native.astype(float) - here)
-    mean: NDArray[np.float64] = np.mean(differences, axis=0)
-    return mean
+def _right(pair: pd.DataFrame, side: str, correctness: Correctness) -> Correct | None:
+    """`(s, n)`: whether each seed of one side names each image correctly; None without predictions of all seeds."""
+    runs = zip(pair[f"folder{side}"], pair[f"run_id{side}"], strict=True)
+    known = [right for run in runs if (right := correctness.of_run(*run)) is not None]
+    return np.stack(known) if len(known) == len(pair) else None
 
 
 def _verdict(low: float, high: float) -> str:

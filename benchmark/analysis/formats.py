@@ -16,7 +16,7 @@ MISSING_VALUE = "–"
 FORMULA_SIGNS = ("=", "+", "-", "@")
 TEXT_HEADINGS = {
     "Backbone", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Metric", "Note", "Verdict",
-    "Change", "Result", "Dataset",
+    "Change", "Result", "Dataset", "Interval over", "Not ranked",
 }  # fmt: skip
 
 
@@ -83,7 +83,8 @@ def _unless_formula(value: object) -> object:
 
 def to_json(table: "pd.DataFrame") -> str:
     """A list of records, null where not measured."""
-    return json_text(table.to_dict("records"))
+    # Older versions of pandas keep a missing whole number as an object that JSON does not know.
+    return json_text(table.astype(object).where(table.notna(), None).to_dict("records"))
 
 
 def json_text(content: Any) -> str:

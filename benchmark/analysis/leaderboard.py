@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from benchmark.analysis.ablation import NATIVE
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.loading import SETTING, are_times_comparable, finished
 from benchmark.analysis.published import published_accuracy
@@ -13,10 +14,11 @@ from benchmark.errors import check_known
 from benchmark.metrics import wilson_interval
 from benchmark.recipes import Published
 
+NOT_NATIVE = f"not in mode {NATIVE}"  # why a setting has no rank
 AVERAGED = (
-    "balanced_accuracy", "macro_f1", "log_loss", "train_accuracy", "val_accuracy", "overfit_gap", "efficiency",
-    "efficiency_above_chance", "params_total", "params_trainable", "flops_g", "extract_s", "train_s", "eval_s",
-    "wall_s", "images_per_s", "latency_ms", "latency_p95_ms", "model_mib", "peak_rss_mib",
+    "chance", "balanced_accuracy", "macro_f1", "log_loss", "train_accuracy", "val_accuracy", "overfit_gap",
+    "efficiency", "efficiency_above_chance", "params_total", "params_trainable", "flops_g", "extract_s", "train_s",
+    "eval_s", "wall_s", "images_per_s", "latency_ms", "latency_p95_ms", "model_mib", "peak_rss_mib",
 )  # fmt: skip
 TIMES = ("extract_s", "train_s", "eval_s", "wall_s", "images_per_s", "latency_ms", "latency_p95_ms")
 HIGHER_IS_BETTER = frozenset(
@@ -39,6 +41,10 @@ def make_leaderboard(
 ) -> pd.DataFrame:
     """Settings ranked within their dataset, each the mean of its seeds.
 
+    Settings in mode native are ranked. Other modes show what a mistake costs, which is the subject of the ablation:
+    they stand below, without a rank, and are not tested, so that sweeping them changes no rank. If a dataset has no
+    setting in mode native, all its settings are ranked.
+
     Args:
         runs: What `load_runs` returns.
         by: The column to rank by.
@@ -46,13 +52,14 @@ def make_leaderboard(
         correctness: Of the runs; without it no settings are tied.
 
     Returns:
-        One row per setting: `rank`, `rank_first` and `rank_last` (if ranked by accuracy, the range of ranks that the
-        test set allows), the columns of `SETTING`, `n_seeds`, `n_test`, `accuracy`, `accuracy_std`
-        (sample deviation over seeds, empty for one), `accuracy_low` and `accuracy_high` (95 % Wilson interval of the
-        mean accuracy at the size of the test set, which all seeds share), the means of the costs (times without rows of
-        jobs that ran at the same time as others), `p_best` (Holm-adjusted p-value of McNemar's test against the most
-        accurate setting of the dataset), `smallest_difference` (from the most accurate setting, the smallest difference
-        in accuracy that this test set can show; see `significance`), `published` (accuracy), and `difference` (measured
+        One row per setting: `rank`, `rank_first` and `rank_last` (if ranked by accuracy, the range of ranks that images
+        and seeds allow), `not_ranked` (why there is no rank, otherwise empty), the columns of `SETTING`, `n_seeds`,
+        `n_test`, `n_classes`, `n_jobs` (the most that ran at the same time), `accuracy`, `accuracy_std` (sample
+        deviation over seeds, empty for one), `accuracy_low` and `accuracy_high` (95 % Wilson interval of the mean
+        accuracy at the size of the test set, which all seeds share), the means of the other figures (times without rows
+        of jobs that ran at the same time as others), `p_best` (Holm-adjusted p-value of being as good as the most
+        accurate ranked setting of the dataset), `smallest_difference` (from that setting, the smallest difference in
+        accuracy that images and seeds can show; see `significance`), `published` (accuracy), and `difference` (measured
         minus published).
 
     Raises:
@@ -60,18 +67,22 @@ def make_leaderboard(
     """
     check_known("column to rank by", by, HIGHER_IS_BETTER | LOWER_IS_BETTER)
     done = finished(runs)
-    table = _averaged(done)
-    ties = _standings(done, table, correctness)
+    table = _averaged(done, by)
+    is_native = table["mode"] == NATIVE
+    is_candidate = is_native | ~is_native.groupby(table["dataset"]).transform("any").astype(bool)
+    ties = _standings(done, table[is_candidate], correctness)
     for column in ("p_best", "smallest_difference"):
         table[column] = [getattr(tie, column) if tie else np.nan for tie in ties]
     table["published"] = [published_accuracy(setting, published) for setting in table.to_dict("records")]
     table["difference"] = table["accuracy"] - table["published"].astype(float)
-    return _ranked(table, by, ties)
+    return _ranked(table, by, is_candidate, ties)
 
 
-def _averaged(done: pd.DataFrame) -> pd.DataFrame:
+def _averaged(done: pd.DataFrame, by: str) -> pd.DataFrame:
+    """One row per setting; `is_measured` says whether `by` was measured, be it beside other jobs or elsewhere."""
     comparable = are_times_comparable(done)
-    done = done.assign(**{column: done[column].where(comparable) for column in TIMES})
+    times = {column: done[column].where(comparable) for column in TIMES}
+    done = done.assign(is_measured=done[by].notna(), **times)
     groups = done.groupby(list(SETTING), sort=False, dropna=False)
     accuracy = groups["accuracy"].mean()
     n_test = groups["n_test"].first()
@@ -79,6 +90,9 @@ def _averaged(done: pd.DataFrame) -> pd.DataFrame:
     measured = {
         "n_seeds": groups["seed"].nunique(),
         "n_test": n_test,
+        "n_classes": groups["n_classes"].first(),
+        "n_jobs": groups["n_jobs"].max(),
+        "is_measured": groups["is_measured"].any(),
         "accuracy": accuracy,
         "accuracy_std": groups["accuracy"].std(),
         "accuracy_low": [low for low, _ in intervals],
@@ -88,31 +102,43 @@ def _averaged(done: pd.DataFrame) -> pd.DataFrame:
 
 
 def _standings(done: pd.DataFrame, table: pd.DataFrame, correctness: Correctness | None) -> list[Standing | None]:
-    """For every row of the table, its range of ranks among the settings of its dataset."""
-    standings: list[Standing | None] = [None] * len(table)
+    """For every setting of `done`, its range of ranks among those of its dataset in the table; None for the others."""
+    n_settings = done.groupby(list(SETTING), dropna=False).ngroups
+    standings: list[Standing | None] = [None] * n_settings
     if correctness is None:
         return standings
     # Plain records, because one DataFrame per setting takes seconds in a ledger of thousands of settings.
-    runs: list[list[SeedRun]] = [[] for _ in table.index]
+    runs: list[list[SeedRun]] = [[] for _ in standings]
     places = done.groupby(list(SETTING), sort=False, dropna=False).ngroup()
     for place, run in zip(places, done[list(SeedRun._fields)].itertuples(index=False, name=None), strict=True):
         runs[place].append(SeedRun(*run))
-    settings = [SeedRuns(some, correctness) for some in runs]
     for _, rows in table.sort_values("accuracy", ascending=False, kind="stable").groupby("dataset"):
-        for position, standing in zip(rows.index, rank_with_ties([settings[row] for row in rows.index]), strict=True):
-            standings[position] = standing
+        settings = [SeedRuns(runs[place], correctness) for place in rows.index]
+        for place, standing in zip(rows.index, rank_with_ties(settings), strict=True):
+            standings[place] = standing
     return standings
 
 
-def _ranked(table: pd.DataFrame, by: str, ties: Sequence[Standing | None]) -> pd.DataFrame:
-    ascending = by in LOWER_IS_BETTER
-    ranks = table.groupby("dataset")[by].rank(method="min", ascending=ascending, na_option="bottom").astype(int)
+def _ranked(
+    table: pd.DataFrame, by: str, is_candidate: "pd.Series[bool]", ties: Sequence[Standing | None]
+) -> pd.DataFrame:
+    """The table with the columns of the ranks, the candidates of each dataset first."""
+    order = table.groupby(["dataset", ~is_candidate])[by].rank(
+        method="min", ascending=by in LOWER_IS_BETTER, na_option="bottom"
+    )
     # Equal values have equal ranks, whether or not there are predictions to compare.
     ranges = [
         (tie.first, tie.last) if tie and by == "accuracy" and tie.first < tie.last else (rank, rank)
-        for tie, rank in zip(ties, ranks, strict=True)
+        for tie, rank in zip(ties, order, strict=True)
     ]
-    table.insert(0, "rank", ranks)
-    table.insert(1, "rank_first", [first for first, _ in ranges])
-    table.insert(2, "rank_last", [last for _, last in ranges])
-    return table.sort_values(["dataset", "rank", *SETTING], ignore_index=True)
+    firsts, lasts = zip(*ranges, strict=True) if ranges else ((), ())
+    ranks = pd.DataFrame({"rank": order, "rank_first": firsts, "rank_last": lasts}, index=table.index)
+    ranks = ranks.where(is_candidate & table[by].notna()).astype("Int64")
+    beside_others = table["n_jobs"].map("measured while {:.0f} jobs ran".format)
+    ranks["not_ranked"] = np.select(
+        [~is_candidate, table[by].notna(), table.pop("is_measured")], [NOT_NATIVE, "", beside_others],
+        "not measured",
+    )  # fmt: skip
+    ordered = pd.concat([ranks, table], axis=1).assign(order=order, is_other=~is_candidate)
+    ordered = ordered.sort_values(["dataset", "is_other", "order", *SETTING], ignore_index=True)
+    return ordered.drop(columns=["order", "is_other"])

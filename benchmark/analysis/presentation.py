@@ -9,6 +9,7 @@ from benchmark.analysis.ablation import MARGIN
 from benchmark.analysis.comparison import MARKS, SAME, TOLERANCE
 from benchmark.analysis.formats import MISSING_VALUE, Section, count_of, number_texts, tally
 from benchmark.analysis.labels import dataset_labels, head_labels, strategy_labels
+from benchmark.analysis.leaderboard import NOT_NATIVE
 from benchmark.analysis.significance import ALPHA
 
 # Of the settings with `folds=…` in their strategy.
@@ -24,11 +25,21 @@ USUAL = (
     ("Precision", "precision", {"float32"}), ("Augmentation", "augment", {""}), ("Strategy", "strategy", {"probe"}),
     ("Variant", "variant", {""}),
 )  # fmt: skip
+# Classes are unbalanced if chance is this many times what it would be for classes of equal size.
+UNBALANCED = 1.5
+# Columns of the leaderboard that only some tables need, with their headings and formats.
+LESS_COMMON = {
+    "chance": ("Chance", "{:.4f}"), "balanced_accuracy": ("Balanced accuracy", "{:.4f}"),
+    "macro_f1": ("Macro F1", "{:.4f}"), "log_loss": ("Log loss", "{:.4f}"), "overfit_gap": ("Overfit gap", "{:+.4f}"),
+    "flops_g": ("Operations, G", "{:.3g}"), "model_mib": ("Model MiB", "{:.1f}"), "extract_s": ("Extract, s", "{:.0f}"),
+    "train_s": ("Train, s", "{:.0f}"), "latency_p95_ms": ("Latency 95 %, ms", "{:.1f}"),
+}  # fmt: skip
+OF_CLASSES = frozenset({"chance", "balanced_accuracy", "macro_f1"})
 
 # The columns that a narrow screen leaves out, the first of them first; of the leaderboard with their headings.
 LEADERBOARD_LEAST_TELLING = {
     "efficiency_above_chance": "Above chance / M", "images_per_s": "Images/s", "latency_ms": "Latency, ms",
-    "peak_rss_mib": "Peak MiB",
+    "peak_rss_mib": "Peak MiB", "chance": "Chance",
     "difference": "Difference", "efficiency": "Accuracy / M", "wall_s": "Wall, s", "n_seeds": "Seeds",
     "accuracy_low": "95 % interval", "params_total": "Params, M", "published": "Published", "input_size_px": "Input px",
 }  # fmt: skip
@@ -54,29 +65,69 @@ def leaderboard_sections(
     for dataset in sorted({*board["dataset"], *n_failed}):
         rows, figures = board[board["dataset"] == dataset], comparison[comparison["dataset"] == dataset]
         notes = _leaderboard_notes(rows, n_failed.get(dataset, 0), by)
-        sections.append(Section(dataset, leaderboard_cells(rows), notes, least_telling=least_telling))
+        sections.append(Section(dataset, leaderboard_cells(rows, by=by), notes, least_telling=least_telling))
         if len(figures):
             sections.append(Section(f"{dataset}: published and measured", comparison_cells(figures), level=3))
     return sections
 
 
 def _leaderboard_notes(rows: pd.DataFrame, n_failed: int, by: str) -> tuple[str, ...]:
-    notes = []
-    least = rows["smallest_difference"].dropna().median()
-    if by == "accuracy" and not pd.isna(least):
+    notes = _notes_on_ranks(rows[rows["rank"].notna()]) if by == "accuracy" else []
+    if n_others := int((rows["not_ranked"] == NOT_NATIVE).sum()):
         notes.append(
-            "A range of ranks: all but those that McNemar's test on the saved predictions, Holm-corrected for all "
-            f"pairs at 5 %, shows to be better or worse. On these {rows['n_test'].max():,.0f} test images, differences "
-            f"from the best below about {least:.4f} (median) are within chance."
+            f"Not ranked: {count_of(n_others, 'setting')} in other modes than native; see 'benchmark ablation'."
         )
     if rows["folds"].notna().any():
         notes.append(FOLDS_NOTE)
-    n_untested = int(rows["p_best"].isna().sum()) - 1  # the best is not tested against itself
-    if by == "accuracy" and n_untested > 0:
-        notes.append(f"{n_untested} of {len(rows) - 1} settings could not be tested against the best: no predictions.")
+    if _are_unbalanced(rows):
+        notes.append(
+            "The classes are unbalanced: always naming the most frequent one is right for "
+            f"{100 * rows['chance'].max():.1f} %. Balanced accuracy and macro F1 count all classes the same."
+        )
+    if _are_at_chance(rows).any():
+        notes.append("(chance): always naming the most frequent class may be as good; it lies within the interval.")
     if n_failed:
         notes.append(not_ranked(n_failed))
     return tuple(notes)
+
+
+def _notes_on_ranks(ranked: pd.DataFrame) -> list[str]:
+    """What the ranges of ranks mean, and for how many settings they mean less."""
+    notes = []
+    least = ranked["smallest_difference"].dropna().median()
+    if not pd.isna(least):
+        notes += [
+            f"A range of ranks: all but those that are shown to be better or worse for {_scope(ranked)}, at "
+            f"{100 * ALPHA:.0f} % for all pairs together (Holm). On these {ranked['n_test'].max():,.0f} test images, "
+            f"differences from the best below about {least:.4f} (median) are within chance.",
+            *notes_on_seeds(ranked, "ranks"),
+        ]
+    n_untested = int(ranked["p_best"].isna().sum()) - 1  # the best is not tested against itself
+    if n_untested > 0:
+        notes.append(
+            f"{n_untested} of {len(ranked) - 1} settings could not be tested against the best: no predictions."
+        )
+    return notes
+
+
+def _scope(rows: pd.DataFrame) -> str:
+    """What tests and intervals speak of beyond the runs that were made."""
+    return "other images and other seeds" if (rows["n_seeds"] > 1).any() else "other images"
+
+
+def notes_on_seeds(rows: pd.DataFrame, what: str) -> list[str]:
+    """A note that one seed says nothing about others, if any row has only one."""
+    n_single = int((rows["n_seeds"] == 1).sum())
+    where = "" if n_single == len(rows) else f" in {n_single} of {count_of(len(rows), 'row')}"
+    return [f"Seeds were not varied{where}, so other seeds may give other {what}."] if n_single else []
+
+
+def _are_unbalanced(rows: pd.DataFrame) -> bool:
+    return bool((rows["chance"] > UNBALANCED / rows["n_classes"]).any())
+
+
+def _are_at_chance(rows: pd.DataFrame) -> "pd.Series[bool]":
+    return rows["accuracy_low"] <= rows["chance"]
 
 
 def not_ranked(n_failed: int) -> str:
@@ -84,19 +135,23 @@ def not_ranked(n_failed: int) -> str:
     return f"Not ranked: {count_of(n_failed, 'failed cell')}."
 
 
-def leaderboard_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """The leaderboard of one dataset: one row per setting."""
+def leaderboard_cells(table: pd.DataFrame, *, by: str = "accuracy") -> pd.DataFrame:
+    """The leaderboard of one dataset: one row per setting, with the column that it is ranked by."""
+    has_latency = by == "latency_ms" or table["latency_ms"].notna().any()
     columns = {
         "Rank": [
-            str(rank) if first == last else f"{first}–{last}"
+            MISSING_VALUE if pd.isna(rank) else str(rank) if first == last else f"{first}–{last}"
             for rank, first, last in _rows(table, "rank", "rank_first", "rank_last")
         ],
         **_setting_cells(table),
         "Accuracy": [
-            f"{mean:.4f}" if pd.isna(deviation) else f"{mean:.4f} ± {deviation:.4f}"
-            for mean, deviation in _rows(table, "accuracy", "accuracy_std")
+            (f"{mean:.4f}" if pd.isna(deviation) else f"{mean:.4f} ± {deviation:.4f}") + " (chance)" * is_at_chance
+            for (mean, deviation), is_at_chance in zip(
+                _rows(table, "accuracy", "accuracy_std"), _are_at_chance(table), strict=True
+            )
         ],
         "95 % interval": [f"{low:.3f}–{high:.3f}" for low, high in _rows(table, "accuracy_low", "accuracy_high")],
+        **_less_common_cells(table, by),
     }
     if table["published"].notna().any():
         columns["Published"] = number_texts(table["published"], "{:.3f}")
@@ -107,29 +162,42 @@ def leaderboard_cells(table: pd.DataFrame) -> pd.DataFrame:
         "Above chance / M": number_texts(table["efficiency_above_chance"], "{:.3f}"),
         "Wall, s": number_texts(table["wall_s"], "{:.0f}"),
         "Images/s": number_texts(table["images_per_s"], "{:.0f}"),
-        **({"Latency, ms": number_texts(table["latency_ms"], "{:.1f}")} if table["latency_ms"].notna().any() else {}),
+        **({"Latency, ms": number_texts(table["latency_ms"], "{:.1f}")} if has_latency else {}),
         "Peak MiB": number_texts(table["peak_rss_mib"], "{:.0f}"),
         "Seeds": number_texts(table["n_seeds"], "{}"),
     }
     return pd.DataFrame(columns, index=table.index)
 
 
+def _less_common_cells(table: pd.DataFrame, by: str) -> dict[str, list[str]]:
+    """What the table is ranked by, what only unbalanced classes need, and why settings have no rank."""
+    beside = {"chance"} if by in OF_CLASSES or by == "efficiency_above_chance" else set()
+    shown = {by, *beside, *(OF_CLASSES if _are_unbalanced(table) else ())}
+    cells = {
+        heading: number_texts(table[column], pattern)
+        for column, (heading, pattern) in LESS_COMMON.items()
+        if column in shown
+    }
+    reasons = table["not_ranked"].replace(["", NOT_NATIVE], MISSING_VALUE)  # a note is enough for other modes
+    return cells if set(reasons) <= {MISSING_VALUE} else {**cells, "Not ranked": reasons.tolist()}
+
+
 def ablation_sections(ablation: pd.DataFrame) -> list[Section]:
     """One table per dataset of the cost of each wrong mode, from the table of `make_ablation`."""
-    note = (
-        "Points lost: native less this mode, with its 95 % interval over seeds, or over test images where they do not "
-        "differ; it is not corrected for the number of comparisons. "
-        f"Harmless: all of it within {100 * MARGIN:.0f} point of zero."
-    )
-    return [
-        Section(
-            str(dataset),
-            ablation_cells(rows),
-            (note, FOLDS_NOTE) if rows["folds"].notna().any() else (note,),
-            least_telling=ABLATION_LEAST_TELLING,
-        )
-        for dataset, rows in ablation.groupby("dataset", sort=True)
-    ]
+    sections = []
+    for dataset, rows in ablation.groupby("dataset", sort=True):
+        notes = [
+            f"Points lost: native less this mode, with its 95 % interval for {_scope(rows)}, not corrected for the "
+            f"number of comparisons. Harmless: all of it within {100 * MARGIN:.0f} point of zero.",
+            *notes_on_seeds(rows, "intervals"),
+        ]
+        if rows["folds"].notna().any():
+            notes.append(FOLDS_NOTE)
+        if n_unknown := int((rows["interval_over"] == "").sum()):
+            notes.append(f"{n_unknown} of {count_of(len(rows), 'row')} without an interval: no predictions.")
+        section = Section(str(dataset), ablation_cells(rows), tuple(notes), least_telling=ABLATION_LEAST_TELLING)
+        sections.append(section)
+    return sections
 
 
 def ablation_cells(table: pd.DataFrame) -> pd.DataFrame:

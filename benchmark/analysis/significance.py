@@ -1,39 +1,44 @@
-"""Which settings a test set can tell apart: McNemar's test on the saved predictions.
+"""Which settings can be told apart, on other images and with other seeds.
 
-Every run of a dataset is tested on the same images, so two settings are compared image by image. With one seed
-each, that is McNemar's exact test: two equally good settings would each be right on about half of the images that only
-one of them classifies correctly.
+Two settings are compared image by image and seed by seed. For `n` test images and `s` seeds:
 
-Seeds are pooled per image. The outcomes of several seeds on one image are not independent, so an image counts once,
-as the cluster of McNemar's test for clustered pairs (Durkalski et al., Analysis of clustered matched-pair data,
-Statistics in Medicine 22, 2003). For `n` images and `s` seeds:
+    d (n, s) in -1..1     1 where only the first setting names the image correctly, -1 where only the second does
+    MS                    mean squares of images, seeds and the residual: two-way random effects without replication
+    V / (n s)             variance of the mean of d, with V = MS_images + max(MS_seeds - MS_residual, 0)
+    1/df                  (MS_images / V) / (n - 1) + (MS_seeds / V) / (s - 1)
 
-    d (n,) in -s..s       number of seeds right in one setting, minus that of the other
-    T = sum of d          compared with its distribution if each d had a random sign
-    T^2 / sum of d^2      chi-squared with one degree of freedom for many images
+That a difference varies with the images and with the seeds: Dietterich, Approximate statistical tests for comparing
+supervised classification learning algorithms, Neural Computation 10, 1998; Bouthillier et al., Accounting for variance
+in machine learning benchmarks, MLSys 2021. The degrees of freedom are those of Satterthwaite, An approximate
+distribution of estimates of variance components, Biometrics Bulletin 2, 1946, but with the shares of V in place of
+their squares, which promise too much whenever MS_seeds is small by chance: of simulated 95 % intervals of three seeds,
+they leave as few as 92 % right.
 
-The result holds for these trained models on other images like these. The deviation over seeds shows how much other
-seeds would scatter.
+Three seeds say little about their own scatter. On their own, they would show a false difference in a fifth of simulated
+tables of twenty equal settings. So settings that are ranked together share it: in each pair MS_seeds is its own or the
+typical one of all pairs, whichever is larger, with the degrees of freedom of all unless its own is much larger.
+
+Two images are added to each pair, one that only the first setting names correctly and one that only the second does,
+lest few images prove too much (Bonett and Price, Adjusted Wald confidence interval for a difference of binomial
+proportions based on paired data, Journal of Educational and Behavioral Statistics 37, 2012).
+
+With one seed, the result holds for these trained models on other images, and the test is McNemar's.
 """
 
-import functools
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.analysis.correctness import Correctness
+from benchmark.analysis.correctness import Correct, Correctness
 
 ALPHA = 0.05
-# Up to this number of images that differ, the distribution of the sum is exact; beyond, its normal limit is as good.
-MAX_EXACT = 1000
-# P-values by the normal limit that are this many times below or above the level are not computed again.
-CLOSE = 100.0
+N_ADDED = 2  # images
+UNLIKE = 0.01  # level of the F-test for pairs whose seeds scatter more than the typical ones
 
-# `(n,)`: a number of seeds for each image.
-Counts = NDArray[np.int8]
-PValues = NDArray[np.float64]
+Floats = NDArray[np.float64]
 
 
 class Standing(NamedTuple):
@@ -44,8 +49,8 @@ class Standing(NamedTuple):
         last: The worst possible rank: the number of settings that are not significantly worse.
         p_best: Holm-adjusted p-value of being as good as the best setting; NaN for the best itself and without
             predictions to compare.
-        smallest_difference: The smallest difference in accuracy to the best setting that would be significant at the
-            number of images on which the two differ; NaN where `p_best` is.
+        smallest_difference: The smallest difference in accuracy to the best setting that would be significant, as far
+            as the two vary over images and seeds; NaN where `p_best` is.
     """
 
     first: int
@@ -77,69 +82,150 @@ class SeedRuns:
         correct = {seed: correctness.of_run(last[seed].folder, last[seed].run_id) for seed in sorted(last)}
         self._correct = {seed: images for seed, images in correct.items() if images is not None}
         self.seeds = tuple(self._correct)
-        self.n_right = functools.cache(self._count_right)
 
-    def _count_right(self, seeds: tuple[int, ...]) -> Counts:
-        """`(n,)` in 0..s: how many of these seeds classify each image correctly."""
-        counts: Counts = np.sum([self._correct[seed] for seed in seeds], axis=0, dtype=np.int8)
-        return counts
+    def right(self, seeds: Sequence[int]) -> Correct:
+        """`(s, n)`: whether each of these seeds names each image correctly."""
+        return np.stack([self._correct[seed] for seed in seeds])
 
 
-class Pair(NamedTuple):
-    """Two settings on the same images.
+# --- two settings ----------------------------------------------------------------------------------------------------
+
+
+class Sums(NamedTuple):
+    """Sums over the differences `d` of pairs of settings; each field has one number per pair.
 
     Attributes:
-        differences: `(n,)` in -s..s: number of seeds right in the first setting, minus that of the second.
-        n_seeds: s.
+        total: Of `d`.
+        differing: Of `d ** 2`: how often only one of the two is right.
+        images: Of the squares of the sums of each image over the seeds.
+        seeds: Of the squares of the sums of each seed over the images.
+        n_images: `n`.
+        n_seeds: `s`.
     """
 
-    differences: Counts
-    n_seeds: int
+    total: Floats
+    differing: Floats
+    images: Floats
+    seeds: Floats
+    n_images: Floats
+    n_seeds: Floats
 
 
-def compare_settings(a: SeedRuns, b: SeedRuns) -> Pair | None:
-    """How two settings differ; None if they were tested on different images or predictions were not kept.
+class Estimate(NamedTuple):
+    """Mean differences with their standard errors and degrees of freedom; each field has one number per pair."""
 
-    The seeds that both have are compared; without any, the same number of seeds of each.
-    """
-    if not a.seeds or not b.seeds or a.fingerprint != b.fingerprint:
-        return None
-    shared = tuple(seed for seed in a.seeds if seed in b.seeds)
-    n_seeds = len(shared) or min(len(a.seeds), len(b.seeds))
-    return Pair(a.n_right(shared or a.seeds[:n_seeds]) - b.n_right(shared or b.seeds[:n_seeds]), n_seeds)
+    mean: Floats
+    error: Floats
+    df: Floats
 
 
-def paired_p_value(differences: Counts) -> float:
-    """Two-sided p-value of the sum being this far from zero if every difference had a random sign.
+class Difference(NamedTuple):
+    """The 95 % interval of the first setting's accuracy minus the second's, and the p-value of no difference."""
 
-    With one seed this is McNemar's test; exact up to `MAX_EXACT` images that differ.
+    low: float
+    high: float
+    p_value: float
+
+
+def compare_runs(first: Correct, second: Correct) -> Difference:
+    """How far apart two settings are on other images and, if there are several, with other seeds.
+
+    Args:
+        first: `(s, n)`, whether each seed names each image correctly.
+        second: The same of the other setting. Seeds in the same place are paired, which helps if they draw the same
+            split, and does no harm otherwise.
     """
     from scipy import stats
 
-    n_by_size = np.bincount(np.abs(differences))[1:]  # (s,): images that differ by 1, ..., s seeds
-    total = differences.sum(dtype=np.int64)
-    if n_by_size.sum() > MAX_EXACT:
-        return float(stats.chi2.sf(total**2 / _sum_of_squares(differences), df=1))
-    # The sum of the positive differences is a sum over the sizes j of j Binomial(n_j, 1/2).
-    chances = np.ones(1)
-    for size, count in enumerate(n_by_size, 1):
-        of_size = np.zeros(size * count + 1)
-        of_size[::size] = stats.binom.pmf(np.arange(count + 1), count, 0.5)
-        chances = np.convolve(chances, of_size)
-    totals = 2 * np.arange(len(chances)) - (len(chances) - 1)
-    return min(1.0, float(chances[np.abs(totals) >= abs(total)].sum()))
+    sums = Sums(*np.array(sum_differences(first[np.newaxis], second[np.newaxis]))[:, 0])
+    estimated = estimate(sums)
+    half = stats.t.isf(ALPHA / 2, estimated.df) * estimated.error
+    found = (estimated.mean - half, estimated.mean + half, p_values(sums, estimated))
+    return Difference(*(float(of_pair[0]) for of_pair in found))
 
 
-def _sum_of_squares(differences: Counts) -> int:
-    return int(np.square(differences, dtype=np.int64).sum())
+def sum_differences(first: Correct, second: Correct) -> Sums:
+    """Of every pair of a setting in `first` `(k, s, n)` and one in `second` `(m, s, n)`; each field is `(k, m)`."""
+    _, s, n = first.shape
+    totals, others = (side.sum(axis=2, dtype=np.float64) for side in (first, second))  # (k, s) and (m, s)
+    total = totals.sum(axis=1)[:, np.newaxis] - others.sum(axis=1)
+    return Sums(
+        total,
+        _squared_distances(*(side.reshape(len(side), -1).astype(np.float32) for side in (first, second))),
+        _squared_distances(*(side.sum(axis=1, dtype=np.float32) for side in (first, second))),
+        _squared_distances(totals, others),
+        np.full_like(total, n),
+        np.full_like(total, s),
+    )
 
 
-def smallest_difference(pair: Pair, n_pairs: int) -> float:
-    """The smallest significant difference in accuracy of two settings, at the first step of Holm's method."""
+def _squared_distances(first: NDArray[np.floating], second: NDArray[np.floating]) -> Floats:
+    """`(k, m)`: between the rows of `(k, n)` and of `(m, n)`, by one product of matrices."""
+    squares, others = (np.einsum("kn,kn->k", side, side).astype(np.float64) for side in (first, second))
+    distances: Floats = squares[:, np.newaxis] + others - 2 * (first @ second.T).astype(np.float64)
+    return distances
+
+
+def estimate(sums: Sums, n_settings: int = 2) -> Estimate:
+    """The mean differences of all pairs of some settings, which share the scatter of their seeds.
+
+    Args:
+        sums: `(pairs,)` each; NaN for pairs that cannot be compared.
+        n_settings: Settings with several seeds.
+    """
     from scipy import stats
 
-    quantile = stats.norm.isf(ALPHA / n_pairs / 2)
-    return float(quantile * np.sqrt(_sum_of_squares(pair.differences)) / (pair.n_seeds * len(pair.differences)))
+    n, s = sums.n_images + N_ADDED, sums.n_seeds
+    n_other_seeds = np.maximum(s - 1, 1)
+    of_mean = sums.total**2 / (n * s)
+    of_images = sums.images / s + N_ADDED * s - of_mean
+    of_seeds = sums.seeds / n - of_mean  # 0 for one seed
+    residual = sums.differing + N_ADDED * s - of_mean - of_images - of_seeds
+    ms_images, ms_seeds = of_images / (n - 1), of_seeds / n_other_seeds
+    df_seeds = (n_settings - 1) * n_other_seeds
+    is_varied = s > 1
+    if is_varied.any():
+        # The quantile at which a mean square equals its expectation: the mean, but for settings that are unstable.
+        most = np.nanmax(n_other_seeds)
+        typical = np.quantile(ms_seeds[is_varied], stats.chi2.cdf(most, most))
+        is_unlike = ms_seeds > typical * stats.f.isf(UNLIKE, n_other_seeds, df_seeds)
+        df_seeds = np.where(is_unlike, n_other_seeds, df_seeds)
+        ms_seeds = np.where(is_varied, np.maximum(ms_seeds, typical), 0.0)
+    variance = ms_images + np.maximum(ms_seeds - residual / ((n - 1) * n_other_seeds), 0.0)
+    of_df = ms_images / variance / (n - 1) + np.minimum(ms_seeds / variance, 1.0) / df_seeds
+    return Estimate(sums.total / (n * s), np.sqrt(variance / (n * s)), 1 / of_df)
+
+
+def p_values(sums: Sums, estimated: Estimate) -> Floats:
+    """`(pairs,)`: two-sided p-values of no difference, by t-tests of the estimates; of single seeds by McNemar's."""
+    from scipy import stats
+
+    found: Floats = 2 * stats.t.sf(np.abs(estimated.mean) / estimated.error, estimated.df)
+    is_single = sums.n_seeds == 1
+    found[is_single] = _mcnemar(sums.differing[is_single], sums.total[is_single])
+    return found
+
+
+def _mcnemar(n_differing: Floats, total: Floats) -> Floats:
+    """Two-sided p-values of McNemar's exact test: each differing image may as well have favoured the other run."""
+    from scipy import stats
+
+    n_fewer = (n_differing - np.abs(total)) / 2
+    found: Floats = np.minimum(2 * stats.binom.cdf(n_fewer, n_differing, 0.5), 1.0)
+    return found
+
+
+def paired_p_value(differences: NDArray[np.int8]) -> float:
+    """Two-sided p-value of McNemar's exact test.
+
+    Args:
+        differences: `(n,)`, of two runs: 1 where only the first is right, -1 where only the second is, otherwise 0.
+    """
+    n_differing, total = np.count_nonzero(differences), differences.sum(dtype=np.int64)
+    return float(_mcnemar(np.array([n_differing]), np.array([total]))[0])
+
+
+# --- ranks -----------------------------------------------------------------------------------------------------------
 
 
 def rank_with_ties(settings: Sequence[SeedRuns]) -> list[Standing]:
@@ -153,63 +239,51 @@ def rank_with_ties(settings: Sequence[SeedRuns]) -> list[Standing]:
     Args:
         settings: The most accurate first.
     """
+    from scipy import stats
+
     n = len(settings)
-    p_values = _all_p_values(settings)
-    adjusted = adjust_by_holm(p_values)
-    n_pairs = int(np.count_nonzero(~np.isnan(p_values)))
+    sums = _all_pairs(settings)
+    n_varied = sum(len(setting.seeds) > 1 for setting in settings)
+    estimated = estimate(sums, max(n_varied, 2))
+    adjusted = adjust_by_holm(p_values(sums, estimated))
     are_tied = np.zeros((n, n), bool)
     are_tied[np.triu_indices(n, 1)] = adjusted >= ALPHA
     firsts = 1 + np.arange(n) - are_tied.sum(axis=0)  # its own place, minus the ties with settings before it
     lasts = 1 + np.arange(n) + are_tied.sum(axis=1)
-    with_best = [None, *(compare_settings(settings[0], setting) for setting in settings[1:])]
-    return [
-        Standing(int(first), int(last), float(p_best), smallest_difference(pair, n_pairs) if pair else np.nan)
-        # The pairs with the best come first.
-        for first, last, p_best, pair in zip(firsts, lasts, [np.nan, *adjusted[: n - 1]], with_best, strict=True)
-    ]
+    # At the first step of Holm's method. The pairs with the best come first.
+    n_pairs = max(int(np.count_nonzero(~np.isnan(adjusted))), 1)
+    least = (stats.t.isf(ALPHA / n_pairs / 2, estimated.df) * estimated.error)[: n - 1]
+    found = zip(firsts, lasts, [np.nan, *adjusted[: n - 1]], [np.nan, *least], strict=True)
+    return [Standing(int(first), int(last), float(p_best), float(smallest)) for first, last, p_best, smallest in found]
 
 
-def _all_p_values(settings: Sequence[SeedRuns]) -> PValues:
-    """`(n (n - 1) / 2,)`: of all pairs, row by row; NaN where two settings cannot be compared.
-
-    The normal limit decides most pairs clearly, and one product of matrices computes it for all of them; the other
-    pairs, and those with the first setting, are tested one by one.
-    """
-    better, worse = np.triu_indices(len(settings), 1)
-    p_values = _normal_p_values(settings)[better, worse]
-    tested = np.sort(p_values[~np.isnan(p_values)])
-    levels = ALPHA / np.arange(len(tested), 0, -1)
-    threshold = next(iter(levels[tested >= levels]), ALPHA)  # where Holm's method stops rejecting
-    is_clear = (p_values <= threshold / CLOSE) | (p_values >= threshold * CLOSE)  # never so for NaN
-    have_predictions = np.array([bool(setting.seeds) for setting in settings], bool)
-    is_possible = have_predictions[better] & have_predictions[worse]
-    for number in np.flatnonzero(is_possible & (~is_clear | (better == 0))):
-        pair = compare_settings(settings[better[number]], settings[worse[number]])
-        p_values[number] = paired_p_value(pair.differences) if pair else np.nan
-    return p_values
-
-
-def _normal_p_values(settings: Sequence[SeedRuns]) -> PValues:
-    """`(n, n)`: by the normal limit, of settings with the same seeds on the same images; NaN for other pairs."""
-    from scipy import stats
-
-    found = np.full((len(settings), len(settings)), np.nan)
+def _all_pairs(settings: Sequence[SeedRuns]) -> Sums:
+    """Of all pairs, row by row: `(n (n - 1) / 2,)` each; NaN where two settings cannot be compared."""
+    found = np.full((len(Sums._fields), len(settings), len(settings)), np.nan)
     groups: dict[tuple[str, tuple[int, ...]], list[int]] = {}
     for place, setting in enumerate(settings):
         if setting.seeds:
             groups.setdefault((setting.fingerprint, setting.seeds), []).append(place)
-    for (_, seeds), places in groups.items():
-        right = np.stack([settings[place].n_right(seeds) for place in places]).astype(np.float32)  # (k, n)
-        products = (right @ right.T).astype(np.float64)
-        squares, totals = np.diag(products), right.sum(axis=1, dtype=np.float64)
-        sum_of_squares = squares[:, np.newaxis] + squares - 2 * products
-        total = totals[:, np.newaxis] - totals
-        # Where no image differs, the total is 0 too.
-        found[np.ix_(places, places)] = stats.chi2.sf(total**2 / np.maximum(sum_of_squares, 1), df=1)
-    return found
+    for ((images, seeds), places), ((other_images, other_seeds), others) in itertools.product(groups.items(), repeat=2):
+        if images == other_images:
+            mine, theirs = pair_seeds(seeds, other_seeds)
+            first = np.stack([settings[place].right(mine) for place in places])
+            second = np.stack([settings[place].right(theirs) for place in others])
+            for field, sums in zip(found, sum_differences(first, second), strict=True):
+                field[np.ix_(places, others)] = sums
+    better, worse = np.triu_indices(len(settings), 1)
+    return Sums(*found[:, better, worse])
 
 
-def adjust_by_holm(p_values: PValues) -> PValues:
+def pair_seeds(seeds: Sequence[int], others: Sequence[int]) -> tuple[list[int], list[int]]:
+    """As many seeds of one setting as of the other: first those of both, because they draw the same split."""
+    shared = [seed for seed in seeds if seed in others]
+    rest = [[seed for seed in side if seed not in shared] for side in (seeds, others)]
+    n_rest = min(map(len, rest))
+    return shared + rest[0][:n_rest], shared + rest[1][:n_rest]
+
+
+def adjust_by_holm(p_values: Floats) -> Floats:
     """P-values adjusted for their number by Holm's step-down method (Scandinavian Journal of Statistics 6, 1979).
 
     The same as statsmodels' `multipletests`, which collects garbage on every call: 0.1 s each.

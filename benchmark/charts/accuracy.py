@@ -21,7 +21,7 @@ from benchmark.charts.bar_rows import (
     write_at_ends,
 )
 from benchmark.charts.chart import Chart, make_chart
-from benchmark.charts.evidence import Evidence, NothingToDrawError, in_one_mode
+from benchmark.charts.evidence import Evidence, NothingToDrawError, best_ranked, in_one_mode
 from benchmark.charts.labels import accuracy_text, described
 from benchmark.charts.style import INK, PAPER, in_order, mode_colours, new_figure, swatches
 
@@ -35,7 +35,7 @@ TINY_PT = 7.0
 def draw_accuracy(evidence: Evidence, dataset: str) -> Chart:
     """Accuracy of every setting with its 95 % interval, one colour per mode; points if there are too many for bars.
 
-    A dashed line marks the best, a dotted one chance.
+    A dashed line marks the best that is ranked, a dotted one chance.
     """
     settings = evidence.settings(dataset)
     labels = best_labels(settings)
@@ -48,15 +48,15 @@ def draw_accuracy(evidence: Evidence, dataset: str) -> Chart:
     else:
         _points(axes, shown, rows)
     rows.dress(axes)
-    best = shown["accuracy"].max()
-    axes.axvline(best, linestyle="--", linewidth=1, color=INK, zorder=0.5)
+    best, last = best_ranked(settings), settings.iloc[-1]
+    axes.axvline(best["accuracy"], linestyle="--", linewidth=1, color=INK, zorder=0.5)
     chance = float(evidence.done.loc[evidence.done["dataset"] == dataset, "chance"].mean())
     if not np.isnan(chance):
         axes.axvline(chance, linestyle=":", linewidth=1.2, color=INK, zorder=3)
     note = "" if np.isnan(chance) else f", dotted: chance, {chance:.3f}"
-    axes.set_xlabel(f"test accuracy with 95 % interval (dashed: the best, {best:.3f}{note})")
-    first, last = settings.iloc[0], settings.iloc[-1]
-    alt = f"Test accuracy of {count_of(len(settings), 'setting')} on {dataset}. Best: {accuracy_text(first)}."
+    lines = f"dashed: the best in mode {best['mode']}, {best['accuracy']:.3f}{note}"
+    axes.set_xlabel(f"test accuracy with 95 % interval ({lines})")
+    alt = f"Test accuracy of {count_of(len(settings), 'setting')} on {dataset}. Best: {accuracy_text(best)}."
     if len(settings) > 1:
         alt += f" Worst: {described(last)}, {last['accuracy']:.3f}."
     title = f"accuracy{part_shown(shown, settings)}"

@@ -8,7 +8,7 @@ import pandas as pd
 from benchmark.analysis.formats import count_of
 from benchmark.charts.bar_rows import BAR_LOOK, write_at_ends
 from benchmark.charts.chart import Chart, make_chart
-from benchmark.charts.evidence import Evidence, NothingToDrawError
+from benchmark.charts.evidence import Evidence, NothingToDrawError, in_one_mode
 from benchmark.charts.labels import described, shorten, wrap
 from benchmark.charts.style import SMALL_PT, blank_figure, heat_map, new_figure
 
@@ -133,7 +133,7 @@ def _confusion_alt(dataset: str, who: str, shares: pd.DataFrame, mistakes: pd.Se
 
 
 def draw_per_class(evidence: Evidence, dataset: str) -> Chart:
-    """Recall of each class under the best setting of each of the best backbones and heads, the hardest class first."""
+    """Recall of each class under each of the best backbones and heads, the hardest class first."""
     columns = _columns(evidence, dataset)
     runs = evidence.runs_of(columns)[["folder", "run_id", "place"]]
     recalls = evidence.per_class.merge(runs, on=["folder", "run_id"])
@@ -166,8 +166,8 @@ def draw_per_class(evidence: Evidence, dataset: str) -> Chart:
 
 
 def _columns(evidence: Evidence, dataset: str) -> pd.DataFrame:
-    """The best setting of each of the best labels, or the setting of the chosen run."""
+    """The best labels, each in mode native or its best, or the setting of the chosen run."""
     settings = evidence.settings(dataset)
     if evidence.run_id is not None:
         return settings.iloc[[evidence.shown_runs(dataset)["place"].iloc[0]]].reset_index(drop=True)
-    return settings.drop_duplicates("label").head(MAX_SETTINGS).reset_index(drop=True)
+    return in_one_mode(settings).head(MAX_SETTINGS).reset_index(drop=True)

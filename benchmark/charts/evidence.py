@@ -145,14 +145,15 @@ class Evidence:
         return self.done.merge(places, on=list(SETTING)).sort_values(["place", "seed"], ignore_index=True)
 
     def shown_runs(self, dataset: str) -> pd.DataFrame:
-        """The runs whose classes and images are shown: all seeds of the best setting, or the chosen run.
+        """The runs whose classes and images are shown: all seeds of the best ranked setting, or the chosen run.
 
         Raises:
             NothingToDrawError: The chosen run is of another dataset.
         """
-        runs = self.runs_of(self.settings(dataset))
+        settings = self.settings(dataset)
+        runs = self.runs_of(settings)
         if self.run_id is None:
-            return runs[runs["place"] == 0]
+            return runs[runs["place"] == best_ranked(settings).name]
         runs = runs[runs["run_id"] == self.run_id]
         if runs.empty:
             raise NothingToDrawError(f"the run {self.run_id} is of another dataset")
@@ -169,6 +170,11 @@ def _printable(table: pd.DataFrame, columns: Iterable[str]) -> pd.DataFrame:
     """The table with texts that can be drawn: SVG has no place for control characters."""
     shown = {column: {text: printable(text) for text in table[column].unique()} for column in columns}
     return table.assign(**{column: table[column].map(texts) for column, texts in shown.items()})
+
+
+def best_ranked(settings: pd.DataFrame) -> pd.Series:
+    """The most accurate setting that has a rank, so that no wrong mode is called the best."""
+    return settings[settings["rank"].notna()].iloc[0]
 
 
 def in_one_mode(settings: pd.DataFrame) -> pd.DataFrame:

@@ -22,12 +22,15 @@ EXIT_NOTHING_TO_COMPARE = 4
 def leaderboard(
     paths: PathsArgument = None,
     by: Annotated[
-        str, typer.Option(help="The column to rank by, such as accuracy, efficiency or wall_s.")
+        str, typer.Option(help="The column to rank by and to show, such as accuracy, macro_f1, efficiency or wall_s.")
     ] = "accuracy",
     format_name: FormatOption = "table",
     out: OutOption = None,
 ) -> None:
-    """Rank the settings of ledgers, each the mean of its seeds; settings that do not differ significantly tie."""
+    """Rank the settings of ledgers, each the mean of its seeds; settings that do not differ significantly tie.
+
+    Modes other than native stand below, without a rank; see benchmark ablation.
+    """
     show_board(paths or [RESULTS], by=by, format_name=format_name, out=out)
 
 

@@ -24,14 +24,17 @@ MAX_NAMED = 3  # datasets in the title
 FOLDER = Path(__file__).parent
 
 GLOSSARY = {
-    "Rank": "A range such as 2–4 is all that the test images can show: McNemar's test on the saved predictions, "
-    "corrected for all pairs, finds one setting better and all but four worse.",
+    "Rank": "A range such as 2–4 is all that the test images and seeds can show: tests of all pairs, corrected for "
+    "their number, find one setting better and all but four worse. Other modes than native have no rank.",
     "Mode": "How the pixels are preprocessed; native is what the backbone was trained with.",
     "Strategy": "How the backbone is used. probe: it is frozen; finetune: its last layers are trained too; scratch: "
     "all of it is trained, from random weights.",
     "Head": "What is trained on top of the backbone.",
     "Published": "The figure of a report that the recipe repeats; Difference: measured less published.",
     "Accuracy": "Share of test images named correctly, mean of the seeds ± their standard deviation.",
+    "Chance": "Accuracy of always naming the most frequent class.",
+    "Balanced accuracy": "Mean over the classes of the share of their images that is named correctly.",
+    "Macro F1": "Mean over the classes of the harmonic mean of precision and recall.",
     "95 % interval": "Wilson's, of that mean at the size of the test set.",
     "Params, M": "Millions of parameters, head included.",
     "Accuracy / M": "Accuracy per million parameters; above chance / M: the same after chance is subtracted.",

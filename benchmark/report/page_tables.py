@@ -7,13 +7,14 @@ import pandas as pd
 
 from benchmark.analysis.ablation import MARGIN
 from benchmark.analysis.formats import MISSING_VALUE
-from benchmark.analysis.presentation import ablation_cells, comparison_cells, leaderboard_cells
+from benchmark.analysis.presentation import ablation_cells, comparison_cells, leaderboard_cells, notes_on_seeds
 from benchmark.charts.costs import PHASES
 
 # Headings of the leaderboard, and the columns that they are sorted by.
 BOARD_NUMBERS = {
-    "Rank": "rank", "Input px": "input_size_px", "Accuracy": "accuracy", "95 % interval": "accuracy_low",
-    "Published": "published", "Difference": "difference", "Params, M": "params_total", "Accuracy / M": "efficiency",
+    "Input px": "input_size_px", "Accuracy": "accuracy", "95 % interval": "accuracy_low", "Chance": "chance",
+    "Balanced accuracy": "balanced_accuracy", "Macro F1": "macro_f1", "Published": "published",
+    "Difference": "difference", "Params, M": "params_total", "Accuracy / M": "efficiency",
     "Above chance / M": "efficiency_above_chance", "Wall, s": "wall_s", "Images/s": "images_per_s",
     "Latency, ms": "latency_ms", "Peak MiB": "peak_rss_mib", "Seeds": "n_seeds",
 }  # fmt: skip
@@ -24,7 +25,10 @@ ABLATION_NUMBERS = {
 COMPARISON_NUMBERS = {"Published": "published", "Measured": "measured", "Difference": "difference"}
 # Columns that a reader sorts by to see what is largest.
 GREATEST_FIRST = frozenset(
-    {"Accuracy", "95 % interval", "Difference", "Accuracy / M", "Above chance / M", "Images/s", "Points lost"}
+    {
+        *("Accuracy", "95 % interval", "Balanced accuracy", "Macro F1", "Difference", "Accuracy / M"),
+        *("Above chance / M", "Images/s", "Points lost"),
+    }
 )
 FILTERS = ("Backbone", "Strategy", "Mode", "Head", "Verdict")
 ROW_HEADER = "Backbone"
@@ -115,10 +119,11 @@ def _choices(texts: pd.Series) -> tuple[str, ...]:
 
 def leaderboard_table(rows: pd.DataFrame, dataset: str) -> Table:
     """The leaderboard of one dataset: what `leaderboard_cells` shows."""
+    ranks = rows["rank"].fillna(len(rows))  # those without one stay below
     return make_table(
         leaderboard_cells(rows),
         f"Settings on {dataset}, the most accurate first",
-        numbers=_numbers(rows, BOARD_NUMBERS),
+        numbers={"Rank": ranks, **_numbers(rows, BOARD_NUMBERS)},
         filters=FILTERS,
     )
 
@@ -128,7 +133,7 @@ def ablation_table(losses: pd.DataFrame, dataset: str) -> Table:
     return make_table(
         ablation_cells(losses),
         f"What each mode costs against native on {dataset}, the most harmful first; harmless: the whole 95 % interval "
-        f"lies within {100 * MARGIN:.0f} point of zero",
+        f"lies within {100 * MARGIN:.0f} point of zero. {' '.join(notes_on_seeds(losses, 'intervals'))}".rstrip(". "),
         numbers=_numbers(losses, ABLATION_NUMBERS),
         filters=FILTERS,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.analysis.ablation import HARMFUL, MARGIN
+from benchmark.analysis.ablation import HARMFUL, MARGIN, NATIVE
 from benchmark.analysis.formats import count_of
 from benchmark.analysis.loading import SETTING
 from benchmark.analysis.presentation import leaderboard_sections
@@ -103,7 +103,10 @@ def _subtitle(board: pd.DataFrame, done: pd.DataFrame) -> str:
 
 
 def _facts(board: pd.DataFrame, ablation: pd.DataFrame) -> list[Fact]:
-    settings = board.sort_values("accuracy", ascending=False, kind="stable")
+    """Of settings in mode native, because no other one should be recommended; and the damage that others do."""
+    settings = board[board["mode"] == NATIVE].sort_values("accuracy", ascending=False, kind="stable")
+    if settings.empty:
+        return [Fact("Best", "not known", f"No setting was run in mode {NATIVE}."), _damage(ablation)]
     best = settings.iloc[0]
     n_tied = int(best["rank_last"] - best["rank_first"])
     tied = f"; not distinguishable from {n_tied} more" if n_tied else ""
