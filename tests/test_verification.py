@@ -12,9 +12,10 @@ import pandas as pd
 import pytest
 from toy_ledgers import SETTING, add, add_predicted
 
-from benchmark.analysis.comparison import has_regressed, is_comparable, verify_rows
 from benchmark.analysis.loading import load_all_runs, load_runs
+from benchmark.analysis.pairs import has_regressed, is_comparable
 from benchmark.analysis.soundness import DERIVED, find_contradictions
+from benchmark.analysis.verification import verify_rows
 from benchmark.errors import LedgerError
 from benchmark.ledger import CONFUSION, DONE, FAILED, PER_CLASS, PREDICTIONS, RUNS, SCHEMA, Ledger, cell_names
 from benchmark.metrics import score_metrics

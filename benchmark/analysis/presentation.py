@@ -6,10 +6,11 @@ from typing import Any
 import pandas as pd
 
 from benchmark.analysis.ablation import MARGIN
-from benchmark.analysis.comparison import MARKS, SAME, TOLERANCE
 from benchmark.analysis.formats import MISSING_VALUE, Section, count_of, number_texts, tally
 from benchmark.analysis.labels import dataset_labels, head_labels, strategy_labels
+from benchmark.analysis.pairs import MARKS, SAME
 from benchmark.analysis.significance import ALPHA
+from benchmark.analysis.verification import TOLERANCE
 
 # From this size on, a published number is a count and not a fraction.
 FIRST_COUNT = 1000

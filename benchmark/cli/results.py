@@ -78,8 +78,9 @@ def compare(
 
     Exit code 3: a cell got worse or no longer works. 4: there is nothing to compare.
     """
-    from benchmark.analysis.comparison import compare_ledgers, has_regressed, is_comparable
+    from benchmark.analysis.comparison import compare_ledgers
     from benchmark.analysis.loading import load_runs
+    from benchmark.analysis.pairs import has_regressed, is_comparable
     from benchmark.analysis.presentation import changes_sections
     from benchmark.analysis.revisions import ledgers_at
 

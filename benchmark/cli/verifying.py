@@ -37,10 +37,11 @@ def verify(
     the accuracy may differ by one point, or by as much as chance explains (McNemar's test). A row must also agree with
     its own predictions. Times are advisory. Exit code 3: a figure was not reproduced. 4: nothing could be compared.
     """
-    from benchmark.analysis.comparison import has_regressed, is_comparable, verify_rows
     from benchmark.analysis.loading import finished, load_runs
+    from benchmark.analysis.pairs import has_regressed, is_comparable
     from benchmark.analysis.presentation import verification_sections
     from benchmark.analysis.soundness import find_contradictions
+    from benchmark.analysis.verification import verify_rows
     from benchmark.ledger import CELL_COLUMNS
     from benchmark.plan.grid import matching
     from benchmark.plan.repeating import choose_rows
