@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from benchmark.features.cache import FEATURE_VERSION, cache_key
 from benchmark.features.engines import OPENVINO
 from benchmark.options import NO_AUGMENTATION, PROBE, USUAL_STAGES, Augmentation, DenseOptions, Stage, stages_label
 from benchmark.preprocessing import Crop, View, resolve_mode
-from benchmark.provenance import framework_versions, installed_version, minor_version
+from benchmark.provenance import environment, minor_version
 from benchmark.registry import Backbone
 from benchmark.storage import digest_of_text
 
@@ -20,6 +20,8 @@ from benchmark.storage import digest_of_text
 TRAINED_HEAD = "dense"
 # The options of that head that describe the head, not how a probe trains it.
 SHAPE_OPTIONS = ("units", "dropout")
+# The versions that can change features, by the names of ledger columns.
+KEYED_VERSIONS = ("keras_version", "tensorflow_version", "pillow_version")
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,12 @@ class Cell:
         )
 
 
-def feature_facts(cell: Cell, dataset_fingerprint: str) -> dict[str, Any]:
-    """Everything that can change a feature of this cell, for the key of the feature cache."""
+def feature_facts(cell: Cell, dataset_fingerprint: str, versions: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Everything that can change a feature of this cell, for the key of the feature cache.
+
+    `versions` are those of another installation, by the names of ledger columns; without them, of this one.
+    """
+    versions = versions or environment()
     return {
         "backbone": cell.backbone.name,
         "build": cell.backbone.build_facts,
@@ -148,14 +154,18 @@ def feature_facts(cell: Cell, dataset_fingerprint: str) -> dict[str, Any]:
         "precision": cell.precision,
         **({"batch_size": cell.batch_size} if cell.batch_size else {}),
         **({"network_sha256": cell.network_sha256} if cell.network_sha256 else {}),
-        **{name: minor_version(version) for name, version in framework_versions().items()},
-        "pillow_version": minor_version(installed_version("pillow")),
-        **({"openvino_version": minor_version(installed_version(OPENVINO))} if cell.engine == OPENVINO else {}),
+        **{name: minor_version(str(versions[name])) for name in KEYED_VERSIONS},
+        **({"openvino_version": minor_version(str(versions["openvino_version"]))} if cell.engine == OPENVINO else {}),
     }
 
 
-def make_keys(cell: Cell, dataset_fingerprint: str) -> tuple[str, str]:
+def make_keys(cell: Cell, dataset_fingerprint: str, versions: Mapping[str, Any] | None = None) -> tuple[str, str]:
     """The key of a cell and that of its setting; they depend on the dataset's content, not on its name.
+
+    Args:
+        cell: The cell.
+        dataset_fingerprint: Of its dataset.
+        versions: See `feature_facts`.
 
     Returns:
         The hash of everything that can change the cell's numbers, 32 hexadecimal digits; and the same without the seed.
@@ -173,7 +183,7 @@ def make_keys(cell: Cell, dataset_fingerprint: str) -> tuple[str, str]:
         }
     setting = cache_key(
         {
-            "features": feature_facts(cell, dataset_fingerprint),
+            "features": feature_facts(cell, dataset_fingerprint, versions),
             "registry": cell.backbone.facts,
             "mode": cell.mode,
             "strategy": cell.strategy,
@@ -183,7 +193,12 @@ def make_keys(cell: Cell, dataset_fingerprint: str) -> tuple[str, str]:
             **options,
         }
     )
-    return cache_key({"setting": setting, "seed": cell.seed}), setting
+    return key_of_seed(setting, cell.seed), setting
+
+
+def key_of_seed(setting_key: str, seed: int) -> str:
+    """The key of a cell, from that of its setting."""
+    return cache_key({"setting": setting_key, "seed": seed})
 
 
 def job_key(cell: Cell) -> tuple[Any, ...]:
