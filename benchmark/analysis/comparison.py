@@ -20,7 +20,7 @@ from benchmark.analysis.pairs import (
     Pair,
     pairs_table,
     tested,
-)  # fmt: skip
+)
 from benchmark.analysis.significance import ALPHA
 from benchmark.ledger import DONE, cell_names
 from benchmark.origins import DEFINITION, INPUTS, MACHINE, VERSIONS, what_changed

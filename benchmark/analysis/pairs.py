@@ -15,16 +15,16 @@ from benchmark.ledger import CELL_COLUMNS, DONE
 WORSE, BETTER, FIXED, WITHIN_NOISE, SAME = "worse", "better", "fixed", "within noise", "same"
 FAILED_TWICE, NEW, GONE = "failed", "new", "gone"
 # Those of rows run again.
-CHANGED, CLOSE, REPRODUCED = "changed", "close", "reproduced"
+CHANGED, INCOMPLETE, CLOSE, REPRODUCED = "changed", "incomplete", "close", "reproduced"
 # Those of both.
 BROKEN, INCOMPARABLE = "broken", "not comparable"
 
 # In the order of a table, in which what needs attention comes first.
 MARKS = {
-    BROKEN: "!", WORSE: "-", CHANGED: "-", BETTER: "+", FIXED: "+", WITHIN_NOISE: "~", CLOSE: "~", SAME: "=",
-    REPRODUCED: "=", INCOMPARABLE: "?", FAILED_TWICE: "x", NEW: ">", GONE: "<",
+    BROKEN: "!", WORSE: "-", CHANGED: "-", INCOMPLETE: "?", BETTER: "+", FIXED: "+", WITHIN_NOISE: "~", CLOSE: "~",
+    SAME: "=", REPRODUCED: "=", INCOMPARABLE: "?", FAILED_TWICE: "x", NEW: ">", GONE: "<",
 }  # fmt: skip
-REGRESSIONS = frozenset({BROKEN, WORSE, CHANGED})
+REGRESSIONS = frozenset({BROKEN, WORSE, CHANGED, INCOMPLETE})
 _UNCOMPARED = frozenset({NEW, GONE, FAILED_TWICE, INCOMPARABLE})
 
 Row = Mapping[Any, Any]
@@ -65,7 +65,7 @@ Judge = Callable[[Pair], tuple[str, str]]
 
 
 def has_regressed(table: pd.DataFrame) -> bool:
-    """Whether a cell got worse, no longer works, or was not reproduced."""
+    """Whether a cell got worse, no longer works, or was not reproduced as a whole."""
     return bool(table["change"].isin(REGRESSIONS).any())
 
 

@@ -186,9 +186,10 @@ def verification_sections(verification: pd.DataFrame) -> list[Section]:
         "Predictions changed": number_texts(verification["n_predictions_changed"], "{:.0f}"),
     }
     note = (
-        "Reproduced: the same counts and predictions. Close: the same counts on another type of machine or other "
-        f"versions, the accuracy within {TOLERANCE:g} or no further away than chance explains (McNemar's test, "
-        "Holm-corrected). Times are advisory."
+        "Reproduced: the same counts, predictions and figures. Close: on another type of machine or in other versions, "
+        f"figures within {TOLERANCE:g}, the accuracy also as far away as chance explains (McNemar's test, "
+        "Holm-corrected). Changed: neither, or the ledger contradicts itself. Incomplete: files or rows are missing. "
+        "Times, rates and memory are advisory."
     )
     return [_pairs_section(tally(verification["change"], MARKS), verification, "Result", numbers, note)]
 

@@ -13,6 +13,7 @@ from benchmark.errors import LedgerError, UnknownNameError
 from benchmark.ledger import Ledger, cell_names
 from benchmark.origins import MACHINE, VERSIONS, what_changed
 from benchmark.plan.cells import Cell, make_keys
+from benchmark.plan.grid import expand
 from benchmark.plan.planning import PlannedCell, make_plan
 from benchmark.provenance import environment
 from benchmark.recipes import read_recipe
@@ -71,19 +72,38 @@ def find_cells(runs: pd.DataFrame, registry: Registry, target: Ledger) -> dict[A
             continue
         names = cell_names(rows)
         choose = functools.partial(_named, names=frozenset(names))
-        try:
+        with _own_backbones(recipe):
             plan = make_plan(read_recipe(recipe, missing=BEFORE_THE_OPTION), registry, target, choose=choose)
-        except UnknownNameError as error:
-            raise LedgerError(
-                f"{recipe} names something unknown. {error} Give the file that describes your own backbones with "
-                "--registry."
-            ) from error
         by_key = {planned.key: planned for planned in plan.cells if planned.key}
         by_name = {planned.cell.name: planned for planned in plan.cells}
         for label, row, name in zip(rows.index, rows.to_dict("records"), names, strict=True):
             if planned := by_key.get(row["cell_key"]) or by_name.get(name):
                 found[label] = planned
     return found
+
+
+def count_without_row(chosen: pd.DataFrame, runs: pd.DataFrame, registry: Registry) -> int:
+    """How many cells of the recipes of chosen rows have no row in their ledger, all rows of which are in `runs`."""
+    names = {folder: frozenset(cell_names(rows)) for folder, rows in runs.groupby("folder")}
+    n_missing = 0
+    for folder, sha256 in dict.fromkeys(zip(chosen["folder"], chosen["recipe_sha256"], strict=True)):
+        recipe = Ledger(Path(folder)).recipe_path(sha256)
+        if recipe.exists():
+            with _own_backbones(recipe):
+                cells = expand(read_recipe(recipe, missing=BEFORE_THE_OPTION), registry)
+            n_missing += sum(cell.name not in names[folder] for cell in cells)
+    return n_missing
+
+
+@contextmanager
+def _own_backbones(recipe: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnknownNameError as error:
+        raise LedgerError(
+            f"{recipe} names something unknown. {error} Give the file that describes your own backbones with "
+            "--registry."
+        ) from error
 
 
 def rows_again(
