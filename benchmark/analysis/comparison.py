@@ -1,10 +1,14 @@
 """Two ledgers compared: which cells changed, and whether by more than noise."""
 
 from collections import Counter
+from collections.abc import Iterable
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from benchmark.analysis.correctness import Correctness
+from benchmark.analysis.overall import Changes, overall_difference
 from benchmark.analysis.pairs import (
     BETTER,
     BROKEN,
@@ -38,13 +42,30 @@ def compare_ledgers(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
         `accuracy_after`, `difference`, `p_value` (Holm-adjusted over the cells; McNemar's exact test where the
         predictions were kept, else Fisher's exact test), `n_predictions_changed`, `wall_ratio` (seconds after over
         seconds before; machines differ, so it is only a hint) and `note`: what else differs. Rows on different images
-        are not compared.
+        are not compared. In all rows the same, the `Overall` of all cells: `overall_n_cells`, `overall_difference`,
+        `overall_low`, `overall_high` and `overall_p_value`.
     """
     pairs = tested(pair_runs(before, after), Correctness(before), Correctness(after), test_unpaired=True)
     table = pairs_table(pairs, _judge_change).sort_values("difference", kind="stable")
+    overall = overall_difference(_changes_by_dataset(pairs))
+    table = table.assign(**{f"overall_{name}": value for name, value in overall._asdict().items()})
     return table.sort_values(
         "change", key=lambda change: change.map(list(MARKS).index), kind="stable", ignore_index=True
     )
+
+
+def has_declined(table: pd.DataFrame) -> bool:
+    """Whether all cells together got worse, from the table of `compare_ledgers`."""
+    return bool(((table["overall_p_value"] < ALPHA) & (table["overall_difference"] < 0)).any())
+
+
+def _changes_by_dataset(pairs: Iterable[Pair]) -> list[Changes]:
+    """`(n_test, n_cells)` of each dataset."""
+    columns: dict[str, list[NDArray[np.int8]]] = {}
+    for pair in pairs:
+        if pair.changes is not None and pair.after is not None:
+            columns.setdefault(pair.after["dataset_fingerprint"], []).append(pair.changes)
+    return [np.stack(of_dataset, axis=1) for of_dataset in columns.values()]
 
 
 def pair_runs(before: pd.DataFrame, after: pd.DataFrame) -> list[Pair]:

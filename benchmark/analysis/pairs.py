@@ -1,11 +1,12 @@
 """Two rows of each cell: what the comparison of two ledgers and the verification of one have in common."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.significance import adjust_by_holm, paired_p_value
@@ -38,12 +39,14 @@ class Pair:
         before: The earlier row.
         after: The later row.
         n_predictions_changed: How many predictions differ; NaN where they were not kept.
+        changes: `(n_test,)` in -1, 0, 1: of each image, right after minus right before; None if not known.
         p_value: Of the difference in accuracy; NaN if it cannot be tested.
     """
 
     before: Row | None
     after: Row | None
     n_predictions_changed: float = np.nan
+    changes: NDArray[np.int8] | None = field(default=None, compare=False)
     p_value: float = np.nan
 
     @property
@@ -81,25 +84,31 @@ def tested(
 
     Where predictions were not kept, `test_unpaired` compares the accuracies alone, by Fisher's exact test.
     """
-    pairs = list(pairs)
-    p_values, n_changed = np.full((2, len(pairs)), np.nan)
+    pairs = [_with_predictions(pair, correct_before, correct_after) for pair in pairs]
+    p_values = np.full(len(pairs), np.nan)
     for number, pair in enumerate(pairs):
-        if pair.done is None:
-            continue
-        sides = list(zip((correct_before, correct_after), pair.done, strict=True))
-        before, after = (one.predicted(row["folder"], row["run_id"]) for one, row in sides)
-        if before is not None and after is not None and len(before) == len(after):
-            n_changed[number] = np.count_nonzero(before != after)
-        if len({row["dataset_fingerprint"] for row in pair.done}) == 1:
-            was_right, is_right = (one.of_run(row["folder"], row["run_id"]) for one, row in sides)
-            if was_right is not None and is_right is not None and len(was_right) == len(is_right):
-                p_values[number] = paired_p_value(is_right.astype(np.int8) - was_right.astype(np.int8))
-            elif test_unpaired:
-                p_values[number] = _unpaired_p_value(pair.done)
-    return [
-        replace(pair, p_value=float(p_value), n_predictions_changed=float(n))
-        for pair, p_value, n in zip(pairs, adjust_by_holm(p_values), n_changed, strict=True)
-    ]
+        if pair.changes is not None:
+            p_values[number] = paired_p_value(pair.changes)
+        elif test_unpaired and pair.done and len({row["dataset_fingerprint"] for row in pair.done}) == 1:
+            p_values[number] = _unpaired_p_value(pair.done)
+    adjusted = adjust_by_holm(p_values)
+    return [replace(pair, p_value=float(p_value)) for pair, p_value in zip(pairs, adjusted, strict=True)]
+
+
+def _with_predictions(pair: Pair, correct_before: Correctness, correct_after: Correctness) -> Pair:
+    if pair.done is None:
+        return pair
+    sides = list(zip((correct_before, correct_after), pair.done, strict=True))
+    before, after = (one.predicted(row["folder"], row["run_id"]) for one, row in sides)
+    if before is None or after is None or len(before) != len(after):
+        return pair
+    pair = replace(pair, n_predictions_changed=float(np.count_nonzero(before != after)))
+    if len({row["dataset_fingerprint"] for row in pair.done or ()}) > 1:
+        return pair
+    was_right, is_right = (one.of_run(row["folder"], row["run_id"]) for one, row in sides)
+    if was_right is None or is_right is None:
+        return pair
+    return replace(pair, changes=is_right.astype(np.int8) - was_right.astype(np.int8))
 
 
 def _unpaired_p_value(rows: Sequence[Row]) -> float:
