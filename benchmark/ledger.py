@@ -29,6 +29,8 @@ PER_CLASS = "per_class.csv"
 CONFUSION = "confusion.csv"
 PREDICTIONS = "predictions"
 RECIPES = "recipes"
+# How the files in `predictions/` begin that hold true classes; the others are called by their run.
+TRUE_LABELS = "true-"
 LOCK = ".lock"
 
 # What belongs to a ledger in its folder; the last two are the log of its workers and the recipe of schema 1.
@@ -252,9 +254,12 @@ class Ledger:
         Raises:
             LedgerError: A file cannot be read, is damaged, or has other columns.
         """
-        table = self._read(name)
-        # A kill between two files can leave rows of a run that has no row of its own.
+        table = self.read_whole_table(name)
         return table[table["run_id"].isin(self.read_runs()["run_id"])]
+
+    def read_whole_table(self, name: str) -> pd.DataFrame:
+        """As `read_table`, also of runs that have no row in `runs.csv`, as a kill between two files can leave them."""
+        return self._read(name)
 
     def read_predictions(self, run_id: str) -> tuple[Classes, NDArray[np.float16]] | None:
         """Predicted classes and their scores of the test images; None where they were not kept."""
@@ -302,4 +307,4 @@ def fold_of(row: Mapping[Any, Any] | pd.Series) -> str:
 
 def true_labels_name(fingerprint: str, fold: str = "") -> str:
     """The file in `predictions/` that holds the true test labels of a dataset, or of a fold of it."""
-    return f"true-{'-'.join(filter(None, (fingerprint[:16], fold)))}.npz"
+    return f"{TRUE_LABELS}{'-'.join(filter(None, (fingerprint[:16], fold)))}.npz"

@@ -31,14 +31,16 @@ class Record(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
-    def label(self, *names: str) -> str:
+    def label(self, *names: str, usual: "Record | None" = None) -> str:
         """What differs from the usual, as the ledger writes it: `units=512,dropout=0.0`; empty if nothing does.
 
         Args:
             names: Only these options; all if none is named.
+            usual: The options that go without saying; the defaults if None.
         """
-        different = self.model_dump(exclude_defaults=True, include=set(names) or None)
-        return ",".join(f"{name}={value}" for name, value in different.items())
+        usual = usual or type(self)()
+        options = self.model_dump(include=set(names) or None)
+        return ",".join(f"{name}={value}" for name, value in options.items() if value != getattr(usual, name))
 
 
 class DenseOptions(Record):
@@ -72,6 +74,10 @@ class DenseOptions(Record):
         """Parameters of the head on features of that width."""
         sizes = (feature_dim, *self.widths, n_classes)
         return sum((n_in + 1) * n_out for n_in, n_out in itertools.pairwise(sizes))
+
+
+# What went without saying in rows of `runs.csv` up to feature version 4.
+DENSE_OPTIONS_BEFORE = DenseOptions(epochs=20, patience=3)
 
 
 class Augmentation(Record):

@@ -16,10 +16,10 @@ from benchmark.errors import BenchmarkError, UnknownNameError, WeightsError
 from benchmark.features.cache import cache_key
 from benchmark.ledger import CELL_COLUMNS
 from benchmark.options import FINETUNE, USUAL_STAGES, Augmentation, DenseOptions, Stage
-from benchmark.plan import cells as cells_module
 from benchmark.plan.cells import Cell, DatasetRequest, feature_facts, job_key, make_keys, view_key
 from benchmark.plan.grid import expand, expanded, select_cells
 from benchmark.plan.planning import MISSING, PlannedCell, group_into_jobs
+from benchmark.provenance import environment
 from benchmark.recipes import Grid, Published, Sweep, read_recipe, recipe_text
 from benchmark.registry import Backbone
 
@@ -439,15 +439,18 @@ def test_equal_cells_have_equal_keys_of_32_digits(seed: int, size: int, fingerpr
     assert set(one) <= set("0123456789abcdef")
 
 
-def test_the_minor_versions_of_the_frameworks_change_the_key(monkeypatch: pytest.MonkeyPatch):
+def test_the_minor_versions_of_the_frameworks_change_the_key():
     keys = []
     for keras, tensorflow in (("3.15.1", "2.21.0"), ("3.15.2", "2.21.9"), ("3.16.0", "2.21.0"), ("3.15.1", "2.22.0")):
-        versions = {"keras_version": keras, "tensorflow_version": tensorflow}
-        monkeypatch.setattr(cells_module, "framework_versions", lambda versions=versions: versions)
-        keys.append(key_of(a_cell(), FINGERPRINT))
+        versions = {**environment(), "keras_version": keras, "tensorflow_version": tensorflow}
+        keys.append(make_keys(a_cell(), FINGERPRINT, versions)[0])
 
     assert keys[0] == keys[1], "a patch release changed the key"
     assert len(set(keys)) == 3
+
+
+def test_without_versions_the_key_is_that_of_this_installation():
+    assert make_keys(a_cell(), FINGERPRINT) == make_keys(a_cell(), FINGERPRINT, environment())
 
 
 def test_the_content_of_a_weights_file_changes_the_key_and_its_place_does_not(tmp_path: Path):

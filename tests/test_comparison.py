@@ -9,8 +9,9 @@ import pytest
 from scipy import stats
 from toy_ledgers import add, add_predicted
 
-from benchmark.analysis.comparison import compare_ledgers, has_regressed, is_comparable
+from benchmark.analysis.comparison import compare_ledgers
 from benchmark.analysis.loading import load_runs
+from benchmark.analysis.pairs import has_regressed, is_comparable
 from benchmark.analysis.revisions import ledgers_at
 from benchmark.errors import LedgerError
 from benchmark.ledger import FAILED, PREDICTIONS, Ledger

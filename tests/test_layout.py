@@ -52,7 +52,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "storage", "provenance", "memory", "isolation", "ledger", "plan", "work",
     },
     "analysis": {
-        "errors", "escaping", "storage", "recipes", "metrics", "origins", "ledger", "work",
+        "errors", "escaping", "storage", "options", "recipes", "features", "metrics", "origins", "migration", "ledger",
+        "plan", "work",
     },
     "charts": {"errors", "escaping", "storage", "datasets", "preprocessing", "ledger", "outputs", "analysis"},
     "report": {"errors", "escaping", "storage", "provenance", "preprocessing", "ledger", "analysis", "charts"},

@@ -17,10 +17,10 @@ from benchmark.analysis.comparison import compare_ledgers
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.formats import FORMATS
 from benchmark.analysis.leaderboard import make_leaderboard
-from benchmark.analysis.loading import finished, load_runs
+from benchmark.analysis.loading import finished, load_all_runs, load_runs
 from benchmark.analysis.presentation import ablation_sections, changes_sections, leaderboard_sections
 from benchmark.analysis.published import compare_published, load_published
-from benchmark.analysis.soundness import find_contradictions
+from benchmark.analysis.soundness import find_faults
 from benchmark.charts import Evidence
 from benchmark.cli.running import _records_of_ledger
 from benchmark.errors import BenchmarkError
@@ -92,7 +92,8 @@ def read_everything(folder: Path) -> None:
     ):
         for write in FORMATS.values():
             write(table, sections).encode()
-    find_contradictions(choose_rows(finished(runs), 3))
+    choose_rows(finished(runs), 3)
+    find_faults([folder], load_all_runs([folder]))
     _records_of_ledger(folder)
     evidence = Evidence.load([folder])
     tables = [evidence.history, evidence.per_class, evidence.confusion] if len(evidence.done) else []
@@ -219,7 +220,7 @@ def test_an_honest_ledger_is_sound_whatever_its_classes_are_called(tmp_path_fact
     ledger = Ledger(tmp_path_factory.mktemp("named") / "toy")
     true = np.arange(N_TEST) % len(names)
     scores = np.eye(len(names), dtype=np.float32)[(true + (np.arange(N_TEST) < 3)) % len(names)]
-    row = {"run_id": "a", "n_test": N_TEST, "dataset_fingerprint": FINGERPRINT, "params_total": 0}
+    row = {"run_id": "a", "n_test": N_TEST, "n_classes": len(names), "dataset_fingerprint": FINGERPRINT}
     row |= score_metrics(true, scores, are_probabilities=False)
     ledger.append_run(
         {**SETTING, "schema": 2, "cell_key": "k", "status": "done", **row}, class_rows("a", true, scores, names)
@@ -227,7 +228,8 @@ def test_an_honest_ledger_is_sound_whatever_its_classes_are_called(tmp_path_fact
     ledger.save_predictions("a", scores)
     ledger.save_true_labels(FINGERPRINT, true, names)
 
-    assert find_contradictions(load_runs([ledger.folder])) == {}
+    faults = find_faults([ledger.folder], load_all_runs([ledger.folder]))
+    assert {key: fault.text for key, fault in faults.items()} == {(str(ledger.folder), "a"): "not kept: history.csv"}
     names = [in_utf8(name) for name in names]
     assert ledger.read_true_labels(FINGERPRINT)[1] == tuple(names)
     assert ledger.read_table(PER_CLASS)["class_name"].tolist() == names

@@ -135,8 +135,9 @@ def _ranked(
     ranks = pd.DataFrame({"rank": order, "rank_first": firsts, "rank_last": lasts}, index=table.index)
     ranks = ranks.where(is_candidate & table[by].notna()).astype("Int64")
     beside_others = table["n_jobs"].map("measured while {:.0f} jobs ran".format)
+    elsewhere = beside_others.where(table["n_jobs"] > 1, "measured under other conditions")
     ranks["not_ranked"] = np.select(
-        [~is_candidate, table[by].notna(), table.pop("is_measured")], [NOT_NATIVE, "", beside_others],
+        [~is_candidate, table[by].notna(), table.pop("is_measured")], [NOT_NATIVE, "", elsewhere],
         "not measured",
     )  # fmt: skip
     ordered = pd.concat([ranks, table], axis=1).assign(order=order, is_other=~is_candidate)

@@ -56,7 +56,11 @@ def load_runs(paths: Sequence[Path]) -> pd.DataFrame:
     Raises:
         LedgerError: There is no ledger, or one cannot be read.
     """
-    rows = load_all_runs(paths)
+    return last_rows(load_all_runs(paths))
+
+
+def last_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """What `load_runs` makes of the rows that `load_all_runs` returns."""
     last = rows.drop_duplicates(["folder", "weights", *CELL_COLUMNS], keep="last", ignore_index=True)
     last = last.assign(dataset_name=last["dataset"], dataset=_dataset_names(last), setting=_setting_ids(last))
     done_last = last.sort_values("status", key=lambda status: status == DONE, kind="stable")

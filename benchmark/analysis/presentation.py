@@ -6,11 +6,12 @@ from typing import Any
 import pandas as pd
 
 from benchmark.analysis.ablation import MARGIN
-from benchmark.analysis.comparison import MARKS, SAME, TOLERANCE
 from benchmark.analysis.formats import MISSING_VALUE, Section, count_of, number_texts, tally
 from benchmark.analysis.labels import dataset_labels, head_labels, strategy_labels
 from benchmark.analysis.leaderboard import NOT_NATIVE
+from benchmark.analysis.pairs import MARKS, SAME
 from benchmark.analysis.significance import ALPHA
+from benchmark.analysis.verification import TOLERANCE
 
 # Of the settings with `folds=…` in their strategy.
 FOLDS_NOTE = (
@@ -253,8 +254,22 @@ def changes_sections(comparison: pd.DataFrame) -> list[Section]:
         "Difference": number_texts(table["difference"], "{:+.4f}"),
         "p": number_texts(table["p_value"], "{:.2g}"),
     }
-    note = f"Worse and better: beyond noise at {100 * ALPHA:.0f} %, Holm-corrected over the cells. Times are advisory."
-    return [_pairs_section(tally(comparison["change"], MARKS), table, "Change", numbers, note)]
+    notes = (
+        f"Worse and better: beyond noise at {100 * ALPHA:.0f} %, Holm-corrected over the cells. Times are advisory.",
+        *_overall_notes(comparison),
+    )
+    return [_pairs_section(tally(comparison["change"], MARKS), table, "Change", numbers, notes)]
+
+
+def _overall_notes(comparison: pd.DataFrame) -> Iterable[str]:
+    """The difference of all cells together, which every row holds; nothing where it is not known."""
+    columns = [f"overall_{column}" for column in ("n_cells", "difference", "low", "high", "p_value")]
+    n_compared = comparison["difference"].notna().sum()
+    for n_cells, difference, low, high, p_value in _rows(comparison[:1], *columns):
+        if n_cells:
+            which = f"all {n_cells}" if n_cells == n_compared else f"{n_cells} of {n_compared}"
+            points, lowest, highest = number_texts((100 * difference, 100 * low, 100 * high), "{:+.2f}")
+            yield (f"Over {which} cells: {points} points (95 % interval {lowest} to {highest}; p = {p_value:.2g}).")
 
 
 def verification_sections(verification: pd.DataFrame) -> list[Section]:
@@ -264,15 +279,18 @@ def verification_sections(verification: pd.DataFrame) -> list[Section]:
         "Now": number_texts(verification["accuracy_after"], "{:.4f}"),
         "Predictions changed": number_texts(verification["n_predictions_changed"], "{:.0f}"),
     }
-    note = (
-        "Reproduced: the same counts and predictions. Close: the same counts on another type of machine or other "
-        f"versions, the accuracy within {TOLERANCE:g} or no further away than chance explains (McNemar's test, "
-        "Holm-corrected). Times are advisory."
+    notes = (
+        "Reproduced: the same counts, predictions and figures. Close: on another type of machine or in other versions, "
+        f"figures within {TOLERANCE:g}, the accuracy also as far away as chance explains (McNemar's test, "
+        "Holm-corrected). Changed: neither, or the ledger contradicts itself. Incomplete: files or rows are missing. "
+        "Times, rates and memory are advisory.",
     )
-    return [_pairs_section(tally(verification["change"], MARKS), verification, "Result", numbers, note)]
+    return [_pairs_section(tally(verification["change"], MARKS), verification, "Result", numbers, notes)]
 
 
-def _pairs_section(heading: str, table: pd.DataFrame, outcome: str, numbers: dict[str, Any], note: str) -> Section:
+def _pairs_section(
+    heading: str, table: pd.DataFrame, outcome: str, numbers: dict[str, Any], notes: tuple[str, ...]
+) -> Section:
     """One row per cell of two ledgers: its outcome, its name, its numbers and its note."""
     setting = _setting_cells(table)
     columns = {
@@ -286,7 +304,7 @@ def _pairs_section(heading: str, table: pd.DataFrame, outcome: str, numbers: dic
         "Wall ratio": number_texts(table["wall_ratio"], "{:.2f}"),
         "Note": table["note"],
     }
-    return Section(heading, pd.DataFrame(columns), (note,), least_telling=CELLS_LEAST_TELLING)
+    return Section(heading, pd.DataFrame(columns), notes, least_telling=CELLS_LEAST_TELLING)
 
 
 def _setting_cells(table: pd.DataFrame) -> dict[str, Any]:

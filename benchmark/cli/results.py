@@ -79,10 +79,12 @@ def compare(
 ) -> None:
     """Compare two ledgers, or two git revisions of one: which cells changed, and whether that is beyond noise.
 
-    Exit code 3: a cell got worse or no longer works. 4: there is nothing to compare.
+    All cells are tested together too, because many small declines may show in none of them. Exit code 3: a cell, or all
+    together, got worse, or a cell no longer works. 4: there is nothing to compare.
     """
-    from benchmark.analysis.comparison import compare_ledgers, has_regressed, is_comparable
+    from benchmark.analysis.comparison import compare_ledgers, has_declined
     from benchmark.analysis.loading import load_runs
+    from benchmark.analysis.pairs import has_regressed, is_comparable
     from benchmark.analysis.presentation import changes_sections
     from benchmark.analysis.revisions import ledgers_at
 
@@ -93,7 +95,7 @@ def compare(
     if not is_comparable(table):
         console.say(f"{before} and {after} have no finished cell in common.", style="red")
         sys.exit(EXIT_NOTHING_TO_COMPARE)
-    if has_regressed(table):
+    if has_regressed(table) or has_declined(table):
         sys.exit(EXIT_REGRESSION)
 
 

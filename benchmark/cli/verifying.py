@@ -2,9 +2,10 @@
 
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 ALL_CELLS = "all"
+NO_CELL = "no recipe of its ledger makes this cell; rows of schema 1 get theirs when their sweep is run once more"
 
 
 def verify(
@@ -31,36 +33,76 @@ def verify(
     format_name: options.FormatOption = "table",
     out: options.OutOption = None,
 ) -> None:
-    """Run cells of a ledger again, in a clean cache, and compare.
+    """Check the files of ledgers against each other, then run cells again in a clean cache, and compare.
 
-    Counts must be equal. On the same type of machine with the same versions, predictions must be equal too; elsewhere
-    the accuracy may differ by one point, or by as much as chance explains (McNemar's test). A row must also agree with
-    its own predictions. Times are advisory. Exit code 3: a figure was not reproduced. 4: nothing could be compared.
+    Rows must agree with their own figures, predictions, tables, learning curves and recipes: that is checked for all of
+    them. On the same type of machine with the same versions, everything but times must come out again. Elsewhere counts
+    must be equal, figures within .01, and the accuracy within .01 or as far off as chance explains (McNemar's test).
+    Times, rates and memory are advisory. Exit code 3: something was not reproduced, contradicts itself or is missing.
+    4: nothing could be compared.
     """
-    from benchmark.analysis.comparison import has_regressed, is_comparable, verify_rows
-    from benchmark.analysis.loading import finished, load_runs
+    from benchmark.analysis.pairs import has_regressed, is_comparable
     from benchmark.analysis.presentation import verification_sections
-    from benchmark.analysis.soundness import find_contradictions
     from benchmark.ledger import CELL_COLUMNS
     from benchmark.plan.grid import matching
     from benchmark.plan.repeating import choose_rows
 
     check_format(format_name, out)
-    runs = finished(load_runs(paths or [options.RESULTS]))
-    rows = runs.assign(dataset=runs["dataset_name"])
-    rows = rows.iloc[matching(rows[list(CELL_COLUMNS)].to_dict("records"), options.parse_where(where))]
-    chosen = rows if cells == ALL_CELLS else choose_rows(rows, _number_of(cells))
-    if chosen.empty:
-        raise BenchmarkError("The ledger has no finished row to verify.")
-    contradictions = find_contradictions(chosen)
+    n_cells = None if cells == ALL_CELLS else _number_of(cells)
+    chosen_by = options.parse_where(where)
+
+    def choose(rows: "pd.DataFrame") -> "pd.DataFrame":
+        rows = rows.iloc[matching(rows[list(CELL_COLUMNS)].to_dict("records"), chosen_by)]
+        return rows if n_cells is None else choose_rows(rows, n_cells)
+
     with tempfile.TemporaryDirectory(prefix="benchmark-verify-") as folder:
-        again = _run_again(chosen, Path(folder), registry, Execution(jobs, timeout))
-        table = verify_rows(chosen, again, contradictions)
+        table = check_ledgers(
+            paths or [options.RESULTS],
+            choose,
+            lambda chosen: _run_again(chosen, Path(folder), registry, Execution(jobs, timeout)),
+        )
     publish(table, verification_sections(table), format_name, out)
     if not is_comparable(table):
         sys.exit(EXIT_NOTHING_TO_COMPARE)
     if has_regressed(table):
         sys.exit(EXIT_REGRESSION)
+
+
+def check_ledgers(
+    paths: list[Path],
+    choose: "Callable[[pd.DataFrame], pd.DataFrame]",
+    run_again: "Callable[[pd.DataFrame], dict[tuple[str, str], dict[Any, Any]]]",
+) -> "pd.DataFrame":
+    """The table of `verify_rows` for ledgers.
+
+    Args:
+        paths: Ledger folders, or folders of them.
+        choose: Takes the finished rows that do not contradict their ledger, `dataset` as the file holds it, and returns
+            those to run again.
+        run_again: Runs them again and returns what `rows_again` does. Rows whose cells cannot be made may be missing.
+
+    Raises:
+        BenchmarkError: There is nothing to verify.
+    """
+    import numpy as np
+
+    from benchmark.analysis.loading import finished, last_rows, load_all_runs
+    from benchmark.analysis.soundness import Fault, find_faults
+    from benchmark.analysis.verification import verify_rows
+
+    runs = load_all_runs(paths)
+    faults = find_faults(paths, runs)
+    wrong = {key for key, fault in faults.items() if fault.is_contradiction}
+    rows = finished(last_rows(runs))
+    is_sound = np.array([key not in wrong for key in zip(rows["folder"], rows["run_id"], strict=True)], bool)
+    rows = rows.assign(dataset=rows["dataset_name"])[is_sound]
+    chosen = choose(rows) if len(rows) else rows
+    if chosen.empty and not faults:
+        raise BenchmarkError("The ledger has no finished row to verify.")
+    again = run_again(chosen) if len(chosen) else {}
+    for key in set(zip(chosen["folder"], chosen["run_id"], strict=True)) - set(again):
+        faults.setdefault(key, Fault(NO_CELL, is_contradiction=False))
+    return verify_rows(runs, again, faults)
 
 
 def _number_of(cells: str) -> int:
@@ -71,28 +113,33 @@ def _number_of(cells: str) -> int:
 
 def _run_again(
     chosen: "pd.DataFrame", folder: Path, registry: list[Path] | None, execution: Execution
-) -> "pd.DataFrame":
-    """The rows of the same cells, run now in a clean cache."""
-    from benchmark.analysis.loading import load_runs
+) -> dict[tuple[str, str], dict[Any, Any]]:
+    """The rows of the same cells, run now in a clean cache; see `rows_again`."""
+    from benchmark.analysis.formats import count_of
+    from benchmark.analysis.loading import load_all_runs
     from benchmark.ledger import Ledger
-    from benchmark.plan.repeating import clean_cache, plan_again
+    from benchmark.plan.repeating import clean_cache, count_without_row, find_cells, rows_again
     from benchmark.processes.runner import run_cells
 
     backbones = options.known_backbones(registry)
+    ledgers = [Path(place) for place in chosen["folder"].unique()]
+    if n_missing := count_without_row(chosen, load_all_runs(ledgers), backbones):
+        console.say(f"Note: {count_of(n_missing, 'cell')} of the stored recipes without a row.")
     with clean_cache(folder / "cache"):
         parts = []
         # One ledger for each original, since two may hold the same cell, and for each choice of determinism.
         originals = chosen.groupby(["folder", "is_deterministic"], dropna=False)
         for number, ((_, is_deterministic), rows) in enumerate(originals):
             ledger = Ledger(folder / "results" / str(number))
-            planned = plan_again(rows, backbones, ledger)
+            cells = find_cells(rows, backbones, ledger)
             execute = replace(execution, is_deterministic=is_deterministic == 1).start(ledger, rows)
-            parts.append((planned, ledger, execute))
-        with console.SweepDisplay(len(chosen)) as display:
-            for planned, ledger, execute in parts:
-                for event in run_cells(planned, ledger, execute, recipe_sha256="", again=False):
+            parts.append((rows, cells, ledger, execute))
+        with console.SweepDisplay(sum(len(cells) for _, cells, _, _ in parts)) as display:
+            for _, cells, ledger, execute in parts:
+                each_once = list({planned.cell.name: planned for planned in cells.values()}.values())
+                for event in run_cells(each_once, ledger, execute, recipe_sha256="", again=False):
                     display.show(event)
-    return load_runs([folder / "results"])
+    return {key: row for rows, cells, ledger, _ in parts for key, row in rows_again(rows, cells, ledger).items()}
 
 
 def rerun(

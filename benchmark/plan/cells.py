@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +10,18 @@ from benchmark.backbones.sources import weights_identity
 from benchmark.datasets import SPLIT_VERSION, Dataset, OnProgress, load_dataset
 from benchmark.features.cache import FEATURE_VERSION, cache_key
 from benchmark.features.engines import OPENVINO
-from benchmark.options import NO_AUGMENTATION, PROBE, USUAL_STAGES, Augmentation, DenseOptions, Stage, stages_label
+from benchmark.options import (
+    DENSE_OPTIONS_BEFORE,
+    NO_AUGMENTATION,
+    PROBE,
+    USUAL_STAGES,
+    Augmentation,
+    DenseOptions,
+    Stage,
+    stages_label,
+)
 from benchmark.preprocessing import Crop, View, resolve_mode
-from benchmark.provenance import framework_versions, installed_version, minor_version
+from benchmark.provenance import environment, minor_version
 from benchmark.registry import Backbone
 from benchmark.storage import digest_of_text
 
@@ -20,6 +29,8 @@ from benchmark.storage import digest_of_text
 TRAINED_HEAD = "dense"
 # The options of that head that describe the head, not how a probe trains it.
 SHAPE_OPTIONS = ("units", "dropout")
+# The versions that can change features, by the names of ledger columns.
+KEYED_VERSIONS = ("keras_version", "tensorflow_version", "pillow_version")
 
 
 @dataclass(frozen=True)
@@ -112,6 +123,11 @@ class Cell:
         return tuple(self.columns.values())
 
     @property
+    def earlier_name(self) -> tuple[Any, ...]:
+        """Its name in rows from before `DENSE_OPTIONS_BEFORE` were changed."""
+        return tuple({**self.columns, "head_options": self._head_options(DENSE_OPTIONS_BEFORE)}.values())
+
+    @property
     def facts(self) -> dict[str, Any]:
         """The other facts that its key depends on, except the dataset, by the names of ledger columns."""
         return {
@@ -125,10 +141,14 @@ class Cell:
     @property
     def head_options(self) -> str:
         """The options of the head that differ from their defaults, such as `units=512`."""
+        return self._head_options(DenseOptions())
+
+    def _head_options(self, usual: DenseOptions) -> str:
         if self.head != TRAINED_HEAD:
             return ""
         # A strategy with stages of its own does not use the options by which a probe trains the head.
-        return self.dense.label() if self.strategy == PROBE else self.dense.label(*SHAPE_OPTIONS)
+        names = () if self.strategy == PROBE else SHAPE_OPTIONS
+        return self.dense.label(*names, usual=usual)
 
     def __str__(self) -> str:
         return (
@@ -137,8 +157,12 @@ class Cell:
         )
 
 
-def feature_facts(cell: Cell, dataset_fingerprint: str) -> dict[str, Any]:
-    """Everything that can change a feature of this cell, for the key of the feature cache."""
+def feature_facts(cell: Cell, dataset_fingerprint: str, versions: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Everything that can change a feature of this cell, for the key of the feature cache.
+
+    `versions` are those of another installation, by the names of ledger columns; without them, of this one.
+    """
+    versions = versions or environment()
     return {
         "backbone": cell.backbone.name,
         "build": cell.backbone.build_facts,
@@ -149,14 +173,18 @@ def feature_facts(cell: Cell, dataset_fingerprint: str) -> dict[str, Any]:
         "precision": cell.precision,
         **({"batch_size": cell.batch_size} if cell.batch_size else {}),
         **({"network_sha256": cell.network_sha256} if cell.network_sha256 else {}),
-        **{name: minor_version(version) for name, version in framework_versions().items()},
-        "pillow_version": minor_version(installed_version("pillow")),
-        **({"openvino_version": minor_version(installed_version(OPENVINO))} if cell.engine == OPENVINO else {}),
+        **{name: minor_version(str(versions[name])) for name in KEYED_VERSIONS},
+        **({"openvino_version": minor_version(str(versions["openvino_version"]))} if cell.engine == OPENVINO else {}),
     }
 
 
-def make_keys(cell: Cell, dataset_fingerprint: str) -> tuple[str, str]:
+def make_keys(cell: Cell, dataset_fingerprint: str, versions: Mapping[str, Any] | None = None) -> tuple[str, str]:
     """The key of a cell and that of its setting; they depend on the dataset's content, not on its name.
+
+    Args:
+        cell: The cell.
+        dataset_fingerprint: Of its dataset.
+        versions: See `feature_facts`.
 
     Returns:
         The hash of everything that can change the cell's numbers, 32 hexadecimal digits; and the same without the seed.
@@ -174,7 +202,7 @@ def make_keys(cell: Cell, dataset_fingerprint: str) -> tuple[str, str]:
         }
     setting = cache_key(
         {
-            "features": feature_facts(cell, dataset_fingerprint),
+            "features": feature_facts(cell, dataset_fingerprint, versions),
             "registry": cell.backbone.facts,
             "mode": cell.mode,
             "strategy": cell.strategy,
@@ -185,7 +213,12 @@ def make_keys(cell: Cell, dataset_fingerprint: str) -> tuple[str, str]:
             **options,
         }
     )
-    return cache_key({"setting": setting, "seed": cell.seed}), setting
+    return key_of_seed(setting, cell.seed), setting
+
+
+def key_of_seed(setting_key: str, seed: int) -> str:
+    """The key of a cell, from that of its setting."""
+    return cache_key({"setting": setting_key, "seed": seed})
 
 
 def job_key(cell: Cell) -> tuple[Any, ...]:

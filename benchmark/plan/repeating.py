@@ -12,7 +12,8 @@ import pandas as pd
 from benchmark.errors import LedgerError, UnknownNameError
 from benchmark.ledger import Ledger, cell_names
 from benchmark.origins import MACHINE, VERSIONS, what_changed
-from benchmark.plan.cells import Cell
+from benchmark.plan.cells import Cell, make_keys
+from benchmark.plan.grid import expand
 from benchmark.plan.planning import PlannedCell, make_plan
 from benchmark.provenance import environment
 from benchmark.recipes import read_recipe
@@ -25,7 +26,29 @@ BEFORE_THE_OPTION = {"engine": "tensorflow"}
 
 
 def plan_again(runs: pd.DataFrame, registry: Registry, target: Ledger) -> list[PlannedCell]:
-    """The cells of these rows, in their order.
+    """The cells of these rows, in their order; see `find_cells`.
+
+    Raises:
+        LedgerError: A row has no recipe, or its recipe does not make its cell any more.
+        BenchmarkError: The recipe cannot be expanded: a backbone is not in the registry, for example.
+    """
+    numbered = runs.reset_index(drop=True)
+    found = find_cells(numbered, registry, target)
+    for number, row in enumerate(numbered.to_dict("records")):
+        if number in found:
+            continue
+        recipe = Ledger(Path(row["folder"])).recipe_path(row["recipe_sha256"])
+        if recipe.exists():
+            raise LedgerError(f"The recipe {recipe} does not make the cell of run {row['run_id']}.")
+        raise LedgerError(
+            f"{row['folder']} does not hold the recipe of run {row['run_id']}. Rows of schema 1 get theirs when "
+            "their sweep is run once more: 'benchmark run RECIPE --results FOLDER' keeps what is done."
+        )
+    return [found[number] for number in range(len(numbered))]
+
+
+def find_cells(runs: pd.DataFrame, registry: Registry, target: Ledger) -> dict[Any, PlannedCell]:
+    """The cells that the recipes beside their ledgers make of these rows.
 
     A cell is identified by its key. Where the key has changed since, for example with the version of Keras, it is the
     cell of the recipe whose `CELL_COLUMNS` are the same.
@@ -35,41 +58,82 @@ def plan_again(runs: pd.DataFrame, registry: Registry, target: Ledger) -> list[P
         registry: The backbones.
         target: Where the new rows will go.
 
+    Returns:
+        By the label of the row in the index of `runs`; rows without a recipe, or without a cell in it, are left out.
+
     Raises:
-        LedgerError: A row has no recipe, or its recipe does not make its cell any more.
-        BenchmarkError: The recipe cannot be expanded: a backbone is not in the registry, for example.
+        BenchmarkError: A recipe cannot be expanded: a backbone is not in the registry, for example.
     """
-    found: dict[int, PlannedCell] = {}
-    numbered = runs.reset_index(drop=True)
-    for place, rows in numbered.groupby(["folder", "recipe_sha256"], sort=False):
+    found: dict[Any, PlannedCell] = {}
+    for place, rows in runs.groupby(["folder", "recipe_sha256"], sort=False):
         folder, sha256 = map(str, place)
         recipe = Ledger(Path(folder)).recipe_path(sha256)
         if not recipe.exists():
-            raise LedgerError(
-                f"{folder} does not hold the recipe of run {rows['run_id'].iloc[0]}. Rows of schema 1 get theirs when "
-                "their sweep is run once more: 'benchmark run RECIPE --results FOLDER' keeps what is done."
-            )
+            continue
         names = cell_names(rows)
         choose = functools.partial(_named, names=frozenset(names))
-        try:
+        with _own_backbones(recipe):
             plan = make_plan(read_recipe(recipe, missing=BEFORE_THE_OPTION), registry, target, choose=choose)
-        except UnknownNameError as error:
-            raise LedgerError(
-                f"{recipe} names something unknown. {error} Give the file that describes your own backbones with "
-                "--registry."
-            ) from error
         by_key = {planned.key: planned for planned in plan.cells if planned.key}
-        by_name = {planned.cell.name: planned for planned in plan.cells}
-        for number, row, name in zip(rows.index, rows.to_dict("records"), names, strict=True):
-            planned = by_key.get(row["cell_key"]) or by_name.get(name)
-            if planned is None:
-                raise LedgerError(f"The recipe {recipe} does not make the cell of run {row['run_id']}.")
-            found[number] = planned
-    return [found[number] for number in range(len(numbered))]
+        by_name = {name: planned for planned in plan.cells for name in (planned.cell.earlier_name, planned.cell.name)}
+        for label, row, name in zip(rows.index, rows.to_dict("records"), names, strict=True):
+            if planned := by_key.get(row["cell_key"]) or by_name.get(name):
+                found[label] = planned
+    return found
+
+
+def count_without_row(chosen: pd.DataFrame, runs: pd.DataFrame, registry: Registry) -> int:
+    """How many cells of the recipes of chosen rows have no row in their ledger, all rows of which are in `runs`."""
+    names = {folder: frozenset(cell_names(rows)) for folder, rows in runs.groupby("folder")}
+    n_missing = 0
+    for folder, sha256 in dict.fromkeys(zip(chosen["folder"], chosen["recipe_sha256"], strict=True)):
+        recipe = Ledger(Path(folder)).recipe_path(sha256)
+        if recipe.exists():
+            with _own_backbones(recipe):
+                cells = expand(read_recipe(recipe, missing=BEFORE_THE_OPTION), registry)
+            n_missing += sum(names[folder].isdisjoint((cell.name, cell.earlier_name)) for cell in cells)
+    return n_missing
+
+
+@contextmanager
+def _own_backbones(recipe: Path) -> Iterator[None]:
+    try:
+        yield
+    except UnknownNameError as error:
+        raise LedgerError(
+            f"{recipe} names something unknown. {error} Give the file that describes your own backbones with "
+            "--registry."
+        ) from error
+
+
+def rows_again(
+    runs: pd.DataFrame, cells: Mapping[Any, PlannedCell], made: Ledger
+) -> dict[tuple[str, str], dict[Any, Any]]:
+    """The rows of cells that were run again.
+
+    Args:
+        runs: The rows as they were.
+        cells: What `find_cells` returned for them.
+        made: The ledger in which the cells were run again.
+
+    Returns:
+        By folder and `run_id` of the row as it was: the columns of `runs.csv` and `folder`, that of `made`. The keys
+        are those that the cell has in the versions of the row as it was, so that they can be compared.
+    """
+    table = made.read_runs()
+    by_name = dict(zip(cell_names(table), table.to_dict("records"), strict=True))
+    again: dict[tuple[str, str], dict[Any, Any]] = {}
+    for label, planned in cells.items():
+        row = runs.loc[label].to_dict()
+        keys = make_keys(planned.cell, planned.dataset_fingerprint, row) if planned.key else ("", "")
+        again[row["folder"], row["run_id"]] = {
+            **by_name[planned.cell.name], "folder": str(made.folder), "cell_key": keys[0], "setting_key": keys[1],
+        }  # fmt: skip
+    return again
 
 
 def _named(cells: list[Cell], names: frozenset[tuple[Any, ...]]) -> list[Cell]:
-    return [cell for cell in cells if cell.name in names]
+    return [cell for cell in cells if cell.name in names or cell.earlier_name in names]
 
 
 def choose_rows(runs: pd.DataFrame, n_rows: int) -> pd.DataFrame:

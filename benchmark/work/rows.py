@@ -23,6 +23,8 @@ from benchmark.strategies.outcome import Outcome
 MILLION = 1e6
 # The columns on which times depend, beside the cell.
 CONDITIONS = ("n_jobs", "cpu", "cpu_vectors", "cpu_count", "gpu", "tensorflow_version", "openvino_version")
+# The stage in `HISTORY` that holds the passes over the images.
+EXTRACT_STAGE = "extract"
 
 Rows = list[dict[str, Any]]
 
@@ -157,7 +159,14 @@ def majority_share(dataset: Dataset, split: Split) -> float:
 def history_rows(run_id: str, result: Outcome, costs: Costs) -> Rows:
     """Learning curves and choices of a run, and of its extractions: one epoch per pass over the images."""
     rows: Rows = [
-        {"run_id": run_id, "stage": "extract", "epoch": number, "split": "", "metric": metric, "value": float(value)}
+        {
+            "run_id": run_id,
+            "stage": EXTRACT_STAGE,
+            "epoch": number,
+            "split": "",
+            "metric": metric,
+            "value": float(value),
+        }
         for number, extraction in enumerate(costs.extractions)
         for metric, value in (("batch_size", extraction.batch_size), ("first_batch_s", extraction.first_batch_s))
     ]
