@@ -270,14 +270,17 @@ def test_every_column_of_every_file_has_a_rule():
     }
 
 
-# Every column in one row now, and in all rows in the full run.
+def in_one_row(number: int) -> dict[int, Any]:
+    """Marks by place: something is tried in one row now, and in all rows in the full run."""
+    return {place: () if place == number % N_ROWS else pytest.mark.slow for place in range(N_ROWS)}
+
+
+PLACES = [pytest.param(place, marks=marks) for place, marks in in_one_row(1).items()]
 ALTERATIONS = [
-    pytest.param(
-        name, column, place, id=f"{name}-{column}-{place}", marks=() if place == number % N_ROWS else pytest.mark.slow
-    )
+    pytest.param(name, column, place, id=f"{name}-{column}-{place}", marks=marks)
     for name, columns in OF_TABLES.items()
     for number, column in enumerate(columns)
-    for place in range(N_ROWS)
+    for place, marks in in_one_row(number).items()
     if (name, column) != (HISTORY, "value")
 ]
 
@@ -309,7 +312,12 @@ def test_a_value_that_was_altered_is_found(check, name: str, column: str, place:
 
 
 @pytest.mark.parametrize(
-    ("metric", "place"), [(metric, place) for metric, (places, _) in OF_HISTORY.items() for place in places]
+    ("metric", "place"),
+    [
+        pytest.param(metric, place, marks=() if place == places[0] else pytest.mark.slow)
+        for metric, (places, _) in OF_HISTORY.items()
+        for place in places
+    ],
 )
 def test_a_point_of_a_curve_that_was_altered_is_found(check, metric: str, place: int):
     _, rule = OF_HISTORY[metric]
@@ -348,7 +356,7 @@ def with_one_twice(rows: list[dict[str, str]]) -> list[dict[str, str]]:
     return [*rows, rows[len(rows) // 2]]
 
 
-@pytest.mark.parametrize("place", range(N_ROWS))
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("change", [without_one, with_one_twice])
 @pytest.mark.parametrize("name", COLUMNS)
 def test_a_row_that_was_removed_or_doubled_is_found(check, name: str, change: Callable[[Any], Any], place: int):
@@ -403,7 +411,7 @@ def less(by: float) -> Callable[[np.ndarray], None]:
     return change
 
 
-@pytest.mark.parametrize("place", range(N_ROWS))
+@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(
     ("pattern", "name", "little", "larger"),
     [

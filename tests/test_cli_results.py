@@ -104,6 +104,20 @@ def test_a_comparison_ends_with_3_where_a_cell_got_worse(call, tmp_path, n_right
     assert [record["mark"] for record in json.loads(out)] == [mark]
 
 
+def test_a_comparison_ends_with_3_where_all_cells_together_got_worse(call, tmp_path):
+    """In each of eight cells four images of its own were right before."""
+    for seed in range(8):
+        add_predicted(Ledger(tmp_path / "before"), IMAGES < 900, seed=seed)
+        add_predicted(Ledger(tmp_path / "after"), (IMAGES < 900) & (seed != IMAGES // 4), seed=seed)
+
+    ended, out, _ = call("compare", "before", "after", "--format", "json")
+
+    assert ended == 3
+    assert {record["change"] for record in json.loads(out)} == {"within noise"}
+    assert {record["overall_difference"] for record in json.loads(out)} == {-0.004}
+    assert "Over all 8 cells: -0.40 points" in call("compare", "before", "after")[1]
+
+
 def test_ledgers_with_no_cell_in_common_end_with_4(call, tmp_path):
     add(Ledger(tmp_path / "before"), backbone="NetA")
     add(Ledger(tmp_path / "after"), backbone="NetB")

@@ -124,11 +124,8 @@ def test_files_of_a_run_without_a_row_are_named(folder: Path):
 
     (fault,) = faults(folder)
 
-    assert fault == Fault(
-        f"runs.csv has no row of run {run_id}, of which history.csv, per_class.csv, confusion.csv, predictions hold "
-        "something",
-        is_contradiction=False,
-    )
+    what = "history.csv, per_class.csv, confusion.csv, predictions hold something"
+    assert fault == Fault(f"{folder / RUNS} has no row of run {run_id}, of which {what}", is_contradiction=False)
 
 
 def test_a_recipe_is_known_by_its_content(folder: Path):
@@ -136,9 +133,7 @@ def test_a_recipe_is_known_by_its_content(folder: Path):
     path = folder / RECIPES / f"{sha256}.toml"
     path.write_text(path.read_text() + "# and more\n")
 
-    assert {fault.text for fault in faults(folder)} == {
-        f"recipes/{sha256}.toml was changed: its name is not its SHA-256"
-    }
+    assert {fault.text for fault in faults(folder)} == {f"{path} was changed: its name is not its SHA-256"}
 
 
 def test_a_failed_row_needs_nothing_else(folder: Path):

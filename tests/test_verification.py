@@ -229,6 +229,13 @@ def test_a_cell_whose_key_has_changed_is_the_one_that_the_recipe_describes_alike
     assert keys == rows["cell_key"].tolist()
 
 
+def test_a_share_with_more_digits_than_a_row_keeps_names_the_cell_all_the_same(tmp_path: Path):
+    ledger = a_ledger_of(tmp_path / "toy", Grid(backbones=("Tiny",), limit=200, val_fraction=1 / 3))
+    rows = load_all_runs([ledger.folder])
+
+    assert again(ledger, rows) == rows["cell_key"].tolist()
+
+
 def test_cells_of_a_recipe_that_have_no_row_are_counted(tmp_path: Path):
     ledger = a_ledger_of(tmp_path / "toy", Grid(backbones=("Tiny",), limit=200, seeds=(0, 1, 2)))
     rows = load_all_runs([ledger.folder])

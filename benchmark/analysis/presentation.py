@@ -310,6 +310,8 @@ def _pairs_section(
 def _setting_cells(table: pd.DataFrame) -> dict[str, Any]:
     """The columns that name a setting within its dataset."""
     shown = table.assign(strategy=strategy_labels(table))
+    # What belongs to no row has no settings.
+    values = {column: {*shown[column]} - {""} for _, column, _ in USUAL if column in shown}
     return {
         "Backbone": table["backbone"],
         "Mode": table["mode"],
@@ -317,7 +319,7 @@ def _setting_cells(table: pd.DataFrame) -> dict[str, Any]:
         **{
             heading: shown[column]
             for heading, column, usual in USUAL
-            if column in shown and (len(set(shown[column])) > 1 or not set(shown[column]) <= usual)
+            if column in values and (len(values[column]) > 1 or not values[column] <= usual)
         },
         "Input px": number_texts(table["input_size_px"], "{:.0f}"),
     }

@@ -144,7 +144,8 @@ def _of_files(ledger: Ledger, rows: pd.DataFrame, tables: Tables) -> Iterator[tu
     for run_id in sorted(set().union(*files.values()) - {*rows["run_id"]}):
         if not run_id.startswith(TRUE_LABELS):
             names = ", ".join(name for name, run_ids in files.items() if run_id in run_ids)
-            yield run_id, [Fault(f"{RUNS} has no row of run {run_id}, of which {names} hold something", False)]
+            what = f"{ledger.folder / RUNS} has no row of run {run_id}, of which {names} hold something"
+            yield run_id, [Fault(what, is_contradiction=False)]
     needed = {*rows["recipe_sha256"]}
     for path in sorted((ledger.folder / RECIPES).glob("*.toml")):
         if path.stem not in needed:
@@ -194,9 +195,9 @@ def _of_keys(run: _Run) -> Iterator[Fault]:
 
 def _of_recipe(path: Path) -> Iterator[Fault]:
     if not path.exists():
-        yield Fault(f"{RECIPES}/{path.name} is missing", is_contradiction=False)
+        yield Fault(f"{path} is missing", is_contradiction=False)
     elif digest_of_text(path.read_text(encoding="utf-8")) != path.stem:
-        yield Fault(f"{RECIPES}/{path.name} was changed: its name is not its SHA-256")
+        yield Fault(f"{path} was changed: its name is not its SHA-256")
 
 
 def _of_figures(row: Row) -> Iterator[Fault]:

@@ -164,7 +164,7 @@ def _key(row: Row) -> RunKey:
 def _nameless(folder: str, run_id: str) -> Row:
     """A row for what belongs to none."""
     cell = {column: "" if column in TEXT_COLUMNS[RUNS] else np.nan for column in CELL_COLUMNS}
-    return {**cell, "dataset_name": Path(folder).name, "folder": folder, "run_id": run_id}
+    return {**cell, "dataset_name": "", "folder": folder, "run_id": run_id}
 
 
 def _judge_again(pair: Pair, before: Row, after: Row, kept: Callable[[Row], _Kept]) -> tuple[str, str]:

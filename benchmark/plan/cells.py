@@ -24,6 +24,7 @@ from benchmark.preprocessing import Crop, View, resolve_mode
 from benchmark.provenance import environment, minor_version
 from benchmark.registry import Backbone
 from benchmark.storage import digest_of_text
+from benchmark.tidycsv import to_text
 
 # The head that TensorFlow trains.
 TRAINED_HEAD = "dense"
@@ -113,7 +114,7 @@ class Cell:
             "engine": self.engine,
             "precision": self.precision,
             "batch_size": self.batch_size,
-            "val_fraction": self.val_fraction,
+            "val_fraction": float(to_text(self.val_fraction)),  # to the digits that a row keeps
             "seed": self.seed,
         }
 

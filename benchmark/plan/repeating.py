@@ -121,13 +121,13 @@ def rows_again(
         are those that the cell has in the versions of the row as it was, so that they can be compared.
     """
     table = made.read_runs()
-    by_name = dict(zip(cell_names(table), table.to_dict("records"), strict=True))
+    new_rows = dict(zip(cell_names(table), table.to_dict("records"), strict=True))
     again: dict[tuple[str, str], dict[Any, Any]] = {}
     for label, planned in cells.items():
         row = runs.loc[label].to_dict()
         keys = make_keys(planned.cell, planned.dataset_fingerprint, row) if planned.key else ("", "")
         again[row["folder"], row["run_id"]] = {
-            **by_name[planned.cell.name], "folder": str(made.folder), "cell_key": keys[0], "setting_key": keys[1],
+            **new_rows[planned.cell.name], "folder": str(made.folder), "cell_key": keys[0], "setting_key": keys[1],
         }  # fmt: skip
     return again
 
