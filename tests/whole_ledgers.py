@@ -1,7 +1,6 @@
 """Ledgers with everything that belongs to a row, made without training anything.
 
-Two rows of `results/demo`, as this version would write them, and rows of the other heads and strategies, made from
-random scores by the project's own functions.
+The rows of all heads and strategies are made from random scores by the project's own functions.
 """
 
 from datetime import UTC, datetime
@@ -16,11 +15,10 @@ from benchmark.features.engine import Extraction
 from benchmark.ledger import DONE, HISTORY, Ledger
 from benchmark.metrics import score_metrics
 from benchmark.options import PROBE, Stage
-from benchmark.plan.cells import Cell, make_keys
+from benchmark.plan.cells import Cell
 from benchmark.plan.grid import expanded
 from benchmark.plan.planning import PlannedCell, make_plan
-from benchmark.plan.repeating import BEFORE_THE_OPTION, plan_again
-from benchmark.recipes import Grid, Sweep, read_recipe, recipe_text
+from benchmark.recipes import Grid, Sweep, recipe_text
 from benchmark.registry import load_registry
 from benchmark.strategies.outcome import HistoryPoint, Outcome, history_points
 from benchmark.work.rows import Costs, class_rows, history_rows, new_row, result_columns
@@ -28,63 +26,37 @@ from benchmark.work.rows import Costs, class_rows, history_rows, new_row, result
 DEMO = Path(__file__).parents[1] / "results" / "demo"
 STARTED = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 N_EPOCHS = 4
+EPOCHS = range(1, N_EPOCHS + 1)
+# What heads tried and chose on validation.
+TRIED = {
+    "linear": {
+        "accuracy at C=0.1": 0.8, "loss at C=0.1": 0.5, "accuracy at C=1": 0.9, "loss at C=1": 0.3,
+        "accuracy at C=10": 0.7, "loss at C=10": 0.4, "chosen C": 1.0,
+    },
+    "ridge": {
+        "accuracy at penalty=0.1n": 0.9, "accuracy at penalty=1n": 0.8, "accuracy at penalty=2n": 0.7,
+        "chosen penalty": 0.1,
+    },
+}  # fmt: skip
 SMALL = {"limit": 300, "input_size_px": 32, "engine": "tensorflow"}
 STAGES = (Stage(unfreeze=0, epochs=N_EPOCHS), Stage(unfreeze=20, epochs=N_EPOCHS, learning_rate=1e-5))
 GRIDS = (
-    Grid(heads=("ridge", "knn"), **SMALL),
+    Grid(heads=("linear", "dense", "ridge", "knn"), **SMALL),
     Grid(strategies=("finetune",), stages=STAGES, **SMALL),
     Grid(backbones=("lenet5",), strategies=("scratch",), limit=300, stages=(Stage(unfreeze="all", epochs=N_EPOCHS),)),
 )
-# What the first rows of schema 2 do not have.
 OPENVINO = {"openvino_version": "2025.3.0"}  # it need not be installed here
-LATER = {
-    **OPENVINO,
-    "pillow_version": "12.0.0",
-    "model_mib": 8.62,
-    "n_left_out": 0,
-    "latency_ms": 9.1,
-    "latency_p95_ms": 11.2,
-    "calibration_error": 0.02,
-    "split_version": 2,
-    "costs_from": "",
-}
 
 
 def make_ledger(folder: Path) -> Ledger:
     """A ledger of six rows: the heads linear, dense, ridge and knn, finetune and scratch."""
     ledger, rng = Ledger(folder), np.random.default_rng(0)
-    _add_demo_rows(ledger)
     registry = load_registry()
     sweep = expanded(Sweep(name="made", grid=GRIDS), registry)
     sha256 = ledger.keep_recipe(recipe_text(sweep))
     for planned in make_plan(sweep, registry, Ledger(folder / "none")).cells:
         _add_made_row(ledger, planned, sha256, rng)
     return ledger
-
-
-def _add_demo_rows(ledger: Ledger) -> None:
-    demo, registry = Ledger(DEMO), load_registry()
-    runs = demo.read_runs().drop_duplicates("head").assign(folder=str(DEMO))
-    sweep = expanded(read_recipe(demo.recipe_path(runs["recipe_sha256"].iloc[0]), missing=BEFORE_THE_OPTION), registry)
-    sha256 = ledger.keep_recipe(recipe_text(sweep))
-    tables = {name: demo.read_table(name) for name in (HISTORY, "per_class.csv", "confusion.csv")}
-    for row, planned in zip(runs.to_dict("records"), plan_again(runs, registry, ledger), strict=True):
-        row |= {**planned.cell.columns, **planned.cell.facts, **LATER, "recipe_sha256": sha256}
-        cell_key, setting_key = make_keys(planned.cell, row["dataset_fingerprint"], row)
-        del row["folder"]
-        true, names = demo.read_true_labels(row["dataset_fingerprint"])
-        predicted, _ = demo.read_predictions(row["run_id"])
-        weighted = _weighted(true.astype(np.int64), predicted.astype(np.int64), len(names))
-        ledger.save_true_labels(row["dataset_fingerprint"], true.astype(np.int64), names)
-        _save_scores(ledger, row["run_id"], *demo.read_predictions(row["run_id"]), len(names))
-        of_run = {name: table[table["run_id"] == row["run_id"]].to_dict("records") for name, table in tables.items()}
-        ledger.append_run({**row, **weighted, "cell_key": cell_key, "setting_key": setting_key}, of_run)
-
-
-def _weighted(true: np.ndarray, predicted: np.ndarray, n_classes: int) -> dict[str, float | None]:
-    scores = np.eye(n_classes, dtype=np.float32)[predicted]
-    metrics = score_metrics(true, scores, are_probabilities=False)
-    return {name: metrics[name] for name in ("weighted_precision", "weighted_recall")}
 
 
 def _save_scores(ledger: Ledger, run_id: str, predicted: np.ndarray, confidence: np.ndarray, n_classes: int) -> None:
@@ -118,22 +90,22 @@ def _costs(cell: Cell) -> Costs:
 def _outcome(cell: Cell, dataset: Dataset, split: Split, rng: np.random.Generator) -> Outcome:
     labels, n_classes = dataset.labels[split.test], len(dataset.class_names)
     scores = (4 * np.eye(n_classes)[labels] + rng.normal(size=(len(labels), n_classes))).astype(np.float32)
-    is_trained = cell.strategy != PROBE
     if cell.head == "ridge":
         scores /= 4
     elif cell.head == "knn":
         scores = np.round(20 * np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)).astype(np.float32) / 20
-    elif is_trained:
+    else:
         scores = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    is_dense = cell.strategy == PROBE and cell.head == "dense"
     n_params = 0 if cell.head == "knn" else 12_810
     return Outcome(
         scores=scores,
-        are_probabilities=is_trained,
+        are_probabilities=cell.head not in ("ridge", "knn"),
         train_accuracy=None if cell.head == "knn" else round(0.95 * len(split.train)) / len(split.train),
         val_accuracy=round(0.9 * len(split.val)) / len(split.val),
         params_total=2_257_984 + n_params,
         params_trainable=n_params,
-        epochs=N_EPOCHS * len(cell.stages) or None,
+        epochs=N_EPOCHS * (1 if is_dense else len(cell.stages)) or None,
         history=tuple(_history(cell)),
         train_s=2.0,
         eval_s=0.2,
@@ -141,22 +113,24 @@ def _outcome(cell: Cell, dataset: Dataset, split: Split, rng: np.random.Generato
 
 
 def _history(cell: Cell) -> list[HistoryPoint]:
-    if cell.head == "ridge":
-        tried = {"accuracy at penalty=0.1n": 0.9, "accuracy at penalty=1n": 0.8, "accuracy at penalty=2n": 0.7}
-        return [HistoryPoint("head", 0, "val", *one) for one in (*tried.items(), ("chosen penalty", 0.1))]
+    if cell.strategy == PROBE and cell.head in TRIED:
+        return [HistoryPoint("head", 0, "val", *one) for one in TRIED[cell.head].items()]
+    if cell.strategy == PROBE and cell.head == "dense":
+        return [point for epoch in EPOCHS for point in history_points("head", epoch, _logs(epoch))]
     return [
         point
         for number, stage in enumerate(cell.stages, 1)
-        for epoch in range(1, N_EPOCHS + 1)
+        for epoch in EPOCHS
         for point in history_points(
-            f"stage {number}",
-            epoch,
-            {
-                "accuracy": 1 - 0.3 / epoch, "loss": 0.8 / epoch, "val_accuracy": 1 - 0.4 / epoch,
-                "val_loss": 1.1 / epoch, "learning_rate": stage.learning_rate, "seconds": 2.0,
-            },
+            f"stage {number}", epoch, {**_logs(epoch), "learning_rate": stage.learning_rate, "seconds": 2.0}
         )
-    ]  # fmt: skip
+    ]
+
+
+def _logs(epoch: int) -> dict[str, float]:
+    return {
+        "accuracy": 1 - 0.3 / epoch, "loss": 0.8 / epoch, "val_accuracy": 1 - 0.4 / epoch, "val_loss": 1.1 / epoch,
+    }  # fmt: skip
 
 
 # What another type of processor and other versions look like in a row.
@@ -190,6 +164,7 @@ def elsewhere(ledger: Ledger, folder: Path) -> Ledger:
 
 def _other_figures(row: dict[str, Any], labels: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
     figures = score_metrics(labels, scores, are_probabilities=False)
-    del figures["top5_accuracy"], figures["log_loss"]
+    for name in ("top5_accuracy", "log_loss", "calibration_error"):  # confidences, or other scores, decide these
+        del figures[name]
     assert row["status"] == DONE
     return {**figures, "log_loss": row["log_loss"] + 0.002, "val_accuracy": row["val_accuracy"] - 1 / row["n_val"]}
