@@ -340,4 +340,4 @@ def test_recipes_that_were_stored_before_engines_could_be_chosen_make_the_cells_
 
     planned = plan_again(rows, load_registry(), Ledger(tmp_path / "new"))
 
-    assert [one.cell.name for one in planned] == cell_names(rows)
+    assert [one.cell.earlier_name for one in planned] == cell_names(rows)
