@@ -19,6 +19,7 @@ import pytest
 from benchmark.datasets import load_dataset, split_dataset
 from benchmark.errors import DownloadError, LedgerError
 from benchmark.ledger import CONFUSION, DONE, FAILED, HISTORY, PER_CLASS, Ledger
+from benchmark.options import DenseOptions
 from benchmark.plan.planning import MISSING, Job, Plan, PlannedCell, make_plan
 from benchmark.processes import executors, runner
 from benchmark.processes.conditions import Conditions
@@ -280,7 +281,10 @@ class Done:
     events: list[Any]
 
 
-LISTS: dict[str, Any] = {"modes": ("native", "unit", "tf"), "heads": ("linear", "dense"), "seeds": (0, 1)}
+LISTS: dict[str, Any] = {
+    "modes": ("native", "unit", "tf"), "heads": ("linear", "dense"), "seeds": (0, 1),
+    "dense": DenseOptions(epochs=20, patience=3),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -434,7 +438,7 @@ def test_a_second_run_has_nothing_to_do_and_failed_cells_can_be_retried(done: Do
 @pytest.mark.slow
 def test_two_runs_in_clean_caches_agree_to_the_bit(done: Done, tmp_path: Path):
     ledger = Ledger(tmp_path / "again")
-    cells = list(plan_of(done.registry, ledger, modes=("unit",), heads=LISTS["heads"], seeds=(1,)).cells)
+    cells = list(plan_of(done.registry, ledger, **{**LISTS, "modes": ("unit",), "seeds": (1,)}).cells)
     with pytest.MonkeyPatch.context() as context:
         context.syspath_prepend(done.folder)
         run_all(cells, ledger)

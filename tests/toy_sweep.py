@@ -30,6 +30,7 @@ datasets = ["digits"]
 limit = 300
 modes = ["native", "unit"]
 heads = ["dense", "ridge"]
+dense = { epochs = 20, patience = 3 }
 seeds = [0, 1]
 [[grid]]
 backbones = ["One"]

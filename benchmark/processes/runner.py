@@ -35,7 +35,9 @@ def run_cells(
     for event in itertools.chain(blocked, execute(jobs, again)):
         if isinstance(event, CellEnded):
             status = event.row["status"]
-            doubts = [event.planned.warning, *event.planned.notes, event.row.get("warning", "")] if status == DONE else []
+            doubts = (
+                [event.planned.warning, *event.planned.notes, event.row.get("warning", "")] if status == DONE else []
+            )
             event.row.update(recipe_sha256=recipe_sha256, warning="; ".join(filter(None, doubts)))
             _write(event, ledger, again=again)
             if status == DONE:
