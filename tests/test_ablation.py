@@ -47,6 +47,21 @@ def add_pair(ledger: Ledger, native: np.ndarray, unit: np.ndarray) -> None:
             add_predicted(ledger, images, mode=mode, seed=seed)
 
 
+def test_the_interval_over_folds_is_widened_for_the_training_images_that_they_share(ledger: Ledger):
+    natives, units = (0.80, 0.82, 0.78, 0.81), (0.70, 0.75, 0.70, 0.72)
+    for fold, (native, unit) in enumerate(zip(natives, units, strict=True)):
+        common = {"seed": fold, "folds": 4, "n_train": 270, "n_test": 100}
+        add(ledger, mode="native", accuracy=native, **common)
+        add(ledger, mode="unit", accuracy=unit, **common)
+
+    (row,) = ablation_of(ledger).to_dict("records")
+
+    lost = np.subtract(natives, units)
+    reach = stats.t.ppf(0.975, 3) * lost.std(ddof=1) * np.sqrt(1 / 4 + 100 / 270)
+    assert row["interval_over"] == "folds"
+    assert (row["lost_low"], row["lost_high"]) == pytest.approx((lost.mean() - reach, lost.mean() + reach))
+
+
 def test_the_interval_counts_images_and_seeds_and_pairs_both(ledger: Ledger, rng: np.random.Generator):
     images = rng.random(500)
     native, unit = images < np.array([[0.80], [0.84], [0.79]]), images < np.array([[0.70], [0.75], [0.72]])

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis.correctness import Correct, Correctness
+from benchmark.analysis.folds import corrected_interval
 from benchmark.analysis.loading import SETTING, finished
 from benchmark.analysis.significance import compare_runs
 
@@ -44,12 +45,13 @@ def make_ablation(runs: pd.DataFrame, correctness: Correctness) -> pd.DataFrame:
         - `same as native`: accuracy, log loss and F1 are equal in every seed, for example `tf` where `tf` is native;
         - `unclear`: none of these, or no interval.
 
-        The interval is that of `significance.compare_runs`. It holds for what `interval_over` names: `images and
-        seeds`, that is other images and other seeds; `images` if there is one seed, so that seeds were not varied;
-        nothing, and there is no interval, without predictions. It is not corrected for the number of comparisons.
+        The interval is that of `significance.compare_runs`, for folds that of `folds.corrected_interval`. It holds for
+        what `interval_over` names: `images and seeds`, that is other images and other seeds; `images` if there is one
+        seed, so that seeds were not varied; `folds`, that is other folds; nothing, and there is no interval, without
+        predictions, or with one fold. It is not corrected for the number of comparisons.
     """
     # Few columns, since there may be thousands of pairs.
-    needed = [*SETTING, *ORIGINS, "seed", *SCORES, "folder", "run_id"]
+    needed = [*SETTING, *ORIGINS, "seed", *SCORES, "n_train", "n_test", "folder", "run_id"]
     done = finished(runs)[needed].drop_duplicates([*SETTING, "seed"], keep="last")
     native = done[done["mode"] == NATIVE]
     pairs = done[done["mode"] != NATIVE].merge(native, on=[*SUBJECT, *ORIGINS, "seed"], suffixes=("", "_native"))
@@ -92,13 +94,16 @@ def _is_same(pair: pd.DataFrame) -> bool:
 
 def _accuracy_lost(pair: pd.DataFrame, correctness: Correctness) -> dict[str, Any]:
     """The columns of the accuracy lost: its mean, the interval, and what the interval holds for."""
+    differences = pair["accuracy_native"] - pair["accuracy"]
     low, high, over = np.nan, np.nan, ""
+    if pair["folds"].notna().all() and len(pair) > 1:
+        low, high = corrected_interval(differences, float((pair["n_test"] / pair["n_train"]).mean()))
+        over = "folds"
     native, here = (_right(pair, side, correctness) for side in ("_native", ""))
     if native is not None and here is not None:
         low, high, _ = compare_runs(native, here)
         over = "images and seeds" if len(pair) > 1 else "images"
-    lost = (pair["accuracy_native"] - pair["accuracy"]).mean()
-    return {"accuracy_lost": lost, "lost_low": low, "lost_high": high, "interval_over": over}
+    return {"accuracy_lost": differences.mean(), "lost_low": low, "lost_high": high, "interval_over": over}
 
 
 def _right(pair: pd.DataFrame, side: str, correctness: Correctness) -> Correct | None:
