@@ -37,7 +37,7 @@ def verified(tmp_path: Path) -> pd.DataFrame:
     before, after = (load_all_runs([tmp_path / name]) for name in ("before", "after"))
     again = {}
     for row, new in zip(before.to_dict("records"), after.to_dict("records"), strict=True):
-        has_same = row["dataset_fingerprint"] == new["dataset_fingerprint"]
+        has_same = all(row[column] == new[column] for column in ("dataset_fingerprint", "split_version"))
         keys = {column: row[column] for column in ("cell_key", "setting_key")} if has_same else {}
         again[row["folder"], row["run_id"]] = {**new, **keys}
     return verify_rows(before, again)

@@ -20,7 +20,7 @@ FINGERPRINT = "f" * 64
 
 def keys_of(row: Mapping[str, Any]) -> dict[str, str]:
     """Keys as `make_keys` gives them: the same for rows that a recipe asks for alike and that have the same origins."""
-    varying = (*CELL_COLUMNS, "weights", "dataset_fingerprint", "keras_version", "registry_sha256")
+    varying = (*CELL_COLUMNS, "weights", "dataset_fingerprint", "split_version", "keras_version", "registry_sha256")
     facts = {name: row.get(name) for name in varying}
     facts["dataset"] = facts["dataset_fingerprint"] or facts["dataset"]
     seed = facts.pop("seed")

@@ -54,8 +54,8 @@ def draw_accuracy(evidence: Evidence, dataset: str) -> Chart:
     if not np.isnan(chance):
         axes.axvline(chance, linestyle=":", linewidth=1.2, color=INK, zorder=3)
     note = "" if np.isnan(chance) else f", dotted: chance, {chance:.3f}"
-    lines = f"dashed: the best in mode {best['mode']}, {best['accuracy']:.3f}{note}"
-    axes.set_xlabel(f"test accuracy with 95 % interval ({lines})")
+    lines = f"dashed: best in mode {best['mode']}, {best['accuracy']:.3f}{note}"
+    axes.set_xlabel(f"test accuracy with 95 % interval\n({lines})")
     alt = f"Test accuracy of {count_of(len(settings), 'setting')} on {dataset}. Best: {accuracy_text(best)}."
     if len(settings) > 1:
         alt += f" Worst: {described(last)}, {last['accuracy']:.3f}."
