@@ -41,20 +41,15 @@ def score_metrics(labels: Labels, scores: Scores, *, are_probabilities: bool) ->
         where the test images have one class only; log loss and calibration error of scores that are not probabilities).
         Means over classes are of those that occur, as scikit-learn has them.
     """
-    predicted, classes = scores.argmax(axis=1), np.arange(scores.shape[1])
+    predicted = scores.argmax(axis=1)
     low, high = wilson_interval(int(np.sum(labels == predicted)), len(labels))
     # A class that neither occurs nor is predicted has no precision and no recall.
     precision, recall, f1, support = _by_class(labels, predicted, np.union1d(labels, predicted))
-    log_loss = None
-    if are_probabilities:
-        # float32 softmax rows miss 1 by more than scikit-learn's log_loss tolerates without a warning.
-        exact = scores.astype(np.float64)
-        log_loss = float(metrics.log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=classes))
     return {
         "accuracy": accuracy(labels, predicted),
         "accuracy_low": low,
         "accuracy_high": high,
-        "top5_accuracy": top_k_accuracy(labels, scores, TOP_K) if len(classes) > TOP_K else None,
+        "top5_accuracy": top_k_accuracy(labels, scores, TOP_K) if scores.shape[1] > TOP_K else None,
         # Of the classes that the test set has; the macro averages are also of those that were only predicted.
         "balanced_accuracy": float(recall[support > 0].mean()),
         "macro_precision": float(precision.mean()),
@@ -64,7 +59,7 @@ def score_metrics(labels: Labels, scores: Scores, *, are_probabilities: bool) ->
         "weighted_recall": float(np.average(recall, weights=support)),
         "weighted_f1": float(np.average(f1, weights=support)),
         "auroc": _auroc(labels, scores),
-        "log_loss": log_loss,
+        "log_loss": log_loss(labels, scores) if are_probabilities else None,
         "calibration_error": calibration_error(labels, scores) if are_probabilities else None,
     }
 
@@ -78,6 +73,14 @@ def top_k_accuracy(labels: Labels, scores: Scores, k: int) -> float:
     true = scores[np.arange(len(labels)), labels][:, np.newaxis]
     is_before = (scores == true) & (np.arange(scores.shape[1]) < labels[:, np.newaxis])
     return float(np.mean(np.sum((scores > true) | is_before, axis=1) < k))
+
+
+def log_loss(labels: Labels, probabilities: Scores) -> float:
+    """Mean cross-entropy of `(n, k)` probabilities in nats."""
+    # float32 softmax rows miss 1 by more than scikit-learn's log_loss tolerates without a warning.
+    exact = probabilities.astype(np.float64)
+    exact /= exact.sum(axis=1, keepdims=True)
+    return float(metrics.log_loss(labels, exact, labels=np.arange(probabilities.shape[1])))
 
 
 def calibration_error(labels: Labels, probabilities: Scores) -> float:

@@ -11,10 +11,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg
-from sklearn.metrics import log_loss
 from sklearn.neighbors import NearestNeighbors
 
-from benchmark.metrics import accuracy
+from benchmark.metrics import accuracy, log_loss
 from benchmark.options import DenseOptions
 from benchmark.strategies.dense import fit_dense
 from benchmark.strategies.outcome import Features, FittedHead, HeadData, HistoryPoint
@@ -51,7 +50,7 @@ def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: floa
     for solution in solve_path(train, labels, len(classes), LINEAR_C, tolerance):
         scores = probabilities(solution, val)
         tried.append(
-            _Tried(accuracy(data.val_labels, scores.argmax(axis=1)), _log_loss(data.val_labels, scores), solution)
+            _Tried(accuracy(data.val_labels, scores.argmax(axis=1)), log_loss(data.val_labels, scores), solution)
         )
         best = max(tried, key=lambda one: (one.accuracy, -one.loss))
         if tried[-1].accuracy < best.accuracy and tried[-1].loss > best.loss:
@@ -189,12 +188,6 @@ def count_head_params(head: str, feature_dim: int, n_classes: int, options: Dens
 
 def _n_linear_params(data: HeadData) -> int:
     return int((data.train.shape[1] + 1) * data.n_classes)
-
-
-def _log_loss(labels: NDArray[np.int64], probabilities: Features) -> float:
-    """Mean cross-entropy in nats."""
-    exact = probabilities.astype(np.float64)
-    return float(log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=np.arange(exact.shape[1])))
 
 
 def _choice(metric: str, value: float) -> HistoryPoint:
