@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 from toy_ledgers import FINGERPRINT, SETTING, add, add_predicted
 
 from benchmark.analysis.ablation import make_ablation
+from benchmark.analysis.changes import changes_sections
 from benchmark.analysis.comparison import compare_ledgers
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.formats import FORMATS
 from benchmark.analysis.leaderboard import make_leaderboard
 from benchmark.analysis.loading import finished, load_all_runs, load_runs
-from benchmark.analysis.presentation import ablation_sections, changes_sections, leaderboard_sections
+from benchmark.analysis.presentation import ablation_sections, leaderboard_sections
 from benchmark.analysis.published import compare_published, load_published
 from benchmark.analysis.soundness import find_faults
 from benchmark.charts import Evidence

@@ -8,11 +8,11 @@ import pytest
 from scipy import stats
 from toy_ledgers import add_predicted
 
+from benchmark.analysis.changes import changes_sections
 from benchmark.analysis.comparison import compare_ledgers, has_declined
 from benchmark.analysis.loading import load_runs
 from benchmark.analysis.overall import MIN_CELLS, Overall, overall_difference
 from benchmark.analysis.pairs import has_regressed
-from benchmark.analysis.presentation import changes_sections
 from benchmark.ledger import Ledger
 
 N_IMAGES, N_CELLS = 1000, 24

@@ -1,4 +1,4 @@
-"""Leaderboards, ablations and comparisons as tables for people."""
+"""Leaderboards, ablations and comparisons with published figures as tables for people."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -6,12 +6,10 @@ from typing import Any
 import pandas as pd
 
 from benchmark.analysis.ablation import MARGIN
-from benchmark.analysis.formats import MISSING_VALUE, Section, count_of, number_texts, tally
-from benchmark.analysis.labels import dataset_labels, head_labels, strategy_labels
+from benchmark.analysis.formats import MISSING_VALUE, Section, count_of, number_texts
+from benchmark.analysis.labels import head_labels, strategy_labels
 from benchmark.analysis.leaderboard import NOT_NATIVE
-from benchmark.analysis.pairs import MARKS, SAME
 from benchmark.analysis.significance import ALPHA
-from benchmark.analysis.verification import TOLERANCE
 
 # Of the settings with `folds=…` in their strategy.
 FOLDS_NOTE = (
@@ -45,8 +43,6 @@ LEADERBOARD_LEAST_TELLING = {
     "accuracy_low": "95 % interval", "params_total": "Params, M", "published": "Published", "input_size_px": "Input px",
 }  # fmt: skip
 ABLATION_LEAST_TELLING = ("Interval over", "Relative gain", "Input px", "95 % interval")
-# The column without a heading is the mark, which stands for the change or result beside it.
-CELLS_LEAST_TELLING = ("Wall ratio", "", "Input px", "p", "Predictions changed", "Difference", "Seed")
 
 
 def leaderboard_sections(
@@ -142,16 +138,16 @@ def leaderboard_cells(table: pd.DataFrame, *, by: str = "accuracy") -> pd.DataFr
     columns = {
         "Rank": [
             MISSING_VALUE if pd.isna(rank) else str(rank) if first == last else f"{first}–{last}"
-            for rank, first, last in _rows(table, "rank", "rank_first", "rank_last")
+            for rank, first, last in rows_of(table, "rank", "rank_first", "rank_last")
         ],
-        **_setting_cells(table),
+        **setting_cells(table),
         "Accuracy": [
             (f"{mean:.4f}" if pd.isna(deviation) else f"{mean:.4f} ± {deviation:.4f}") + " (chance)" * is_at_chance
             for (mean, deviation), is_at_chance in zip(
-                _rows(table, "accuracy", "accuracy_std"), _are_at_chance(table), strict=True
+                rows_of(table, "accuracy", "accuracy_std"), _are_at_chance(table), strict=True
             )
         ],
-        "95 % interval": [f"{low:.3f}–{high:.3f}" for low, high in _rows(table, "accuracy_low", "accuracy_high")],
+        "95 % interval": [f"{low:.3f}–{high:.3f}" for low, high in rows_of(table, "accuracy_low", "accuracy_high")],
         **_less_common_cells(table, by),
     }
     if table["published"].notna().any():
@@ -205,14 +201,14 @@ def ablation_cells(table: pd.DataFrame) -> pd.DataFrame:
     """The ablation of one dataset: one row per setting and wrong mode; accuracies in percent."""
     columns = {
         "Rank": number_texts(table["rank"], "{}"),
-        **_setting_cells(table),
+        **setting_cells(table),
         "Accuracy → native, %": [
-            f"{100 * here:.2f} → {100 * native:.2f}" for here, native in _rows(table, "accuracy", "accuracy_native")
+            f"{100 * here:.2f} → {100 * native:.2f}" for here, native in rows_of(table, "accuracy", "accuracy_native")
         ],
         "Points lost": number_texts(100 * table["accuracy_lost"], "{:+.2f}"),
         "95 % interval": [
             MISSING_VALUE if pd.isna(low) else f"{100 * low:+z.2f} to {100 * high:+z.2f}"
-            for low, high in _rows(table, "lost_low", "lost_high")
+            for low, high in rows_of(table, "lost_low", "lost_high")
         ],
         "Interval over": table["interval_over"].replace("", MISSING_VALUE),
         "Relative gain": number_texts(100 * table["relative_gain"], "{:+z.0f} %"),
@@ -245,69 +241,7 @@ def comparison_cells(comparison: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns, index=comparison.index)
 
 
-def changes_sections(comparison: pd.DataFrame) -> list[Section]:
-    """How many cells changed in which way, and the cells that changed, from the table of `compare_ledgers`."""
-    table = comparison[comparison["change"] != SAME]
-    numbers = {
-        "Before": number_texts(table["accuracy_before"], "{:.4f}"),
-        "After": number_texts(table["accuracy_after"], "{:.4f}"),
-        "Difference": number_texts(table["difference"], "{:+.4f}"),
-        "p": number_texts(table["p_value"], "{:.2g}"),
-    }
-    notes = (
-        f"Worse and better: beyond noise at {100 * ALPHA:.0f} %, Holm-corrected over the cells. Times are advisory.",
-        *_overall_notes(comparison),
-    )
-    return [_pairs_section(tally(comparison["change"], MARKS), table, "Change", numbers, notes)]
-
-
-def _overall_notes(comparison: pd.DataFrame) -> Iterable[str]:
-    """The difference of all cells together, which every row holds; nothing where it is not known."""
-    columns = [f"overall_{column}" for column in ("n_cells", "difference", "low", "high", "p_value")]
-    n_compared = comparison["difference"].notna().sum()
-    for n_cells, difference, low, high, p_value in _rows(comparison[:1], *columns):
-        if n_cells:
-            which = f"all {n_cells}" if n_cells == n_compared else f"{n_cells} of {n_compared}"
-            points, lowest, highest = number_texts((100 * difference, 100 * low, 100 * high), "{:+.2f}")
-            yield (f"Over {which} cells: {points} points (95 % interval {lowest} to {highest}; p = {p_value:.2g}).")
-
-
-def verification_sections(verification: pd.DataFrame) -> list[Section]:
-    """How many cells were reproduced, and every cell, from the table of `verify_rows`."""
-    numbers = {
-        "Ledger": number_texts(verification["accuracy_before"], "{:.4f}"),
-        "Now": number_texts(verification["accuracy_after"], "{:.4f}"),
-        "Predictions changed": number_texts(verification["n_predictions_changed"], "{:.0f}"),
-    }
-    notes = (
-        "Reproduced: the same counts, predictions and figures. Close: on another type of machine or in other versions, "
-        f"figures within {TOLERANCE:g}, the accuracy also as far away as chance explains (McNemar's test, "
-        "Holm-corrected). Changed: neither, or the ledger contradicts itself. Incomplete: files or rows are missing. "
-        "Times, rates and memory are advisory.",
-    )
-    return [_pairs_section(tally(verification["change"], MARKS), verification, "Result", numbers, notes)]
-
-
-def _pairs_section(
-    heading: str, table: pd.DataFrame, outcome: str, numbers: dict[str, Any], notes: tuple[str, ...]
-) -> Section:
-    """One row per cell of two ledgers: its outcome, its name, its numbers and its note."""
-    setting = _setting_cells(table)
-    columns = {
-        "": table["mark"],
-        outcome: table["change"],
-        "Backbone": setting.pop("Backbone"),
-        "Dataset": dataset_labels(table),
-        **setting,
-        "Seed": number_texts(table["seed"], "{:.0f}"),
-        **numbers,
-        "Wall ratio": number_texts(table["wall_ratio"], "{:.2f}"),
-        "Note": table["note"],
-    }
-    return Section(heading, pd.DataFrame(columns), notes, least_telling=CELLS_LEAST_TELLING)
-
-
-def _setting_cells(table: pd.DataFrame) -> dict[str, Any]:
+def setting_cells(table: pd.DataFrame) -> dict[str, Any]:
     """The columns that name a setting within its dataset."""
     shown = table.assign(strategy=strategy_labels(table))
     # What belongs to no row has no settings.
@@ -325,5 +259,6 @@ def _setting_cells(table: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _rows(table: pd.DataFrame, *columns: str) -> Iterable[tuple[Any, ...]]:
+def rows_of(table: pd.DataFrame, *columns: str) -> Iterable[tuple[Any, ...]]:
+    """The values of these columns, row by row."""
     return table[list(columns)].itertuples(index=False, name=None)

@@ -82,10 +82,10 @@ def compare(
     All cells are tested together too, because many small declines may show in none of them. Exit code 3: a cell, or all
     together, got worse, or a cell no longer works. 4: there is nothing to compare.
     """
+    from benchmark.analysis.changes import changes_sections
     from benchmark.analysis.comparison import compare_ledgers, has_declined
     from benchmark.analysis.loading import load_runs
     from benchmark.analysis.pairs import has_regressed, is_comparable
-    from benchmark.analysis.presentation import changes_sections
     from benchmark.analysis.revisions import ledgers_at
 
     check_format(format_name, out)

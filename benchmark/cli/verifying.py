@@ -41,8 +41,8 @@ def verify(
     Times, rates and memory are advisory. Exit code 3: something was not reproduced, contradicts itself or is missing.
     4: nothing could be compared.
     """
+    from benchmark.analysis.changes import verification_sections
     from benchmark.analysis.pairs import has_regressed, is_comparable
-    from benchmark.analysis.presentation import verification_sections
     from benchmark.ledger import CELL_COLUMNS
     from benchmark.plan.grid import matching
     from benchmark.plan.repeating import choose_rows
