@@ -234,14 +234,16 @@ def _ended_line(event: "CellEnded", number: str) -> Text:
 
 
 @contextmanager
-def scan_display() -> Iterator[Callable[[str, int, int], None]]:
-    """A progress bar for reading folders of images, shown only while there is something to read."""
-    with Progress(console=stderr, transient=True, disable=not stderr.is_terminal) as progress:
+def scan_display(verb: str = "reading") -> Iterator[Callable[[str, int, int], None]]:
+    """A progress bar for files that are read, shown only while there is something to read."""
+    with Progress(
+        *Progress.get_default_columns(), _RateColumn(), console=stderr, transient=True, disable=not stderr.is_terminal
+    ) as progress:
         tasks: dict[str, Any] = {}
 
         def on_scan(name: str, n_done: int, n_total: int) -> None:
             if name not in tasks:
-                tasks[name] = progress.add_task(f"reading {escape(printable(name))}", total=n_total)
+                tasks[name] = progress.add_task(f"{verb} {escape(printable(name))}", total=n_total, has_rate=True)
             progress.update(tasks[name], completed=n_done)
 
         yield on_scan

@@ -2,7 +2,7 @@
 
 import multiprocessing
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -22,19 +22,37 @@ def call_silently_in_child(function: Callable[..., _R], *arguments: Any) -> _R:
     Raises:
         BenchmarkError: The function raised it, or its process died.
     """
+    (result,) = iterate_in_child(_once, function, arguments)
+    return cast(_R, result)
+
+
+def _once(function: Callable[..., _R], arguments: tuple[Any, ...]) -> Iterator[_R]:
+    yield function(*arguments)
+
+
+def iterate_in_child(function: Callable[..., Iterator[_R]], *arguments: Any) -> Iterator[_R]:
+    """As `call_silently_in_child`, for a function that yields its results; leaving the iterator ends the process."""
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_call, args=(function, arguments, sender), daemon=True)
+    child = context.Process(target=_iterate, args=(function, arguments, sender), daemon=True)
     child.start()
     sender.close()
     try:
-        result, error = receiver.recv()
-    except EOFError:
-        error = BenchmarkError(f"The child process of {function.__name__} died.")
-    child.join()
-    if error is not None:
-        raise error
-    return cast(_R, result)
+        while (sent := receiver.recv()) is not None:
+            result, error = sent
+            if error is not None:
+                raise error
+            yield result
+    except EOFError as error:
+        raise BenchmarkError(f"The child process of {_name(function, arguments)} died.") from error
+    finally:
+        child.kill()
+        child.join()
+
+
+def _name(function: Callable[..., Any], arguments: tuple[Any, ...]) -> str:
+    named: Callable[..., Any] = arguments[0] if function is _once else function
+    return named.__name__
 
 
 def apply_backend_settings() -> None:
@@ -48,7 +66,8 @@ def apply_backend_settings() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
 
 
-def _call(function: Callable[..., Any], arguments: tuple[Any, ...], sender: Connection) -> None:
+def _iterate(function: Callable[..., Iterator[Any]], arguments: tuple[Any, ...], sender: Connection) -> None:
+    """Send each result with None, or None with the error, and None at the end."""
     apply_backend_settings()
     # TensorFlow would take GPU memory that a run at the same time needs.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -56,8 +75,10 @@ def _call(function: Callable[..., Any], arguments: tuple[Any, ...], sender: Conn
         os.dup2(silence.fileno(), 1)
         os.dup2(silence.fileno(), 2)
     try:
-        sender.send((function(*arguments), None))
+        for result in function(*arguments):
+            sender.send((result, None))
+        sender.send(None)
     except BenchmarkError as error:
         sender.send((None, error))
     except Exception as error:  # noqa: BLE001  # what this process prints, nobody sees
-        sender.send((None, BenchmarkError(f"{function.__name__}: {type(error).__name__}: {error}")))
+        sender.send((None, BenchmarkError(f"{_name(function, arguments)}: {type(error).__name__}: {error}")))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmark.errors import LedgerError
 from benchmark.escaping import in_utf8
 from benchmark.migration import to_present_schema
-from benchmark.predictions import Classes, read_predictions, read_true_labels
+from benchmark.predictions import Classes, read_predictions, read_true_labels, read_weights
 from benchmark.storage import OUT_OF_SPACE, digest_of_text, write_whole
 from benchmark.tidycsv import Limits, Row, append_rows, parse_rows, read_fields, read_whole_lines, to_text, wrong_value
 
@@ -28,13 +28,16 @@ HISTORY = "history.csv"
 PER_CLASS = "per_class.csv"
 CONFUSION = "confusion.csv"
 PREDICTIONS = "predictions"
+WEIGHTS = "weights"
 RECIPES = "recipes"
 # How the files in `predictions/` begin that hold true classes; the others are called by their run.
 TRUE_LABELS = "true-"
 LOCK = ".lock"
 
 # What belongs to a ledger in its folder; the last two are the log of its workers and the recipe of schema 1.
-LEDGER_FILES = frozenset({RUNS, HISTORY, PER_CLASS, CONFUSION, PREDICTIONS, RECIPES, LOCK, "worker.log", "recipe.toml"})
+LEDGER_FILES = frozenset(
+    {RUNS, HISTORY, PER_CLASS, CONFUSION, PREDICTIONS, WEIGHTS, RECIPES, LOCK, "worker.log", "recipe.toml"}
+)
 
 DONE = "done"
 FAILED = "failed"
@@ -163,6 +166,19 @@ class Ledger:
         """Keep the predicted class (int16) and its score (float16) of every test image, from scores `(n, k)`."""
         predicted = scores.argmax(axis=1).astype(np.int16)
         self._save_arrays(f"{run_id}.npz", predicted=predicted, confidence=scores.max(axis=1).astype(np.float16))
+
+    def save_weights(self, run_id: str, weights: Sequence[NDArray[np.float32]]) -> None:
+        """Keep what a run trained."""
+        with self.writing(), write_whole(self.folder / WEIGHTS / f"{run_id}.npz") as file:
+            np.savez(file, *weights)
+
+    def read_weights(self, run_id: str) -> list[NDArray[np.float32]] | None:
+        """What a run trained, in the order in which it was kept; None if it was not kept.
+
+        Raises:
+            LedgerError: The file is damaged.
+        """
+        return read_weights(self.folder / WEIGHTS / f"{run_id}.npz")
 
     def save_true_labels(
         self, fingerprint: str, labels: NDArray[np.int64], class_names: Sequence[str], fold: str = ""

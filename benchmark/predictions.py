@@ -1,4 +1,4 @@
-"""The files of predictions and of true classes: read whole and checked, or refused by name."""
+"""The files of predictions, true classes and trained weights: read whole and checked, or refused by name."""
 
 import io
 import zipfile
@@ -52,7 +52,24 @@ def read_true_labels(path: Path) -> tuple[Classes, tuple[str, ...]] | None:
     return _read(path, take)
 
 
-def _read(path: Path, take: Callable[[Arrays], _T]) -> _T | None:
+def read_weights(path: Path) -> list[NDArray[np.float32]] | None:
+    """The arrays of a file that `np.savez` wrote without names, in their order; None if there is no such file.
+
+    Raises:
+        LedgerError: The file is damaged.
+    """
+
+    def take(arrays: Arrays) -> list[NDArray[np.float32]]:
+        with zipfile.ZipFile(path) as members:
+            n_arrays = len(members.namelist())
+        return [arrays(f"arr_{number}") for number in range(n_arrays)]
+
+    return _read(path, take, "its run can then be exported only after it was trained again")
+
+
+def _read(
+    path: Path, take: Callable[[Arrays], _T], loss: str = "its run then has no figures that need predictions"
+) -> _T | None:
     if not path.exists():
         return None
 
@@ -70,8 +87,7 @@ def _read(path: Path, take: Callable[[Arrays], _T]) -> _T | None:
         zlib.error,
     ) as error:  # fmt: skip
         raise LedgerError(
-            f"{path} is damaged: {error}. Copy it again from an intact copy, or delete it: its run then has no figures "
-            "that need predictions."
+            f"{path} is damaged: {error}. Copy it again from an intact copy, or delete it: {loss}."
         ) from error
 
 

@@ -57,18 +57,22 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "charts": {"errors", "escaping", "storage", "datasets", "preprocessing", "ledger", "outputs", "analysis"},
     "report": {"errors", "escaping", "storage", "provenance", "preprocessing", "ledger", "analysis", "charts"},
+    "export": {
+        "ahead", "errors", "provenance", "options", "datasets", "preprocessing", "features", "strategies",
+        "predictions", "outputs", "plan", "work",
+    },
     "doctor": {"storage", "provenance", "memory", "downloads"},
     "console": {"escaping", "work", "processes", "analysis"},
     "cli": {
         "errors", "escaping", "storage", "caching", "isolation", "registry", "recipes", "datasets", "preprocessing",
         "backbones", "xray", "features", "strategies", "ledger", "outputs", "plan", "work", "processes", "analysis",
-        "charts", "report", "doctor", "console",
+        "charts", "report", "export", "doctor", "console", "options",
     },
 }  # fmt: skip
 
 MAY_IMPORT_TENSORFLOW = (
     "backbones/", "xray/", "features/", "strategies/", "datasets/", "preprocessing.py",
-    "work/running.py", "work/classifiers.py",
+    "work/running.py", "work/classifiers.py", "export/",
 )  # fmt: skip
 MAY_IMPORT_MATPLOTLIB = ("charts/",)
 MAY_IMPORT_REPORT_LIBRARIES = ("report/",)

@@ -24,6 +24,7 @@ class Execution:
         is_deterministic: Whether TensorFlow uses deterministic operations only; None = automatic, see `Conditions`.
         executor: `local` or `ray`.
         ray_address: Address of a running Ray cluster; None = start one on this machine.
+        keep_weights: Whether what is trained goes into the ledger.
 
     Raises:
         BenchmarkError: The executor is unknown, or is not Ray but has an address.
@@ -34,6 +35,7 @@ class Execution:
     is_deterministic: bool | None = None
     executor: str = LOCAL
     ray_address: str | None = None
+    keep_weights: bool = False
 
     def __post_init__(self) -> None:
         check_known("executor", self.executor, (LOCAL, RAY))
@@ -58,7 +60,10 @@ class Execution:
         from benchmark.processes.starting import start_server
         from benchmark.storage import check_cache
 
-        conditions = Conditions(ledger.folder / WORKER_LOG, self.timeout_s, self.is_deterministic, self.n_jobs)
+        conditions = Conditions(
+            ledger.folder / WORKER_LOG, self.timeout_s, self.is_deterministic, self.n_jobs,
+            keep_weights=self.keep_weights,
+        )  # fmt: skip
         memory_mib = expect_memory(runs)
         ledger.remove_partial()
         if self.executor == RAY:

@@ -171,6 +171,9 @@ RayAddressOption = Annotated[
     _where(help="Address of a running Ray cluster, such as auto or head-node:6379.", show_default="a new local one"),
 ]
 
+KeepWeightsOption = Annotated[
+    bool, _output("--keep-weights", help="Keep what is trained, so that benchmark export need not train it again.")
+]
 ResultsOption = Annotated[Path, _output("--results", help="The folder of the results of all sweeps.")]
 DryRunOption = Annotated[bool, _output("--dry-run", help="Only print what would be done and how long it would take.")]
 JsonOption = Annotated[bool, _output("--json", help="Print JSON for machines.")]

@@ -62,6 +62,7 @@ def run(
     deterministic: options.DeterministicOption = None,
     executor: options.ExecutorOption = LOCAL,
     ray_address: options.RayAddressOption = None,
+    keep_weights: options.KeepWeightsOption = False,
     dry_run: options.DryRunOption = False,
     as_json: options.JsonOption = False,
 ) -> None:
@@ -77,7 +78,7 @@ def run(
     from benchmark.recipes import recipe_text
 
     check_known("value of --when", when, WHEN)
-    execution = Execution(jobs, timeout, deterministic, executor, ray_address)
+    execution = Execution(jobs, timeout, deterministic, executor, ray_address, keep_weights)
     known = options.known_backbones(registry)
     sweep = find_sweep(recipe, context.params, name)
     plan = _plan(sweep, known, results, options.parse_where(where))

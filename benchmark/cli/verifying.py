@@ -157,7 +157,7 @@ def rerun(
     from benchmark.ledger import Ledger
     from benchmark.plan.repeating import differences_from_here, plan_again
 
-    row = _find_row(load_all_runs(paths or [options.RESULTS]), run_id)
+    row = find_row(load_all_runs(paths or [options.RESULTS]), run_id)
     (record,) = row.to_dict("records")
     sweep = record["sweep"]
     (planned,) = plan_again(row, options.known_backbones(registry), Ledger(results / sweep))
@@ -174,7 +174,7 @@ def rerun(
         )  # fmt: skip
 
 
-def _find_row(runs: "pd.DataFrame", run_id: str) -> "pd.DataFrame":
+def find_row(runs: "pd.DataFrame", run_id: str) -> "pd.DataFrame":
     """The row whose `run_id` begins with this text, as a table of one row.
 
     Raises:

@@ -23,6 +23,7 @@ class Conditions:
             in which TensorFlow trains nothing, since it costs no time there.
         n_jobs: How many jobs run at the same time on a machine.
         again: Whether features are extracted and trainings started over, whatever earlier runs left.
+        keep_weights: Whether what is trained goes into the ledger.
     """
 
     log_path: Path
@@ -30,6 +31,7 @@ class Conditions:
     is_deterministic: bool | None = None
     n_jobs: int = 1
     again: bool = False
+    keep_weights: bool = False
 
     def apply_determinism(self, planned: PlannedCell) -> bool:
         """Set the variable for the job of this cell in this process; whether its operations are deterministic."""

@@ -53,7 +53,9 @@ def run_job(cells: Iterable[PlannedCell], report: Report, conditions: Conditions
         is_deterministic = conditions.apply_determinism(planned)  # the same for all cells of a job
         now = datetime.now().astimezone()
         row = new_row(planned, now, n_jobs=conditions.n_jobs, is_deterministic=is_deterministic)
-        runner = runner or CellRunner(planned.cell, report, again=conditions.again)
+        runner = runner or CellRunner(
+            planned.cell, report, again=conditions.again, keep_weights=conditions.keep_weights
+        )
         try:
             if conditions.again:
                 checkpoint_path(planned.key).unlink(missing_ok=True)

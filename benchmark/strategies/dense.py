@@ -51,6 +51,7 @@ def fit_dense(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
         n_params=int(model.count_params()),
         epochs=len(epochs),
         history=tuple(point for number, logs in enumerate(epochs, 1) for point in history_points("head", number, logs)),
+        weights=tuple(weights),
         warning="" if stopping.stopped_epoch else f"training ended at the maximum of {options.epochs} epochs",
     )
 

@@ -27,6 +27,8 @@ RIDGE_PENALTIES = tuple(10.0**exponent for exponent in range(-7, 3))
 KNN_NEIGHBOURS = (5, 10, 20, 50, 100, 200)
 KNN_TEMPERATURES = (0.02, 0.07, 0.2)
 SMALLEST_DEVIATION = 1e-6
+# A logit so low that its class has the probability zero.
+IMPOSSIBLE = -1e9
 
 
 def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: float = TOLERANCE) -> FittedHead:
@@ -70,6 +72,7 @@ def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: floa
             ),
             _choice("chosen C", chosen.c),
         ),
+        weights=_all_classes(scale.folded_into(chosen.weights, chosen.bias), classes, data.n_classes),
         warning=unsolved or _edge_warning("C", chosen.c, {one.solution.c: one.accuracy for one in tried}, LINEAR_C),
     )
 
@@ -209,14 +212,38 @@ def _edge_warning(name: str, chosen: float, accuracies: Mapping[float, float], g
     return ""
 
 
-def _standardiser(train: Features) -> Callable[[Features], Features]:
-    """A function that subtracts the training mean and divides by the training deviation.
+class _Standardiser(NamedTuple):
+    """Subtracts a mean `(d,)` from features `(n, d)` and divides by a deviation `(d,)`."""
 
-    Training statistics only: test statistics would leak the split.
-    """
+    mean: Features
+    deviation: Features
+
+    def __call__(self, features: Features) -> Features:
+        return (features - self.mean) / self.deviation
+
+    def folded_into(self, weights: Features, bias: Features) -> tuple[Features, Features]:
+        """The weights `(d, k)` and bias `(k,)` of a layer that takes features as they are.
+
+        `((x - m) / s) W + b = x (W / s) + (b - m (W / s))`
+        """
+        kernel = weights.astype(np.float64) / self.deviation[:, np.newaxis]
+        return kernel.astype(np.float32), (bias - self.mean @ kernel).astype(np.float32)
+
+
+def _standardiser(train: Features) -> _Standardiser:
+    """By mean and deviation of the training features only: those of test features would leak the split."""
     mean = train.mean(axis=0, dtype=np.float64).astype(np.float32)
     deviation = np.maximum(train.std(axis=0, dtype=np.float64), SMALLEST_DEVIATION).astype(np.float32)
-    return lambda features: (features - mean) / deviation
+    return _Standardiser(mean, deviation)
+
+
+def _all_classes(
+    layer: tuple[Features, Features], classes: NDArray[np.int64], n_classes: int
+) -> tuple[Features, Features]:
+    """A layer of some classes as one of all; the others get the probability zero."""
+    weights, bias = np.zeros((len(layer[0]), n_classes), np.float32), np.full(n_classes, IMPOSSIBLE, np.float32)
+    weights[:, classes], bias[classes] = layer
+    return weights, bias
 
 
 def _unit_length(features: Features) -> Features:

@@ -80,6 +80,8 @@ class FittedHead:
         epochs: Passes over the training features; None where the solver has no epochs.
         history: Learning curves and choices.
         warning: Why the head may be worse than it could be; empty if nothing speaks for it.
+        weights: Kernel `(d, width)` and bias `(width,)` of each dense layer from the features as they are to the
+            logits, with rectifiers between the layers; empty where no such layers give the probabilities.
     """
 
     scores: Callable[[Features], Features]
@@ -88,6 +90,7 @@ class FittedHead:
     epochs: int | None = None
     history: tuple[HistoryPoint, ...] = ()
     warning: str = ""
+    weights: tuple[NDArray[np.float32], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,8 @@ class Outcome:
         train_s: Seconds to train, reading the features included.
         eval_s: Seconds to score validation, training and test images.
         warning: Why the result may be worse than it could be; empty if nothing speaks for it.
+        weights: What was trained: of a probe, `FittedHead.weights`; of a network, all its variables. Empty if they are
+            not kept.
     """
 
     scores: Features
@@ -119,3 +124,4 @@ class Outcome:
     train_s: float
     eval_s: float
     warning: str = ""
+    weights: tuple[NDArray[np.float32], ...] = ()

@@ -57,4 +57,5 @@ def run_probe(
         train_s=train_s,
         eval_s=time.perf_counter() - started,
         warning=fitted.warning,
+        weights=fitted.weights,
     )

@@ -18,21 +18,26 @@ def build_classifier(cell: Cell, dataset: Dataset) -> tuple[Classifier, BuildFac
     The seed draws the head and, without pretrained weights, the body. The dataset determines the number of classes and,
     of a network with its own classifier, of channels.
     """
-    import keras
-
     n_classes = len(dataset.class_names)
     started = time.perf_counter()
     if cell.strategy == FINETUNE:
-        body = build_backbone(cell.backbone, cell.input_size_px)
-        keras.utils.set_random_seed(cell.seed)
-        classifier = Classifier(body, dense_layers(cell.dense, n_classes), is_pretrained=True)
+        classifier = pretrained_classifier(cell, n_classes)
     else:
         classifier = untrained_classifier(cell, dataset.images.n_channels, n_classes)
-        body = classifier.body
+    body = classifier.body
     build_s = time.perf_counter() - started
     frozen = FrozenNetwork(body, cell.input_size_px)
     sha256 = weights_sha256(cell.backbone, body) if cell.strategy == FINETUNE else arrays_sha256(body)
     return classifier, BuildFacts(build_s, frozen.params, frozen.flops_g(), sha256, frozen.weights_mib)
+
+
+def pretrained_classifier(cell: Cell, n_classes: int) -> Classifier:
+    """The backbone of a cell with its pretrained weights, below a dense head that is drawn from the seed."""
+    import keras
+
+    body = build_backbone(cell.backbone, cell.input_size_px)
+    keras.utils.set_random_seed(cell.seed)
+    return Classifier(body, dense_layers(cell.dense, n_classes), is_pretrained=True)
 
 
 def untrained_classifier(cell: Cell, n_channels: int, n_classes: int) -> Classifier:

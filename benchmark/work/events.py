@@ -39,6 +39,7 @@ class CellEnded:
         scores: `(n, k)` of the test images.
         labels: `(n,)` true classes of the test images.
         class_names: In the order of the labels.
+        weights: What was trained, if it is to be kept; see `Outcome`.
     """
 
     planned: PlannedCell
@@ -47,6 +48,7 @@ class CellEnded:
     scores: NDArray[np.float32] | None = None
     labels: NDArray[np.int64] | None = None
     class_names: tuple[str, ...] = ()
+    weights: tuple[NDArray[np.float32], ...] = ()
 
 
 def cell_failed(planned: PlannedCell, error: BaseException, row: dict[str, Any] | None = None) -> CellEnded:

@@ -21,6 +21,7 @@ from benchmark.plan.cells import Cell, feature_facts, view_key
 from benchmark.plan.planning import PlannedCell
 from benchmark.preprocessing import View, line_of
 from benchmark.storage import cache_root
+from benchmark.strategies.checkpoint import values_of
 from benchmark.strategies.outcome import DivergedError, Outcome
 from benchmark.strategies.probe import run_probe
 from benchmark.work.events import CellEnded, Report, StageProgress
@@ -29,6 +30,7 @@ from benchmark.work.rows import Costs, class_rows, conditions_of, costs_from, hi
 if TYPE_CHECKING:
     from benchmark.features.engines import CompiledNetwork
     from benchmark.features.graph import FrozenNetwork
+    from benchmark.strategies.classifier import Classifier, Cut
 
 REPORT_INTERVAL_S = 0.2
 # What is made once for all cells of a job.
@@ -57,13 +59,14 @@ class CellRunner:
     """Runs cells that share a backbone, a dataset and a size: these and the features are made once, when first needed.
 
     A step that failed is not tried again: the next cell that needs it gets the same error. With `again`, features that
-    are in the cache are extracted once more, each set once.
+    are in the cache are extracted once more, each set once. With `keep_weights`, what was trained is returned.
     """
 
-    def __init__(self, any_cell: Cell, report: Report, *, again: bool = False) -> None:
+    def __init__(self, any_cell: Cell, report: Report, *, again: bool = False, keep_weights: bool = False) -> None:
         self._cell = any_cell
         self._report = report
         self._again = again
+        self._keep_weights = keep_weights
         self._extracted: set[str] = set()
         self._made: dict[str, Any] = {}
         self._view: tuple[str, str, View] | None = None
@@ -94,7 +97,8 @@ class CellRunner:
         labels, scores = dataset.labels[split.test], outcome.scores
         tables = class_rows(row["run_id"], labels, scores, dataset.class_names)
         tables[HISTORY] = history_rows(row["run_id"], outcome, costs)
-        return CellEnded(planned, row, tables, scores, labels, dataset.class_names)
+        kept = outcome.weights if self._keep_weights else ()
+        return CellEnded(planned, row, tables, scores, labels, dataset.class_names, kept)
 
     def _probe(self, planned: PlannedCell, split: Split) -> tuple[Costs, Outcome, float]:
         """The costs before training, its outcome, and the peak memory of training and testing in MiB."""
@@ -121,8 +125,6 @@ class CellRunner:
 
     def _train(self, planned: PlannedCell, split: Split) -> tuple[Costs, Outcome, float]:
         """As `_probe`, for a cell that trains more than a head."""
-        from benchmark.features.graph import FrozenNetwork
-        from benchmark.strategies.classifier import Cut
         from benchmark.strategies.finetune import Pixels, run_training
         from benchmark.strategies.stages import Task
         from benchmark.work.classifiers import build_classifier
@@ -139,18 +141,12 @@ class CellRunner:
         passes: dict[str, CachedFeatures] = {}
         shared_mib = [0.0]  # what extractions make meanwhile that later cells use too
 
-        def activations(cut: Cut) -> NDArray[np.float32]:
-            def front() -> Ready:
-                network = self._compiled(FrozenNetwork(classifier.front(cut), cell.input_size_px), cell)
-                return Ready(network, built, (own, f"{cut.name} of {planned.key}"))
-
+        def activations(cut: "Cut") -> NDArray[np.float32]:
+            before_mib = self._footprint.kept_mib
             if cut.name not in passes:
-                if classifier.is_output(cut):  # these are the features of a probe
-                    before_mib = self._footprint.kept_mib
-                    passes[cut.name] = self._cached(cell, {}, lambda: self._timed_backbone(cell))
-                    shared_mib.append(self._footprint.kept_mib - before_mib)
-                else:
-                    passes[cut.name] = self._cached(cell, {"cut": cut.name}, front)
+                passes[cut.name] = self._activations(planned, classifier, cut, built, own)
+            if classifier.is_output(cut):
+                shared_mib.append(self._footprint.kept_mib - before_mib)
             return passes[cut.name].features
 
         checkpoint = checkpoint_path(planned.key)
@@ -172,11 +168,29 @@ class CellRunner:
         except DivergedError:
             checkpoint.unlink(missing_ok=True)
             raise
+        if self._keep_weights:
+            outcome = replace(outcome, weights=tuple(values_of(classifier.variables)))
         extractions = tuple(one.extraction for one in passes.values())
         were_cached = all(one.was_cached for one in passes.values()) if passes else None
         made = tuple(one.made for one in passes.values())
         costs = Costs(built, load_s, extractions, classifier.feature_dim, were_cached, made)
         return costs, outcome, memory.rss_mib - sum(shared_mib)
+
+    def _activations(
+        self, planned: PlannedCell, classifier: "Classifier", cut: "Cut", built: BuildFacts, own: str
+    ) -> CachedFeatures:
+        """What the lower layers of a classifier give for all images; at its output, the features of a probe."""
+        from benchmark.features.graph import FrozenNetwork
+
+        cell = planned.cell
+
+        def front() -> Ready:
+            network = self._compiled(FrozenNetwork(classifier.front(cut), cell.input_size_px), cell)
+            return Ready(network, built, (own, f"{cut.name} of {planned.key}"))
+
+        if classifier.is_output(cut):
+            return self._cached(cell, {}, lambda: self._timed_backbone(cell))
+        return self._cached(cell, {"cut": cut.name}, front)
 
     def _once(self, name: str, make: Callable[[], _T]) -> _T:
         """The result of the first call under this name; its error is raised again for all cells that share it."""
