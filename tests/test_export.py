@@ -1,0 +1,350 @@
+"""`benchmark export` makes one model of a run, and `benchmark predict` uses it."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from benchmark.datasets import load_dataset
+from benchmark.datasets.resizing import resize
+from benchmark.export.files import FACTS
+from benchmark.ledger import WEIGHTS, Ledger
+from benchmark.preprocessing import RESIZERS, View
+
+Program = Callable[..., SimpleNamespace]
+
+NETWORKS = """
+def tiny(input_shape):
+    import keras
+
+    images = keras.Input(input_shape)
+    x = keras.layers.Conv2D(8, 3, strides=2, activation="relu")(images)
+    x = keras.layers.BatchNormalization()(x)
+    return keras.Model(images, keras.layers.Conv2D(8, 3, activation="relu")(x))
+"""
+REGISTRY = """
+[Tiny]
+builder = "networks:tiny"
+mode = "caffe"
+input_size_px = 24
+feature_dim = 8
+weights = "random"
+"""
+RECIPE = """
+name = "pets"
+datasets = ["folder:pets"]
+val_fraction = 0.25
+backbones = ["Tiny"]
+dense = { epochs = 30 }
+[[grid]]
+heads = ["linear", "dense", "knn"]
+crop = 0.875
+[[grid]]
+strategies = ["finetune"]
+stages = [{ unfreeze = 0, epochs = 2, learning_rate = 1e-2 }, { unfreeze = 3, epochs = 2, learning_rate = 1e-3 }]
+[[grid]]
+backbones = ["small_cnn"]
+strategies = ["scratch"]
+stages = [{ epochs = 2 }]
+"""
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with images, a registry and the ledger `results/pets`, whose runs kept their weights."""
+    folder = tmp_path_factory.mktemp("export")
+    rng = np.random.default_rng(5)
+    for name, low, high in (("cat", 0, 170), ("dog", 90, 256), ("emu", 40, 220)):
+        (folder / "pets" / name).mkdir(parents=True)
+        for number in range(20):
+            pixels = rng.integers(low, high, (20 + number, 40 - number, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "pets" / name / f"{number}.png")
+    (folder / "networks.py").write_text(NETWORKS)
+    (folder / "tiny.toml").write_text(REGISTRY)
+    (folder / "pets.toml").write_text(RECIPE)
+    environment = {**os.environ, "BENCHMARK_CACHE": str(folder / "cache")}
+    arguments = ("run", "pets.toml", "--registry", "tiny.toml", "--keep-weights", "--json")
+    subprocess.run([sys.executable, "-m", "benchmark", *arguments], cwd=folder, env=environment, check=True)
+    return folder
+
+
+@pytest.fixture
+def rows(sweep: Path) -> pd.DataFrame:
+    """The rows of the ledger by strategy and head."""
+    return Ledger(sweep / "results" / "pets").read_runs().set_index(["strategy", "head"])
+
+
+EXPORTED = [("probe", "linear"), ("probe", "dense"), ("finetune", "dense"), ("scratch", "")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", EXPORTED, ids=lambda kind: " ".join(kind).strip())
+def test_an_exported_model_predicts_for_files_what_its_run_predicted(
+    kind: tuple[str, str], sweep: Path, rows: pd.DataFrame, program: Program, tmp_path: Path
+):
+    run_id, out = rows.loc[kind, "run_id"], tmp_path / "model.keras"
+
+    exported = program(sweep, "export", run_id, "--registry", "tiny.toml", "--out", str(out), "--json")
+
+    assert exported.returncode == 0, exported.stderr
+    made = json.loads(exported.stdout)
+    assert (made["n_checked"], made["n_undecided"], made["row"]["run_id"]) == (12, 0, run_id)
+    assert "training again" not in exported.stderr
+    dataset = load_dataset(f"folder:{sweep / 'pets'}")
+    files = [str(dataset.images.places[place]) for place in dataset.test]
+    predicted = program(sweep, "predict", str(out), *files, "--json", "--top", "1")
+    assert predicted.returncode == 0, predicted.stderr
+    found = [one["classes"][0] for one in json.loads(predicted.stdout)]
+    classes, scores = Ledger(sweep / "results" / "pets").read_predictions(run_id) or ((), ())
+    assert [one["class"] for one in found] == [dataset.class_names[place] for place in classes]
+    np.testing.assert_allclose([one["probability"] for one in found], scores, atol=1e-3)  # kept as float16
+
+
+@pytest.mark.slow
+def test_without_kept_weights_a_run_is_trained_again(sweep: Path, rows: pd.DataFrame, program: Program, tmp_path: Path):
+    run_id, out = rows.loc[("finetune", "dense"), "run_id"], tmp_path / "model.keras"
+    kept = sweep / "results" / "pets" / WEIGHTS / f"{run_id}.npz"
+    hidden = kept.rename(tmp_path / "hidden.npz")
+
+    exported = program(sweep, "export", run_id[:10], "--registry", "tiny.toml", "--out", str(out))
+
+    hidden.rename(kept)
+    assert exported.returncode == 0, exported.stderr
+    assert "training again, about" in exported.stderr
+    assert "12 of 12 test images" in exported.stdout
+
+
+@pytest.mark.slow
+def test_the_best_run_is_one_of_mode_native_and_says_where_it_comes_from(sweep: Path, program: Program, tmp_path: Path):
+    out = tmp_path / "best.keras"
+
+    exported = program(sweep, "export", "--best", "results/pets", "--registry", "tiny.toml", "--out", str(out))
+
+    assert exported.returncode == 0, exported.stderr
+    facts = json.loads(zipfile.ZipFile(out).read(FACTS))
+    runs = Ledger(sweep / "results" / "pets").read_runs()
+    assert facts["row"]["accuracy"] == runs["accuracy"].max()
+    assert facts["class_names"] == ["cat", "dog", "emu"]
+    assert facts["row"]["dataset_fingerprint"] == runs["dataset_fingerprint"][0]
+
+
+ALONE = """
+import sys
+sys.modules["benchmark"] = None  # as if it were not installed
+import keras, numpy as np
+model = keras.saving.load_model(sys.argv[1])
+images = np.load(sys.argv[2])
+np.save(sys.argv[3], model.predict(images, verbose=0))
+"""
+
+
+@pytest.mark.slow
+def test_a_keras_file_needs_nothing_but_keras(sweep: Path, rows: pd.DataFrame, program: Program, tmp_path: Path):
+    out, images, found = tmp_path / "model.keras", tmp_path / "images.npy", tmp_path / "found.npy"
+    run_id = rows.loc[("probe", "linear"), "run_id"]
+    program(sweep, "export", run_id, "--registry", "tiny.toml", "--out", str(out))
+    dataset = load_dataset(f"folder:{sweep / 'pets'}")
+    place = int(dataset.test[0])
+    np.save(images, dataset.images.read([place])[0][np.newaxis])
+
+    subprocess.run([sys.executable, "-c", ALONE, *map(str, (out, images, found))], check=True, capture_output=True)
+
+    classes, scores = Ledger(sweep / "results" / "pets").read_predictions(run_id) or ((), ())
+    probabilities = np.load(found)[0]
+    assert probabilities.argmax() == classes[0]
+    assert probabilities.max() == pytest.approx(scores[0], abs=0.02)  # resized by Keras, not by Pillow
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite", ""])
+def test_other_formats_are_run_before_they_are_kept(
+    suffix: str, sweep: Path, rows: pd.DataFrame, program: Program, tmp_path: Path
+):
+    out = tmp_path / f"model{suffix}"
+    run_id = rows.loc[("finetune", "dense"), "run_id"]
+    form = () if suffix else ("--format", "saved_model")
+
+    exported = program(sweep, "export", run_id, "--registry", "tiny.toml", "--out", str(out), *form)
+
+    assert exported.returncode == 0, exported.stderr
+    assert "12 of 12 test images" in exported.stdout
+    assert out.exists()
+    assert [path.name for path in tmp_path.iterdir()] == [out.name]
+
+
+@pytest.mark.slow
+def test_a_model_that_predicts_otherwise_is_not_written(
+    sweep: Path, rows: pd.DataFrame, program: Program, tmp_path: Path
+):
+    run_id = rows.loc[("probe", "linear"), "run_id"]
+    ledger = Ledger(sweep / "results" / "pets")
+    weights = ledger.read_weights(run_id) or []
+    ledger.save_weights(run_id, [-weights[0], weights[1]])
+
+    exported = program(sweep, "export", run_id, "--registry", "tiny.toml", "--out", str(tmp_path / "model.keras"))
+
+    ledger.save_weights(run_id, weights)
+    assert exported.returncode == 2
+    assert "otherwise than the run" in exported.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def refused(program: Program, folder: Path, *arguments: str) -> str:
+    ended = program(folder, *arguments)
+    assert ended.returncode == 2, ended.stdout
+    assert "Traceback" not in ended.stderr
+    return " ".join(ended.stderr.split())
+
+
+def test_a_head_without_layers_is_refused(sweep: Path, rows: pd.DataFrame, program: Program):
+    run_id = rows.loc[("probe", "knn"), "run_id"]
+
+    assert "export a run with the head linear or dense" in refused(program, sweep, "export", run_id)
+
+
+def test_data_that_is_gone_or_changed_is_refused(sweep: Path, rows: pd.DataFrame, program: Program, tmp_path: Path):
+    run_id = rows.loc[("probe", "linear"), "run_id"]
+    call = ("export", run_id, str(sweep / "results"), "--registry", str(sweep / "tiny.toml"))
+
+    assert "pets is not a folder" in refused(program, tmp_path, *call)
+
+    (tmp_path / "pets").symlink_to(sweep / "pets")
+    extra = sweep / "pets" / "cat" / "another.png"
+    extra.write_bytes((sweep / "pets" / "dog" / "1.png").read_bytes())
+    said = refused(program, tmp_path, *call)
+    extra.unlink()
+    assert "has changed since run" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "Give the run_id of a row, or --best LEDGER."),
+        (("--best", "results/pets", "--out", "model.pt"), "give --out a name that ends in .keras, .onnx, .tflite"),
+        (("--best", "results/pets", "--out", "model.keras", "--format", "tflite"), "is named *.tflite"),
+        (("--best", "results/pets", "--format", "pickle"), "Unknown format 'pickle'"),
+        (("--best", "results/pets", "--format", "saved_model", "--out", "pets"), "is a folder of other things"),
+        (("--best", "results/pets", "--out", "results/pets/weights/a.keras"), "belongs to the ledger"),
+        (("nonsense",), "No run begins with 'nonsense'"),
+    ],
+)
+def test_a_mistake_in_the_call_says_what_to_do(arguments: tuple[str, ...], said: str, sweep: Path, program: Program):
+    assert said in refused(program, sweep, "export", *arguments)
+
+
+def test_a_failed_run_is_refused(sweep: Path, program: Program, tmp_path: Path):
+    table = Ledger(sweep / "results" / "pets").read_runs()
+    failed = Ledger(tmp_path / "failed")
+    row = table.iloc[0].to_dict()
+    failed.append_run({**row, "status": "failed", "error_type": "oom", "error_message": "too large", "accuracy": None})
+
+    assert "failed (oom: too large)" in refused(program, sweep, "export", row["run_id"], str(tmp_path / "failed"))
+
+
+@pytest.mark.parametrize("content", [b"no model", b""])
+def test_a_file_that_is_no_exported_model_is_refused(content: bytes, sweep: Path, program: Program, tmp_path: Path):
+    (tmp_path / "other.keras").write_bytes(content)
+
+    said = refused(program, sweep, "predict", str(tmp_path / "other.keras"), "pets")
+
+    assert "is not a model that 'benchmark export' wrote" in said
+
+
+def test_a_model_of_another_version_is_refused(program: Program, sweep: Path, tmp_path: Path):
+    with zipfile.ZipFile(tmp_path / "new.keras", "w") as members:
+        members.writestr(FACTS, json.dumps({"version": 99, "harness_version": "9.9"}))
+
+    assert "another version of backbone-benchmark (9.9)" in refused(
+        program, sweep, "predict", str(tmp_path / "new.keras"), "pets"
+    )
+
+
+@pytest.mark.slow
+def test_bad_files_are_named_and_the_others_predicted(
+    sweep: Path, rows: pd.DataFrame, program: Program, tmp_path: Path
+):
+    out, photos = tmp_path / "model.keras", tmp_path / "photos"
+    photos.mkdir()
+    (photos / "bad.png").write_bytes(b"no image")
+    (photos / "notes.txt").write_text("no image either")
+    for number in range(40):
+        Image.new("RGB", (30, 20 + number), (number, 0, 200)).save(photos / f"{number:02d}.png")
+    program(sweep, "export", rows.loc[("probe", "dense"), "run_id"], "--registry", "tiny.toml", "--out", str(out))
+
+    predicted = program(sweep, "predict", str(out), str(photos), "--csv", "--top", "2")
+
+    assert predicted.returncode == 1
+    assert "bad.png cannot be decoded" in predicted.stderr
+    assert "1 file of 41 could not be predicted" in predicted.stderr
+    lines = predicted.stdout.splitlines()
+    assert lines[0] == "file,rank,class,probability"
+    assert len(lines) == 1 + 40 * 2
+    assert lines[1].split(",")[0] == str(photos / "00.png")
+
+
+SIZES = ((8, 8), (24, 24), (96, 64), (64, 50), (500, 333), (30, 29), (29, 30))
+# In other sizes the edge of a filter meets the middle of a pixel, and Pillow's own rounding decides.
+SIZES_OF_STEPS = {"nearest": ((25, 25), (333, 501), (29, 31)), "area": ((8, 8), (96, 64), (40, 72), (800, 32))}
+VIEWS = [View(24, name, crop) for name in RESIZERS for crop in ("squash", "crop")] + [
+    View(24, name, 0.875) for name in RESIZERS if name not in SIZES_OF_STEPS
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("view", VIEWS, ids=str)
+def test_images_are_resized_in_the_model_as_in_the_run(view: View, rng: np.random.Generator):
+    import keras
+
+    from benchmark.export.resizing import resized
+
+    images = keras.Input((None, None, 3), dtype="uint8")
+    model = keras.Model(images, resized(keras.ops.cast(images, "float32"), view))
+    for size in SIZES_OF_STEPS.get(view.resize, SIZES):
+        smooth = Image.fromarray(rng.integers(0, 256, (6, 6, 3), dtype=np.uint8)).resize(size)
+
+        made = np.asarray(model(np.asarray(smooth)[np.newaxis]))[0]
+
+        off = np.abs(made - resize(smooth, view).astype(np.float32))
+        assert off.max() <= 2, size  # one for each axis, where the sum ends in about .5
+        assert off.mean() < (0.05 if isinstance(view.crop, str) else 0.25), size
+
+
+def test_grey_is_that_of_pillow(rng: np.random.Generator):
+    import keras
+
+    from benchmark.export.predicting import _grey
+    from benchmark.export.resizing import to_grey
+
+    pixels = rng.integers(0, 256, (2, 40, 50, 3), dtype=np.uint8)
+    expected = np.stack([np.asarray(Image.fromarray(one).convert("L")) for one in pixels])[..., np.newaxis]
+
+    assert np.array_equal(np.asarray(to_grey(keras.ops.cast(pixels, "float32"))), expected)
+    assert np.array_equal(_grey(pixels), expected)
+
+
+def test_standardisation_is_folded_into_the_weights(rng: np.random.Generator):
+    from benchmark.options import DenseOptions
+    from benchmark.strategies.heads import fit_linear
+    from benchmark.strategies.outcome import HeadData
+
+    features = (rng.normal(3, 2, (200, 6)) * [1, 10, 0.1, 1, 1, 0]).astype(np.float32)
+    labels = (features[:, 0] > 3).astype(np.int64) + 2 * (features[:, 1] > 30)  # class 4 has no image
+    data = HeadData(features[:150], labels[:150], features[150:], labels[150:], 5)
+
+    fitted = fit_linear(data, 0, DenseOptions())
+
+    kernel, bias = fitted.weights
+    logits = features @ kernel + bias
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(shares, fitted.scores(features), atol=1e-5)
+    assert not shares[:, 4].any()
