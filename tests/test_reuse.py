@@ -38,7 +38,7 @@ datasets = st.lists(st.integers(0, 30), min_size=1, max_size=25)
 
 
 class Toy:
-    """A network whose last bits depend on the number of images, as those of TensorFlow do.
+    """A network whose last bits depend on the number of images, as those of TensorFlow without oneDNN do.
 
     Attributes:
         computed: The numbers of the images that it has computed, batch after batch.

@@ -1,8 +1,9 @@
 """Features that an earlier pass extracted, for the images that are in this dataset too.
 
-A feature depends on its image, the network and the size of the batch; not on its place in the batch, nor on the other
-images. So a row of a full batch is also the row of that image in any other full batch. Engines that fill up the last
-batch have full batches only; of the others, the last batch is always extracted as it is.
+A feature depends on its image and the network, and with TensorFlow without oneDNN on the size of the batch; not on its
+place in the batch, nor on the other images. So a row of a full batch is also the row of that image in any other full
+batch. Engines that fill up the last batch have full batches only; of the others, the last batch is always extracted as
+it is.
 """
 
 import logging
