@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,7 +21,7 @@ from benchmark.analysis.verification import verify_rows
 from benchmark.datasets import load_dataset, split_dataset
 from benchmark.features.cache import BuildFacts, CachedFeatures
 from benchmark.features.engine import Extraction
-from benchmark.features.extractor import Extractor, Latency
+from benchmark.features.extractor import BATCH_SIZE, Extractor, Latency
 from benchmark.ledger import DONE, Ledger, fold_of
 from benchmark.memory import MIB, settled_mib
 from benchmark.plan.planning import Job, Plan, make_plan
@@ -67,16 +68,16 @@ def execute(jobs: Sequence[Job], again: bool, *, n_jobs: int = 1) -> Iterator[Ev
 
 
 def plan_of(ledger: Ledger, **lists: object) -> Plan:
-    grid = Grid(backbones=("Tiny",), limit=N_IMAGES, **{"heads": ("ridge",), **lists})
+    grid = Grid(backbones=("Tiny",), **{"limit": N_IMAGES, "heads": ("ridge",), **lists})
     return make_plan(Sweep(name="toy", grid=(grid,)), {"Tiny": BACKBONE}, ledger)
 
 
-def sweep(folder: Path, *, n_jobs: int = 1, **lists: object) -> pd.DataFrame:
+def sweep(folder: Path, *, n_jobs: int = 1, again: bool = False, **lists: object) -> pd.DataFrame:
     """The rows of a sweep that was run into this folder."""
     ledger = Ledger(folder)
     plan = plan_of(ledger, **lists)
     run = functools.partial(execute, n_jobs=n_jobs)
-    list(run_cells(plan.to_run("missing"), ledger, run, recipe_sha256="sha", again=False))
+    list(run_cells(plan.to_run("missing"), ledger, run, recipe_sha256="sha", again=again))
     return load_runs([folder])
 
 
@@ -191,6 +192,40 @@ def test_the_memory_of_a_row_does_not_depend_on_what_ran_before(tmp_path: Path, 
 
 
 # --- costs of cached features ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("fake_network")
+def test_a_larger_subset_extracts_the_new_images_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Apart from the last batch, and from one that is checked."""
+    n_extracted: list[int] = []
+    extractor_of = FakeCompiled.extractor
+
+    def counting(compiled: FakeCompiled, steps: tuple[str, ...]) -> Extractor:
+        extractor = extractor_of(compiled, steps)
+
+        def features(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+            n_extracted.append(len(images))
+            return extractor.features(images)
+
+        return extractor._replace(features=features)
+
+    def sweep_of(name: str, limit: int, *, again: bool = False) -> tuple[int, dict[str, Any]]:
+        n_extracted.clear()
+        (row,) = sweep(tmp_path / name, limit=limit, again=again).to_dict("records")
+        return sum(n_extracted), row
+
+    monkeypatch.setattr(FakeCompiled, "extractor", counting)
+    n_first, first = sweep_of("first", 160)
+    n_more, more = sweep_of("more", N_IMAGES)
+    n_again, _ = sweep_of("again", N_IMAGES, again=True)
+    monkeypatch.setenv("BENCHMARK_CACHE", str(tmp_path / "clean"))
+    n_whole, whole = sweep_of("whole", N_IMAGES)
+
+    assert (n_first, n_whole, n_again) == (160, N_IMAGES, N_IMAGES)
+    assert n_more <= N_IMAGES - 160 + 3 * BATCH_SIZE
+    assert more["accuracy"] == whole["accuracy"]
+    assert (more["features_cached"], more["costs_from"]) == (0, "")
+    assert more["extract_s"] > first["extract_s"]
 
 
 @pytest.mark.usefixtures("fake_network")

@@ -3,6 +3,7 @@
 import builtins
 import struct
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from unittest import mock
@@ -62,6 +63,16 @@ def test_a_subset_keeps_its_images(mocked):
     assert subset.labels[0] == whole.labels[first_of_train]
     np.testing.assert_array_equal(subset.images.read([0])[0], whole.images.read([first_of_train])[0])
     assert set(np.unique(subset.labels)) == set(range(120))
+
+
+def test_a_record_is_not_taken_for_a_file_with_the_same_bytes(mocked):
+    """Other code decodes it."""
+    images = load_dataset("tfds:stanford_dogs").images
+
+    as_files = replace(images, ids=tuple(image_id.partition("|")[0] for image_id in images.ids))
+
+    assert not set(as_files.identities) & set(images.identities)
+    assert as_files.contents.tolist() == images.contents.tolist()
 
 
 def test_grey_records_become_rgb(mocked):

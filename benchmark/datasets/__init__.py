@@ -3,7 +3,7 @@
 from benchmark.datasets.catalog import DATASETS, check_dataset_name, known_shape, load_dataset, load_local_dataset
 from benchmark.datasets.dataset import Dataset, Split, check_splits, split_dataset
 from benchmark.datasets.drawing import SPLIT_VERSION
-from benchmark.datasets.images import ArrayImages, EncodedImages, Images, Source, array_source
+from benchmark.datasets.images import ArrayImages, EncodedImages, Identities, Images, Source, array_source
 from benchmark.datasets.pixels import OnProgress
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "ArrayImages",
     "Dataset",
     "EncodedImages",
+    "Identities",
     "Images",
     "OnProgress",
     "Source",

@@ -2,7 +2,7 @@
 
 import functools
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, NamedTuple, Protocol
 
@@ -16,10 +16,11 @@ from benchmark.datasets.resizing import resize
 from benchmark.preprocessing import View
 from benchmark.provenance import usable_cpus
 
-# Of a hash, enough to tell a thousand million images apart.
-CONTENT_BYTES = 8
+# Of a hash, enough to tell a thousand million images apart; and enough to copy the features of one to another.
+CONTENT_BYTES, IDENTITY_BYTES = 8, 16
 
 Positions = Sequence[int] | NDArray[np.int64]
+Identities = NDArray[np.bytes_]
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,10 @@ class Images(Protocol):
     @property
     def contents(self) -> NDArray[np.uint64]:
         """`(n,)`: a number for the content of each image, which is the beginning of its hash; copies have the same."""
+
+    @property
+    def identities(self) -> Identities:
+        """`(n,)`: what decides the pixels of each image; equal ones have equal pixels in any view and any dataset."""
 
     def __len__(self) -> int: ...
 
@@ -102,6 +107,12 @@ class ArrayImages:
         digests = (hashlib.sha256(image.tobytes()).digest() for image in self.pixels)
         return np.array([int.from_bytes(digest[:CONTENT_BYTES]) for digest in digests], np.uint64)
 
+    @property
+    def identities(self) -> Identities:
+        """See `Images`; of the pixels and their shape."""
+        shape = str(self.pixels.shape[1:]).encode()
+        return _identities(shape + image.tobytes() for image in self.pixels)
+
     def __len__(self) -> int:
         return len(self.pixels)
 
@@ -133,7 +144,7 @@ class EncodedImages:
     Attributes:
         home: The name under which their resized pixels are cached, such as the path of their folder.
         ids: What each image is: the SHA-256 of its file or record in hexadecimal digits, and what else decides its
-            pixels. Equal ids mean equal pixels.
+            pixels. Equal ids mean equal pixels, in any dataset.
         places: Where each image is, such as its path.
         decode: From a place to `(height, width, 3)` uint8; with a view, resized for it.
     """
@@ -149,6 +160,11 @@ class EncodedImages:
     def contents(self) -> NDArray[np.uint64]:
         """See `Images`; of the files or records."""
         return np.array([int(image_id[: 2 * CONTENT_BYTES], 16) for image_id in self.ids], np.uint64)
+
+    @property
+    def identities(self) -> Identities:
+        """See `Images`; of the ids."""
+        return _identities(image_id.encode() for image_id in self.ids)
 
     def __len__(self) -> int:
         return len(self.places)
@@ -180,6 +196,11 @@ class EncodedImages:
             ids=tuple(self.ids[index] for index in indices),
             places=tuple(self.places[index] for index in indices),
         )
+
+
+def _identities(contents: Iterable[bytes]) -> Identities:
+    digests = (hashlib.sha256(content).digest() for content in contents)
+    return np.array([digest[:IDENTITY_BYTES] for digest in digests], f"S{IDENTITY_BYTES}")
 
 
 class LabelledArrays(NamedTuple):

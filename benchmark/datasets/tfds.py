@@ -59,7 +59,8 @@ def load_tfds(name: str) -> Dataset:
         name,
         EncodedImages(
             home=str(builder.info.full_name),
-            ids=tuple(image_id for split in used for image_id in read[split][0]),
+            # Its decoder is not that of files, and its description says how a record is decoded.
+            ids=tuple(f"{image_id}|{builder.info.full_name}" for split in used for image_id in read[split][0]),
             places=tuple((number, index) for number, split in enumerate(used) for index in range(len(labels[split]))),
             decode=_decoder([_records(builder, found[split], with_images=True) for split in used]),
         ),

@@ -3,23 +3,28 @@
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.caching import MANIFEST, PARTIAL, lock_of
+from benchmark.datasets import Identities
 from benchmark.errors import FeaturesError
 from benchmark.features.engine import Extraction
+from benchmark.features.reuse import NOWHERE, Earlier
 from benchmark.storage import cache_root, digest_of_text, sha256_of_file, write_whole
 
 # Part of every key. Raise it when the code or the facts of a key change.
 FEATURE_VERSION = 5
 
 FEATURES = "features.npy"
+# What reading an entry raises that is damaged or gone.
+UNREADABLE = (OSError, EOFError, ValueError, KeyError, TypeError)
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,7 @@ def cached_features(
     *,
     dataset: str = "",
     made: Mapping[str, Any] | None = None,
+    identities: Callable[[], Identities] | None = None,
     again: bool = False,
 ) -> CachedFeatures:
     """The features that these facts describe, extracted now unless they are in the cache.
@@ -92,6 +98,7 @@ def cached_features(
         extract: Extracts them.
         dataset: The dataset's name, only shown.
         made: The conditions under which they are extracted now, plain values by name; they change no feature.
+        identities: Returns `Images.identities`, by which `earlier_features` finds them for another dataset.
         again: Extract them also if they are in the cache.
     """
     folder = _features_root() / cache_key(facts)
@@ -101,10 +108,69 @@ def cached_features(
         if found is None:
             if again:
                 shutil.rmtree(_partial(folder), ignore_errors=True)
-            _extract_into(folder, {"dataset": dataset, "facts": dict(facts), "made": dict(made or {})}, extract)
+            manifest = {"dataset": dataset, "facts": dict(facts), "made": dict(made or {})}
+            _extract_into(folder, manifest, extract, identities)
             found = _open(folder, was_cached=False)
             assert found is not None, f"{folder} was written but cannot be read"
     return found
+
+
+def earlier_features(facts: Mapping[str, Any], made: Mapping[str, Any], identities: Identities) -> list[Earlier]:
+    """Features in the cache of some of these images: of other datasets, and made under the same conditions.
+
+    Args:
+        facts: As of `cached_features`.
+        made: As of `cached_features`. What may change no feature on one machine can change its last bits on another.
+        identities: `Images.identities`.
+    """
+    found = []
+    missing = np.arange(len(identities))
+    for path in _largest_first(_features_root().glob(f"*/{_family(facts, made)}")):
+        try:
+            others = _read_identities(path)
+            rows = np.full(len(identities), NOWHERE)
+            rows[missing] = _places(identities[missing], others)
+            if (rows == NOWHERE).all():
+                continue
+            cached = _read(path.parent, was_cached=True)
+            if len(others) != cached.extraction.n_images:
+                continue
+        except UNREADABLE:  # damaged, or removed meanwhile
+            continue
+        with suppress(OSError):
+            os.utime(path.parent / MANIFEST)
+        found.append(Earlier(cached.features, cached.extraction, rows))
+        missing = missing[rows[missing] == NOWHERE]
+    return found
+
+
+def _family(facts: Mapping[str, Any], made: Mapping[str, Any]) -> str:
+    """The name of the file with the identities of an entry: of entries that may share rows, and of no others."""
+    shared = {name: fact for name, fact in facts.items() if name != "dataset_fingerprint"}
+    return f"{cache_key({**shared, 'made': dict(made)})}.npy"
+
+
+def _largest_first(paths: Iterable[Path]) -> list[Path]:
+    sizes = {}
+    for path in paths:
+        if path.parent.suffix != PARTIAL:
+            with suppress(OSError):
+                sizes[path] = path.stat().st_size
+    return sorted(sizes, key=lambda path: (-sizes[path], path))
+
+
+def _read_identities(path: Path) -> Identities:
+    found = np.load(path, allow_pickle=False)
+    if found.dtype.kind != "S" or found.ndim != 1 or not len(found):
+        raise ValueError("no identities of images")
+    return cast(Identities, found)
+
+
+def _places(wanted: Identities, known: Identities) -> NDArray[np.int64]:
+    """Where in `known` each of the wanted is first; `NOWHERE` if it is not."""
+    order = np.argsort(known, kind="stable")
+    places = order[np.searchsorted(known, wanted, sorter=order) % len(known)]
+    return np.where(known[places] == wanted, places, NOWHERE)
 
 
 def is_cached(facts: Mapping[str, Any]) -> bool:
@@ -121,20 +187,24 @@ def _open(folder: Path, *, was_cached: bool) -> CachedFeatures | None:
     if not folder.exists():
         return None
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        extraction, build = Extraction(**manifest["extraction"]), BuildFacts(**manifest["build"])
-        made = dict(manifest["made"])
-        if sha256_of_file(folder / FEATURES) != extraction.sha256:
-            raise ValueError("other bytes than were written")
-        features = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
-        is_intact = _fits(features, folder / FEATURES, extraction)
-    except (OSError, ValueError, KeyError, TypeError):
-        is_intact = False
-    if not is_intact:
+        found = _read(folder, was_cached=was_cached)
+    except UNREADABLE:
         shutil.rmtree(folder)
         return None
     os.utime(folder / MANIFEST)
-    return CachedFeatures(features, extraction, build, was_cached, made)
+    return found
+
+
+def _read(folder: Path, *, was_cached: bool) -> CachedFeatures:
+    """The features of a folder; one of `UNREADABLE` is raised if it is damaged."""
+    manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    extraction, build = Extraction(**manifest["extraction"]), BuildFacts(**manifest["build"])
+    if sha256_of_file(folder / FEATURES) != extraction.sha256:
+        raise ValueError("other bytes than were written")
+    features = np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False)
+    if not _fits(features, folder / FEATURES, extraction):
+        raise ValueError("other numbers than were written")
+    return CachedFeatures(features, extraction, build, was_cached, dict(manifest["made"]))
 
 
 def _fits(features: Any, path: Path, extraction: Extraction) -> bool:
@@ -148,7 +218,9 @@ def _fits(features: Any, path: Path, extraction: Extraction) -> bool:
     )
 
 
-def _extract_into(folder: Path, manifest: dict[str, Any], extract: Extract) -> None:
+def _extract_into(
+    folder: Path, manifest: dict[str, Any], extract: Extract, identities: Callable[[], Identities] | None
+) -> None:
     partial = _partial(folder)
     so_far, made = _read_manifest(partial)
     manifest = {**manifest, "made": {name: _both(made.get(name, now), now) for name, now in manifest["made"].items()}}
@@ -166,6 +238,9 @@ def _extract_into(folder: Path, manifest: dict[str, Any], extract: Extract) -> N
         with (partial / FEATURES).open("r+b" if so_far else "w+b") as file:
             extraction, build = extract(file, so_far, save)
             save(extraction, build=asdict(build))
+        if identities:
+            with write_whole(partial / _family(manifest["facts"], manifest["made"])) as output:
+                np.save(output, identities())
         if folder.exists():  # extracted again
             shutil.rmtree(folder)
         partial.replace(folder)

@@ -1,27 +1,24 @@
 """Extraction: all images of a dataset through a frozen network into one file of features."""
 
-import hashlib
-import io
+import functools
 import logging
-import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import IO
 
 import numpy as np
-from numpy.lib import format as npy
 
 from benchmark.ahead import map_ahead
 from benchmark.datasets import OnProgress, Source
 from benchmark.errors import FeaturesError
 from benchmark.features.extractor import BATCH_SIZE, Extractor, Features, fastest_batch_size, has_gpu, is_out_of_memory
+from benchmark.features.reuse import BatchFunction, Earlier, Positions, Reused, n_in_full_batches, reusable
+from benchmark.features.rows import Rows
 from benchmark.memory import MIB, PeakMemory
 
 log = logging.getLogger(__name__)
-
-BatchFunction = Callable[[slice], Features]
 
 # How often the features that are done are saved, so that an interrupted pass can go on.
 SAVE_INTERVAL_S = 10.0
@@ -29,14 +26,14 @@ SAVE_INTERVAL_S = 10.0
 
 @dataclass(frozen=True)
 class Extraction:
-    """The cost of one pass over the images.
+    """The cost of one pass over the images, or of the parts of several passes that made a set of features.
 
     Attributes:
         n_images: Images extracted.
         feature_dim: Width of the features.
         sha256: SHA-256 of the features file.
         extract_s: Seconds from the first image to the last feature, including the first batch.
-        first_batch_s: Seconds of the first batch, which compiles the graph.
+        first_batch_s: Seconds of the first batch, which compiles the graph; where rows were copied, it checks some.
         images_per_s: Steady rate, without the first batch.
         batch_size: Images per batch at the end; smaller than at the start if memory ran out.
         peak_rss_mib: Peak memory of the process in this pass; see `memory`.
@@ -63,7 +60,8 @@ def extract_features(
     batch_size: int | None = BATCH_SIZE,
     so_far: Extraction | None = None,
     save: Callable[[Extraction], None] | None = None,
-    on_progress: OnProgress | None = None,
+    earlier: Sequence[Earlier] = (),
+    on_progress: OnProgress = lambda *_: None,
     start_mib: float | None = None,
 ) -> Extraction:
     """Write the features of all images to a file, as a `(n, *output_shape)` float32 array in NumPy's format.
@@ -78,32 +76,33 @@ def extract_features(
         batch_size: Images per batch; None finds the fastest.
         so_far: The part of an earlier pass that the file holds, as `save` got it.
         save: Called every few seconds with the part that is done.
-        on_progress: Called after each batch.
+        earlier: Features of other datasets, whose rows are copied instead of extracted if that gives the same bits.
+        on_progress: Called after each batch with the number of images that need not be extracted any more.
         start_mib: Memory to count at the start; see `PeakMemory`.
 
     Returns:
-        The cost, of the earlier pass too.
+        The cost, also of the part so far, and of the shares of earlier passes in the rows that were copied.
 
     Raises:
         FeaturesError: A feature is not a finite number.
     """
-    rows = _Rows(file, (n_images, *extractor.output_shape))
-    if so_far is not None and not rows.skip(so_far):
+    rows = Rows(file, (n_images, *extractor.output_shape))
+    if so_far is not None and not rows.skip(so_far.n_images, so_far.sha256):
         so_far = None
     if so_far is not None:
         batch_size = so_far.batch_size  # the size is part of what decides the last bits
     size = batch_size or fastest_batch_size(extractor, source, n_images)
     _reset_peak_device()
-    n_before, first_batch, first_batch_s = rows.n_done, 0, 0.0
+    compute = _batch_function(extractor, source)
+    start, n_own, first_batch, first_batch_s = rows.n_done, 0, 0, 0.0
 
     def cost() -> Extraction:
         extract_s = time.perf_counter() - started
-        n_done = rows.n_done - n_before
-        n_steady, steady_s = n_done - first_batch, extract_s - first_batch_s
+        n_steady, steady_s = n_own - first_batch, extract_s - first_batch_s
         if not n_steady:
-            n_steady, steady_s = n_done, extract_s
+            n_steady, steady_s = n_own, extract_s
         this_pass = Extraction(
-            n_images=n_done,
+            n_images=n_own,
             feature_dim=extractor.output_shape[-1],
             sha256=rows.sha256,
             extract_s=extract_s,
@@ -113,23 +112,37 @@ def extract_features(
             peak_rss_mib=memory.peak_mib(),
             peak_device_mib=_peak_device_mib(),
         )
-        return _both(so_far, this_pass) if so_far else this_pass
+        with_shares = _with_shares(this_pass, [*reused.shares(rows.n_done)])
+        return _both(so_far, with_shares) if so_far else with_shares
 
     with PeakMemory(start_mib) as memory:
         saved = started = time.perf_counter()
-        compute = _batch_function(extractor, source)
-        for features, used in _batches(compute, n_before, n_images, size, extractor.n_in_flight):
+        reused = reusable(earlier, compute, start, n_images, size, is_filled_up=extractor.is_filled_up)
+        n_before = n_images - len(reused.missing)
+        if n_before:
+            on_progress(n_before, n_images)
+        if len(reused):
+            first_batch_s = time.perf_counter() - started
+        for positions, features, used in _batches(compute, extractor, reused.missing, n_images, size):
             size = used
-            _check_finite(features, rows.n_done)
-            rows.write(features)
-            if not first_batch:
-                first_batch, first_batch_s = rows.n_done - n_before, time.perf_counter() - started
-            if on_progress:
-                on_progress(rows.n_done, n_images)
+            _check_finite(features, positions)
+            _write(rows, reused, positions, features)
+            n_own += len(positions)
+            if not first_batch_s:
+                first_batch, first_batch_s = n_own, time.perf_counter() - started
+            on_progress(n_before + n_own, n_images)
             if save and time.perf_counter() - saved > SAVE_INTERVAL_S:
                 save(cost())
                 saved = time.perf_counter()
+        reused.copy(rows, n_images, size)
         return cost()
+
+
+def _with_shares(own: Extraction, shares: Sequence[Extraction]) -> Extraction:
+    """The cost of a pass, and of the earlier passes of which it copied rows; the rate is that of the largest part."""
+    both = functools.reduce(lambda later, earlier: _both(earlier, later), shares, own)
+    largest = max((own, *shares), key=lambda part: part.n_images)
+    return replace(both, images_per_s=largest.images_per_s)
 
 
 def _both(earlier: Extraction, later: Extraction) -> Extraction:
@@ -148,90 +161,63 @@ def _both(earlier: Extraction, later: Extraction) -> Extraction:
     )
 
 
-class _Rows:
-    """The rows of an array, written one after the other to a file in NumPy's format.
-
-    Attributes:
-        n_done: Number of rows that are written.
-    """
-
-    def __init__(self, file: IO[bytes], shape: tuple[int, ...]) -> None:
-        header = io.BytesIO()
-        npy.write_array_header_2_0(header, {"descr": "<f4", "fortran_order": False, "shape": shape})
-        self._header = header.getvalue()
-        self._row_bytes = 4 * math.prod(shape[1:])
-        self._file = file
-        self._digest = hashlib.sha256()
-        self.n_done = 0
-
-    @property
-    def sha256(self) -> str:
-        """Of the file so far."""
-        return self._digest.hexdigest()
-
-    def skip(self, so_far: Extraction) -> bool:
-        """Go on after the rows that the file holds; False, and nothing is changed, if it does not hold them."""
-        n_bytes = len(self._header) + so_far.n_images * self._row_bytes
-        self._file.seek(0)
-        digest = hashlib.sha256()
-        while n_bytes and (part := self._file.read(min(n_bytes, 2**20))):
-            digest.update(part)
-            n_bytes -= len(part)
-        is_whole = digest.hexdigest() == so_far.sha256
-        if is_whole:
-            self._file.truncate()  # what came after the last save
-            self._digest, self.n_done = digest, so_far.n_images
-        return is_whole
-
-    def write(self, features: Features) -> None:
-        """Add rows."""
-        if not self.n_done:
-            self._file.seek(0)
-            self._file.truncate()
-            self._put(self._header)
-        self._put(features.tobytes())
-        self.n_done += len(features)
-
-    def _put(self, content: bytes) -> None:
-        self._digest.update(content)
-        self._file.write(content)
-
-
 def _batch_function(extractor: Extractor, source: Source) -> BatchFunction:
-    """A function from a slice of the images to their features."""
-    return lambda batch: extractor.features(source.take(np.arange(batch.start, batch.stop)))
+    """A function from the positions of images to their features."""
+    return lambda positions: extractor.features(source.take(positions))
+
+
+def _write(rows: Rows, reused: Reused, positions: Positions, features: Features) -> None:
+    """Write the rows of these images, and before each those of the reused images that come before it."""
+    ends = np.flatnonzero(np.diff(positions) != 1) + 1
+    for first, last in zip((0, *ends), (*ends, len(positions)), strict=True):
+        reused.copy(rows, int(positions[first]), len(positions))
+        rows.write(features[first:last])
 
 
 def _batches(
-    compute: BatchFunction, start: int, n_images: int, batch_size: int, n_in_flight: int
-) -> Iterator[tuple[Features, int]]:
-    """The features of the images from `start` on, batch after batch in their order, each with the batch size.
+    compute: BatchFunction, extractor: Extractor, missing: Positions, n_images: int, batch_size: int
+) -> Iterator[tuple[Positions, Features, int]]:
+    """The features of the missing images, batch after batch in their order, each with positions and batch size.
 
     If memory runs out, the batch is halved and the pass goes on with the first image that has no features yet.
     """
-    while start < n_images:
+    while len(missing):
+        n_full = n_in_full_batches(n_images, batch_size, is_filled_up=extractor.is_filled_up)
         try:
-            for features in _pipelined(compute, start, n_images, batch_size, n_in_flight):
-                yield features, batch_size
-                start += len(features)
+            for features in _pipelined(compute, extractor, missing, n_full, batch_size):
+                yield missing[: len(features)], features, batch_size
+                missing = missing[len(features) :]
         except Exception as error:
             if not is_out_of_memory(error) or batch_size == 1:
                 raise
             batch_size //= 2
-            log.warning("out of memory: continuing from image %d with batches of %d", start, batch_size)
+            log.warning("out of memory: continuing from image %d with batches of %d", missing[0], batch_size)
 
 
-def _pipelined(compute: BatchFunction, start: int, stop: int, batch_size: int, n_in_flight: int) -> Iterator[Features]:
-    """Results in order, while the next batches are computed; the first batch runs alone because it compiles."""
-    batches = [slice(first, min(first + batch_size, stop)) for first in range(start, stop, batch_size)]
-    yield compute(batches[0])
-    yield from map_ahead(compute, batches[1:], n_in_flight)
+def _pipelined(
+    compute: BatchFunction, extractor: Extractor, missing: Positions, n_full: int, size: int
+) -> Iterator[Features]:
+    """Results in order, while the next batches are computed; the first batch runs alone because it compiles.
+
+    The images before `n_full` are computed in full batches, the others in one that is smaller, as always.
+    """
+
+    def compute_whole(batch: Positions) -> Features:
+        if extractor.is_filled_up or batch[0] >= n_full:
+            return compute(batch)
+        return compute(np.resize(batch, size))[: len(batch)]  # repeated
+
+    n_before = int(np.searchsorted(missing, n_full))
+    parts = missing[:n_before], missing[n_before:]
+    batches = [part[first : first + size] for part in parts for first in range(0, len(part), size)]
+    yield compute_whole(batches[0])
+    yield from map_ahead(compute_whole, batches[1:], extractor.n_in_flight)
 
 
-def _check_finite(features: Features, n_before: int) -> None:
+def _check_finite(features: Features, positions: Positions) -> None:
     if not np.isfinite(features).all():
         is_finite = np.isfinite(features.reshape(len(features), -1)).all(axis=1)
-        row = n_before + int(np.flatnonzero(~is_finite)[0])
+        row = int(positions[np.flatnonzero(~is_finite)[0]])
         raise FeaturesError(
             f"the features of image {row} are not finite numbers: the weights may be damaged, or the pixels outside "
             "the network's range."

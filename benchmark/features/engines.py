@@ -34,6 +34,7 @@ class Compiled(NamedTuple):
 
     run: Run
     n_in_flight: int
+    is_filled_up: bool
 
 
 class CompiledNetwork:
@@ -64,8 +65,8 @@ class CompiledNetwork:
         """
         set_precision(self._precision if self._engine == TENSORFLOW else "float32")
         line = line_of(steps, self._frozen.n_channels)
-        run, n_in_flight = self._compiled(line.is_swapped)
-        return Extractor(lambda images: run(images, line), self._frozen.output_shape, n_in_flight)
+        run, n_in_flight, is_filled_up = self._compiled(line.is_swapped)
+        return Extractor(lambda images: run(images, line), self._frozen.output_shape, n_in_flight, is_filled_up)
 
 
 def _tensorflow(frozen: FrozenNetwork, n_channels: int, is_swapped: bool, precision: str, batch_size: int) -> Compiled:
@@ -73,7 +74,9 @@ def _tensorflow(frozen: FrozenNetwork, n_channels: int, is_swapped: bool, precis
     if precision == "bfloat16" and not has_gpu() and cpu_vectors() in WITHOUT_BFLOAT16:
         raise EngineError("This processor has no bfloat16: take --precision float32.")
     function = frozen.function(n_channels, is_swapped=is_swapped)
-    return Compiled(lambda images, line: np.asarray(function(images, line.scale, line.offset)), BATCHES_IN_FLIGHT)
+    return Compiled(
+        lambda images, line: np.asarray(function(images, line.scale, line.offset)), BATCHES_IN_FLIGHT, False
+    )
 
 
 def _openvino(frozen: FrozenNetwork, n_channels: int, is_swapped: bool, precision: str, batch_size: int) -> Compiled:
@@ -84,7 +87,7 @@ def _openvino(frozen: FrozenNetwork, n_channels: int, is_swapped: bool, precisio
         return request_of_thread(images, line.scale, line.offset)
 
     # One batch more than OpenVINO computes at a time is being read meanwhile.
-    return Compiled(run, n_requests + 1)
+    return Compiled(run, n_requests + 1, True)
 
 
 ENGINES: dict[str, Callable[[FrozenNetwork, int, bool, str, int], Compiled]] = {

@@ -30,11 +30,13 @@ class Extractor(NamedTuple):
             call it at the same time.
         output_shape: Of the output for one image.
         n_in_flight: Number of batches to compute at the same time.
+        is_filled_up: Whether batches are filled up to one size, so that no bit depends on the number of images.
     """
 
     features: Callable[[NDArray[np.uint8]], Features]
     output_shape: tuple[int, ...]
     n_in_flight: int
+    is_filled_up: bool = False
 
 
 class Latency(NamedTuple):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmark.datasets import Dataset, OnProgress, Split, split_dataset
 from benchmark.errors import FeaturesError
-from benchmark.features.cache import BuildFacts, CachedFeatures, cache_key, cached_features
+from benchmark.features.cache import BuildFacts, CachedFeatures, cache_key, cached_features, earlier_features
 from benchmark.features.engine import Extraction, extract_features
 from benchmark.features.extractor import BATCH_SIZE, Latency, has_gpu, measure_latency
 from benchmark.ledger import HISTORY
@@ -240,6 +240,9 @@ class CellRunner:
             from benchmark.features.engines import TENSORFLOW
             from benchmark.features.graph import set_precision
 
+            # The bits of a GPU can depend on more than the image.
+            may_reuse = not (again or self._conditions["gpu"])
+            earlier = earlier_features(facts, self._conditions, dataset.images.identities) if may_reuse else []
             source = dataset.images.source(cell.view, self._reporter("decoding images"))
             network, built, parts = build()
             with self._footprint.keeping(parts[-1]):
@@ -257,6 +260,7 @@ class CellRunner:
                         batch_size=batch_size,
                         so_far=so_far,
                         save=save,
+                        earlier=earlier,
                         on_progress=self._reporter(stage),
                         start_mib=start_mib,
                     )
@@ -269,7 +273,14 @@ class CellRunner:
         facts = {**feature_facts(cell, dataset.fingerprint), **facts}
         key = cache_key(facts)
         again = self._again and key not in self._extracted
-        found = cached_features(facts, extract, dataset=cell.dataset.name, made=self._conditions, again=again)
+        found = cached_features(
+            facts,
+            extract,
+            dataset=cell.dataset.name,
+            made=self._conditions,
+            identities=lambda: dataset.images.identities,
+            again=again,
+        )
         self._extracted.add(key)
         return found
 
