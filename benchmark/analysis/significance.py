@@ -27,7 +27,7 @@ With one seed, the result holds for these trained models on other images, and th
 
 import itertools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,9 +191,23 @@ def estimate(sums: Sums, n_settings: int = 2) -> Estimate:
         is_unlike = ms_seeds > typical * stats.f.isf(UNLIKE, n_other_seeds, df_seeds)
         df_seeds = np.where(is_unlike, n_other_seeds, df_seeds)
         ms_seeds = np.where(is_varied, np.maximum(ms_seeds, typical), 0.0)
-    variance = ms_images + np.maximum(ms_seeds - residual / ((n - 1) * n_other_seeds), 0.0)
-    of_df = ms_images / variance / (n - 1) + np.minimum(ms_seeds / variance, 1.0) / df_seeds
-    return Estimate(sums.total / (n * s), np.sqrt(variance / (n * s)), 1 / of_df)
+    variance, df = crossed_variance(ms_images, ms_seeds, residual / ((n - 1) * n_other_seeds), n - 1, df_seeds)
+    return Estimate(sums.total / (n * s), np.sqrt(variance / (n * s)), df)
+
+
+def crossed_variance(ms_images: Any, ms_trainings: Any, ms_rest: Any, df_images: Any, df_trainings: Any) -> Any:
+    """`V` and `df` of the heading: over other images and other trainings (seeds, or cells), which are crossed.
+
+    Args:
+        ms_images: Mean square of images.
+        ms_trainings: Of trainings.
+        ms_rest: Of the residual.
+        df_images: Degrees of freedom of images.
+        df_trainings: Of trainings.
+    """
+    variance = ms_images + np.maximum(ms_trainings - ms_rest, 0.0)
+    of_df = ms_images / variance / df_images + np.minimum(ms_trainings / variance, 1.0) / df_trainings
+    return variance, 1 / of_df
 
 
 def p_values(sums: Sums, estimated: Estimate) -> Floats:
