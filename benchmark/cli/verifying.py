@@ -12,7 +12,7 @@ import typer
 from benchmark import console
 from benchmark.cli import options
 from benchmark.cli.executing import Execution
-from benchmark.cli.results import EXIT_NOTHING_TO_COMPARE, EXIT_REGRESSION, check_format, publish
+from benchmark.cli.results import EXIT_NOTHING_TO_COMPARE, EXIT_REGRESSION, choose_format, publish
 from benchmark.cli.running import run_planned
 from benchmark.errors import BenchmarkError
 
@@ -30,7 +30,7 @@ def verify(
     registry: options.RegistryOption = None,
     timeout: options.TimeoutOption = None,
     jobs: options.JobsOption = 1,
-    format_name: options.FormatOption = "table",
+    format_name: options.FormatOption = None,
     out: options.OutOption = None,
 ) -> None:
     """Check the files of ledgers against each other, then run cells again in a clean cache, and compare.
@@ -47,7 +47,7 @@ def verify(
     from benchmark.plan.grid import matching
     from benchmark.plan.repeating import choose_rows
 
-    check_format(format_name, out)
+    format_name = choose_format(format_name, out)
     n_cells = None if cells == ALL_CELLS else _number_of(cells)
     chosen_by = options.parse_where(where)
 
