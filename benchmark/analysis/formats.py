@@ -16,7 +16,8 @@ MISSING_VALUE = "–"
 FORMULA_SIGNS = ("=", "+", "-", "@")
 TEXT_HEADINGS = {
     "Backbone", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Metric", "Note", "Verdict",
-    "Change", "Result", "Dataset", "Interval over", "Not ranked", "Variant", "Stages", "Head options",
+    "Change", "Result", "Dataset", "Interval over", "Not ranked", "Variant", "Stages", "Head options", "Image",
+    "True class", "Predicted class", "Label",
 }  # fmt: skip
 
 

@@ -153,11 +153,11 @@ def rerun(
 
     The beginning of a run_id is enough. Differences between this machine and that of the row are shown on stderr.
     """
-    from benchmark.analysis.loading import load_all_runs
+    from benchmark.analysis.loading import find_row, load_all_runs
     from benchmark.ledger import Ledger
     from benchmark.plan.repeating import differences_from_here, plan_again
 
-    row = _find_row(load_all_runs(paths or [options.RESULTS]), run_id)
+    row = find_row(load_all_runs(paths or [options.RESULTS]), run_id)
     (record,) = row.to_dict("records")
     sweep = record["sweep"]
     (planned,) = plan_again(row, options.known_backbones(registry), Ledger(results / sweep))
@@ -172,17 +172,3 @@ def rerun(
             [planned], Ledger(results / sweep), recipe,
             Execution(is_deterministic=record["is_deterministic"] == 1), again=True,
         )  # fmt: skip
-
-
-def _find_row(runs: "pd.DataFrame", run_id: str) -> "pd.DataFrame":
-    """The row whose `run_id` begins with this text, as a table of one row.
-
-    Raises:
-        BenchmarkError: There is none, or more than one.
-    """
-    found = runs[runs["run_id"].str.startswith(run_id)]
-    if len(found) != 1 or not run_id:
-        folders = ", ".join(sorted(set(runs["folder"])))
-        count = f"{len(found)} runs begin" if len(found) else "No run begins"
-        raise BenchmarkError(f"{count} with {run_id!r} in {folders}: give one run_id of the file runs.csv.")
-    return found
