@@ -64,6 +64,13 @@ def test_a_subset_keeps_its_images(mocked):
     assert set(np.unique(subset.labels)) == set(range(120))
 
 
+def test_images_are_called_by_their_split_and_their_number_in_it(mocked):
+    dataset = load_dataset("tfds:mnist")
+
+    assert dataset.images.name(7) == "train[7]"
+    assert dataset.images.take(dataset.test).name(3) == "test[3]"
+
+
 def test_grey_records_become_rgb(mocked):
     dataset = load_dataset("tfds:mnist")
 
