@@ -28,8 +28,8 @@ MOST_IMAGES = 600
 # Inches.
 MARGIN, GAP = 0.1, 0.12
 TILE = (WIDTH_IN - 2 * MARGIN - (N_COLUMNS - 1) * GAP) / N_COLUMNS
-LINE = 0.14
-ROW = TILE + 3 * LINE + 0.16
+FIRST_LINE, LINE = 0.17, 0.15  # from the image to the foot of the first letters, and from line to line
+ROW = TILE + FIRST_LINE + 2 * LINE + 0.18
 # Sharp on a screen with twice the resolution, and small enough for hundreds of photos.
 THUMBNAIL_PX = 256
 # A text may be a little wider in a file than when it was measured.
@@ -92,8 +92,8 @@ def _add(figure: "Figure", corner: tuple[float, float], pixels: NDArray[np.uint8
         (f"true: {{}}{_in_brackets(mistake['true_score'])}", mistake["true_class"], INK),
     )
     for number, (pattern, name, colour) in enumerate(lines):
-        y = 1 - (top + TILE + 0.03 + number * LINE) / height_in
-        text = figure.text(left / WIDTH_IN, y, "", va="top", fontsize=SMALL_PT, color=colour)
+        y = 1 - (top + TILE + FIRST_LINE + number * LINE) / height_in
+        text = figure.text(left / WIDTH_IN, y, "", fontsize=SMALL_PT, color=colour)
         _write_fitting(text, pattern, printable(name))
 
 
