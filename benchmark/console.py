@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColum
 from rich.table import Column, Table
 from rich.text import Text
 
-from benchmark.analysis.formats import MISSING_VALUE, TEXT_HEADINGS, Section, json_text
+from benchmark.analysis.formats import MISSING_VALUE, TEXT_HEADINGS, Section, heading_of, json_text
 from benchmark.escaping import printable, printable_lines
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ SAYABLE_ONCE = {
 # Columns of longer texts are folded; numbers and most names are shorter and stay whole.
 LONGEST_WHOLE = 24
 # Columns are left out if long texts would be folded to less than the first width; names are folded below the second.
-FOLDED_WELL, FOLDED_NARROW = 24, 12
+# Where no column may be left out, texts are folded to what fits, but not to less than the third.
+FOLDED_WELL, FOLDED_NARROW, FOLDED_LEAST = 24, 12, 5
 # Two margins and a line of the frame.
 COLUMN_FRAME = 3
 
@@ -90,14 +91,10 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, leas
         rows: One value per column; None if unknown.
         least_telling: Columns that a narrow screen leaves out, the first of them first.
     """
-    values = dict(zip(map(_heading, columns), zip(*rows, strict=True), strict=True))
+    values = dict(zip(map(heading_of, columns), zip(*rows, strict=True), strict=True))
     numbers = [heading for heading, column in values.items() if not any(isinstance(value, str) for value in column)]
     texts = {heading: [_value_text(value) for value in column] for heading, column in values.items()}
-    _show(texts, numbers, [_heading(name) for name in least_telling])
-
-
-def _heading(name: str) -> str:
-    return name[:1].upper() + name[1:].replace("_", " ")
+    _show(texts, numbers, [heading_of(name) for name in least_telling])
 
 
 def _value_text(value: object) -> str:
@@ -110,7 +107,10 @@ def show_sections(sections: Iterable[Section]) -> None:
     """Print tables with their notes."""
     for section in sections:
         texts = {str(heading): column.tolist() for heading, column in section.cells.items()}
-        _show(texts, set(texts) - TEXT_HEADINGS, section.least_telling, section.heading, section.notes)
+        if section.is_chosen:
+            _show_whole(texts, section.heading, section.notes)
+        else:
+            _show(texts, set(texts) - TEXT_HEADINGS, section.least_telling, section.heading, section.notes)
 
 
 def _show(
@@ -135,8 +135,32 @@ def _show(
     if left_out:
         notes = [*notes, f"No room for {', '.join(left_out)}: widen the window, or choose another format."]
     title = ", ".join(filter(None, [title, *(f"{name} {text}" for name, text in same.items())]))
-    table = Table()
-    are_names_whole = _needed(widths, FOLDED_NARROW) <= stdout.width
+    _print(shown, widths, numbers, title, notes)
+
+
+def _show_whole(columns: Mapping[str, Sequence[str]], title: str, notes: Sequence[str]) -> None:
+    """As `_show`, but with every column; the lines of a table that does not fit are longer than the screen is wide."""
+    shown, numbers = {name: [*map(printable, texts)] for name, texts in columns.items()}, set(columns) - TEXT_HEADINGS
+    widths = {name: max(map(cell_len, (*texts, *name.split()))) for name, texts in shown.items()}
+    fold = max(widths.values())
+    while fold > FOLDED_LEAST and _needed(widths, fold) > stdout.width:
+        fold -= 1
+        widths = {name: width if name in numbers else min(width, fold) for name, width in widths.items()}
+    _print(shown, widths, numbers, title, notes, needed=_needed(widths, fold))
+
+
+def _print(
+    shown: Mapping[str, Sequence[str]],
+    widths: Mapping[str, int],
+    numbers: Collection[str],
+    title: str,
+    notes: Sequence[str],
+    *,
+    needed: int = 0,
+) -> None:
+    """Print those columns of a table that have a width; it is no wider than the screen, unless this many are needed."""
+    table = Table(width=needed if needed > stdout.width else None)
+    are_names_whole = _needed(widths, FOLDED_NARROW) <= max(needed, stdout.width)
     for name, width in widths.items():
         is_fixed = width <= LONGEST_WHOLE and (name in numbers or are_names_whole)
         justify: JustifyMethod = "right" if name in numbers else "left"
@@ -147,7 +171,7 @@ def _show(
     if title:
         stdout.print(Text(printable(title), style="table.title"))
     if shown:
-        stdout.print(table)
+        stdout.print(table, crop=not needed)
     if notes:
         stdout.print(Text(printable_lines("\n".join(notes)), style="table.caption"))
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmark.errors import LedgerError
 from benchmark.escaping import in_utf8
 from benchmark.migration import to_present_schema
-from benchmark.predictions import Classes, read_predictions, read_true_labels, read_weights
+from benchmark.predictions import Classes, read_predictions, read_true_labels, read_true_scores, read_weights
 from benchmark.storage import OUT_OF_SPACE, digest_of_text, write_whole
 from benchmark.tidycsv import Limits, Row, append_rows, parse_rows, read_fields, read_whole_lines, to_text, wrong_value
 
@@ -162,10 +162,18 @@ class Ledger:
             self._done_keys |= {row["cell_key"] for row in rows if row["status"] == DONE}
         return cell_key in self._done_keys
 
-    def save_predictions(self, run_id: str, scores: NDArray[np.float32]) -> None:
-        """Keep the predicted class (int16) and its score (float16) of every test image, from scores `(n, k)`."""
-        predicted = scores.argmax(axis=1).astype(np.int16)
-        self._save_arrays(f"{run_id}.npz", predicted=predicted, confidence=scores.max(axis=1).astype(np.float16))
+    def save_predictions(
+        self, run_id: str, scores: NDArray[np.float32], labels: NDArray[np.int64] | None = None
+    ) -> None:
+        """Keep the predicted class (int16) and its score (float16) of every test image, from scores `(n, k)`.
+
+        With the true classes `(n,)`, their scores (float16) are kept too.
+        """
+        kept = {"confidence": scores.max(axis=1)}
+        if labels is not None:
+            kept["true_score"] = scores[np.arange(len(labels)), labels]
+        halves = {name: some.astype(np.float16) for name, some in kept.items()}
+        self._save_arrays(f"{run_id}.npz", predicted=scores.argmax(axis=1).astype(np.int16), **halves)
 
     def save_weights(self, run_id: str, weights: Sequence[NDArray[np.float32]]) -> None:
         """Keep what a run trained."""
@@ -280,6 +288,10 @@ class Ledger:
     def read_predictions(self, run_id: str) -> tuple[Classes, NDArray[np.float16]] | None:
         """Predicted classes and their scores of the test images; None where they were not kept."""
         return read_predictions(self.folder / PREDICTIONS / f"{run_id}.npz")
+
+    def read_true_scores(self, run_id: str) -> NDArray[np.float16] | None:
+        """Scores of the true classes of the test images; None where they were not kept."""
+        return read_true_scores(self.folder / PREDICTIONS / f"{run_id}.npz")
 
     def read_true_labels(self, fingerprint: str, fold: str = "") -> tuple[Classes, tuple[str, ...]] | None:
         """True classes of the test images of a dataset or fold, and the names of all classes; None if not kept."""

@@ -36,6 +36,25 @@ def read_predictions(path: Path) -> tuple[Classes, NDArray[np.float16]] | None:
     return _read(path, take)
 
 
+def read_true_scores(path: Path) -> NDArray[np.float16] | None:
+    """The scores `(n,)` of the true classes of the test images; None if they were not kept, as in earlier versions.
+
+    Raises:
+        LedgerError: The file is damaged.
+    """
+
+    def take(arrays: Arrays) -> NDArray[np.float16] | None:
+        try:
+            scores = arrays("true_score")
+        except KeyError:
+            return None
+        if scores.shape != arrays("predicted").shape or scores.dtype.kind != "f" or np.isnan(scores).any():
+            raise ValueError("not every true class has a score")
+        return scores
+
+    return _read(path, take)
+
+
 def read_true_labels(path: Path) -> tuple[Classes, tuple[str, ...]] | None:
     """True classes `(n,)` of the test images and the names of all classes; None if there is no such file.
 

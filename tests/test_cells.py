@@ -139,7 +139,7 @@ def test_a_name_with_brackets_is_chosen_as_it_stands():
     ("where", "message"),
     [
         ({"seeds": "0"}, "Unknown column in --where 'seeds'. Did you mean 'seed'"),
-        ({"seed": "7"}, "Unknown seed among the cells of the sweep '7'"),
+        ({"seed": "7"}, "Unknown seed in --where '7'. Known: 0."),
     ],
 )
 def test_a_choice_of_nothing_is_refused(where: dict[str, str], message: str):

@@ -55,7 +55,9 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "escaping", "storage", "options", "recipes", "features", "metrics", "origins", "migration", "ledger",
         "plan", "work",
     },
-    "charts": {"errors", "escaping", "storage", "datasets", "preprocessing", "ledger", "outputs", "analysis"},
+    "charts": {
+        "errors", "escaping", "storage", "datasets", "preprocessing", "ledger", "outputs", "plan", "analysis",
+    },
     "report": {"errors", "escaping", "storage", "provenance", "preprocessing", "ledger", "analysis", "charts"},
     "export": {
         "ahead", "errors", "provenance", "options", "datasets", "preprocessing", "features", "strategies",

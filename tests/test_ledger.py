@@ -467,6 +467,29 @@ def test_predictions_read_back_as_small_numbers(ledger: Ledger):
     assert (confidence.dtype, confidence.tolist()) == (np.float16, [float(np.float16(0.9)), 0.75])
 
 
+def test_the_scores_of_true_classes_read_back(ledger: Ledger):
+    scores = np.array([[0.125, 0.875], [0.75, 0.25]], np.float32)
+
+    ledger.save_predictions("a", scores, np.array([0, 0]))
+    ledger.save_predictions("of an earlier version", scores)
+
+    true_scores = ledger.read_true_scores("a")
+    assert (true_scores.dtype, true_scores.tolist()) == (np.float16, [0.125, 0.75])
+    assert ledger.read_predictions("a")[1].tolist() == [0.875, 0.75]
+    assert ledger.read_true_scores("of an earlier version") is None
+    assert ledger.read_true_scores("gone") is None
+
+
+@pytest.mark.parametrize("damage", [[0.5], [0.5, math.nan], [1, 2], [[0.5, 0.5]]], ids=str)
+def test_wrong_scores_of_true_classes_are_refused(ledger: Ledger, damage: list):
+    (ledger.folder / PREDICTIONS).mkdir(parents=True)
+    arrays = {"predicted": np.array([0, 1], np.int16), "confidence": np.array([1, 1], np.float16)}
+    np.savez(ledger.folder / PREDICTIONS / "a.npz", **arrays, true_score=np.asarray(damage))
+
+    with pytest.raises(LedgerError, match=r"a\.npz is damaged: not every true class has a score"):
+        ledger.read_true_scores("a")
+
+
 def test_true_labels_are_kept_once_a_dataset(ledger: Ledger):
     ledger.save_true_labels("f" * 64, np.array([0, 1, 1]), ("cat", "dog"))
     (path,) = (ledger.folder / PREDICTIONS).iterdir()

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toys import number_runs, write_ledger
 
+from benchmark.analysis.mistakes import Answers
 from benchmark.charts import Chart, Evidence, NothingToDrawError, draw, save_plots
-from benchmark.charts.gallery import Answers, surest
+from benchmark.charts.gallery import surest
 from benchmark.datasets import load_dataset, split_dataset
 
 pytestmark = pytest.mark.slow

@@ -159,10 +159,10 @@ def test_a_cell_that_another_process_ends_while_its_predictions_are_saved_gets_n
     (planned,) = plan_of(registry, ledger).cells
     really_save = Ledger.save_predictions
 
-    def save_late(self: Ledger, run_id: str, scores: Any) -> None:
+    def save_late(self: Ledger, run_id: str, scores: Any, labels: Any) -> None:
         if self is ledger:
             run_all([planned], Ledger(ledger.folder), stand_in)
-        really_save(self, run_id, scores)
+        really_save(self, run_id, scores, labels)
 
     monkeypatch.setattr(Ledger, "save_predictions", save_late)
 

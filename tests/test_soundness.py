@@ -58,6 +58,22 @@ def with_predictions(change: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> 
     return alter
 
 
+def with_true_score(change: Callable[[float], float], *, right: bool) -> Callable[[Path], None]:
+    """Changes the score of the true class of one image that the first run, of the head linear, named right or wrong."""
+
+    def alter(folder: Path) -> None:
+        row = load_all_runs([folder]).iloc[0]
+        true, _ = Ledger(folder).read_true_labels(row["dataset_fingerprint"])
+        path = folder / PREDICTIONS / f"{row['run_id']}.npz"
+        with np.load(path) as loaded:
+            arrays = dict(loaded)
+        image = np.flatnonzero((arrays["predicted"] == true) == right)[0]
+        arrays["true_score"][image] = change(float(arrays["true_score"][image]))
+        np.savez_compressed(path, **arrays)
+
+    return alter
+
+
 def one_class(predicted: np.ndarray, true: np.ndarray) -> np.ndarray:
     """Another wrong class in place of a wrong one, so that the accuracy stays as it is."""
     image = np.flatnonzero(predicted != true)[0]
@@ -142,3 +158,24 @@ def test_a_failed_row_needs_nothing_else(folder: Path):
     Ledger(folder).append_run({name: value for name, value in row.items() if name not in ("sweep", "folder")})
 
     assert faults(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("alter", "text"),
+    [
+        (with_true_score(lambda score: score - 0.01, right=True), "contradicts that of the predicted class"),
+        (with_true_score(lambda _: 0.9999, right=False), "contradicts that of the predicted class"),
+        (with_true_score(lambda score: -score, right=False), "contradicts that of the predicted class"),
+        (
+            with_true_score(lambda score: score / 4, right=False),
+            r"log_loss is 0\.\d+, by the scores of the true classes",
+        ),
+        (with_true_score(lambda _: 0.0, right=False), r"log_loss is 0\.\d+, by the scores of the true classes"),
+    ],
+)
+def test_scores_of_true_classes_that_contradict_others_are_found(folder: Path, alter, text: str):
+    alter(folder)
+
+    (fault,) = faults(folder)
+    assert fault.is_contradiction
+    assert re.search(text, fault.text), fault.text

@@ -75,6 +75,13 @@ def test_a_record_is_not_taken_for_a_file_with_the_same_bytes(mocked):
     assert as_files.contents.tolist() == images.contents.tolist()
 
 
+def test_images_are_called_by_their_split_and_their_number_in_it(mocked):
+    dataset = load_dataset("tfds:mnist")
+
+    assert dataset.images.name(7) == "train[7]"
+    assert dataset.images.take(dataset.test).name(3) == "test[3]"
+
+
 def test_grey_records_become_rgb(mocked):
     dataset = load_dataset("tfds:mnist")
 

@@ -75,7 +75,7 @@ def _add_made_row(ledger: Ledger, planned: PlannedCell, sha256: str, rng: np.ran
         HISTORY: history_rows(row["run_id"], outcome, costs),
     }
     ledger.save_true_labels(dataset.fingerprint, labels, dataset.class_names)
-    ledger.save_predictions(row["run_id"], outcome.scores)
+    ledger.save_predictions(row["run_id"], outcome.scores, labels)
     ledger.append_run(row, tables)
 
 

@@ -23,6 +23,11 @@ HARMLESS = "harmless"
 HELPFUL = "helpful"
 UNCLEAR = "unclear"
 SAME_AS_NATIVE = "same as native"
+# All columns of the table, in their order.
+COLUMNS = (
+    "rank", *SETTING, "n_seeds", "accuracy", "accuracy_native", "accuracy_lost", "lost_low", "lost_high",
+    "interval_over", "relative_gain", "verdict",
+)  # fmt: skip
 # Two runs that are equal in all of these have given the same scores.
 SCORES = ("accuracy", "log_loss", "macro_f1")
 
@@ -62,11 +67,7 @@ def make_ablation(runs: pd.DataFrame, correctness: Correctness) -> pd.DataFrame:
         {**dict(zip(SETTING, setting, strict=True)), **_compare(pair, correctness)}
         for setting, pair in pairs.groupby(list(SETTING), sort=False, dropna=False)
     ]
-    columns = [
-        *SETTING, "n_seeds", "accuracy", "accuracy_native", "accuracy_lost", "lost_low", "lost_high", "interval_over",
-        "relative_gain", "verdict",
-    ]  # fmt: skip
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=COLUMNS[1:])
     ranks = table.groupby("dataset")["accuracy_lost"].rank(method="min", ascending=False)
     table.insert(0, "rank", ranks.astype(int))
     return table.sort_values(["dataset", "rank", *SETTING], ignore_index=True)

@@ -16,7 +16,8 @@ MISSING_VALUE = "–"
 FORMULA_SIGNS = ("=", "+", "-", "@")
 TEXT_HEADINGS = {
     "Backbone", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Metric", "Note", "Verdict",
-    "Change", "Result", "Dataset", "Interval over", "Not ranked",
+    "Change", "Result", "Dataset", "Interval over", "Not ranked", "Variant", "Stages", "Head options", "Image",
+    "True class", "Predicted class", "Label",
 }  # fmt: skip
 
 
@@ -30,6 +31,7 @@ class Section:
         notes: Sentences below the table.
         level: Level of the heading: 2, or 3 for a part of the previous section.
         least_telling: Columns that a narrow screen leaves out, the first of them first.
+        is_chosen: Whether the user chose the columns: then each is shown, however narrow the screen.
     """
 
     heading: str
@@ -37,6 +39,7 @@ class Section:
     notes: tuple[str, ...] = ()
     level: int = 2
     least_telling: tuple[str, ...] = ()
+    is_chosen: bool = False
 
 
 def duration_text(seconds: float) -> str:
@@ -118,6 +121,11 @@ def number_texts(numbers: Iterable[Any], pattern: str) -> list[str]:
 
     texts = [MISSING_VALUE if pd.isna(number) else pattern.format(number) for number in numbers]
     return [pattern.format(0.0) if text == pattern.format(-0.0) else text for text in texts]
+
+
+def heading_of(name: str) -> str:
+    """The heading of a column that is called `input_size_px`: `Input size px`."""
+    return name[:1].upper() + name[1:].replace("_", " ")
 
 
 def count_of(number: int, noun: str) -> str:

@@ -24,6 +24,12 @@ TIMES = ("extract_s", "train_s", "eval_s", "wall_s", "images_per_s", "latency_ms
 HIGHER_IS_BETTER = frozenset(
     {"accuracy", "balanced_accuracy", "macro_f1", "efficiency", "efficiency_above_chance", "images_per_s"}
 )
+# All columns of the table, in their order.
+COLUMNS = (
+    "rank", "rank_first", "rank_last", "not_ranked", *SETTING, "n_seeds", "n_test", "n_classes", "n_jobs", "accuracy",
+    "accuracy_std", "accuracy_low", "accuracy_high", *AVERAGED, "p_best", "smallest_difference", "published",
+    "difference",
+)  # fmt: skip
 LOWER_IS_BETTER = frozenset(
     {
         *("log_loss", "overfit_gap", "params_total", "flops_g", "extract_s", "train_s", "wall_s", "peak_rss_mib"),

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from benchmark.analysis.labels import dataset_labels
-from benchmark.errors import LedgerError
+from benchmark.errors import BenchmarkError, LedgerError
 from benchmark.ledger import CELL_COLUMNS, DONE, RUNS, Ledger
 from benchmark.origins import DEFINITION, VERSIONS
 
@@ -77,6 +77,20 @@ def load_all_runs(paths: Sequence[Path]) -> pd.DataFrame:
         Ledger(folder).read_runs().assign(sweep=folder.name, folder=str(folder)) for folder in find_ledgers(paths)
     ]
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+
+
+def find_row(runs: pd.DataFrame, run_id: str) -> pd.DataFrame:
+    """The row whose `run_id` begins with this text, as a table of one row.
+
+    Raises:
+        BenchmarkError: There is none, or more than one.
+    """
+    found = runs[runs["run_id"].str.startswith(run_id)]
+    if len(found) != 1 or not run_id:
+        folders = ", ".join(sorted(set(runs["folder"])))
+        count = f"{len(found)} runs begin" if len(found) else "No run begins"
+        raise BenchmarkError(f"{count} with {run_id!r} in {folders}: give one run_id of the file runs.csv.")
+    return found
 
 
 def _dataset_names(runs: pd.DataFrame) -> pd.Series:

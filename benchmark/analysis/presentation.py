@@ -1,11 +1,12 @@
 """Leaderboards, ablations and comparisons with published figures as tables for people."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 
 from benchmark.analysis.ablation import MARGIN
+from benchmark.analysis.choosing import first_ranked, note_on_top, with_columns
 from benchmark.analysis.formats import MISSING_VALUE, Section, count_of, number_texts
 from benchmark.analysis.labels import head_labels, strategy_labels
 from benchmark.analysis.leaderboard import NOT_NATIVE
@@ -43,10 +44,29 @@ LEADERBOARD_LEAST_TELLING = {
     "accuracy_low": "95 % interval", "params_total": "Params, M", "published": "Published", "input_size_px": "Input px",
 }  # fmt: skip
 ABLATION_LEAST_TELLING = ("Interval over", "Relative gain", "Input px", "95 % interval")
+# Columns that tables for people show in a form of their own, with their headings.
+SETTING_HEADINGS = {"backbone": "Backbone", "mode": "Mode", "head": "Head", "strategy": "Strategy"}
+LEADERBOARD_HEADINGS = {
+    **{column: heading for column, (heading, _) in LESS_COMMON.items()}, **LEADERBOARD_LEAST_TELLING,
+    **SETTING_HEADINGS, **dict.fromkeys(("rank", "rank_first", "rank_last"), "Rank"),
+    **dict.fromkeys(("accuracy", "accuracy_std"), "Accuracy"), "accuracy_high": "95 % interval",
+}  # fmt: skip
+ABLATION_HEADINGS = {
+    **SETTING_HEADINGS, "rank": "Rank", "input_size_px": "Input px", "interval_over": "Interval over",
+    **dict.fromkeys(("accuracy", "accuracy_native"), "Accuracy → native, %"), "accuracy_lost": "Points lost",
+    **dict.fromkeys(("lost_low", "lost_high"), "95 % interval"), "relative_gain": "Relative gain",
+    "verdict": "Verdict", "n_seeds": "Seeds",
+}  # fmt: skip
 
 
 def leaderboard_sections(
-    board: pd.DataFrame, comparison: pd.DataFrame, n_failed: dict[str, int] | None = None, *, by: str = "accuracy"
+    board: pd.DataFrame,
+    comparison: pd.DataFrame,
+    n_failed: dict[str, int] | None = None,
+    *,
+    by: str = "accuracy",
+    top: int | None = None,
+    columns: Sequence[str] | None = None,
 ) -> list[Section]:
     """One table per dataset, and one of published figures where there are any.
 
@@ -55,14 +75,20 @@ def leaderboard_sections(
         comparison: The table of `compare_published`.
         n_failed: Number of failed cells by dataset.
         by: The column that the board is ranked by, which every screen shows.
+        top: Show only ranks up to this one; the notes are about all settings.
+        columns: Of the board, those to show; None for what fits.
     """
     n_failed = n_failed or {}
     least_telling = tuple(heading for column, heading in LEADERBOARD_LEAST_TELLING.items() if column != by)
     sections = []
     for dataset in sorted({*board["dataset"], *n_failed}):
         rows, figures = board[board["dataset"] == dataset], comparison[comparison["dataset"] == dataset]
-        notes = _leaderboard_notes(rows, n_failed.get(dataset, 0), by)
-        sections.append(Section(dataset, leaderboard_cells(rows, by=by), notes, least_telling=least_telling))
+        notes = (*note_on_top(rows, top), *_leaderboard_notes(rows, n_failed.get(dataset, 0), by))
+        shown = first_ranked(rows, top)
+        section = Section(
+            dataset, leaderboard_cells(shown, by=by, also=columns or ()), notes, least_telling=least_telling
+        )
+        sections.append(with_columns(section, shown, columns, LEADERBOARD_HEADINGS))
         if len(figures):
             sections.append(Section(f"{dataset}: published and measured", comparison_cells(figures), level=3))
     return sections
@@ -132,9 +158,9 @@ def not_ranked(n_failed: int) -> str:
     return f"Not ranked: {count_of(n_failed, 'failed cell')}."
 
 
-def leaderboard_cells(table: pd.DataFrame, *, by: str = "accuracy") -> pd.DataFrame:
-    """The leaderboard of one dataset: one row per setting, with the column that it is ranked by."""
-    has_latency = by == "latency_ms" or table["latency_ms"].notna().any()
+def leaderboard_cells(table: pd.DataFrame, *, by: str = "accuracy", also: Sequence[str] = ()) -> pd.DataFrame:
+    """The leaderboard of one dataset: one row per setting, with the column that it is ranked by, and with `also`."""
+    has_latency = "latency_ms" in (by, *also) or table["latency_ms"].notna().any()
     columns = {
         "Rank": [
             MISSING_VALUE if pd.isna(rank) else str(rank) if first == last else f"{first}–{last}"
@@ -148,7 +174,7 @@ def leaderboard_cells(table: pd.DataFrame, *, by: str = "accuracy") -> pd.DataFr
             )
         ],
         "95 % interval": [f"{low:.3f}–{high:.3f}" for low, high in rows_of(table, "accuracy_low", "accuracy_high")],
-        **_less_common_cells(table, by),
+        **_less_common_cells(table, by, also),
     }
     if table["published"].notna().any():
         columns["Published"] = number_texts(table["published"], "{:.3f}")
@@ -166,10 +192,10 @@ def leaderboard_cells(table: pd.DataFrame, *, by: str = "accuracy") -> pd.DataFr
     return pd.DataFrame(columns, index=table.index)
 
 
-def _less_common_cells(table: pd.DataFrame, by: str) -> dict[str, list[str]]:
-    """What the table is ranked by, what only unbalanced classes need, and why settings have no rank."""
+def _less_common_cells(table: pd.DataFrame, by: str, also: Sequence[str]) -> dict[str, list[str]]:
+    """What the table is ranked by, what only unbalanced classes need, `also`, and why settings have no rank."""
     beside = {"chance"} if by in OF_CLASSES or by == "efficiency_above_chance" else set()
-    shown = {by, *beside, *(OF_CLASSES if _are_unbalanced(table) else ())}
+    shown = {by, *also, *beside, *(OF_CLASSES if _are_unbalanced(table) else ())}
     cells = {
         heading: number_texts(table[column], pattern)
         for column, (heading, pattern) in LESS_COMMON.items()
@@ -179,11 +205,17 @@ def _less_common_cells(table: pd.DataFrame, by: str) -> dict[str, list[str]]:
     return cells if set(reasons) <= {MISSING_VALUE} else {**cells, "Not ranked": reasons.tolist()}
 
 
-def ablation_sections(ablation: pd.DataFrame) -> list[Section]:
-    """One table per dataset of the cost of each wrong mode, from the table of `make_ablation`."""
+def ablation_sections(
+    ablation: pd.DataFrame, *, top: int | None = None, columns: Sequence[str] | None = None
+) -> list[Section]:
+    """One table per dataset of the cost of each wrong mode, from the table of `make_ablation`.
+
+    `top` and `columns` are those of `leaderboard_sections`.
+    """
     sections = []
     for dataset, rows in ablation.groupby("dataset", sort=True):
         notes = [
+            *note_on_top(rows, top),
             f"Points lost: native less this mode, with its 95 % interval for {_scope(rows)}, not corrected for the "
             f"number of comparisons. Harmless: all of it within {100 * MARGIN:.0f} point of zero.",
             *notes_on_seeds(rows, "intervals"),
@@ -192,8 +224,9 @@ def ablation_sections(ablation: pd.DataFrame) -> list[Section]:
             notes.append(FOLDS_NOTE)
         if n_unknown := int((rows["interval_over"] == "").sum()):
             notes.append(f"{n_unknown} of {count_of(len(rows), 'row')} without an interval: no predictions.")
-        section = Section(str(dataset), ablation_cells(rows), tuple(notes), least_telling=ABLATION_LEAST_TELLING)
-        sections.append(section)
+        shown = first_ranked(rows, top)
+        section = Section(str(dataset), ablation_cells(shown), tuple(notes), least_telling=ABLATION_LEAST_TELLING)
+        sections.append(with_columns(section, shown, columns, ABLATION_HEADINGS))
     return sections
 
 

@@ -41,6 +41,8 @@ Tables = Mapping[str, Mapping[Any, pd.DataFrame]]
 
 # The precision that a number may lose when it is written as text.
 ROUNDING = 1e-6
+# The share that a score loses when it is kept as float16, and what a score near zero loses.
+FLOAT16, FLOAT16_LEAST = 2**-11, 2**-25
 # Files that hold several rows of a run, with the columns that tell these apart; the other columns are numbers.
 KEYS = {
     HISTORY: ("stage", "epoch", "split", "metric"), PER_CLASS: ("class_name",),
@@ -89,6 +91,7 @@ class _Run(NamedTuple):
     row: Row
     tables: Mapping[str, pd.DataFrame | None]
     predictions: tuple[Labels, NDArray[np.float64]] | None
+    true_scores: NDArray[np.float64] | None
     truth: tuple[Labels, tuple[str, ...]] | None
     recipe: Path
 
@@ -154,11 +157,13 @@ def _of_files(ledger: Ledger, rows: pd.DataFrame, tables: Tables) -> Iterator[tu
 
 def _read_run(ledger: Ledger, row: Row, tables: Mapping[str, pd.DataFrame | None]) -> _Run:
     predictions = ledger.read_predictions(row["run_id"])
+    true_scores = ledger.read_true_scores(row["run_id"])
     truth = ledger.read_true_labels(row["dataset_fingerprint"], fold_of(row))
     return _Run(
         row,
         tables,
         predictions and (predictions[0].astype(np.int64), predictions[1].astype(np.float64)),
+        None if true_scores is None else true_scores.astype(np.float64),
         truth and (truth[0].astype(np.int64), truth[1]),
         ledger.recipe_path(row["recipe_sha256"]),
     )
@@ -244,10 +249,28 @@ def _of_classes(run: _Run, true: Labels, names: tuple[str, ...]) -> Iterator[Fau
         yield Fault(f"a prediction is none of the {len(names)} classes")
     else:
         yield from _of_predictions(run, true, predicted, names)
+        if run.true_scores is not None:
+            yield from _of_true_scores(run.row, run.true_scores, confidence, is_right=true == predicted)
     # A row has a log loss if its scores are probabilities; the greatest of k is at least 1 / k.
     least = 0.99 / len(names)
     if not pd.isna(row["log_loss"]) and not ((confidence >= least) & (confidence <= 1)).all():
         yield Fault("a confidence is no greatest probability")
+
+
+def _of_true_scores(
+    row: Row, scores: NDArray[np.float64], confidence: NDArray[np.float64], *, is_right: NDArray[np.bool_]
+) -> Iterator[Fault]:
+    are_probabilities = not pd.isna(row["log_loss"])
+    is_too_high = (scores > confidence) | (are_probabilities & ~is_right & (scores + confidence > 1 + FLOAT16))
+    if (scores != confidence)[is_right].any() or is_too_high.any() or (are_probabilities and scores.min() < 0):
+        yield Fault("the score of a true class contradicts that of the predicted class")
+    elif are_probabilities:
+        # They were rounded, those near zero to a fixed number of digits.
+        rounding = scores * FLOAT16 + FLOAT16_LEAST
+        with np.errstate(divide="ignore"):
+            low, high = (-np.log(np.maximum(some, 0)).mean() for some in (scores + rounding, scores - rounding))
+        if not low - ROUNDING <= row["log_loss"] <= high + ROUNDING:
+            yield Fault(f"log_loss is {row['log_loss']:.4f}, by the scores of the true classes {low:.4f} to {high:.4f}")
 
 
 def _of_predictions(run: _Run, true: Labels, predicted: Labels, names: tuple[str, ...]) -> Iterator[Fault]:

@@ -99,6 +99,7 @@ class _Kept(NamedTuple):
 
     points: Points
     scores: NDArray[np.float64] | None
+    true_scores: NDArray[np.float16] | None
 
 
 def verify_rows(
@@ -139,6 +140,7 @@ def verify_rows(
         return _Kept(
             {} if history is None else points_of(history),
             None if predictions is None else predictions[1].astype(np.float64),
+            Ledger(Path(row["folder"])).read_true_scores(row["run_id"]),
         )
 
     def judge(pair: Pair) -> tuple[str, str]:
@@ -185,7 +187,8 @@ def _judge_again(pair: Pair, before: Row, after: Row, kept: Callable[[Row], _Kep
         *_other_values(before, after),
         *_other_figures(pair, before, after, tolerance),
         *other_points(one.points, other.points, _few(before) if is_elsewhere else None),
-        *_other_scores(one.scores, other.scores, tolerance),
+        *_other_scores("confidences", one.scores, other.scores, tolerance),
+        *_other_scores("scores of true classes", one.true_scores, other.true_scores, tolerance),
     ]
     change = CHANGED if others else _of_predictions(pair, is_elsewhere=is_elsewhere, ways=ways)
     where = circumstances or ("" if is_elsewhere or change == REPRODUCED else "on the same machine type and versions")
@@ -263,17 +266,17 @@ def _share(number: float, n_images: float) -> float:
 
 
 def _other_scores(
-    before: NDArray[np.float64] | None, after: NDArray[np.float64] | None, tolerance: Tolerance | None
+    what: str, before: NDArray[Any] | None, after: NDArray[Any] | None, tolerance: Tolerance | None
 ) -> Iterator[str]:
     if before is None or after is None or len(before) != len(after):
         return
-    apart = np.abs(before - after)
+    apart = np.abs(before.astype(np.float64) - after)
     if tolerance is None:
         is_other = apart > SCORE_ROUNDING * np.maximum(1, np.abs(after))
     else:
         is_other = (apart > tolerance.score) | (apart.mean() > tolerance.mean_score)
     if is_other.any():
-        yield f"confidences by up to {apart.max():.3f} and by {apart.mean():.4f} on average"
+        yield f"{what} by up to {apart.max():.3f} and by {apart.mean():.4f} on average"
 
 
 def _other_costs(before: Row, after: Row) -> Iterator[str]:

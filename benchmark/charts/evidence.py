@@ -1,14 +1,15 @@
 """The tables of ledgers from which charts and the report are made, each read on first use."""
 
 import functools
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from benchmark.analysis.ablation import NATIVE, make_ablation
+from benchmark.analysis.ablation import NATIVE, SUBJECT, make_ablation
+from benchmark.analysis.choosing import first_ranked, rows_where
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.leaderboard import make_leaderboard
 from benchmark.analysis.loading import SETTING, finished, load_runs
@@ -42,11 +43,16 @@ class Evidence:
         runs: What `load_runs` gives.
         run_id: The run whose classes and images are shown; None for the best setting of each dataset.
         paths: Ledger folders, or folders of them, whose recipes may hold published figures.
+        where: What `runs` were chosen by.
+        top: Of each dataset, only settings of this rank by accuracy, or a better one, are shown, in all their modes.
+            Ranks and tests are of all settings. None for all.
     """
 
     runs: pd.DataFrame
     run_id: str | None = None
     paths: tuple[Path, ...] = ()
+    where: Mapping[str, str] = field(default_factory=dict)
+    top: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse a `run_id` that does not exist.
@@ -60,23 +66,43 @@ class Evidence:
             )
 
     @classmethod
-    def load(cls, paths: Sequence[Path], *, run_id: str | None = None) -> "Evidence":
+    def load(
+        cls,
+        paths: Sequence[Path],
+        *,
+        run_id: str | None = None,
+        where: Mapping[str, str] | None = None,
+        top: int | None = None,
+    ) -> "Evidence":
         """The evidence of ledger folders, or of folders of them.
 
         Raises:
             LedgerError: There is no ledger, or one cannot be read.
+            UnknownNameError: No row is as `where` wants it.
         """
-        return cls(_printable(load_runs(paths), SHOWN), run_id, tuple(paths))
+        runs = rows_where(load_runs(paths), where or {})
+        return cls(_printable(runs, SHOWN), run_id, tuple(paths), where or {}, top)
 
     @functools.cached_property
     def done(self) -> pd.DataFrame:
-        """The finished runs that have an accuracy."""
+        """The finished runs that have an accuracy, of the settings that are shown."""
+        return self._of_best(self._finished)
+
+    @functools.cached_property
+    def _finished(self) -> pd.DataFrame:
         return finished(self.runs)
 
     @property
     def failed(self) -> pd.DataFrame:
         """The rows of cells whose last run has no accuracy."""
-        return self.runs.drop(self.done.index)
+        return self.runs.drop(self._finished.index)
+
+    def _of_best(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Those rows of a table whose settings are among the `top`, in any mode."""
+        if self.top is None:
+            return table
+        best = first_ranked(make_leaderboard(self._finished), self.top)[[*SUBJECT]].drop_duplicates()
+        return table.reset_index(names="place").merge(best, on=[*SUBJECT]).set_index("place").rename_axis(None)
 
     @property
     def datasets(self) -> list[str]:
@@ -86,12 +112,13 @@ class Evidence:
     @functools.cached_property
     def leaderboard(self) -> pd.DataFrame:
         """What `make_leaderboard` gives without ties and published figures: no predictions are read."""
-        return make_leaderboard(self.done)
+        return self._of_best(make_leaderboard(self._finished))
 
     @functools.cached_property
     def ranking(self) -> pd.DataFrame:
         """What `make_leaderboard` gives with ties and published figures."""
-        return make_leaderboard(self.done, published=self._published, correctness=self._correctness)
+        board = make_leaderboard(self._finished, published=self._published, correctness=self._correctness)
+        return self._of_best(board)
 
     @functools.cached_property
     def comparison(self) -> pd.DataFrame:
@@ -101,7 +128,7 @@ class Evidence:
     @functools.cached_property
     def ablation(self) -> pd.DataFrame:
         """What `make_ablation` gives."""
-        return make_ablation(self.done, self._correctness)
+        return self._of_best(make_ablation(self._finished, self._correctness))
 
     @functools.cached_property
     def history(self) -> pd.DataFrame:
@@ -124,7 +151,7 @@ class Evidence:
 
     @functools.cached_property
     def _correctness(self) -> Correctness:
-        return Correctness(self.done)
+        return Correctness(self._finished)
 
     def _read(self, name: str) -> pd.DataFrame:
         folders = self.done["folder"].unique()

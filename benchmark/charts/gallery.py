@@ -1,21 +1,18 @@
 """Test images on which the best setting was most confident, right or wrong."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmark.analysis.mistakes import Answers, read_answers
 from benchmark.charts.chart import Chart, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError
 from benchmark.charts.labels import described, shorten
 from benchmark.charts.style import RIGHT, SMALL_PT, WRONG, new_figure
 from benchmark.errors import BenchmarkError, LedgerError
-from benchmark.escaping import printable
-from benchmark.ledger import Ledger, fold_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,27 +23,6 @@ N_COLUMNS = 6
 N_WRONG = 12
 N_RIGHT = 6
 NAME_CHARACTERS = 15
-
-
-@dataclass(frozen=True)
-class Answers:
-    """The answers of a run on every test image.
-
-    Attributes:
-        true: `(n,)` classes.
-        predicted: `(n,)` classes.
-        confidence: `(n,)` scores of the predicted classes.
-        class_names: In the order of the classes.
-    """
-
-    true: NDArray[np.int16]
-    predicted: NDArray[np.int16]
-    confidence: NDArray[np.float16]
-    class_names: tuple[str, ...]
-
-    def name(self, label: int) -> str:
-        """The name of a class to show."""
-        return printable(self.class_names[label])
 
 
 def draw_gallery(evidence: Evidence, dataset: str) -> Chart:
@@ -65,7 +41,7 @@ def draw_gallery(evidence: Evidence, dataset: str) -> Chart:
     # The right answers start a new row.
     panels = [*axes[:n_wrong_rows].flat[: len(wrong)], *axes[n_wrong_rows:].flat[: len(right)]]
     for panel, index in zip(panels, [*wrong, *right], strict=True):
-        _show(panel, _pixels(images, index), answers, index)
+        _show(panel, read_test_image(images, index), answers, index)
     who = described(run)
     word = "score" if np.isnan(run["log_loss"]) else "probability"
     title = f"surest wrong answers, then surest right ones, with {word}, by {who}"
@@ -94,18 +70,12 @@ def _answers(evidence: Evidence, dataset: str) -> tuple[pd.Series, Answers]:
         NothingToDrawError: No predictions were kept.
     """
     for _, run in evidence.shown_runs(dataset).iterrows():
-        ledger = Ledger(Path(run["folder"]))
         try:
-            predictions = ledger.read_predictions(run["run_id"])
-            true = ledger.read_true_labels(run["dataset_fingerprint"], fold_of(run))
+            answers = read_answers(run)
         except LedgerError as error:
             raise NothingToDrawError(str(error), is_fixable=True) from error
-        if predictions is not None and true is not None:
-            labels, class_names = true
-            predicted = predictions[0]
-            if len(labels) != len(predicted) or predicted.min() < 0 or predicted.max() >= len(class_names):
-                raise NothingToDrawError(f"the predictions of run {run['run_id']} are of other images", is_fixable=True)
-            return run, Answers(labels, *predictions, class_names)
+        if answers is not None:
+            return run, answers
     raise NothingToDrawError("the predictions of the best setting were not kept")
 
 
@@ -115,29 +85,15 @@ def _test_images(run: pd.Series, class_names: Sequence[str]) -> "Dataset":
     Raises:
         NothingToDrawError: It is not on this machine, or it has changed.
     """
-    from benchmark.datasets import load_local_dataset, split_dataset
+    from benchmark.plan.tested import load_tested
 
-    limit = None if pd.isna(run["limit"]) else int(run["limit"])
-    classes = class_names if run["classes"] else None
     try:
-        images = load_local_dataset(
-            run["dataset_name"], limit=limit, classes=classes, drop_duplicates=run["drop_duplicates"] == 1
-        )
+        return load_tested(run, run["dataset_name"], class_names)
     except BenchmarkError as error:
         raise NothingToDrawError(f"it needs the images. {error}", is_fixable=True) from error
-    if images.fingerprint != run["dataset_fingerprint"]:
-        raise NothingToDrawError(
-            f"it needs the images, and {run['dataset_name']} has changed since run {run['run_id']}", is_fixable=True
-        )
-    if not fold_of(run):
-        return images
-    split = split_dataset(
-        images, seed=int(run["seed"]), val_fraction=float(run["val_fraction"]), folds=int(run["folds"])
-    )
-    return replace(images, test=split.test)
 
 
-def _pixels(dataset: "Dataset", index: int) -> NDArray[np.uint8]:
+def read_test_image(dataset: "Dataset", index: int) -> NDArray[np.uint8]:
     """The test image of that number, `(height, width, 3)` or `(height, width)`."""
     (pixels,) = dataset.images.read([int(dataset.test[index])])
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels

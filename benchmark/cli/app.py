@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 from benchmark import __version__, console
-from benchmark.cli import exporting, inspecting, listing, preparing, results, running, verifying
+from benchmark.cli import exporting, inspecting, listing, mistakes, preparing, results, running, verifying
 from benchmark.errors import BenchmarkError
 from benchmark.escaping import ESCAPES
 
@@ -33,7 +33,8 @@ COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     },
     "Results": {
         "leaderboard": results.leaderboard, "ablation": results.ablation, "compare": results.compare,
-        "plot": results.plot, "report": results.report, "verify": verifying.verify, "rerun": verifying.rerun,
+        "plot": results.plot, "report": results.report, "mistakes": mistakes.mistakes, "verify": verifying.verify,
+        "rerun": verifying.rerun,
     },
     "Models": {"export": exporting.export, "predict": exporting.predict},
     "Information": {"inspect": inspecting.inspect, "list": listing.list_names, "doctor": listing.doctor},

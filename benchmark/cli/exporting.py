@@ -12,7 +12,6 @@ from benchmark import console
 from benchmark.analysis.formats import count_of, duration_text
 from benchmark.cli import options
 from benchmark.cli.executing import Execution
-from benchmark.cli.verifying import find_row
 from benchmark.errors import BenchmarkError
 from benchmark.escaping import in_utf8, printable
 from benchmark.isolation import call_silently_in_child, iterate_in_child
@@ -54,7 +53,7 @@ def export(
     """
     import pandas as pd
 
-    from benchmark.analysis.loading import load_all_runs, load_runs
+    from benchmark.analysis.loading import find_row, load_all_runs, load_runs
     from benchmark.export.exporting import Trained, export_run
     from benchmark.export.files import check_place, format_of
     from benchmark.ledger import Ledger

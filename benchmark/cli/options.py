@@ -104,6 +104,15 @@ WhereOption = Annotated[
         metavar="COLUMN=VALUE",
     ),
 ]
+RowsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--where",
+        help="Only rows with this value or pattern in a column of runs.csv, such as backbone=VGG*; may be repeated. "
+        "Ranks, and the correction for all pairs (Holm), are then of these rows alone.",
+        metavar="COLUMN=VALUE", show_default=False, autocompletion=complete("benchmark.ledger:RUN_COLUMNS"),
+    ),
+]  # fmt: skip
 WhenOption = Annotated[str, _what(help="Which cells: missing (stale ones too), failed or always.", show_default=True)]
 
 InputSizeOption = Annotated[
@@ -177,8 +186,17 @@ KeepWeightsOption = Annotated[
 ResultsOption = Annotated[Path, _output("--results", help="The folder of the results of all sweeps.")]
 DryRunOption = Annotated[bool, _output("--dry-run", help="Only print what would be done and how long it would take.")]
 JsonOption = Annotated[bool, _output("--json", help="Print JSON for machines.")]
-FormatOption = Annotated[str, _output("--format", help="table, md, csv, json, or spreadsheet (CSV without formulas).")]
-OutOption = Annotated[Path | None, _output(help="Write to this file, in any format but table.", show_default=False)]
+FormatOption = Annotated[
+    str | None,
+    _output(
+        "--format", help="table, md, csv, json, or spreadsheet (CSV without formulas).",
+        show_default="that of the suffix of --out, or table",
+    ),
+]  # fmt: skip
+OutOption = Annotated[
+    Path | None,
+    _output(help="Write to this file, by its suffix (.csv, .json, .md) or in the --format.", show_default=False),
+]
 
 RecipeArgument = Annotated[
     str | None, _argument(help="A recipe file or the name of a shipped one.", autocompletion=complete(NAMES["recipes"]))

@@ -8,15 +8,36 @@ import typer
 
 from benchmark import console
 from benchmark.analysis.formats import FORMATS, Section
-from benchmark.cli.options import RESULTS, FormatOption, OutOption, PathsArgument, complete, split_names
+from benchmark.cli.options import (
+    RESULTS,
+    FormatOption,
+    OutOption,
+    PathsArgument,
+    RowsOption,
+    complete,
+    parse_where,
+    split_names,
+)
 from benchmark.errors import BenchmarkError, check_known
 from benchmark.outputs import check_folder, check_output, write_output
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import pandas as pd
 
+# By the suffix of --out.
+FORMATS_OF_SUFFIXES = {f".{name}": name for name in ("csv", "json", "md")}
 EXIT_REGRESSION = 3
 EXIT_NOTHING_TO_COMPARE = 4
+
+
+def _columns_option(of_module: str) -> typer.models.OptionInfo:
+    option: typer.models.OptionInfo = typer.Option(
+        "--columns", show_default="those that fit", autocompletion=complete(f"benchmark.analysis.{of_module}:COLUMNS"),
+        help="Show these columns in this order, comma separated, by their names in --format csv.",
+    )  # fmt: skip
+    return option
 
 
 def leaderboard(
@@ -24,57 +45,96 @@ def leaderboard(
     by: Annotated[
         str, typer.Option(help="The column to rank by and to show, such as accuracy, macro_f1, efficiency or wall_s.")
     ] = "accuracy",
-    format_name: FormatOption = "table",
+    where: RowsOption = None,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            show_default="all",
+            help="Of each dataset, only settings of this rank or a better one; of all others, the number is said.",
+        ),
+    ] = None,
+    columns: Annotated[str | None, _columns_option("leaderboard")] = None,
+    format_name: FormatOption = None,
     out: OutOption = None,
 ) -> None:
     """Rank the settings of ledgers, each the mean of its seeds; settings that do not differ significantly tie.
 
     Modes other than native stand below, without a rank; see benchmark ablation.
+    """  # fmt: skip
+    show_board(
+        paths or [RESULTS], by=by, where=parse_where(where), top=top, columns=split_names(columns),
+        format_name=choose_format(format_name, out), out=out,
+    )  # fmt: skip
+
+
+def show_board(
+    paths: list[Path],
+    *,
+    by: str,
+    format_name: str,
+    out: Path | None = None,
+    where: "Mapping[str, str] | None" = None,
+    top: int | None = None,
+    columns: "Sequence[str] | None" = None,
+) -> None:
+    """Print the leaderboard of ledger folders, or of folders of them; or write it to `out`.
+
+    The column that it is ranked by is always shown.
     """
-    show_board(paths or [RESULTS], by=by, format_name=format_name, out=out)
-
-
-def show_board(paths: list[Path], *, by: str, format_name: str, out: Path | None = None) -> None:
-    """Print the leaderboard of ledger folders, or of folders of them; or write it to `out`."""
+    from benchmark.analysis.choosing import check_columns, first_ranked, rows_where
     from benchmark.analysis.correctness import Correctness
-    from benchmark.analysis.leaderboard import make_leaderboard
+    from benchmark.analysis.leaderboard import COLUMNS, make_leaderboard
     from benchmark.analysis.loading import count_failed, load_runs
     from benchmark.analysis.presentation import leaderboard_sections, not_ranked
     from benchmark.analysis.published import compare_published, load_published
 
-    check_format(format_name, out)
-    runs = load_runs(paths)
+    shown = check_columns(columns, COLUMNS, by=by)
+    runs = rows_where(load_runs(paths), where or {})
     published = load_published(paths)
     board = make_leaderboard(runs, by=by, published=published, correctness=Correctness(runs))
     n_failed = count_failed(runs)
-    comparison = compare_published(board, published)
-    publish(board, leaderboard_sections(board, comparison, n_failed, by=by), format_name, out)
+    comparison = compare_published(first_ranked(board, top), published)
+    sections = leaderboard_sections(board, comparison, n_failed, by=by, top=top, columns=shown)
+    publish(first_ranked(board, top)[shown or [*board]], sections, format_name, out)
     if n_failed and format_name in ("csv", "json"):
         console.say(not_ranked(sum(n_failed.values())))
 
 
-def ablation(paths: PathsArgument = None, format_name: FormatOption = "table", out: OutOption = None) -> None:
+def ablation(
+    paths: PathsArgument = None,
+    where: RowsOption = None,
+    top: Annotated[
+        int | None, typer.Option(min=1, help="Only the most harmful of each dataset.", show_default="all")
+    ] = None,
+    columns: Annotated[str | None, _columns_option("ablation")] = None,
+    format_name: FormatOption = None,
+    out: OutOption = None,
+) -> None:
     """Show the cost of each wrong preprocessing mode: every mode of a backbone against its native one."""
-    from benchmark.analysis.ablation import make_ablation
+    from benchmark.analysis.ablation import COLUMNS, make_ablation
+    from benchmark.analysis.choosing import check_columns, first_ranked, rows_where
     from benchmark.analysis.correctness import Correctness
     from benchmark.analysis.loading import load_runs
     from benchmark.analysis.presentation import ablation_sections
 
-    check_format(format_name, out)
-    runs = load_runs(paths or [RESULTS])
+    format_name = choose_format(format_name, out)
+    shown = check_columns(split_names(columns), COLUMNS)
+    runs = rows_where(load_runs(paths or [RESULTS]), parse_where(where))
     table = make_ablation(runs, Correctness(runs))
     if table.empty:
         raise BenchmarkError(
             "There is nothing to compare: no setting was run with the same seed both in mode native and in another "
             "mode. Run a sweep with --modes native,unit or more."
         )
-    publish(table, ablation_sections(table), format_name, out)
+    sections = ablation_sections(table, top=top, columns=shown)
+    publish(first_ranked(table, top)[shown or [*table]], sections, format_name, out)
 
 
 def compare(
     before: Annotated[str, typer.Argument(help="A folder of results, or REVISION:PATH of a git revision.")],
     after: Annotated[str, typer.Argument(help="The same for the later results.")] = str(RESULTS),
-    format_name: FormatOption = "table",
+    format_name: FormatOption = None,
     out: OutOption = None,
 ) -> None:
     """Compare two ledgers, or two git revisions of one: which cells changed, and whether that is beyond noise.
@@ -88,7 +148,7 @@ def compare(
     from benchmark.analysis.pairs import has_regressed, is_comparable
     from benchmark.analysis.revisions import ledgers_at
 
-    check_format(format_name, out)
+    format_name = choose_format(format_name, out)
     with ledgers_at(before) as folder_before, ledgers_at(after) as folder_after:
         table = compare_ledgers(load_runs([folder_before]), load_runs([folder_after]))
     publish(table, changes_sections(table), format_name, out)
@@ -99,8 +159,18 @@ def compare(
         sys.exit(EXIT_REGRESSION)
 
 
+TopOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, help="Of each dataset, only the most accurate settings, with their other modes.", show_default="all"
+    ),
+]
+
+
 def plot(
     paths: PathsArgument = None,
+    where: RowsOption = None,
+    top: TopOption = None,
     out: Annotated[Path, typer.Option(help="The folder of the files.")] = Path("plots"),
     only: Annotated[
         str | None,
@@ -127,34 +197,44 @@ def plot(
     from benchmark.charts import Evidence, save_plots
 
     check_folder(out)
-    evidence = Evidence.load(paths or [RESULTS], run_id=run)
+    evidence = Evidence.load(paths or [RESULTS], run_id=run, where=parse_where(where), top=top)
     for path in save_plots(evidence, out, only=split_names(only), formats=split_names(formats) or ()):
         console.show(str(path))
 
 
 def report(
     paths: PathsArgument = None,
+    where: RowsOption = None,
+    top: TopOption = None,
     out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
 ) -> None:
     """Write one or many ledgers as a single HTML file that opens without network; needs the extra 'report'."""
     from benchmark.report.page import make_report
 
     check_output(out)
-    write_output(out, make_report(paths or [RESULTS]).encode())
+    write_output(out, make_report(paths or [RESULTS], where=parse_where(where), top=top).encode())
     console.show(str(out))
 
 
-def check_format(format_name: str, out: Path | None) -> None:
-    """Refuse an unknown format, or a file that must not be written, before any work is done.
+def choose_format(format_name: str | None, out: Path | None) -> str:
+    """The format that was asked for, else that of the suffix of `out`; for a screen, a table.
 
     Raises:
         UnknownNameError: There is no such format.
-        BenchmarkError: See `check_output`.
+        BenchmarkError: The suffix does not say the format, or `out` must not be written; see `check_output`.
     """
+    if format_name is None:
+        format_name = "table" if out is None else FORMATS_OF_SUFFIXES.get(out.suffix.lower())
+    if format_name is None:
+        suffixes = ", ".join(FORMATS_OF_SUFFIXES)
+        raise BenchmarkError(
+            f"The name {out} does not say its format: let it end in one of {suffixes}, or give --format."
+        )
     known = tuple(FORMATS) if out is not None else ("table", *FORMATS)
     check_known("format for a file" if out is not None else "format", format_name, known)
     if out is not None:
         check_output(out)
+    return format_name
 
 
 def publish(table: "pd.DataFrame", sections: list[Section], format_name: str, out: Path | None) -> None:

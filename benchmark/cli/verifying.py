@@ -12,7 +12,7 @@ import typer
 from benchmark import console
 from benchmark.cli import options
 from benchmark.cli.executing import Execution
-from benchmark.cli.results import EXIT_NOTHING_TO_COMPARE, EXIT_REGRESSION, check_format, publish
+from benchmark.cli.results import EXIT_NOTHING_TO_COMPARE, EXIT_REGRESSION, choose_format, publish
 from benchmark.cli.running import run_planned
 from benchmark.errors import BenchmarkError
 
@@ -30,7 +30,7 @@ def verify(
     registry: options.RegistryOption = None,
     timeout: options.TimeoutOption = None,
     jobs: options.JobsOption = 1,
-    format_name: options.FormatOption = "table",
+    format_name: options.FormatOption = None,
     out: options.OutOption = None,
 ) -> None:
     """Check the files of ledgers against each other, then run cells again in a clean cache, and compare.
@@ -47,7 +47,7 @@ def verify(
     from benchmark.plan.grid import matching
     from benchmark.plan.repeating import choose_rows
 
-    check_format(format_name, out)
+    format_name = choose_format(format_name, out)
     n_cells = None if cells == ALL_CELLS else _number_of(cells)
     chosen_by = options.parse_where(where)
 
@@ -153,7 +153,7 @@ def rerun(
 
     The beginning of a run_id is enough. Differences between this machine and that of the row are shown on stderr.
     """
-    from benchmark.analysis.loading import load_all_runs
+    from benchmark.analysis.loading import find_row, load_all_runs
     from benchmark.ledger import Ledger
     from benchmark.plan.repeating import differences_from_here, plan_again
 
@@ -172,17 +172,3 @@ def rerun(
             [planned], Ledger(results / sweep), recipe,
             Execution(is_deterministic=record["is_deterministic"] == 1), again=True,
         )  # fmt: skip
-
-
-def find_row(runs: "pd.DataFrame", run_id: str) -> "pd.DataFrame":
-    """The row whose `run_id` begins with this text, as a table of one row.
-
-    Raises:
-        BenchmarkError: There is none, or more than one.
-    """
-    found = runs[runs["run_id"].str.startswith(run_id)]
-    if len(found) != 1 or not run_id:
-        folders = ", ".join(sorted(set(runs["folder"])))
-        count = f"{len(found)} runs begin" if len(found) else "No run begins"
-        raise BenchmarkError(f"{count} with {run_id!r} in {folders}: give one run_id of the file runs.csv.")
-    return found

@@ -101,7 +101,7 @@ def load_folder(
         group_copies([scan.sha256 for scan in scans]),
         dataset.labels.tolist(),
         splits.tolist(),
-        lambda position: path_text(contents.images[position].path.relative_to(root)),
+        lambda position: _name_in(root, contents.images[position].path),
     )
     left_out = left_out_notes(root, contents.left_out, quiet=False)
     return replace(
@@ -223,6 +223,7 @@ def _make(name: str, root: Path, contents: Contents, shift: int) -> Dataset:
             ids=tuple(image.scan.sha256 + ("" if image.scan.grey_top is None else mark) for image in images),
             places=tuple(image.path for image in images),
             decode=partial(decode_file, shift=shift),
+            name_of=partial(_name_in, root),
         ),
         np.array([image.label for image in images], np.int64),
         contents.class_names,
@@ -230,3 +231,7 @@ def _make(name: str, root: Path, contents: Contents, shift: int) -> Dataset:
         test=positions.get(TEST),
         val=positions.get(VAL),
     )
+
+
+def _name_in(root: Path, path: Path) -> str:
+    return path_text(path.relative_to(root))

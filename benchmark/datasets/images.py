@@ -80,6 +80,9 @@ class Images(Protocol):
     def take(self, indices: Positions) -> "Images":
         """The images at these positions, not read."""
 
+    def name(self, index: int) -> str:
+        """What the image at this position is called where it is stored: by its file, or by its number."""
+
 
 @dataclass(frozen=True)
 class ArrayImages:
@@ -87,9 +90,11 @@ class ArrayImages:
 
     Attributes:
         pixels: `(n, height, width, n_channels)` uint8 in 0..255.
+        numbers: `(n,)`: what each was as it was stored, training images first, from 0 on; None if they are all of them.
     """
 
     pixels: NDArray[np.uint8]
+    numbers: NDArray[np.int64] | None = field(default=None, compare=False)
 
     @property
     def n_channels(self) -> int:
@@ -134,7 +139,15 @@ class ArrayImages:
 
     def take(self, indices: Positions) -> "ArrayImages":
         """The images at these positions."""
-        return ArrayImages(self.pixels[indices])
+        return ArrayImages(self.pixels[indices], self._numbers[indices])
+
+    def name(self, index: int) -> str:
+        """The number of an image as it was stored."""
+        return str(self._numbers[index])
+
+    @property
+    def _numbers(self) -> NDArray[np.int64]:
+        return np.arange(len(self)) if self.numbers is None else self.numbers
 
 
 @dataclass(frozen=True)
@@ -147,12 +160,14 @@ class EncodedImages:
             pixels. Equal ids mean equal pixels, in any dataset.
         places: Where each image is, such as its path.
         decode: From a place to `(height, width, 3)` uint8; with a view, resized for it.
+        name_of: From a place to what people call the image.
     """
 
     home: str
     ids: tuple[str, ...]
     places: tuple[Any, ...]
     decode: Callable[[Any, View | None], NDArray[np.uint8]] = field(compare=False)
+    name_of: Callable[[Any], str] = field(default=str, compare=False)
     n_channels: ClassVar[int] = RGB
     size: ClassVar[None] = None
 
@@ -196,6 +211,10 @@ class EncodedImages:
             ids=tuple(self.ids[index] for index in indices),
             places=tuple(self.places[index] for index in indices),
         )
+
+    def name(self, index: int) -> str:
+        """See `Images`."""
+        return self.name_of(self.places[index])
 
 
 def _identities(contents: Iterable[bytes]) -> Identities:

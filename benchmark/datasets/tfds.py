@@ -63,6 +63,7 @@ def load_tfds(name: str) -> Dataset:
             ids=tuple(f"{image_id}|{builder.info.full_name}" for split in used for image_id in read[split][0]),
             places=tuple((number, index) for number, split in enumerate(used) for index in range(len(labels[split]))),
             decode=_decoder([_records(builder, found[split], with_images=True) for split in used]),
+            name_of=lambda place: f"{found[used[place[0]]]}[{place[1]}]",
         ),
         np.concatenate([labels[split] for split in used]),
         class_names,

@@ -67,13 +67,20 @@ def matching(rows: Sequence[Mapping[Any, Any]], where: Mapping[str, str]) -> lis
     for column, pattern in where.items():
         if rows and column not in rows[0]:
             raise UnknownNameError("column in --where", column, rows[0])
-        found = {str(rows[place][column]) for place in places}
+        found = {_value_text(rows[place][column]) for place in places}
         # An equal value is no pattern, since names may contain brackets.
         wanted = {pattern} & found or set(fnmatch.filter(found, pattern))
-        places = [place for place in places if str(rows[place][column]) in wanted]
+        places = [place for place in places if _value_text(rows[place][column]) in wanted]
         if rows and not places:
-            raise UnknownNameError(f"{column} among the cells of the sweep", pattern, found)
+            raise UnknownNameError(f"{column} in --where", pattern, found)
     return places
+
+
+def _value_text(value: Any) -> str:
+    """A value as people write it: 500 also where a table has 500.0, and nothing where it has none."""
+    if value is None or value != value:  # noqa: PLR0124  # NaN is no value
+        return ""
+    return f"{value:.0f}" if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _grids_of_strategies(grid: Grid, registry: Registry) -> Iterator[Grid]:

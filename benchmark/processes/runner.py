@@ -52,7 +52,7 @@ def _write(ended: CellEnded, ledger: Ledger, *, again: bool) -> None:
     if ended.scores is not None and ended.labels is not None:
         fold = fold_of(ended.row)
         ledger.save_true_labels(ended.row["dataset_fingerprint"], ended.labels, ended.class_names, fold)
-        ledger.save_predictions(ended.row["run_id"], ended.scores)
+        ledger.save_predictions(ended.row["run_id"], ended.scores, ended.labels)
     if ended.weights:
         ledger.save_weights(ended.row["run_id"], ended.weights)
     ledger.append_run(ended.row, ended.tables, unless_done=not again)

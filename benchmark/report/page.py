@@ -44,14 +44,17 @@ GLOSSARY = {
 }
 
 
-def make_report(paths: Sequence[Path]) -> str:
+def make_report(paths: Sequence[Path], *, where: Mapping[str, str] | None = None, top: int | None = None) -> str:
     """Everything that ledgers say, as one HTML document.
 
     Args:
         paths: Ledger folders, or folders of them.
+        where: Only the rows with these values or patterns; see `choosing.rows_where`.
+        top: Only the best settings; see `Evidence`.
 
     Raises:
         LedgerError: There is no ledger, or one cannot be read.
+        UnknownNameError: No row is as `where` wants it.
         BenchmarkError: The extra `report` is not installed, or the ledgers have no row.
     """
     from benchmark import __version__
@@ -60,7 +63,7 @@ def make_report(paths: Sequence[Path]) -> str:
         raise BenchmarkError(
             f"The report needs {EXTRA}, which is not installed: pip install 'backbone-benchmark[report]'."
         )
-    evidence = Evidence.load(paths)
+    evidence = Evidence.load(paths, where=where, top=top)
     if evidence.runs.empty:
         raise BenchmarkError(
             f"The ledgers in {', '.join(map(str, paths))} have no row to report: "
@@ -89,7 +92,7 @@ def make_report(paths: Sequence[Path]) -> str:
         environment=environment_table(evidence),
         weights=weights_table(evidence),
         glossary=GLOSSARY,
-        command=shlex.join(["benchmark", "report", *(path.as_posix() for path in paths)]),
+        command=_command(evidence),
         shapes="".join(figures.shapes.values()),
         bundles=_bundles(),
     )
@@ -102,12 +105,21 @@ def _title(datasets: Sequence[str]) -> str:
     return f"Benchmark on {', '.join(datasets) if len(datasets) <= MAX_NAMED else count_of(len(datasets), 'dataset')}"
 
 
+def _command(evidence: Evidence) -> str:
+    where = [word for column, value in evidence.where.items() for word in ("--where", f"{column}={value}")]
+    top = [] if evidence.top is None else ["--top", str(evidence.top)]
+    return shlex.join(["benchmark", "report", *(path.as_posix() for path in evidence.paths), *where, *top])
+
+
 def _subtitle(evidence: Evidence) -> str:
     parts = [
         count_of(len(evidence.datasets), "dataset"),
         count_of(len(evidence.ranking), "setting"),
         count_of(len(evidence.done), "finished run"),
     ]
+    parts += [f"only {column} {value}" for column, value in evidence.where.items()]
+    if evidence.top is not None:
+        parts.append(f"only the best {evidence.top} of a dataset, in all modes")
     if len(evidence.failed):
         parts.append(f"{len(evidence.failed)} failed")
     return " · ".join(filter(None, [*parts, days_of(evidence.runs)]))
