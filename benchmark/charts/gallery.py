@@ -121,7 +121,11 @@ def _test_images(run: pd.Series, class_names: Sequence[str]) -> "Dataset":
     classes = class_names if run["classes"] else None
     try:
         images = load_local_dataset(
-            run["dataset_name"], limit=limit, classes=classes, drop_duplicates=run["drop_duplicates"] == 1
+            run["dataset_name"],
+            limit=limit,
+            part=run["part"] or None,
+            classes=classes,
+            drop_duplicates=run["drop_duplicates"] == 1,
         )
     except BenchmarkError as error:
         raise NothingToDrawError(f"it needs the images. {error}", is_fixable=True) from error
