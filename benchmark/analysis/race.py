@@ -110,7 +110,21 @@ class Course:
     step: Step | None = None
 
 
-def replay(race: Race, runs: pd.DataFrame, correctness: Correctness) -> Course:
+class Boards:
+    """Leaderboards of rows, each made once, since a race asks for them after each of its steps."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[str, ...], pd.DataFrame] = {}
+
+    def of_rows(self, rows: pd.DataFrame, correctness: Correctness) -> pd.DataFrame:
+        """See `make_leaderboard`."""
+        key = tuple(rows["run_id"])
+        if key not in self._made:
+            self._made[key] = make_leaderboard(rows, correctness=correctness)
+        return self._made[key]
+
+
+def replay(race: Race, runs: pd.DataFrame, correctness: Correctness, boards: Boards) -> Course:
     """The course of a race by its rows; its `step` says what is missing.
 
     Args:
@@ -118,15 +132,16 @@ def replay(race: Race, runs: pd.DataFrame, correctness: Correctness) -> Course:
         runs: What `load_runs` returns, the rows of the race only, with the `step` that each belongs to. Rows that the
             rules do not lead to are not used.
         correctness: Of the runs.
+        boards: Those of earlier calls.
     """
-    return _Replay(race, runs, correctness).course
+    return _Replay(race, runs, correctness, boards).course
 
 
 class _Replay:
     """A race that is followed until a row is missing."""
 
-    def __init__(self, race: Race, runs: pd.DataFrame, correctness: Correctness) -> None:
-        self._race, self._correctness = race, correctness
+    def __init__(self, race: Race, runs: pd.DataFrame, correctness: Correctness, boards: Boards) -> None:
+        self._race, self._correctness, self._boards = race, correctness, boards
         self._rows: dict[Any, pd.DataFrame] = dict(iter(runs.groupby("step", sort=False)))
         self._none = runs[:0]
         # Of the last backbone, the nearest in size so far, in 1e9 operations a second.
@@ -160,7 +175,7 @@ class _Replay:
             step = Step(entrant.name, 0)
             rows = self._rows_of(step)
             if entrant.needs_download and has_download_failed and not len(rows):
-                course.cut.append(Cut(entrant.name, "its weights were not downloaded, because others could not be"))
+                course.cut.append(Cut(entrant.name, "the weights were not downloaded, because others could not be"))
                 continue
             cost_s = self._first_cost(entrant)
             if course.spent_s + cost_s > race.budget_s * FIRST_SHARE:
@@ -198,7 +213,7 @@ class _Replay:
         return None
 
     def _board(self, steps: Sequence[Step]) -> pd.DataFrame:
-        return make_leaderboard(pd.concat([self._rows_of(step) for step in steps]), correctness=self._correctness)
+        return self._boards.of_rows(pd.concat([self._rows_of(step) for step in steps]), self._correctness)
 
     # --- the end -----------------------------------------------------------------------------------------------------
 

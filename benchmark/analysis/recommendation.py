@@ -35,7 +35,7 @@ def make_answer(
         correctness: Of the runs.
 
     Returns:
-        `chosen` (the backbone's name), `text` (sentences), `backbones` (one record for each that was timed, the
+        `sentences` (the answer for people), `chosen` (the backbone's name), `backbones` (one record for each that was timed, the
         finalists first: `result`, accuracies and costs), `cut` and `untried` (with reasons), `rounds`, and the seconds.
     """
     assert course.board is not None, "the race is over"
@@ -62,7 +62,6 @@ def make_answer(
     backbones.sort(key=lambda record: order.index(record["backbone"]))
     answer: Record = {
         "chosen": course.chosen,
-        "text": "",
         "is_decided": course.is_decided,
         "budget_s": race.budget_s,
         "spent_s": round(course.spent_s, 1),
@@ -80,7 +79,7 @@ def make_answer(
             for one, board in zip(race.rounds, course.boards, strict=False)
         ],
     }
-    return {**answer, "text": " ".join(_sentences(answer))}
+    return {"sentences": list(_sentences(answer)), **answer}
 
 
 def _results(course: Course, runs: pd.DataFrame, correctness: Correctness) -> dict[str, tuple[str, float, float]]:

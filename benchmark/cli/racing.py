@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from benchmark.analysis.correctness import Correctness
-    from benchmark.analysis.race import Course, Race, Step
+    from benchmark.analysis.race import Boards, Course, Race, Step
     from benchmark.ledger import Ledger
     from benchmark.plan.planning import Plan, PlannedCell
     from benchmark.plan.racing import Cut
@@ -36,6 +36,7 @@ class Setup:
         ledger: Where the rows go.
         recipe: The text of the recipe of all cells.
         cuts: Who does not start.
+        boards: Those that were made so far.
     """
 
     race: "Race"
@@ -43,11 +44,12 @@ class Setup:
     ledger: "Ledger"
     recipe: str
     cuts: "Sequence[Cut]"
+    boards: "Boards"
 
 
 def set_up(plan: "Plan", ledger: "Ledger", race: "Race", cuts: "Sequence[Cut]") -> Setup:
     """The race of a plan's backbones; the race that is given lacks them."""
-    from benchmark.analysis.race import Entrant, Step
+    from benchmark.analysis.race import Boards, Entrant, Step
     from benchmark.backbones.sources import IMAGENET, are_weights_here
     from benchmark.plan.estimate import flops_g_at_size
     from benchmark.plan.planning import REPEAT
@@ -75,9 +77,11 @@ def set_up(plan: "Plan", ledger: "Ledger", race: "Race", cuts: "Sequence[Cut]") 
             firsts.append((places.get(step.backbone, len(began)), not is_here, entrant.flops_g, entrant))
     entrants = tuple(entrant for *_, entrant in sorted(firsts, key=lambda first: first[:3]))
     n_seeds = len(next(iter(cells.values())))
-    cuts = [*cuts, *(Cut(name, f"its registry entry is wrong: {warning}") for name, warning in wrong.items())]
+    cuts = [*cuts, *(Cut(name, f"the registry is wrong: {warning}") for name, warning in wrong.items())]
     check_some_left([entrant.name for entrant in entrants], cuts)
-    return Setup(replace(race, entrants=entrants, n_seeds=n_seeds), cells, ledger, recipe_text(plan.sweep), cuts)
+    return Setup(
+        replace(race, entrants=entrants, n_seeds=n_seeds), cells, ledger, recipe_text(plan.sweep), cuts, Boards()
+    )
 
 
 class Ended(NamedTuple):
@@ -150,7 +154,7 @@ def _replay(setup: Setup, again: "pd.Series[str]") -> Ended:
     runs = runs[runs["cell_key"].isin(steps.keys()) & ~runs["run_id"].isin(again)]
     runs = runs.assign(step=runs["cell_key"].map(steps))
     correctness = Correctness(runs)
-    return Ended(replay(setup.race, runs, correctness), runs, correctness)
+    return Ended(replay(setup.race, runs, correctness, setup.boards), runs, correctness)
 
 
 def check_some_left(names: Sequence[str], cuts: "Sequence[Cut]") -> None:

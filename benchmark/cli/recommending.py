@@ -87,7 +87,7 @@ def recommend(
     if as_json:
         console.show_json(answer)
     else:
-        console.show(answer["text"])
+        console.show_text("\n".join(answer["sentences"]))
         console.show_sections([answer_section(answer)])
     if any(cut.is_failure for cut in ended.course.cut):
         console.say(f"Some cells failed: see {ledger.folder / RUNS}.", style="red")

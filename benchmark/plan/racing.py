@@ -124,9 +124,9 @@ def _known_facts(backbone: Backbone) -> dict[str, float | None]:
 
 def _problem(backbone: Backbone, size_px: int | None) -> str:
     if backbone.has_classifier:
-        return "has a classifier of its own, so it gives no features"
+        return "a network with a classifier of its own gives no features"
     if size_px is not None and size_px < backbone.min_size_px:
-        return f"needs an input of at least {backbone.min_size_px} px"
+        return f"the input must have at least {backbone.min_size_px} px"
     return ""
 
 
@@ -135,8 +135,8 @@ def _missing_weights(backbone: Backbone, can_download: Callable[[], bool]) -> st
     if are_weights_here(backbone):
         return ""
     if backbone.weights == IMAGENET and not can_download():
-        return f"its ImageNet weights are not in Keras's cache, and {KERAS_HOST} does not answer"
-    return f"its weights file {backbone.weights} does not exist" if backbone.weights.startswith("file:") else ""
+        return f"the ImageNet weights are not in Keras's cache, and {KERAS_HOST} does not answer"
+    return f"the weights {backbone.weights} do not exist" if backbone.weights.startswith("file:") else ""
 
 
 @dataclass(frozen=True)
