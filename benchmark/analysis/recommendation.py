@@ -35,8 +35,9 @@ def make_answer(
         correctness: Of the runs.
 
     Returns:
-        `sentences` (the answer for people), `chosen` (the backbone's name), `backbones` (one record for each that was timed, the
-        finalists first: `result`, accuracies and costs), `cut` and `untried` (with reasons), `rounds`, and the seconds.
+        `sentences` (the answer for people), `chosen` (the backbone's name), `backbones` (one record for each that was
+        timed, the finalists first: `result`, accuracies and costs), `cut` and `untried` (with reasons), `rounds`, and
+        the seconds.
     """
     assert course.board is not None, "the race is over"
     params = runs.groupby("backbone")["params_backbone"].last()
@@ -128,28 +129,28 @@ def _sentences(answer: Record) -> Iterable[str]:
     (chosen,) = by_result[TAKE]
     yield _lead(chosen)
     if tied := by_result.get(TIED):
-        shared = _shared_costs(tied, chosen)
-        names = some_of([f"{one['backbone']} ({100 * one['difference']:+.1f} points)" for one in tied])
-        yield f"Not told apart: {names}{shared}."
+        yield f"Not told apart: {_with_points(tied)}{_shared_costs(tied, chosen)}."
     for one in by_result.get(BETTER, ()):
         slower = _times(one["latency_ms"], chosen["latency_ms"])
         cost = f" but {slower} slower" if slower else ""
         yield f"{100 * one['difference']:.1f} points better{cost}: {one['backbone']}."
     if worse := by_result.get(WORSE):
-        yield (
-            "Worse on the test images: "
-            + some_of([f"{one['backbone']} ({100 * one['difference']:+.1f} points)" for one in worse])
-            + "."
-        )
+        yield f"Worse on the test images: {_with_points(worse)}."
     if not answer["is_decided"]:
         yield (
             f"The budget of {duration_text(answer['budget_s'])} ended the race after {answer['n_images_raced']:,} of "
-            f"{answer['n_images']:,} training images; with more time, another backbone may win."
+            f"{answer['n_images']:,} training images: with more time, another backbone may win."
         )
     elif answer["n_images_trained_on"] < answer["n_images"]:
-        yield (f"The budget was enough to train on {answer['n_images_trained_on']:,} of {answer['n_images']:,} images.")
+        yield f"The budget was enough to train on {answer['n_images_trained_on']:,} of {answer['n_images']:,} images."
     if untried := answer["untried"]:
         yield f"Not tried for lack of time: {some_of([one['backbone'] for one in untried])}."
+
+
+def _with_points(records: Iterable[Record]) -> str:
+    """Names with their differences from the chosen backbone."""
+    points = [(one["backbone"], 100 * one["difference"]) for one in records]
+    return some_of([name if np.isnan(more) else f"{name} ({more:+.1f} points)" for name, more in points])
 
 
 def _lead(chosen: Record) -> str:
