@@ -25,7 +25,9 @@ _limit = typer.Option(rich_help_panel="Limits", show_default=False, min=1e-6, ca
 
 def recommend(
     context: typer.Context,
-    dataset: Annotated[str, typer.Argument(help="As 'benchmark list datasets' shows it, such as folder:pets.")],
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="As 'benchmark list datasets' shows it, such as folder:pets.")
+    ],
     budget: Annotated[str, typer.Option(help="Time for all cells, such as 90s, 10m or 2h.")] = "10m",
     max_params: Annotated[
         str | None, typer.Option(help="Such as 10M.", rich_help_panel="Limits", show_default=False)
