@@ -17,7 +17,7 @@ from benchmark.registry import Backbone, Registry, select_names
 SWEEP_NAME = "recommend"
 # The share of the images in each round, and the fewest that are worth a round of their own.
 SHARES = (1 / 16, 1 / 4, 1.0)
-LEAST_IMAGES = 400
+LEAST_IMAGES = 200
 MIB = 2**20
 BYTES_PER_PARAMETER = 4
 
