@@ -137,7 +137,7 @@ def contents(dataset, positions=slice(None)) -> set[int]:
 @pytest.mark.parametrize("limit", [None, 900])
 def test_no_round_has_an_image_that_any_final_tests_on_and_each_contains_the_one_before(limit: int | None):
     whole = load_dataset("digits", limit=limit)
-    rounds = plan_rounds(whole, limit, 2, 0.1)
+    rounds = plan_rounds(load_dataset("digits"), limit, 2, 0.1)
     before: set[int] = set()
 
     for one in rounds:
@@ -163,12 +163,12 @@ def test_a_round_in_which_a_class_could_not_be_split_is_left_out(monkeypatch: py
     rounds = plan_rounds(load_dataset("digits"), None, 1, 0.1)
 
     assert [one.n_all for one in rounds] == [112, 449, 1797]
-    assert [one.n_all for one in plan_rounds(load_dataset("digits", limit=200), 200, 1, 0.1)] == [200]
+    assert [one.n_all for one in plan_rounds(load_dataset("digits"), 200, 1, 0.1)] == [200]
 
 
 def test_a_dataset_that_cannot_be_split_at_all_is_refused():
     with pytest.raises(DataError, match="cannot be drawn"):
-        plan_rounds(load_dataset("digits", limit=30), 30, 1, 0.1)
+        plan_rounds(load_dataset("digits"), 30, 1, 0.1)
 
 
 def test_the_train_part_keeps_the_labels_and_has_a_name_and_a_fingerprint_of_its_own():

@@ -4,6 +4,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Annotated
 
@@ -77,7 +78,7 @@ def recommend(
     candidates, cuts = find_candidates(known, options.split_names(backbones), limits, input_size_px)
     check_some_left([one.name for one in candidates], cuts)
     with console.scan_display() as on_scan:
-        whole = request_of(grid).load(partial(on_scan, dataset))
+        whole = replace(request_of(grid), limit=None).load(partial(on_scan, dataset))
         rounds = plan_rounds(whole, limit, n_seeds, grid.val_fraction)
         ledger = Ledger(results / SWEEP_NAME)
         plan = make_plan(race_sweep(grid, candidates, rounds, n_seeds), known, ledger, on_scan)

@@ -160,8 +160,8 @@ def plan_rounds(dataset: Dataset, limit: int | None, n_seeds: int, val_fraction:
     A smaller round is left out if it has too few images to be worth it, or to have every class in every split.
 
     Args:
-        dataset: The dataset, or the subset of it that was asked for.
-        limit: The size of the subset; None for all images.
+        dataset: The whole dataset.
+        limit: Of the images to use, over all rounds; None for all.
         n_seeds: Number of validation splits.
         val_fraction: Their share.
 
@@ -169,8 +169,9 @@ def plan_rounds(dataset: Dataset, limit: int | None, n_seeds: int, val_fraction:
         DataError: Even all images are too few for a split.
     """
     rounds = []
+    n_most = min(limit or len(dataset), len(dataset))
     for share in SHARES:
-        n_all, is_last = round(len(dataset) * share), share == SHARES[-1]
+        n_all, is_last = round(n_most * share), share == SHARES[-1]
         if n_all < LEAST_IMAGES and not is_last:
             continue
         try:
