@@ -283,6 +283,11 @@ def show(text: str) -> None:
     stdout.print(Text(printable_lines(text)), soft_wrap=True)
 
 
+def show_text(text: str) -> None:
+    """Print sentences on standard output, broken between words."""
+    stdout.print(Text(printable_lines(text)))
+
+
 def show_json(content: Any) -> None:
     """Print JSON for machines."""
     write(json_text(content))

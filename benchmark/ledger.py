@@ -44,8 +44,8 @@ FAILED = "failed"
 
 # The columns that a recipe determines. A later row of a ledger that agrees in all of them replaces an earlier one.
 CELL_COLUMNS = (
-    "backbone", "dataset", "classes", "limit", "drop_duplicates", "mode", "strategy", "stages", "folds", "head",
-    "head_options", "input_size_px", "resize", "crop", "augment", "engine", "precision",
+    "backbone", "dataset", "classes", "limit", "part", "drop_duplicates", "mode", "strategy", "stages", "folds",
+    "head", "head_options", "input_size_px", "resize", "crop", "augment", "engine", "precision",
     "batch_size", "val_fraction", "seed",
 )  # fmt: skip
 RUN_COLUMNS = (
@@ -72,8 +72,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 TEXT_COLUMNS = {
     RUNS: frozenset(
         """
-        run_id cell_key setting_key status error_type error_message warning backbone weights dataset classes mode
-        strategy stages head head_options resize crop augment engine precision weights_sha256 network_sha256
+        run_id cell_key setting_key status error_type error_message warning backbone weights dataset classes part
+        mode strategy stages head head_options resize crop augment engine precision weights_sha256 network_sha256
         registry_sha256 dataset_fingerprint recipe_sha256 harness_version git_commit keras_version tensorflow_version
         openvino_version pillow_version python_version platform cpu cpu_vectors gpu costs_from started_utc
         """.split()

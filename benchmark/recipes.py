@@ -65,6 +65,7 @@ class Grid(Record):
         batch_size: Images per batch of an extraction, which decides the last digits of features. None takes 16 on a
             processor, and on a GPU the size that is the fastest there.
         limit: Number of images in a stratified subset of the dataset; None for all images.
+        part: `train` leaves out the dataset's test images, and draws others among the rest, to choose by; None for all.
         classes: Only these classes of the dataset.
         max_bad_images: How many undecodable images of a folder may be left out.
         drop_duplicates: Whether images of a folder that are copies of others are left out.
@@ -90,6 +91,7 @@ class Grid(Record):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     batch_size: Annotated[int, Field(ge=1, le=2**16)] | None = None
     limit: Positive | None = None
+    part: Literal["train"] | None = None
     classes: Names | None = None
     max_bad_images: Annotated[int, Field(ge=0, lt=2**31)] = 0
     drop_duplicates: bool = False

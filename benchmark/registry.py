@@ -184,7 +184,7 @@ class Backbone(BaseModel):
     @property
     def is_shipped(self) -> bool:
         """Whether the registry that comes with the project has the same entry, with its weights or random ones."""
-        shipped = _shipped_entries().get(self.name)
+        shipped = shipped_entries().get(self.name)
         known = (shipped, shipped.with_random_weights()) if shipped else ()
         return _without_place(self) in map(_without_place, known)
 
@@ -225,7 +225,8 @@ def _without_place(backbone: Backbone) -> dict[str, Any]:
 
 
 @functools.cache
-def _shipped_entries() -> dict[str, Backbone]:
+def shipped_entries() -> dict[str, Backbone]:
+    """The registry that comes with the project."""
     return read_registry(shipped_path(REGISTRY_FILE))
 
 

@@ -76,7 +76,7 @@ OF_RUNS: dict[str, Rule] = {
         """
         run_id cell_key setting_key error_type error_message warning weights backbone dataset classes mode strategy
         stages head head_options resize crop augment engine precision weights_sha256 network_sha256 registry_sha256
-        dataset_fingerprint recipe_sha256
+        dataset_fingerprint recipe_sha256 part
         """,
     ),
     **rules(

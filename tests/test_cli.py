@@ -21,7 +21,7 @@ from benchmark.charts import PLOTS
 from benchmark.cli import main
 from benchmark.ledger import DONE, FAILED, RUNS, SCHEMA, Ledger
 
-COMMANDS = ("run", "status", "leaderboard", "plot", "report", "inspect", "list", "fetch", "cache")
+COMMANDS = ("run", "recommend", "status", "leaderboard", "plot", "report", "inspect", "list", "fetch", "cache")
 
 # Dense(256) on nine frozen backbones and ten classes: the published parameter counts of experiment E1.
 E1_PARAMS = {
@@ -701,3 +701,101 @@ def test_a_text_where_a_number_belongs_is_named_with_its_column(call: Call, tmp_
 
     assert answer.code == 2
     assert "column accuracy has 'hello': it is not a number" in answer.err
+
+
+# --- recommend -------------------------------------------------------------------------------------------------------
+
+OWN_BACKBONE = """
+[Own]
+application = "MobileNetV2"
+mode = "tf"
+input_size_px = 96
+feature_dim = 1280
+params_backbone = 2257984
+flops_g = 0.1
+weights = "random"
+"""
+
+
+@pytest.fixture
+def recommend(call: Call, tmp_path: Path, unexamined: None) -> Call:
+    """Ask for a backbone for the digits among one, which needs no download and is never built."""
+    (tmp_path / "own.toml").write_text(OWN_BACKBONE)
+    return lambda *arguments: call("recommend", "digits", "--registry", "own.toml", "--backbones", "Own", *arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--budget", "soon"], "--budget takes a time such as 90s, 10m or 2h, got 'soon'"),
+        (["--budget", "0"], "--budget takes a time such as 90s, 10m or 2h, got '0'"),
+        (["--budget", "10 years"], "--budget takes a time such as"),
+        (["--budget", "nan"], "--budget takes a time such as"),
+        (["--budget", "5s"], "The budget of 5 s is too small for one backbone: to time Own takes about 1[2-9].* s"),
+        (["--max-params", "many"], "--max-params takes a number such as 10M or 500k, got 'many'"),
+        (["--max-params", "-3"], "--max-params takes a number such as"),
+        (["--max-params", "1M"], r"The nearest is Own, with 2.258 M parameters, more than --max-params 1M: change"),
+        (["--max-model-mib", "2"], r"The nearest is Own, with 8.614 MiB of weights, more than --max-model-mib 2: "),
+        (["--max-latency-ms", "nan"], "--max-latency-ms"),
+        (["--max-latency-ms", "0"], "--max-latency-ms"),
+        (["--seeds", "0"], "--seeds"),
+        (["--seeds", "0,1"], "--seeds"),
+        (["--input-size", "16"], "No backbone can be tried. Own: the input must have at least"),
+        (["--crop", "round"], "round"),
+        (["--limit", "30"], "cannot be drawn"),
+        (["--classes", "one,two"], "classes can be chosen for folder: datasets only"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_in_what_is_wanted_of_a_backbone_is_explained(recommend: Call, arguments: list[str], message: str):
+    if "--input-size" in arguments:
+        Path("own.toml").write_text(OWN_BACKBONE + "min_size_px = 32\n")
+
+    answer = recommend(*arguments)
+
+    assert answer.code == 2
+    assert re.search(message, " ".join(answer.err.split())), answer.err
+    assert not Path("results").exists(), "nothing was run"
+
+
+def test_the_nearest_of_those_over_a_limit_is_named(call: Call):
+    answer = call("recommend", "digits", "--max-params", "100k")
+
+    assert answer.code == 2
+    assert "The nearest is MobileNetV3Small" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("dataset", "message"),
+    [
+        ("digit", "Unknown dataset 'digit'. Did you mean 'digits'?"),
+        ("folder:nowhere", "nowhere"),
+        ("", "Unknown dataset ''"),
+    ],
+)
+def test_an_unknown_dataset_is_a_mistake(recommend: Call, call: Call, dataset: str, message: str):
+    answer = call("recommend", dataset, "--registry", "own.toml", "--backbones", "Own")
+
+    assert answer.code == 2
+    assert message in answer.err
+
+
+def test_without_a_dataset_there_is_nothing_to_recommend(call: Call):
+    answer = call("recommend")
+
+    assert answer.code == 2
+    assert "DATASET" in answer.err
+
+
+def test_too_small_a_budget_says_how_much_is_enough(recommend: Call):
+    (needed,) = re.findall(r"give --budget (\d+)s", recommend("--budget", "5s").err)
+
+    assert f"give --budget {needed}s" in recommend("--budget", f"{int(needed) - 2}s").err
+    assert 24 <= int(needed) < 60
+
+
+def test_the_help_says_what_is_downloaded(call: Call):
+    text = " ".join(call("recommend", "--help").out.split())
+
+    assert "Other weights are downloaded one by one" in text
+    assert "The test images are looked at once" in text

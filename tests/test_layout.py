@@ -42,7 +42,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "outputs": {"errors", "storage", "ledger"},
     "plan": {
         "errors", "storage", "caching", "origins", "provenance", "isolation", "registry", "options", "recipes",
-        "datasets", "preprocessing", "backbones", "xray", "features", "strategies", "tidycsv", "ledger",
+        "downloads", "datasets", "preprocessing", "backbones", "xray", "features", "strategies", "tidycsv", "ledger",
     },
     "work": {
         "errors", "storage", "provenance", "memory", "isolation", "options", "datasets", "preprocessing", "backbones",

@@ -4,10 +4,14 @@ import pandas as pd
 
 
 def dataset_labels(table: pd.DataFrame) -> list[str]:
-    """The dataset of each row: `folder:pets[cat,dog]@100` is 100 images of two of its classes."""
+    """The dataset of each row, such as `folder:pets[cat,dog]@100 (train)`: its classes, its limit and its part."""
+    columns = [table[column] for column in ("dataset", "classes", "limit", "part")]
     return [
-        name + (f"[{classes}]" if classes else "") + ("" if pd.isna(limit) else f"@{limit:.0f}")
-        for name, classes, limit in zip(table["dataset"], table["classes"], table["limit"], strict=True)
+        name
+        + (f"[{classes}]" if classes else "")
+        + ("" if pd.isna(limit) else f"@{limit:.0f}")
+        + (f" ({part})" if part and not pd.isna(part) else "")
+        for name, classes, limit, part in zip(*columns, strict=True)
     ]
 
 

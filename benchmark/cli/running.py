@@ -114,11 +114,11 @@ def _plan(sweep: "Sweep", registry: "Registry", results: Path, where: dict[str, 
     choose = partial(select_cells, where=where or {})
     with console.scan_display() as on_scan:
         plan = make_plan(sweep, registry, Ledger(results / sweep.name), on_scan, choose=choose)
-    _say_notes(plan)
+    say_notes(plan)
     return plan
 
 
-def _say_notes(plan: "Plan") -> None:
+def say_notes(plan: "Plan") -> None:
     """Say once what is left out of each dataset, assumed or doubtful, and what `remarks_on` finds."""
     from benchmark.plan.remarks import remarks_on
 

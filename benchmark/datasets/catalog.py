@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.datasets.dataset import Dataset, make_dataset, take_subset
+from benchmark.datasets.dataset import Dataset, make_dataset, take_subset, take_train_part
 from benchmark.datasets.files import check_text
 from benchmark.datasets.folder import load_folder
 from benchmark.datasets.idx import read_idx_folder
@@ -66,6 +66,7 @@ def load_dataset(
     name: str,
     *,
     limit: int | None = None,
+    part: str | None = None,
     classes: Sequence[str] | None = None,
     max_bad_images: int = 0,
     drop_duplicates: bool = False,
@@ -77,6 +78,7 @@ def load_dataset(
     Args:
         name: As `benchmark list datasets` shows it.
         limit: Number of images to keep, over all splits.
+        part: `"train"` leaves the test images out, after the limit; see `take_train_part`.
         classes: For `folder:`, keep only these.
         max_bad_images: For `folder:`, the number of files that may be left out because they cannot be decoded.
         drop_duplicates: For `folder:`, leave out copies of images.
@@ -112,11 +114,18 @@ def load_dataset(
         dataset = _array_dataset(name, read_idx_folder(folder))
     else:
         dataset = _array_dataset(name, _read_digits() if name == "digits" else read_keras_dataset(name))
-    return dataset if limit is None else take_subset(dataset, limit)
+    if limit is not None:
+        dataset = take_subset(dataset, limit)
+    return dataset if part is None else take_train_part(dataset)
 
 
 def load_local_dataset(
-    name: str, *, limit: int | None = None, classes: Sequence[str] | None = None, drop_duplicates: bool = False
+    name: str,
+    *,
+    limit: int | None = None,
+    part: str | None = None,
+    classes: Sequence[str] | None = None,
+    drop_duplicates: bool = False,
 ) -> Dataset:
     """The dataset of that name if it is on this machine: nothing is downloaded, and any bad files are left out.
 
@@ -129,7 +138,9 @@ def load_local_dataset(
     if not is_local:
         raise DataError(f"{name} is not on this machine: download it with 'benchmark fetch --datasets {name}'.")
     # A row does not say how many bad files were accepted; its fingerprint tells whether these are the same images.
-    return load_dataset(name, limit=limit, classes=classes, max_bad_images=sys.maxsize, drop_duplicates=drop_duplicates)
+    return load_dataset(
+        name, limit=limit, part=part, classes=classes, max_bad_images=sys.maxsize, drop_duplicates=drop_duplicates
+    )
 
 
 def _read_digits() -> LabelledArrays:

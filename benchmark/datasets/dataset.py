@@ -14,6 +14,8 @@ from benchmark.errors import DataError, some_of
 
 TEST_FRACTION = 0.2
 MIN_CLASSES = 2
+# The part of a dataset that is not its test split.
+TRAIN_PART = "train"
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Dataset:
     """Labelled images with a fixed test split.
 
     Attributes:
-        name: As the user wrote it; only shown. `@1000` at its end marks a subset of 1,000 images.
+        name: As the user wrote it; only shown. `@1000` at its end marks a subset of 1,000 images, and ` (train)` the
+            images that are not its test images.
         images: `n` images.
         labels: `(n,)` int64, positions in `class_names`.
         class_names: In the order of the labels.
@@ -217,6 +220,33 @@ def take_subset(dataset: Dataset, limit: int) -> Dataset:
         test=np.flatnonzero(split[kept] == 1),
         val=None if dataset.val is None else np.flatnonzero(split[kept] == 2),
         fingerprint=hashlib.sha256(names.encode()).hexdigest(),
+    )
+
+
+def take_train_part(dataset: Dataset) -> Dataset:
+    """The images of a dataset that are not its test images, with test images drawn among them.
+
+    So settings can be compared on images that are not trained on, and the dataset's own test images stay unseen. A
+    validation split of the dataset stays.
+
+    Raises:
+        DataError: A class has too few images for a test split.
+    """
+    kept = np.setdiff1d(np.arange(len(dataset)), dataset.test)
+    images, labels = dataset.images.take(kept), dataset.labels[kept]
+    val = None if dataset.val is None else np.flatnonzero(np.isin(kept, dataset.val))
+    positions = np.setdiff1d(np.arange(len(kept)), [] if val is None else val)
+    what, cure = f"a split of the training images of {dataset.name}", "take a larger --limit, add images"
+    _, test = _divided(images, labels, positions, TEST_FRACTION, draw=TEST, what=what, cure=cure)
+    return replace(
+        dataset,
+        name=f"{dataset.name} ({TRAIN_PART})",
+        images=images,
+        labels=labels,
+        test=test,
+        val=val,
+        has_own_test=False,
+        fingerprint=hashlib.sha256(f"{dataset.fingerprint}:{TRAIN_PART}:{test.tolist()}".encode()).hexdigest(),
     )
 
 

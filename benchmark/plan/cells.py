@@ -43,12 +43,14 @@ class DatasetRequest:
     classes: tuple[str, ...] | None = None
     max_bad_images: int = 0
     drop_duplicates: bool = False
+    part: str | None = None
 
     def load(self, on_progress: OnProgress | None = None, views: Collection[View] = ()) -> Dataset:
         """The dataset; see `datasets.load_dataset` for `views` and for what it raises."""
         return load_dataset(
             self.name,
             limit=self.limit,
+            part=self.part,
             classes=self.classes,
             max_bad_images=self.max_bad_images,
             drop_duplicates=self.drop_duplicates,
@@ -100,6 +102,7 @@ class Cell:
             "dataset": self.dataset.name,
             "classes": ",".join(self.dataset.classes or ()),
             "limit": self.dataset.limit,
+            "part": self.dataset.part or "",
             "drop_duplicates": int(self.dataset.drop_duplicates) or None,
             "mode": self.mode,
             "strategy": self.strategy,

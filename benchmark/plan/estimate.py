@@ -58,7 +58,7 @@ def estimate(cells: Iterable[PlannedCell], *, again: bool = False) -> Estimate:
     """
     planned = [cell for cell in cells if cell.obstacle is None]
     rates = _measured_gflops()
-    fallback = statistics.median(rates.values()) if rates else GUESSED_GFLOPS_PER_CORE * usable_cpus()
+    fallback = statistics.median(rates.values()) if rates else guess_gflops()
     passes = {(job_key(one.cell), view_key(one.cell)): one for one in planned if one.cell.strategy == PROBE}
     to_extract = [
         one for one in passes.values() if again or not is_cached(feature_facts(one.cell, one.dataset_fingerprint))
@@ -73,6 +73,11 @@ def estimate(cells: Iterable[PlannedCell], *, again: bool = False) -> Estimate:
         overhead_s=JOB_OVERHEAD_S * len(jobs),
         is_measured=bool(rates),
     )
+
+
+def guess_gflops() -> float:
+    """Sustained 1e9 operations a second of this machine, as long as it has extracted nothing."""
+    return GUESSED_GFLOPS_PER_CORE * usable_cpus()
 
 
 def expect_memory(runs: pd.DataFrame) -> Callable[[Cell], float]:

@@ -4,6 +4,7 @@ import fnmatch
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from benchmark.datasets import check_dataset_name
@@ -166,12 +167,13 @@ def _cells(grid: Grid, registry: Registry) -> Iterable[Cell]:
         backbone = _with_weights(registry[name], grid)
         _check_mode(backbone, mode)
         size_px = grid.input_size_px or backbone.input_size_px
+        request = replace(request_of(grid), name=dataset)
         check_input_size(backbone, size_px)
         seeds = range(grid.folds) if grid.folds else grid.seeds
         for head, seed in itertools.product(_heads(grid, backbone), seeds):
             yield Cell(
                 backbone=backbone,
-                dataset=DatasetRequest(dataset, grid.limit, grid.classes, grid.max_bad_images, grid.drop_duplicates),
+                dataset=request,
                 mode=mode,
                 strategy=strategy,
                 head=head,
@@ -188,6 +190,13 @@ def _cells(grid: Grid, registry: Registry) -> Iterable[Cell]:
                 augmentation=grid.augment,
                 folds=grid.folds,
             )
+
+
+def request_of(grid: Grid) -> DatasetRequest:
+    """The first dataset of a grid, as the grid asks for it."""
+    return DatasetRequest(
+        grid.datasets[0], grid.limit, grid.classes, grid.max_bad_images, grid.drop_duplicates, grid.part
+    )
 
 
 def _with_weights(backbone: Backbone, grid: Grid) -> Backbone:

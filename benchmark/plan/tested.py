@@ -31,6 +31,7 @@ def load_tested(row: Mapping[Any, Any] | pd.Series, name: str, class_names: Sequ
     dataset = load_local_dataset(
         name,
         limit=None if pd.isna(row["limit"]) else int(row["limit"]),
+        part=row["part"] or None,
         classes=class_names if row["classes"] else None,
         drop_duplicates=row["drop_duplicates"] == 1,
     )

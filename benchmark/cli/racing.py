@@ -1,0 +1,193 @@
+"""A race run step by step: cells that the rules ask for, until they ask for no more."""
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from benchmark import console
+from benchmark.analysis.formats import count_of, duration_text
+from benchmark.cli.executing import Execution
+from benchmark.cli.running import EXIT_INTERRUPTED
+from benchmark.errors import BenchmarkError, some_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchmark.analysis.correctness import Correctness
+    from benchmark.analysis.race import Boards, Course, Race, Step
+    from benchmark.ledger import Ledger
+    from benchmark.plan.planning import Plan, PlannedCell
+    from benchmark.plan.racing import Cut
+    from benchmark.processes.executors import Execute
+
+# A cell that takes so many times the whole budget is ended, but not before these seconds.
+FAR_OVER, LEAST_TIMEOUT_S = 2, 120.0
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A race that can be run.
+
+    Attributes:
+        race: Its rules.
+        cells: Of each step.
+        ledger: Where the rows go.
+        recipe: The text of the recipe of all cells.
+        cuts: Who does not start.
+        boards: Those that were made so far.
+    """
+
+    race: "Race"
+    cells: "Mapping[Step, Sequence[PlannedCell]]"
+    ledger: "Ledger"
+    recipe: str
+    cuts: "Sequence[Cut]"
+    boards: "Boards"
+
+
+def set_up(plan: "Plan", ledger: "Ledger", race: "Race", cuts: "Sequence[Cut]") -> Setup:
+    """The race of a plan's backbones; the race that is given lacks them."""
+    from benchmark.analysis.race import Boards, Entrant, Step
+    from benchmark.backbones.sources import IMAGENET, are_weights_here
+    from benchmark.plan.estimate import flops_g_at_size
+    from benchmark.plan.planning import REPEAT
+    from benchmark.plan.racing import Cut
+    from benchmark.recipes import recipe_text
+
+    numbers = {one.limit: number for number, one in enumerate(race.rounds)}
+    cells: dict[Step, list[PlannedCell]] = {}
+    for planned in plan.cells:
+        request = planned.cell.dataset
+        step = Step(planned.cell.backbone.name, numbers[request.limit], is_test=request.part is None)
+        if planned.state != REPEAT:
+            cells.setdefault(step, []).append(planned)
+    wrong = {one.cell.backbone.name: one.warning for one in plan.cells if one.warning}
+    rows = ledger.read_runs()
+    keys = {planned.key for some in cells.values() for planned in some}
+    began = rows[rows["cell_key"].isin(keys)]["backbone"].drop_duplicates().tolist()
+    # Those with rows first, in their order, because weights that were downloaded since are here by now.
+    places, firsts = {name: place for place, name in enumerate(began)}, []
+    for step, some in cells.items():
+        if step.number == 0 and not step.is_test and step.backbone not in wrong:
+            cell = some[0].cell
+            is_here = are_weights_here(cell.backbone)
+            entrant = Entrant(step.backbone, flops_g_at_size(cell), not is_here and cell.backbone.weights == IMAGENET)
+            firsts.append((places.get(step.backbone, len(began)), not is_here, entrant.flops_g, entrant))
+    entrants = tuple(entrant for *_, entrant in sorted(firsts, key=lambda first: first[:3]))
+    n_seeds = len(next(iter(cells.values())))
+    cuts = [*cuts, *(Cut(name, f"the registry is wrong: {warning}") for name, warning in wrong.items())]
+    check_some_left([entrant.name for entrant in entrants], cuts)
+    return Setup(
+        replace(race, entrants=entrants, n_seeds=n_seeds), cells, ledger, recipe_text(plan.sweep), cuts, Boards()
+    )
+
+
+class Ended(NamedTuple):
+    """A course with the rows that it was read from."""
+
+    course: "Course"
+    runs: "pd.DataFrame"
+    correctness: "Correctness"
+
+
+def run_race(setup: Setup) -> Ended:
+    """Run one step after the other until the race is over; failed downloads of earlier commands are tried again."""
+    from benchmark.ledger import FAILED
+
+    rows = setup.ledger.read_runs()
+    again = rows[(rows["status"] == FAILED) & (rows["error_type"] == "download")]["run_id"]
+    ended = _replay(setup, again)
+    if ended.course.step is None:
+        return ended
+    execution = Execution(timeout_s=max(FAR_OVER * setup.race.budget_s, LEAST_TIMEOUT_S))
+    recipe_sha256 = setup.ledger.keep_recipe(setup.recipe)
+    execute = execution.start(setup.ledger, rows)
+    try:
+        while step := ended.course.step:
+            ended = _run_stage(setup, step, ended, again, execute, recipe_sha256)
+    except KeyboardInterrupt:
+        console.say(f"Interrupted. The rows are in {setup.ledger.folder}; the same command goes on from there.")
+        sys.exit(EXIT_INTERRUPTED)
+    return ended
+
+
+def _run_stage(
+    setup: Setup, first: "Step", ended: Ended, again: "pd.Series[str]", execute: "Execute", recipe_sha256: str
+) -> Ended:
+    """Run the steps of one round, or those of the test, with one display."""
+    from benchmark.processes.runner import run_cells
+
+    course, rounds = ended.course, setup.race.rounds
+    images = rounds[first.number]
+    if first.is_test:
+        names, what = course.finalists, f"Test on {images.n_all - images.n_images:,} images"
+    else:
+        names = course.alive if first.number else [entrant.name for entrant in setup.race.entrants]
+        what = f"Round {first.number + 1} of {len(rounds)}, {images.n_images:,} training images"
+    console.say(f"{what}: {count_of(len(names), 'backbone')}.", style="dim")
+    known = set(ended.runs["cell_key"])
+    missing = {
+        name: [one for one in setup.cells[replace(first, backbone=name)] if one.key not in known] for name in names
+    }
+    with console.SweepDisplay(sum(map(len, missing.values()))) as display:
+        while (step := ended.course.step) and replace(step, backbone=first.backbone) == first:
+            for event in run_cells(
+                missing[step.backbone], setup.ledger, execute, recipe_sha256=recipe_sha256, again=False
+            ):
+                display.show(event)
+            ended = _replay(setup, again)
+            assert ended.course.step != step, f"{step} was run and has no rows"
+    return ended
+
+
+def _replay(setup: Setup, again: "pd.Series[str]") -> Ended:
+    """The race so far by the rows in the ledger, but for the runs that count as missing."""
+    from benchmark.analysis.correctness import Correctness
+    from benchmark.analysis.loading import last_rows
+    from benchmark.analysis.race import replay
+
+    folder = setup.ledger.folder
+    runs = last_rows(setup.ledger.read_runs().assign(sweep=folder.name, folder=str(folder)))
+    steps = {planned.key: step for step, some in setup.cells.items() for planned in some}
+    runs = runs[runs["cell_key"].isin(steps.keys()) & ~runs["run_id"].isin(again)]
+    runs = runs.assign(step=runs["cell_key"].map(steps))
+    correctness = Correctness(runs)
+    return Ended(replay(setup.race, runs, correctness, setup.boards), runs, correctness)
+
+
+def check_some_left(names: Sequence[str], cuts: "Sequence[Cut]") -> None:
+    """Refuse limits that leave nobody, and a machine that has no weights.
+
+    Raises:
+        BenchmarkError: No backbone is left; the text names the nearest.
+    """
+    if names:
+        return
+    nearest = min(cuts, key=lambda cut: cut.excess)
+    if math.isfinite(nearest.excess):
+        found = f"The nearest is {nearest.backbone}, with {nearest.reason}: change that limit."
+        raise BenchmarkError(f"The limits leave no backbone. {found}")
+    reasons = some_of([f"{cut.backbone}: {cut.reason}" for cut in cuts], 3)
+    raise BenchmarkError(f"No backbone can be tried. {reasons}. Connect to a network, or register weights of your own.")
+
+
+def check_answered(setup: Setup, course: "Course") -> None:
+    """Refuse a race that nobody was timed in, or that nobody finished.
+
+    Raises:
+        BenchmarkError: With what to do.
+    """
+    if course.chosen:
+        return
+    from benchmark.analysis.race import FIRST_SHARE
+
+    if not course.boards and course.untried and not course.cut:
+        name, seconds = min(course.untried.items(), key=lambda item: item[1])
+        raise BenchmarkError(
+            f"The budget of {duration_text(setup.race.budget_s)} is too small for one backbone: to time {name} takes "
+            f"about {duration_text(seconds)}, and half of the budget is for that: give --budget "
+            f"{math.ceil(seconds / FIRST_SHARE)}s or more."
+        )
+    check_some_left([], [*course.cut, *setup.cuts])

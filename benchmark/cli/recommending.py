@@ -1,0 +1,123 @@
+"""`benchmark recommend`: the backbone to take for a dataset, found in a race within a budget of time."""
+
+import math
+import re
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Annotated
+
+import typer
+
+from benchmark import console
+from benchmark.cli import options
+from benchmark.cli.racing import check_answered, check_some_left, run_race, set_up
+from benchmark.cli.running import EXIT_SOME_FAILED, say_notes
+from benchmark.errors import BenchmarkError
+
+SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
+THOUSANDS = {"": 1, "k": 1e3, "M": 1e6, "B": 1e9}
+LONGEST_BUDGET_S = 1_000_000
+MOST_SEEDS = 100
+
+_limit = typer.Option(rich_help_panel="Limits", show_default=False, min=1e-6, callback=options.refuse_nan)
+
+
+def recommend(
+    context: typer.Context,
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="As 'benchmark list datasets' shows it, such as folder:pets.")
+    ],
+    budget: Annotated[str, typer.Option(help="Time for all cells, such as 90s, 10m or 2h.")] = "10m",
+    max_params: Annotated[
+        str | None, typer.Option(help="Such as 10M.", rich_help_panel="Limits", show_default=False)
+    ] = None,
+    max_latency_ms: Annotated[float | None, _limit] = None,
+    min_images_per_s: Annotated[float | None, _limit] = None,
+    max_model_mib: Annotated[float | None, _limit] = None,
+    backbones: options.BackbonesOption = None,
+    n_seeds: Annotated[int, typer.Option("--seeds", min=1, max=MOST_SEEDS, help="Number of validation splits.")] = 3,
+    val_fraction: options.ValFractionOption = None,
+    input_size_px: options.InputSizeOption = None,
+    limit: options.LimitOption = None,
+    classes: options.ClassesOption = None,
+    max_bad_images: options.BadImagesOption = None,
+    drop_duplicates: options.DuplicatesOption = None,
+    resize: options.ResizeOption = None,
+    crop: options.CropOption = None,
+    results: options.ResultsOption = options.RESULTS,
+    registry: options.RegistryOption = None,
+    as_json: options.JsonOption = False,
+) -> None:
+    """Say which backbone to take for a dataset.
+
+    All backbones that keep the limits race on growing parts of the training images, in mode native under the head
+    linear. Whoever is worse than the leader by the test of the leaderboard is out; of those that cannot be told apart
+    the fastest is taken. The test images are looked at once, at the end, for the accuracy that is reported.
+
+    Backbones whose weights are here come first. Other weights are downloaded one by one, when it is their backbone's
+    turn, as long as half of the budget lasts; where they cannot be downloaded, the backbone is left out.
+
+    You can interrupt it at any time: the rows are in the ledger 'recommend', and the same command goes on from there.
+    """
+    from benchmark.analysis.race import Race
+    from benchmark.analysis.recommendation import answer_section, make_answer
+    from benchmark.ledger import RUNS, Ledger
+    from benchmark.plan.grid import request_of
+    from benchmark.plan.planning import make_plan
+    from benchmark.plan.racing import MEASURES, SWEEP_NAME, find_candidates, plan_rounds, race_sweep
+    from benchmark.recipes import sweep_of_options
+
+    asked = (parse_amount(max_params), max_model_mib, max_latency_ms, min_images_per_s)
+    limits = {column: value for column, value in zip(MEASURES, asked, strict=True) if value is not None}
+    budget_s = parse_budget(budget)
+    given = {key: value for key, value in options.grid_options(context.params).items() if key != "backbones"}
+    grid = sweep_of_options(SWEEP_NAME, {**given, "datasets": (dataset,)}).grid[0]
+    known = options.known_backbones(registry)
+    candidates, cuts = find_candidates(known, options.split_names(backbones), limits, input_size_px)
+    check_some_left([one.name for one in candidates], cuts)
+    with console.scan_display() as on_scan:
+        whole = replace(request_of(grid), limit=None).load(partial(on_scan, dataset))
+        rounds = plan_rounds(whole, limit, n_seeds, grid.val_fraction)
+        ledger = Ledger(results / SWEEP_NAME)
+        plan = make_plan(race_sweep(grid, candidates, rounds, n_seeds), known, ledger, on_scan)
+    say_notes(plan)
+    setup = set_up(plan, ledger, Race((), rounds, n_seeds, budget_s, limits), cuts)
+    ended = run_race(setup)
+    check_answered(setup, ended.course)
+    answer = make_answer(setup.race, ended.course, setup.cuts, ended.runs, ended.correctness)
+    if as_json:
+        console.show_json(answer)
+    else:
+        console.show_text("\n".join(answer["sentences"]))
+        console.show_sections([answer_section(answer)])
+    if any(cut.is_failure for cut in ended.course.cut):
+        console.say(f"Some cells failed: see {ledger.folder / RUNS}.", style="red")
+        sys.exit(EXIT_SOME_FAILED)
+
+
+def parse_budget(text: str) -> float:
+    """The seconds of a budget such as `90s`, `10m` or `2h`; a number alone is seconds.
+
+    Raises:
+        BenchmarkError: It is none.
+    """
+    return _parse("--budget", text, SECONDS, "a time such as 90s, 10m or 2h", LONGEST_BUDGET_S)
+
+
+def parse_amount(text: str | None) -> float | None:
+    """The number of parameters in a text such as `500k` or `10M`; None for None.
+
+    Raises:
+        BenchmarkError: It is none.
+    """
+    return None if text is None else _parse("--max-params", text, THOUSANDS, "a number such as 10M or 500k", math.inf)
+
+
+def _parse(option: str, text: str, units: Mapping[str, float], expected: str, most: float) -> float:
+    found = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([A-Za-z]*)\s*", text)
+    value = float(found[1]) * units[found[2]] if found and found[2] in units else 0.0
+    if not 0 < value <= most:
+        raise BenchmarkError(f"{option} takes {expected}, got {text!r}.")
+    return value

@@ -1,0 +1,231 @@
+"""`benchmark recommend` beside the exhaustive sweep of the same backbones: its choice and its cost, on other subsets.
+
+The backbones are those with real weights at several sizes, and networks of Keras Applications with random weights. Both
+commands start from an empty feature cache and are timed from the start of their process to its end.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import tomli_w
+from measuring import Figures, Target, markdown_table, run_script, run_sweep, say, script_options
+from PIL import Image
+
+from benchmark.analysis.correctness import Correctness
+from benchmark.analysis.leaderboard import make_leaderboard
+from benchmark.analysis.loading import load_runs
+from benchmark.analysis.significance import ALPHA
+from benchmark.backbones.sources import weights_file
+from benchmark.datasets import load_dataset
+from benchmark.registry import load_registry
+from benchmark.storage import CACHE_VARIABLE
+
+# The sizes of the backbones with real weights; at 32 px VGG16 leaves one place of its feature map.
+SIZES_PX = {"MobileNetV2-dogs": (32, 64, 96), "VGG16-hed": (32, 48)}
+QUICK_SIZES_PX = {"MobileNetV2-dogs": (32, 64)}
+DECOYS = (
+    "MobileNet",
+    "MobileNetV3Small",
+    "MobileNetV3Large",
+    "NASNetMobile",
+    "EfficientNetB0",
+    "DenseNet121",
+    "ResNet50",
+)
+QUICK_DECOYS = ("MobileNet",)
+DECOY_PX = 64
+SEEDS = (0, 1, 2)
+LEAST_SHARE = 19 / 20
+MOST_COST = 1 / 3
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """What both commands found on one subset.
+
+    Attributes:
+        images: Which images.
+        number: Of the subset.
+        chosen: By the race.
+        best: Of the exhaustive sweep.
+        is_right: Whether the exhaustive sweep cannot tell the two apart.
+        points_lost: Accuracy of the best minus that of the chosen one, both of the exhaustive sweep, in points.
+        race_s: Seconds of the race.
+        sweep_s: Seconds of the sweep.
+    """
+
+    images: str
+    number: int
+    chosen: str
+    best: str
+    is_right: bool
+    points_lost: float
+    race_s: float
+    sweep_s: float
+
+
+def write_registry(path: Path, *, is_quick: bool) -> list[str]:
+    """A registry file of all contestants; their names."""
+    shipped, tables = load_registry(), {}
+    for name, sizes in (QUICK_SIZES_PX if is_quick else SIZES_PX).items():
+        for size_px in sizes:
+            facts = shipped[name].model_dump(
+                mode="json", exclude={"name", "folder", "is_trusted"}, exclude_defaults=True, by_alias=True
+            )
+            scale = (size_px / shipped[name].input_size_px) ** 2
+            flops_g = (shipped[name].flops_g or 0.0) * scale
+            tables[f"{name}-{size_px}px"] = {**facts, "input_size_px": size_px, "flops_g": flops_g}
+    for name in QUICK_DECOYS if is_quick else DECOYS:
+        one = shipped[name]
+        tables[f"{name}-random"] = {
+            "application": name,
+            "preprocess": one.preprocess,
+            "mode": one.native_mode,
+            "input_size_px": DECOY_PX,
+            "flops_g": (one.flops_g or 0.0) * (DECOY_PX / one.input_size_px) ** 2,
+            "params_backbone": one.params_backbone,
+            "weights": "random",
+        }
+    path.write_text(tomli_w.dumps(tables))
+    return list(tables)
+
+
+def write_subset(name: str, folder: Path, n_images: int, rng: np.random.Generator) -> None:
+    """A folder per class of images that are drawn from a dataset."""
+    dataset = load_dataset(name)
+    for index in rng.choice(len(dataset), min(n_images, len(dataset)), replace=False):
+        place = folder / dataset.class_names[dataset.labels[index]].replace("/", "-")
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(dataset.images.read([index])[0].squeeze()).save(place / f"{index}.png")
+
+
+def write_emoji(package: Path, folder: Path, n_images: int, rng: np.random.Generator) -> None:
+    """A folder per category of emoji that are drawn from the unpacked npm package."""
+    entries = [
+        (entry["category"].replace("/", "-"), package / "img/google/64" / entry["image"])
+        for entry in json.loads((package / "emoji.json").read_text(encoding="utf-8"))
+        if entry["category"] != "Component"
+    ]
+    present = [(category, path) for category, path in entries if path.exists()]
+    for index in rng.choice(len(present), min(n_images, len(present)), replace=False):
+        category, path = present[index]
+        (folder / category).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / category)
+
+
+def compare_on(images: Path, work: Path, *, is_quick: bool) -> dict[str, object]:
+    """Both commands on the images of a folder: the fields of `Repeat` that they decide."""
+    registry = work / "contestants.toml"
+    names = write_registry(registry, is_quick=is_quick)
+    race_s, chosen = run_race(images, registry, names, work)
+    sweep = run_sweep(
+        {
+            "datasets": f"folder:{images}", "backbones": ",".join(names), "registry": registry,
+            "seeds": ",".join(map(str, SEEDS)),
+        },
+        work / "sweep", cache=make_cache(work / "cache-sweep"),
+    )  # fmt: skip
+    runs = load_runs([work / "sweep"])
+    board = make_leaderboard(runs, correctness=Correctness(runs)).set_index("backbone")
+    return {
+        "chosen": chosen,
+        "best": str(board.index[0]),
+        "is_right": not board.loc[chosen, "p_best"] < ALPHA,
+        "points_lost": 100 * float(board["accuracy"].iloc[0] - board.loc[chosen, "accuracy"]),
+        "race_s": race_s,
+        "sweep_s": sweep.clock_s,
+    }
+
+
+def run_race(images: Path, registry: Path, names: list[str], work: Path) -> tuple[float, str]:
+    """Seconds of `benchmark recommend`, with more time than it can use, and the backbone that it says to take."""
+    command = [sys.executable, "-m", "benchmark", "recommend", f"folder:{images}", "--json", "--budget", "24h"]
+    command += ["--registry", str(registry), "--backbones", ",".join(names), "--seeds", str(len(SEEDS))]
+    command += ["--results", str(work / "race")]
+    variables = {**os.environ, CACHE_VARIABLE: str(make_cache(work / "cache-race"))}
+    started = time.perf_counter()
+    answer = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    if answer.returncode != 0:
+        raise RuntimeError(f"{' '.join(command)} ended with {answer.returncode}:\n{answer.stderr}")
+    return time.perf_counter() - started, str(json.loads(answer.stdout)["chosen"])
+
+
+def make_cache(folder: Path) -> Path:
+    """A cache that holds nothing but the weights files."""
+    registry = load_registry()
+    for name in SIZES_PX:
+        path = weights_file(registry[name])
+        assert path is not None, f"{name} has a weights file"
+        (folder / path.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, folder / path.parent.name)
+    return folder
+
+
+def repeats(options: argparse.Namespace) -> Iterator[Repeat]:
+    """The subsets in turn, each of other images."""
+    writers: dict[str, Callable[[Path, int, np.random.Generator], None]] = {
+        name: lambda folder, n, rng, name=name: write_subset(name, folder, n, rng)
+        for name in ("fashion_mnist", "digits")
+    }
+    if options.emoji is not None:
+        writers["emoji"] = lambda folder, n, rng: write_emoji(options.emoji, folder, n, rng)
+    for number in range(options.repeats):
+        images = list(writers)[number % len(writers)]
+        with tempfile.TemporaryDirectory() as name:
+            work = Path(name)
+            writers[images](work / "images", options.images, np.random.default_rng(number))
+            found = Repeat(images, number, **compare_on(work / "images", work, is_quick=options.quick))  # type: ignore[arg-type]
+        say(f"  {found}")
+        yield found
+
+
+def measure(options: argparse.Namespace) -> Figures:
+    """All repeats."""
+    found = list(repeats(options))
+    share = sum(one.is_right for one in found) / len(found)
+    cost = sum(one.race_s for one in found) / sum(one.sweep_s for one in found)
+    targets = (
+        Target(
+            "share of subsets on which the choice is the best or not told apart from it", share, at_least=LEAST_SHARE
+        ),
+        Target("seconds of the races over those of the sweeps", cost, at_most=MOST_COST),
+    )
+    rows = [
+        [
+            f"{one.images} {one.number}", one.chosen, one.best, "yes" if one.is_right else "NO",
+            f"{one.points_lost:.1f}", f"{one.race_s:.0f}", f"{one.sweep_s:.0f}", f"{one.race_s / one.sweep_s:.2f}",
+        ]
+        for one in found
+    ]  # fmt: skip
+    header = ["subset", "chosen", "best", "not told apart", "points lost", "race, s", "sweep, s", "race / sweep"]
+    text = (
+        f"{options.images:,} images in each subset, {len(SEEDS)} seeds. The best is that of the exhaustive sweep, on "
+        f"test images.\n\n{markdown_table(header, rows)}"
+    )
+    title = "The recommendation beside the exhaustive sweep"
+    return Figures("recommend", title, text, {"repeats": [asdict(one) for one in found]}, targets)
+
+
+def main() -> int:
+    parser = script_options(__doc__)
+    parser.add_argument("--emoji", type=Path, help="folder of the unpacked npm package emoji-datasource-google")
+    parser.add_argument("--repeats", type=int, help="subsets; 20 if absent")
+    parser.add_argument("--images", type=int, help="images of a subset, if there are as many; 4000 if absent")
+    options = parser.parse_args()
+    options.repeats = options.repeats or (1 if options.quick else 20)
+    options.images = options.images or (600 if options.quick else 4000)
+    return run_script(measure, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
