@@ -1,5 +1,6 @@
 """Fixtures that keep every test away from the user's own caches and give it small, known data."""
 
+import gc
 import os
 import shutil
 import sys
@@ -33,6 +34,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long files first; the order is stable otherwise."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what the modules of the tests have imported out of every later garbage collection.
+
+    There are half a million objects of TensorFlow alone, and Keras collects before each network.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
