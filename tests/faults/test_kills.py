@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from toy_sweep import N_MODES, assert_same_rows, start_sweep, write_sweep
+from toy_sweep import N_MODES, N_ROWS, assert_same_rows, start_sweep, write_sweep
 
 from benchmark.caching import list_cache
-from benchmark.ledger import CELL_COLUMNS, CONFUSION, DONE, HISTORY, Ledger
+from benchmark.ledger import CELL_COLUMNS, CONFUSION, DONE, HISTORY, RUNS, Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")]
 
@@ -95,11 +95,12 @@ def assert_files_are_whole(ledger: Ledger) -> None:
 
 
 @pytest.mark.usefixtures("calm_s")
-def test_two_sweeps_at_once_end_as_one_after_the_other(workplace: Path):
+def test_two_sweeps_at_once_on_one_ledger_end_as_one_with_each_cell_once(workplace: Path):
     pair = [start_sweep(workplace, "shared") for _ in range(2)]
 
     assert [process.wait(300) for process in pair] == [0, 0]
     calm, shared = Ledger(workplace / "calm" / "toy"), Ledger(workplace / "shared" / "toy")
+    assert (shared.folder / RUNS).read_bytes().count(b"\n") == 1 + N_ROWS
     assert_same_rows(shared, calm)
     assert_files_are_whole(shared)
 
