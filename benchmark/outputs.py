@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 from benchmark.errors import BenchmarkError
-from benchmark.ledger import LEDGER_FILES, RUNS
 from benchmark.storage import write_whole
 
 
@@ -14,6 +13,8 @@ def check_output(path: Path) -> None:
     Raises:
         BenchmarkError: It is a folder, lies below a file, or belongs to a ledger.
     """
+    from benchmark.ledger import LEDGER_FILES, RUNS
+
     if path.is_dir():
         raise BenchmarkError(f"{path} is a folder: give --out the name of a file.")
     check_folder(path.parent)

@@ -1,5 +1,6 @@
 """Fixtures that keep every test away from the user's own caches and give it small, known data."""
 
+import gc
 import os
 import shutil
 import sys
@@ -24,8 +25,9 @@ os.environ |= {"TF2_BEHAVIOR": "1", "KMP_DUPLICATE_LIB_OK": "True", "KMP_INIT_AT
 
 # `--dist=loadfile` hands out files in this order, so that none of the long ones is left for the end.
 LONGEST = (
-    "test_kills.py", "test_ray.py", "test_experiments.py", "test_training.py", "test_constructors.py",
-    "test_workflow.py", "test_isolation.py", "test_report.py", "test_builders.py", "test_outputs.py", "test_plots.py",
+    "test_ray.py", "test_alterations.py", "test_kills.py", "test_experiments.py", "test_constructors.py",
+    "test_workflow.py", "test_outputs.py", "test_training.py", "test_isolation.py", "test_report.py", "test_plots.py",
+    "test_builders.py", "test_runner.py",
 )  # fmt: skip
 
 
@@ -33,6 +35,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long files first; the order is stable otherwise."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
+
+def pytest_collection_finish() -> None:
+    """Keep what the modules of the tests have imported out of every later garbage collection.
+
+    There are half a million objects of TensorFlow alone, and Keras collects before each network.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

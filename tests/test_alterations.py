@@ -196,11 +196,20 @@ def _known_facts() -> Iterator[None]:
         yield
 
 
+class Unchanged(Ledger):
+    """A ledger whose rows are read once."""
+
+    read_runs = functools.cache(Ledger.read_runs)
+
+
+unchanged = functools.cache(Unchanged)
+
+
 def verify(altered: Path, made: Path) -> pd.DataFrame:
     """As `benchmark verify` does it once cells were run again; `made` holds what that gave."""
 
     def run_again(rows: pd.DataFrame) -> dict[tuple[str, str], dict[Any, Any]]:
-        return rows_again(rows, find_cells(rows, REGISTRY, Ledger(made)), Ledger(made))
+        return rows_again(rows, find_cells(rows, REGISTRY, unchanged(made)), unchanged(made))
 
     return check_ledgers([altered], lambda rows: rows, run_again)
 

@@ -40,11 +40,12 @@ E1_PARAMS = {
 WITHOUT_TENSORFLOW = """
 import sys
 from benchmark.cli import main
+loaded = {"numpy", "pandas"} & set(sys.modules)  # `--help` and completion need not wait for them
 try:
     main()
 except SystemExit as ended:
     code = ended.code
-loaded = {"tensorflow", "keras"} & set(sys.modules)
+loaded |= {"tensorflow", "keras"} & set(sys.modules)
 sys.exit(f"loaded {loaded}" if loaded else code)
 """
 

@@ -1,6 +1,7 @@
 """The import order of the package is the order of the data flow."""
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,6 +129,13 @@ def outside_functions(tree: ast.Module) -> ast.Module:
     return Pruned().visit(tree)
 
 
+@functools.cache
+def libraries_of(path: Path) -> tuple[set[str], set[str]]:
+    """The libraries that a file imports anywhere, and those that it imports when it is imported."""
+    tree = ast.parse(path.read_text())
+    return libraries(tree), libraries(outside_functions(tree))
+
+
 @pytest.mark.parametrize("place", MAY_IMPORT)
 def test_a_place_imports_only_what_stands_upstream(place: str):
     imported = set().union(*(imported_places(path.read_text()) for path in files_of(place)))
@@ -154,9 +162,7 @@ def test_every_module_has_its_place_in_the_order():
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_tensorflow_is_imported_inside_functions_and_in_few_places(path: Path):
-    tree = ast.parse(path.read_text())
-    anywhere = libraries(tree) & TENSORFLOW
-    on_import = libraries(outside_functions(tree)) & TENSORFLOW
+    anywhere, on_import = (found & TENSORFLOW for found in libraries_of(path))
 
     assert not on_import, f"{name_of(path)} imports {on_import} when it is imported"
     assert not anywhere or name_of(path).startswith(MAY_IMPORT_TENSORFLOW), f"{name_of(path)} imports {anywhere}"
@@ -164,9 +170,7 @@ def test_tensorflow_is_imported_inside_functions_and_in_few_places(path: Path):
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_matplotlib_is_imported_inside_the_functions_of_plots_only(path: Path):
-    tree = ast.parse(path.read_text())
-    anywhere = libraries(tree) & MATPLOTLIB
-    on_import = libraries(outside_functions(tree)) & MATPLOTLIB
+    anywhere, on_import = (found & MATPLOTLIB for found in libraries_of(path))
 
     assert not on_import, f"{name_of(path)} imports {on_import} when it is imported"
     assert not anywhere or name_of(path).startswith(MAY_IMPORT_MATPLOTLIB), f"{name_of(path)} imports {anywhere}"
@@ -174,9 +178,7 @@ def test_matplotlib_is_imported_inside_the_functions_of_plots_only(path: Path):
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_the_libraries_of_the_report_are_imported_inside_its_functions_only(path: Path):
-    tree = ast.parse(path.read_text())
-    anywhere = libraries(tree) & REPORT_LIBRARIES
-    on_import = libraries(outside_functions(tree)) & REPORT_LIBRARIES
+    anywhere, on_import = (found & REPORT_LIBRARIES for found in libraries_of(path))
 
     assert not on_import, f"{name_of(path)} imports {on_import} when it is imported"
     assert not anywhere or name_of(path).startswith(MAY_IMPORT_REPORT_LIBRARIES), f"{name_of(path)} imports {anywhere}"
@@ -184,10 +186,11 @@ def test_the_libraries_of_the_report_are_imported_inside_its_functions_only(path
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_only_the_command_line_prints_and_exits(path: Path):
-    names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    names = {node.id for node in nodes if isinstance(node, ast.Name)}
     exits = [
         node
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes
         if isinstance(node, ast.Attribute) and ast.unparse(node) in {"sys.exit", "os._exit", "typer.Exit"}
     ]
 

@@ -111,6 +111,17 @@ def test_a_toy_is_learned(images, task, tmp_path):
     assert (outcome.scores.argmax(axis=1) == task.labels[task.split.test]).mean() > 0.9
 
 
+def test_a_training_step_is_traced_once(images, task, tmp_path, monkeypatch: pytest.MonkeyPatch):
+    """Twice takes seconds for a large network; so it was while its metrics were made in the first trace."""
+    traced = []
+    really_train = keras.Model.train_step
+    monkeypatch.setattr(keras.Model, "train_step", lambda model, data: traced.append(1) or really_train(model, data))
+
+    train(make_classifier(), images, task, (Stage(epochs=2, batch_size=16),), tmp_path / "c.npz")
+
+    assert len(traced) == 1
+
+
 def test_stages_change_the_layers_they_unfreeze_and_no_others(images, task, tmp_path):
     classifier = make_classifier()
     before = {layer.name: values_of(layer.variables) for layer in classifier.layers}

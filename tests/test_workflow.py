@@ -142,19 +142,6 @@ def test_ctrl_c_keeps_the_finished_rows_ends_all_children_and_the_next_run_goes_
     assert (ledger.folder / RUNS).read_bytes().count(b"\n") == 5
 
 
-@pytest.mark.slow
-def test_of_two_runs_at_once_on_one_ledger_each_cell_is_done_once(start: Start, tmp_path: Path):
-    (tmp_path / "awake").touch()
-    processes = [start("--backbones", "Quick"), start("--backbones", "Quick")]
-
-    ends = [process.communicate(timeout=START_TIMEOUT_S) for process in processes]
-
-    assert [process.returncode for process in processes] == [0, 0], ends
-    runs = Ledger(tmp_path / "results" / "toy").read_runs()
-    assert sorted(runs["head"]) == ["knn", "linear"]
-    assert set(runs["status"]) == {DONE}
-
-
 # --- trainings -------------------------------------------------------------------------------------------------------
 
 

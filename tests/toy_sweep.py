@@ -28,16 +28,19 @@ RECIPE = """
 name = "toy"
 datasets = ["digits"]
 limit = 300
-modes = ["native", "unit"]
-heads = ["dense", "ridge"]
 dense = { epochs = 20, patience = 3 }
+[[grid]]
+backbones = ["One"]
+heads = ["dense", "ridge"]
 seeds = [0, 1]
 [[grid]]
 backbones = ["One"]
+modes = ["unit"]
+heads = ["ridge"]
+seeds = [0, 1]
 [[grid]]
 backbones = ["lenet5"]
 strategies = ["scratch"]
-modes = ["native"]
 stages = [{ epochs = 8, batch_size = 32 }]
 """
 # The program, whose plan builds no networks: that would import TensorFlow in one more process.
@@ -48,8 +51,7 @@ from benchmark.cli import main
 main()
 """
 N_MODES = 2
-N_SEEDS = 2
-N_ROWS = N_MODES * 2 * N_SEEDS + N_SEEDS  # by two heads; and the network
+N_ROWS = 2 * 2 + 2 + 1  # of two heads, of one in another mode, and of the network
 # The columns that depend on the clock, on what else the machine does, or on chance.
 INCIDENTAL = {
     "run_id", "load_s", "build_s", "extract_s", "train_s", "eval_s", "wall_s", "elapsed_s", "features_cached",

@@ -86,7 +86,8 @@ def _model(n_features: int, n_classes: int, n_steps: int, options: DenseOptions)
     model.compile(
         optimizer=keras.optimizers.Adam(options.learning_rate),
         loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
+        # Not by name: Keras would make its variables while TensorFlow traces a step, which then traces it again.
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
         steps_per_execution=n_steps,
         jit_compile=False,  # XLA compiles for longer than the training takes
     )

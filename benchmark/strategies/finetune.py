@@ -73,8 +73,9 @@ def run_training(
     )
     seconds = [point.value for point in history if point.metric == "seconds"]
     started = time.perf_counter()
-    scores = _scores(last, task.split.test)
-    predicted = {name: _scores(last, getattr(task.split, name)).argmax(axis=1) for name in ("train", "val")}
+    score = _scorer(last)
+    scores = score(task.split.test)
+    predicted = {name: score(getattr(task.split, name)).argmax(axis=1) for name in ("train", "val")}
     return Outcome(
         scores=scores,
         are_probabilities=True,
@@ -150,6 +151,20 @@ def _augmentation_layers(augmentation: Augmentation) -> list[Any]:
     return chosen
 
 
-def _scores(trained: StageModel, positions: NDArray[np.int64]) -> NDArray[np.float32]:
-    scores: NDArray[np.float32] = trained.model.predict(fixed_batches(trained.source, None, positions), verbose=0)
+def _scorer(trained: StageModel) -> Callable[[NDArray[np.int64]], NDArray[np.float32]]:
+    """From positions of images to their probabilities `(n, k)`.
+
+    Not `predict` of Keras, which traces the network once per step that TensorFlow does in one call, and again for every
+    number of steps and images.
+    """
+    import tensorflow as tf
+
+    signature = tf.TensorSpec((None, *trained.source.shape), trained.source.dtype)
+    score = tf.function(
+        lambda inputs: trained.model(inputs, training=False), input_signature=[signature], autograph=False
+    )
+
+    def scores(positions: NDArray[np.int64]) -> NDArray[np.float32]:
+        return np.concatenate([score(batch).numpy() for batch in fixed_batches(trained.source, None, positions)])
+
     return scores

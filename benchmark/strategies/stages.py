@@ -140,7 +140,8 @@ class _StageTrainer:
         self._model.compile(
             optimizer=_optimizer(stage),
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=stage.label_smoothing),
-            metrics=["accuracy"],
+            # Not by name: Keras would make its variables while TensorFlow traces a step, which then traces it again.
+            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
             steps_per_execution=STEPS_PER_EXECUTION,
             jit_compile=False,  # XLA compiles for longer and runs more slowly on a CPU
         )

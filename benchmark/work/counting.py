@@ -16,18 +16,46 @@ NAMING = ("backbone", "dataset", "classes", "strategy", "stages", "head", "head_
 def count_params(cells: Sequence[Cell]) -> list[dict[str, Any]]:
     """`params_total`, `params_backbone` and `params_trainable` (of the stage with most) of the different cells.
 
-    The networks are built in child processes.
+    The registry has the numbers of the frozen networks that come with the project. All others are built in child
+    processes.
 
     Raises:
         BenchmarkError: The number of classes of a dataset is not known without reading it.
     """
     different = {tuple(cell.columns[column] for column in NAMING): cell for cell in cells}
-    counts: dict[tuple[Any, ...], dict[str, int]] = {}
+    counts = {names: known for names, cell in different.items() if (known := _count_by_registry(cell))}
+    rest = {names: cell for names, cell in different.items() if names not in counts}
     # A process for each registry folder, since modules of builders in two folders may have the same name.
-    for folder in dict.fromkeys(cell.backbone.folder for cell in different.values()):
-        some = {names: cell for names, cell in different.items() if cell.backbone.folder == folder}
+    for folder in dict.fromkeys(cell.backbone.folder for cell in rest.values()):
+        some = {names: cell for names, cell in rest.items() if cell.backbone.folder == folder}
         counts |= zip(some, call_silently_in_child(_count_all, list(some.values())), strict=True)
     return [dict(zip(NAMING, names, strict=True)) | counts[names] for names in different]
+
+
+def _count_by_registry(cell: Cell) -> dict[str, int]:
+    """The counts of a probe of a backbone that comes with the project; empty of anything else."""
+    backbone = cell.backbone
+    if cell.strategy != PROBE or not backbone.is_shipped:
+        return {}
+    if backbone.params_backbone is None or backbone.feature_dim is None:
+        return {}
+    return _probe_counts(cell, backbone.params_backbone, backbone.feature_dim)
+
+
+def _probe_counts(cell: Cell, n_backbone: int, feature_dim: int) -> dict[str, int]:
+    _, n_classes = _shape(cell)
+    n_head = count_head_params(cell.head, feature_dim, n_classes, cell.dense)
+    return {"params_total": n_backbone + n_head, "params_backbone": n_backbone, "params_trainable": n_head}
+
+
+def _shape(cell: Cell) -> tuple[int, int]:
+    """Numbers of channels and classes."""
+    shape = known_shape(cell.dataset.name, cell.dataset.classes)
+    if shape is None:
+        raise BenchmarkError(
+            f"How many classes {cell.dataset.name} has is not known without reading it: name them (--classes a,b,c)."
+        )
+    return shape
 
 
 def _count_all(cells: Sequence[Cell]) -> list[dict[str, int]]:
@@ -37,19 +65,12 @@ def _count_all(cells: Sequence[Cell]) -> list[dict[str, int]]:
 def _count(cell: Cell) -> dict[str, int]:
     from benchmark.work.classifiers import untrained_classifier
 
-    shape = known_shape(cell.dataset.name, cell.dataset.classes)
-    if shape is None:
-        raise BenchmarkError(
-            f"How many classes {cell.dataset.name} has is not known without reading it: name them (--classes a,b,c)."
-        )
-    n_channels, n_classes = shape
     if cell.strategy == PROBE:
         from benchmark.backbones.build import build_untrained
 
         body = build_untrained(cell.backbone, cell.input_size_px, seed=0)
-        n_backbone = int(body.count_params())
-        n_head = count_head_params(cell.head, int(body.outputs[0].shape[-1]), n_classes, cell.dense)
-        return {"params_total": n_backbone + n_head, "params_backbone": n_backbone, "params_trainable": n_head}
+        return _probe_counts(cell, int(body.count_params()), int(body.outputs[0].shape[-1]))
+    n_channels, n_classes = _shape(cell)
     classifier = untrained_classifier(cell, n_channels, n_classes)
     return {
         "params_total": classifier.n_params(),

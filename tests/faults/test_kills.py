@@ -10,10 +10,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from toy_sweep import N_MODES, N_SEEDS, assert_same_rows, start_sweep, write_sweep
+from toy_sweep import N_MODES, N_ROWS, assert_same_rows, start_sweep, write_sweep
 
 from benchmark.caching import list_cache
-from benchmark.ledger import CELL_COLUMNS, CONFUSION, DONE, HISTORY, Ledger
+from benchmark.ledger import CELL_COLUMNS, CONFUSION, DONE, HISTORY, RUNS, Ledger
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")]
 
@@ -88,18 +88,19 @@ def assert_files_are_whole(ledger: Ledger) -> None:
     runs, history = ledger.read_runs(), ledger.read_table(HISTORY)
     of_network = history[history["run_id"].isin(runs.loc[runs["backbone"] == "lenet5", "run_id"])]
     losses = of_network[(of_network["metric"] == "loss") & (of_network["split"] == "val")]
-    assert losses.groupby("run_id")["epoch"].apply(list).tolist() == [list(range(1, 9))] * N_SEEDS
+    assert losses.groupby("run_id")["epoch"].apply(list).tolist() == [list(range(1, 9))]
     for run_id in runs["run_id"]:
         assert ledger.read_predictions(run_id) is not None
     assert (ledger.read_table(CONFUSION).groupby("run_id")["count"].sum() == runs["n_test"].iloc[0]).all()
 
 
 @pytest.mark.usefixtures("calm_s")
-def test_two_sweeps_at_once_end_as_one_after_the_other(workplace: Path):
+def test_two_sweeps_at_once_on_one_ledger_end_as_one_with_each_cell_once(workplace: Path):
     pair = [start_sweep(workplace, "shared") for _ in range(2)]
 
     assert [process.wait(300) for process in pair] == [0, 0]
     calm, shared = Ledger(workplace / "calm" / "toy"), Ledger(workplace / "shared" / "toy")
+    assert (shared.folder / RUNS).read_bytes().count(b"\n") == 1 + N_ROWS
     assert_same_rows(shared, calm)
     assert_files_are_whole(shared)
 
