@@ -1,28 +1,20 @@
 """`benchmark export` and `predict`: a run made into one model, and what such a model says of images."""
 
 import sys
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
 from benchmark import console
-from benchmark.analysis.formats import count_of, duration_text
+from benchmark.analysis.formats import count_of
 from benchmark.cli import options
-from benchmark.cli.executing import Execution
 from benchmark.errors import BenchmarkError
-from benchmark.escaping import in_utf8, printable
-from benchmark.isolation import call_silently_in_child, iterate_in_child
+from benchmark.escaping import in_utf8
+from benchmark.isolation import iterate_in_child
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-    from numpy.typing import NDArray
-
     from benchmark.export.predicting import Prediction
-    from benchmark.plan.planning import PlannedCell
 
 EXIT_SOME_FAILED = 1
 SHOWN_DIGITS = 4
@@ -51,110 +43,21 @@ def export(
     without this program. What the run trained is taken from its ledger (run --keep-weights), or trained again. The
     model is only written if it predicts for the test images what the run predicted.
     """
-    import pandas as pd
+    from benchmark.actions.exporting import export_model
 
-    from benchmark.analysis.loading import find_row, load_all_runs, load_runs
-    from benchmark.export.exporting import Trained, export_run
-    from benchmark.export.files import check_place, format_of
-    from benchmark.ledger import Ledger
-    from benchmark.plan.repeating import plan_again
-
-    chosen_format = format_of(out, format_name)
-    check_place(out, chosen_format)
-    if (run_id is None) == (best is None):
-        raise BenchmarkError("Give the run_id of a row, or --best LEDGER.")
-    row = _best_row(load_runs([best])) if best else find_row(load_all_runs(paths or [options.RESULTS]), str(run_id))
-    (record,) = row.to_dict("records")
-    _check_exportable(record)
-    ledger = Ledger(Path(record["folder"]))
-    predictions = ledger.read_predictions(record["run_id"])
-    if predictions is None:
-        raise BenchmarkError(f"Run {record['run_id']} has no predictions to compare with: run it again.")
-    (planned,) = plan_again(row.assign(dataset=record.get("dataset_name", record["dataset"])),
-                            options.known_backbones(registry), ledger)  # fmt: skip
-    if planned.obstacle is not None:
-        raise planned.obstacle
-    if planned.dataset_fingerprint != record["dataset_fingerprint"]:
-        raise BenchmarkError(f"{record['dataset']} has changed since run {record['run_id']}: run it again.")
-    weights = ledger.read_weights(record["run_id"]) or _train_again(planned, record)
-    known = {str(column): value for column, value in record.items() if pd.notna(value) and value != ""}
-    trained = Trained(planned.cell, weights, predictions[0], known)
-    with console.stderr.status(Text(printable(f"writing and checking {out}"))):
-        exported = call_silently_in_child(export_run, trained, out, chosen_format)
-    same = f"{exported.n_checked - exported.n_undecided} of {exported.n_checked:,} test images"
+    known = options.known_backbones(registry)
+    made = export_model(run_id, paths or [options.RESULTS], known, out, best=best, format_name=format_name)
     if as_json:
-        console.show_json({"file": str(out), "format": chosen_format, **exported._asdict(), "row": known})
+        console.show_json(made)
         return
+    row, n_same = made["row"], made["n_checked"] - made["n_undecided"]
     console.show(
-        f"{out}: {planned.cell}, accuracy {record['accuracy']:.4f} ({record['accuracy_low']:.3f} to "
-        f"{record['accuracy_high']:.3f}). It predicts {same} as the run did."
+        f"{out}: {row['backbone']}, mode {row['mode']}, {row['strategy']} {row.get('head', '')}, accuracy "
+        f"{row['accuracy']:.4f} ({row['accuracy_low']:.3f} to {row['accuracy_high']:.3f}). It predicts {n_same:,} of "
+        f"{count_of(made['n_checked'], 'test image')} as the run did."
     )
-    if chosen_format == "keras":
+    if made["format"] == "keras":
         console.show(f"Next: benchmark predict {out} FOLDER")
-
-
-def _best_row(runs: "pd.DataFrame") -> "pd.DataFrame":
-    """The row of the best setting in mode native; of its seeds, the one with the best validation accuracy."""
-    from benchmark.analysis.correctness import Correctness
-    from benchmark.analysis.leaderboard import make_leaderboard
-    from benchmark.analysis.loading import SETTING, finished
-
-    datasets = runs["dataset"].unique()
-    if len(datasets) > 1:
-        raise BenchmarkError(f"The ledger has several datasets: give a run_id. It has {', '.join(datasets)}.")
-    board = make_leaderboard(runs, correctness=Correctness(runs))
-    board = board[board["rank"].notna()]
-    if board.empty:
-        raise BenchmarkError("The ledger has no finished row to export.")
-    first = board.iloc[[0]][list(SETTING)]
-    rows = finished(runs).reset_index().merge(first, on=list(SETTING)).set_index("index")
-    return rows.sort_values("val_accuracy", ascending=False, kind="stable").iloc[[0]]
-
-
-def _check_exportable(record: dict[Any, Any]) -> None:
-    from benchmark.export.model import EXPORTED_HEADS
-    from benchmark.ledger import DONE
-    from benchmark.options import PROBE
-
-    run_id = record["run_id"]
-    if record["status"] != DONE:
-        raise BenchmarkError(
-            f"Run {run_id} failed ({record['error_type']}: {record['error_message']}): export another."
-        )
-    if record["strategy"] == PROBE and record["head"] not in EXPORTED_HEADS:
-        raise BenchmarkError(
-            f"Run {run_id} has the head {record['head']!r}, which gives no probabilities by layers: export a run with "
-            f"the head {' or '.join(EXPORTED_HEADS)}."
-        )
-
-
-def _train_again(planned: "PlannedCell", record: dict[Any, Any]) -> "list[NDArray[np.float32]]":
-    """What a run trains, trained again with the same seed; the row and the cached features stay as they are."""
-    import pandas as pd
-
-    from benchmark.ledger import FAILED, Ledger
-    from benchmark.plan.estimate import estimate
-    from benchmark.processes.runner import run_cells
-    from benchmark.work.events import CellEnded
-
-    console.say(
-        f"Run {record['run_id']} did not keep its weights (run --keep-weights does): training again, about "
-        f"{duration_text(estimate([planned]).total_s)}."
-    )
-    with tempfile.TemporaryDirectory(prefix="benchmark-export-") as folder:
-        ledger = Ledger(Path(folder))
-        execution = Execution(is_deterministic=record["is_deterministic"] == 1, keep_weights=True)
-        execute = execution.start(ledger, pd.DataFrame([record]))
-        with console.SweepDisplay(1) as display:
-            for event in run_cells([planned], ledger, execute, recipe_sha256="", again=False):
-                display.show(event)
-                if isinstance(event, CellEnded):
-                    row = event.row
-        if row["status"] == FAILED:
-            raise BenchmarkError(f"It could not be trained again ({row['error_type']}): {row['error_message']}")
-        weights = ledger.read_weights(row["run_id"])
-    assert weights is not None, "a finished run keeps its weights"
-    return weights
 
 
 def predict(

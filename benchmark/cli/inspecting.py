@@ -1,17 +1,10 @@
 """`benchmark inspect`: what a network and its preprocessing do to a pixel."""
 
-import os
 import re
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from benchmark import console
 from benchmark.cli.options import FedModeOption, InspectedArgument, JsonOption, RegistryOption, known_backbones
-from benchmark.errors import check_known
-from benchmark.escaping import printable
-from benchmark.isolation import call_silently_in_child
 
 if TYPE_CHECKING:
     from benchmark.xray.affine import AffineMap
@@ -48,70 +41,13 @@ def inspect(
     Of several findings the first in this order is the verdict. The registry names the native mode of a backbone. The
     native mode of your own model is read from its built-in layers; if they do not show it, give it by --mode.
     """
-    from benchmark.preprocessing import MODES
-    from benchmark.registry import get_backbone
-    from benchmark.xray.xray import xray_backbone, xray_file
+    from benchmark.actions.inspecting import inspect_network, xray_record
 
-    if mode is not None:
-        check_known("mode", mode, MODES)
-    backbones = known_backbones(registry)
-    is_path = os.sep in target or Path(target).suffix in (".keras", ".h5", ".hdf5") or Path(target).is_file()
-    with console.stderr.status(Text(printable(f"building {target}"))):
-        if target not in backbones and is_path:
-            xray = call_silently_in_child(xray_file, Path(target), mode)
-        else:
-            xray = call_silently_in_child(xray_backbone, get_backbone(backbones, target))
+    xray = inspect_network(target, known_backbones(registry), mode)
     if as_json:
         console.show_json(xray_record(xray, mode))
     else:
         _show(xray, mode)
-
-
-def xray_record(xray: "XRay", fed: str | None) -> dict[str, Any]:
-    """An x-ray as JSON has it, with `fed`, the mode that the user feeds.
-
-    Each output of a map is `R red + G green + B blue + offset` of a pixel in 0..255.
-    """
-    from benchmark.xray.verdicts import VERDICTS
-
-    preprocess = xray.preprocess_map and {"name": xray.preprocess, **_map_record(xray.preprocess_map)}
-    return {
-        "name": xray.name,
-        "source": xray.source,
-        "input_px": list(xray.stem.input_px),
-        "native": xray.native,
-        "native_source": xray.native_source,
-        "preprocess_input": preprocess,
-        "built_in_layers": [
-            {"name": layer.name, "kind": layer.kind, **layer.numbers, "is_in_weights": layer.is_in_weights}
-            for layer in xray.stem.layers
-        ],
-        "built_in": _map_record(xray.stem.built_in),
-        "first_layer": xray.stem.first_layer,
-        "first_kind": xray.stem.first_kind,
-        "fed": fed,
-        "modes": [
-            {"mode": one.mode, "verdict": one.verdict, "findings": list(one.findings), **_map_record(one.arrives)}
-            for one in xray.modes
-        ],
-        "notes": list(xray.notes),
-        "verdicts": VERDICTS,
-    }
-
-
-def _map_record(found: "AffineMap") -> dict[str, Any]:
-    def rounded(value: float) -> float:
-        return float(f"{value:.{DIGITS}g}")
-
-    return {
-        "channel_order": found.channel_order,
-        "low": rounded(found.low.min()),
-        "high": rounded(found.high.max()),
-        "outputs": [
-            dict(zip(("R", "G", "B", "offset"), map(rounded, (*row, offset)), strict=True))
-            for row, offset in zip(found.matrix, found.offset, strict=True)
-        ],
-    }
 
 
 def _show(xray: "XRay", fed: str | None) -> None:

@@ -3,9 +3,9 @@
 import typer
 
 from benchmark import console
+from benchmark.actions.sweeps import AD_HOC_SWEEP, find_sweep
 from benchmark.cli import options
 from benchmark.cli.listing import print_records
-from benchmark.cli.running import AD_HOC_SWEEP, find_sweep
 
 
 def fetch(
@@ -19,7 +19,7 @@ def fetch(
     from benchmark.plan.fetching import fetch_backbone, fetch_dataset
     from benchmark.plan.grid import expand
 
-    sweep = find_sweep(recipe, context.params, AD_HOC_SWEEP)
+    sweep = find_sweep(recipe, options.grid_options(context.params), AD_HOC_SWEEP)
     cells = expand(sweep, options.known_backbones(registry))
     wants_backbones = recipe is not None or backbones is not None or datasets is None
     wants_datasets = recipe is not None or datasets is not None or backbones is None
@@ -47,5 +47,5 @@ def params(
     from benchmark.plan.grid import expand
     from benchmark.work.counting import count_params
 
-    sweep = find_sweep(recipe, context.params, AD_HOC_SWEEP)
+    sweep = find_sweep(recipe, options.grid_options(context.params), AD_HOC_SWEEP)
     print_records(count_params(expand(sweep, options.known_backbones(registry))), as_json=as_json)

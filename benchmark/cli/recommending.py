@@ -4,16 +4,13 @@ import math
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import partial
 from typing import Annotated
 
 import typer
 
 from benchmark import console
 from benchmark.cli import options
-from benchmark.cli.racing import check_answered, check_some_left, run_race, set_up
-from benchmark.cli.running import EXIT_SOME_FAILED, say_notes
+from benchmark.cli.running import EXIT_SOME_FAILED
 from benchmark.errors import BenchmarkError
 
 SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600}
@@ -61,39 +58,30 @@ def recommend(
 
     You can interrupt it at any time: the rows are in the ledger 'recommend', and the same command goes on from there.
     """
-    from benchmark.analysis.race import Race
-    from benchmark.analysis.recommendation import answer_section, make_answer
-    from benchmark.ledger import RUNS, Ledger
-    from benchmark.plan.grid import request_of
-    from benchmark.plan.planning import make_plan
-    from benchmark.plan.racing import MEASURES, SWEEP_NAME, find_candidates, plan_rounds, race_sweep
-    from benchmark.recipes import sweep_of_options
+    from benchmark.actions.races import recommend_backbone
+    from benchmark.analysis.recommendation import answer_section
+    from benchmark.ledger import RUNS
+    from benchmark.plan.racing import MEASURES, SWEEP_NAME
 
     asked = (parse_amount(max_params), max_model_mib, max_latency_ms, min_images_per_s)
     limits = {column: value for column, value in zip(MEASURES, asked, strict=True) if value is not None}
-    budget_s = parse_budget(budget)
     given = {key: value for key, value in options.grid_options(context.params).items() if key != "backbones"}
-    grid = sweep_of_options(SWEEP_NAME, {**given, "datasets": (dataset,)}).grid[0]
-    known = options.known_backbones(registry)
-    candidates, cuts = find_candidates(known, options.split_names(backbones), limits, input_size_px)
-    check_some_left([one.name for one in candidates], cuts)
-    with console.scan_display() as on_scan:
-        whole = replace(request_of(grid), limit=None).load(partial(on_scan, dataset))
-        rounds = plan_rounds(whole, limit, n_seeds, grid.val_fraction)
-        ledger = Ledger(results / SWEEP_NAME)
-        plan = make_plan(race_sweep(grid, candidates, rounds, n_seeds), known, ledger, on_scan)
-    say_notes(plan)
-    setup = set_up(plan, ledger, Race((), rounds, n_seeds, budget_s, limits), cuts)
-    ended = run_race(setup)
-    check_answered(setup, ended.course)
-    answer = make_answer(setup.race, ended.course, setup.cuts, ended.runs, ended.correctness)
+    answer, has_failures = recommend_backbone(
+        {**given, "datasets": (dataset,)},
+        options.known_backbones(registry),
+        results,
+        patterns=options.split_names(backbones),
+        budget_s=parse_budget(budget),
+        limits=limits,
+        n_seeds=n_seeds,
+    )
     if as_json:
         console.show_json(answer)
     else:
         console.show_text("\n".join(answer["sentences"]))
         console.show_sections([answer_section(answer)])
-    if any(cut.is_failure for cut in ended.course.cut):
-        console.say(f"Some cells failed: see {ledger.folder / RUNS}.", style="red")
+    if has_failures:
+        console.say(f"Some cells failed: see {results / SWEEP_NAME / RUNS}.", style="red")
         sys.exit(EXIT_SOME_FAILED)
 
 

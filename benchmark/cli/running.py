@@ -1,31 +1,35 @@
 """`benchmark run` and `status`: a sweep planned, run and shown."""
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from benchmark import console
+from benchmark.actions.sweeps import (
+    AD_HOC_SWEEP,
+    DEFAULT_RECIPE,
+    find_sweep,
+    plan_sweep,
+    run_chosen,
+    take_over,
+    warn_of_modes,
+)
 from benchmark.analysis.formats import count_of, duration_text, tally
 from benchmark.cli import options
-from benchmark.cli.executing import LOCAL, Execution
 from benchmark.cli.listing import print_records
 from benchmark.cli.results import show_board
 from benchmark.errors import check_known
+from benchmark.processes.execution import LOCAL, Execution
 
 if TYPE_CHECKING:
     from benchmark.ledger import Ledger
-    from benchmark.plan.planning import Plan, PlannedCell
-    from benchmark.recipes import Sweep
-    from benchmark.registry import Registry
+    from benchmark.plan.planning import PlannedCell
 
 EXIT_SOME_FAILED = 1
 EXIT_INTERRUPTED = 130
 
-DEFAULT_RECIPE = "demo"
-AD_HOC_SWEEP = "custom"
 # Columns of a table of cells, and those that a narrow screen leaves out first.
 SHOWN_COLUMNS = ("backbone", "dataset", "mode", "head", "input_size_px", "seed", "state")
 LEAST_TELLING = ("params_total", "input_size_px", "seed")
@@ -80,69 +84,20 @@ def run(
     check_known("value of --when", when, WHEN)
     execution = Execution(jobs, timeout, deterministic, executor, ray_address, keep_weights)
     known = options.known_backbones(registry)
-    sweep = find_sweep(recipe, context.params, name)
-    plan = _plan(sweep, known, results, options.parse_where(where))
+    sweep = find_sweep(recipe, options.grid_options(context.params), name)
+    plan = plan_sweep(sweep, known, results, options.parse_where(where))
     chosen = plan.to_run(when)
-    _warn_of_modes(chosen)
+    warn_of_modes(chosen)
     if dry_run:
         _show_dry_run(chosen, again=when == "always", as_json=as_json)
         return
     ledger = Ledger(results / sweep.name)
     stored = recipe_text(plan.sweep)
-    _take_over(plan, ledger, stored)
+    take_over(plan, ledger, stored)
     if not chosen:
         console.say(f"Nothing to do in {ledger.folder}: {tally(plan.counts)}.", style="green")
     n_failed = sum(planned.state == FAILED for planned in plan.cells) if when == "missing" else 0
     run_planned(chosen, ledger, stored, execution, again=when == "always", as_json=as_json, n_failed=n_failed)
-
-
-def find_sweep(recipe: str | None, params: dict[str, Any], name: str) -> "Sweep":
-    """The sweep of a recipe, of the options in a command's `params`, or of both."""
-    from benchmark.recipes import find_recipe, read_recipe, sweep_of_options
-
-    given = options.grid_options(params)
-    if recipe is None and given:
-        return sweep_of_options(name, given)
-    return read_recipe(find_recipe(DEFAULT_RECIPE if recipe is None else recipe), given)
-
-
-def _plan(sweep: "Sweep", registry: "Registry", results: Path, where: dict[str, str] | None = None) -> "Plan":
-    from benchmark.ledger import Ledger
-    from benchmark.plan.grid import select_cells
-    from benchmark.plan.planning import make_plan
-
-    choose = partial(select_cells, where=where or {})
-    with console.scan_display() as on_scan:
-        plan = make_plan(sweep, registry, Ledger(results / sweep.name), on_scan, choose=choose)
-    say_notes(plan)
-    return plan
-
-
-def say_notes(plan: "Plan") -> None:
-    """Say once what is left out of each dataset, assumed or doubtful, and what `remarks_on` finds."""
-    from benchmark.plan.remarks import remarks_on
-
-    notes = [(request, note) for request, facts in plan.datasets.items() for note in facts.notes]
-    remarks = [(request, remark) for request, facts in plan.datasets.items() for remark in facts.remarks]
-    for said, style in ((notes, "yellow"), (remarks, "dim")):
-        for text in dict.fromkeys(f"{request.name}: {what}" for request, what in said):
-            console.say(text, style=style)
-    if any(facts.n_duplicates for facts in plan.datasets.values()):
-        console.say("Copies in several splits or classes distort the numbers: --drop-duplicates leaves them out.")
-    for remark in remarks_on(plan):
-        console.say(f"{remark}.")
-
-
-def _warn_of_modes(chosen: "list[PlannedCell]") -> None:
-    """Warn once of each backbone and mode that do not go together."""
-    warnings = dict.fromkeys(planned.warning for planned in chosen if planned.warning)
-    for warning in warnings:
-        console.say(f"Warning: {warning}.")
-    if warnings:
-        console.say(
-            "Choose mode native, or correct the registry. If the wrong mode is intended, run native beside it, or put "
-            "'ablation = true' at the top of the recipe. 'benchmark inspect BACKBONE' shows what each mode does."
-        )
 
 
 def _show_dry_run(chosen: "list[PlannedCell]", *, again: bool, as_json: bool) -> None:
@@ -174,25 +129,6 @@ def _params_total(planned: "PlannedCell") -> int | None:
     return backbone.params_backbone + count_head_params(cell.head, backbone.feature_dim, planned.n_classes, cell.dense)
 
 
-def _take_over(plan: "Plan", ledger: "Ledger", recipe: str) -> None:
-    """Give rows of schema 1 the keys of their cells, and their recipe."""
-    taken = [one for one in plan.cells if one.taken_over]
-    if taken:
-        recipe_sha256 = ledger.keep_recipe(recipe)
-        new_columns = {
-            one.taken_over: {
-                "cell_key": one.key,
-                "setting_key": one.setting_key,
-                "val_fraction": one.cell.val_fraction,
-                "recipe_sha256": recipe_sha256,
-                **one.cell.facts,
-            }
-            for one in taken
-        }
-        ledger.migrate(new_columns)
-        console.say(f"{ledger.folder} now has schema 2; {count_of(len(taken), 'finished cell')} kept.")
-
-
 def run_planned(
     chosen: "list[PlannedCell]",
     ledger: "Ledger",
@@ -214,21 +150,9 @@ def run_planned(
         as_json: Print the leaderboard as JSON.
         n_failed: Number of cells that failed earlier and are not run now.
     """
-    from benchmark.ledger import FAILED, RUNS
-    from benchmark.processes.runner import run_cells
-    from benchmark.work.events import CellEnded
+    from benchmark.ledger import RUNS
 
-    if chosen:
-        recipe_sha256 = ledger.keep_recipe(recipe)
-        execute = execution.start(ledger, ledger.read_runs())
-        try:
-            with console.SweepDisplay(len(chosen)) as display:
-                for event in run_cells(chosen, ledger, execute, recipe_sha256=recipe_sha256, again=again):
-                    display.show(event)
-                    n_failed += isinstance(event, CellEnded) and event.row["status"] == FAILED
-        except KeyboardInterrupt:
-            console.say(f"Interrupted. The finished rows are in {ledger.folder}; the same command goes on from there.")
-            sys.exit(EXIT_INTERRUPTED)
+    n_failed += run_chosen(chosen, ledger, recipe, execution, again=again)
     show_board([ledger.folder], by="accuracy", format_name="json" if as_json else "table")
     if n_failed:
         console.say(
@@ -255,7 +179,7 @@ def status(
     if name not in recipe_paths() and (results / name / RUNS).exists():
         records = _records_of_ledger(results / name)
     else:
-        plan = _plan(read_recipe(find_recipe(name)), options.known_backbones(registry), results)
+        plan = plan_sweep(read_recipe(find_recipe(name)), options.known_backbones(registry), results)
         records = [{**planned.cell.columns, "state": planned.state, "reason": planned.reason} for planned in plan.cells]
         name = plan.sweep.name
     print_records(records, as_json=as_json, columns=(*SHOWN_COLUMNS, "reason"), least_telling=LEAST_TELLING)

@@ -11,10 +11,10 @@ import typer
 
 from benchmark import console
 from benchmark.cli import options
-from benchmark.cli.executing import Execution
 from benchmark.cli.results import EXIT_NOTHING_TO_COMPARE, EXIT_REGRESSION, choose_format, publish
 from benchmark.cli.running import run_planned
 from benchmark.errors import BenchmarkError
+from benchmark.processes.execution import Execution
 
 if TYPE_CHECKING:
     import pandas as pd

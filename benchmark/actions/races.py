@@ -1,16 +1,17 @@
 """A race run step by step: cells that the rules ask for, until they ask for no more."""
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark import console
+from benchmark.actions.sweeps import say_notes
 from benchmark.analysis.formats import count_of, duration_text
-from benchmark.cli.executing import Execution
-from benchmark.cli.running import EXIT_INTERRUPTED
 from benchmark.errors import BenchmarkError, some_of
+from benchmark.processes.execution import Execution
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from benchmark.plan.planning import Plan, PlannedCell
     from benchmark.plan.racing import Cut
     from benchmark.processes.executors import Execute
+    from benchmark.registry import Registry
 
 # A cell that takes so many times the whole budget is ended, but not before these seconds.
 FAR_OVER, LEAST_TIMEOUT_S = 2, 120.0
@@ -45,6 +47,54 @@ class Setup:
     recipe: str
     cuts: "Sequence[Cut]"
     boards: "Boards"
+
+
+def recommend_backbone(
+    given: Mapping[str, Any],
+    registry: "Registry",
+    results: Path,
+    *,
+    patterns: Sequence[str] | None,
+    budget_s: float,
+    limits: Mapping[str, float],
+    n_seeds: int,
+) -> tuple[dict[str, Any], bool]:
+    """The answer of a race, see `make_answer`, and whether cells of it failed.
+
+    Args:
+        given: Keys of `Grid`: the dataset and how its images are prepared.
+        registry: The backbones.
+        results: The folder of the ledgers; the rows are in its ledger `recommend`.
+        patterns: Names of backbones or shell patterns; None for all.
+        budget_s: Seconds for all cells.
+        limits: See `cut_by_limits`.
+        n_seeds: Number of validation splits.
+
+    Raises:
+        BenchmarkError: No backbone keeps the limits, the budget is too small for one, or the dataset is unusable.
+    """
+    from benchmark.analysis.race import Race
+    from benchmark.analysis.recommendation import make_answer
+    from benchmark.ledger import Ledger
+    from benchmark.plan.grid import request_of
+    from benchmark.plan.planning import make_plan
+    from benchmark.plan.racing import SWEEP_NAME, find_candidates, plan_rounds, race_sweep
+    from benchmark.recipes import sweep_of_options
+
+    grid = sweep_of_options(SWEEP_NAME, given).grid[0]
+    candidates, cuts = find_candidates(registry, patterns, limits, grid.input_size_px)
+    check_some_left([one.name for one in candidates], cuts)
+    ledger = Ledger(results / SWEEP_NAME)
+    with console.scan_display() as on_scan:
+        whole = replace(request_of(grid), limit=None).load(partial(on_scan, grid.datasets[0]))
+        rounds = plan_rounds(whole, grid.limit, n_seeds, grid.val_fraction)
+        plan = make_plan(race_sweep(grid, candidates, rounds, n_seeds), registry, ledger, on_scan)
+    say_notes(plan)
+    setup = set_up(plan, ledger, Race((), rounds, n_seeds, budget_s, limits), cuts)
+    ended = run_race(setup)
+    check_answered(setup, ended.course)
+    answer = make_answer(setup.race, ended.course, setup.cuts, ended.runs, ended.correctness)
+    return answer, any(cut.is_failure for cut in ended.course.cut)
 
 
 def set_up(plan: "Plan", ledger: "Ledger", race: "Race", cuts: "Sequence[Cut]") -> Setup:
@@ -108,8 +158,8 @@ def run_race(setup: Setup) -> Ended:
         while step := ended.course.step:
             ended = _run_stage(setup, step, ended, again, execute, recipe_sha256)
     except KeyboardInterrupt:
-        console.say(f"Interrupted. The rows are in {setup.ledger.folder}; the same command goes on from there.")
-        sys.exit(EXIT_INTERRUPTED)
+        console.say(f"The finished rows are in {setup.ledger.folder}; the same command goes on from there.")
+        raise
     return ended
 
 

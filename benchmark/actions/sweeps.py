@@ -1,0 +1,178 @@
+"""A sweep found, planned and run."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark import console
+from benchmark.analysis.formats import count_of
+from benchmark.processes.execution import Execution
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from benchmark.ledger import Ledger
+    from benchmark.plan.planning import Plan, PlannedCell
+    from benchmark.recipes import Sweep
+    from benchmark.registry import Registry
+
+DEFAULT_RECIPE = "demo"
+AD_HOC_SWEEP = "custom"
+
+
+def find_sweep(recipe: str | None, given: Mapping[str, Any], name: str) -> "Sweep":
+    """The sweep of a recipe, of keys of its grid, or of both; of the recipe `demo` without either.
+
+    Args:
+        recipe: A recipe file or the name of a shipped one.
+        given: Keys of `Grid`, which replace those of the recipe.
+        name: Of the sweep if there is no recipe.
+
+    Raises:
+        ConfigError: A value is wrong.
+    """
+    from benchmark.recipes import find_recipe, read_recipe, sweep_of_options
+
+    if recipe is None and given:
+        return sweep_of_options(name, given)
+    return read_recipe(find_recipe(DEFAULT_RECIPE if recipe is None else recipe), given)
+
+
+def plan_sweep(sweep: "Sweep", registry: "Registry", results: Path, where: Mapping[str, str] | None = None) -> "Plan":
+    """The plan of a sweep, see `make_plan`; says what of its datasets is left out, assumed or doubtful.
+
+    Args:
+        sweep: The sweep.
+        registry: The backbones.
+        results: The folder of the ledgers.
+        where: Only cells with these values or patterns in their columns.
+    """
+    from benchmark.ledger import Ledger
+    from benchmark.plan.grid import select_cells
+    from benchmark.plan.planning import make_plan
+
+    choose = partial(select_cells, where=where or {})
+    with console.scan_display() as on_scan:
+        plan = make_plan(sweep, registry, Ledger(results / sweep.name), on_scan, choose=choose)
+    say_notes(plan)
+    return plan
+
+
+def say_notes(plan: "Plan") -> None:
+    """Say once what is left out of each dataset, assumed or doubtful, and what `remarks_on` finds."""
+    from benchmark.plan.remarks import remarks_on
+
+    notes = [(request, note) for request, facts in plan.datasets.items() for note in facts.notes]
+    remarks = [(request, remark) for request, facts in plan.datasets.items() for remark in facts.remarks]
+    for said, style in ((notes, "yellow"), (remarks, "dim")):
+        for text in dict.fromkeys(f"{request.name}: {what}" for request, what in said):
+            console.say(text, style=style)
+    if any(facts.n_duplicates for facts in plan.datasets.values()):
+        console.say("Copies in several splits or classes distort the numbers: --drop-duplicates leaves them out.")
+    for remark in remarks_on(plan):
+        console.say(f"{remark}.")
+
+
+def warn_of_modes(chosen: "Sequence[PlannedCell]") -> None:
+    """Warn once of each backbone and mode that do not go together."""
+    warnings = dict.fromkeys(planned.warning for planned in chosen if planned.warning)
+    for warning in warnings:
+        console.say(f"Warning: {warning}.")
+    if warnings:
+        console.say(
+            "Choose mode native, or correct the registry. If the wrong mode is intended, run native beside it, or put "
+            "'ablation = true' at the top of the recipe. 'benchmark inspect BACKBONE' shows what each mode does."
+        )
+
+
+def take_over(plan: "Plan", ledger: "Ledger", recipe: str) -> None:
+    """Give rows of schema 1 the keys of their cells, and their recipe."""
+    taken = [one for one in plan.cells if one.taken_over]
+    if taken:
+        recipe_sha256 = ledger.keep_recipe(recipe)
+        new_columns = {
+            one.taken_over: {
+                "cell_key": one.key,
+                "setting_key": one.setting_key,
+                "val_fraction": one.cell.val_fraction,
+                "recipe_sha256": recipe_sha256,
+                **one.cell.facts,
+            }
+            for one in taken
+        }
+        ledger.migrate(new_columns)
+        console.say(f"{ledger.folder} now has schema 2; {count_of(len(taken), 'finished cell')} kept.")
+
+
+def run_chosen(
+    chosen: "Sequence[PlannedCell]", ledger: "Ledger", recipe: str, execution: Execution, *, again: bool
+) -> int:
+    """Run cells, and return how many of them failed.
+
+    Args:
+        chosen: The cells.
+        ledger: Where the rows go.
+        recipe: The text of the recipe that makes the cells, which is kept beside the rows.
+        execution: Where and how to run.
+        again: Whether cells that are done are run again.
+
+    Raises:
+        KeyboardInterrupt: The user ended it; finished rows are kept.
+    """
+    from benchmark.ledger import FAILED
+    from benchmark.processes.runner import run_cells
+    from benchmark.work.events import CellEnded
+
+    if not chosen:
+        return 0
+    n_failed = 0
+    recipe_sha256 = ledger.keep_recipe(recipe)
+    execute = execution.start(ledger, ledger.read_runs())
+    try:
+        with console.SweepDisplay(len(chosen)) as display:
+            for event in run_cells(chosen, ledger, execute, recipe_sha256=recipe_sha256, again=again):
+                display.show(event)
+                n_failed += isinstance(event, CellEnded) and event.row["status"] == FAILED
+    except KeyboardInterrupt:
+        console.say(f"The finished rows are in {ledger.folder}; the same command goes on from there.")
+        raise
+    return n_failed
+
+
+def run_sweep(
+    sweep: "Sweep",
+    registry: "Registry",
+    results: Path,
+    execution: Execution,
+    *,
+    when: str,
+    where: Mapping[str, str] | None = None,
+) -> "pd.DataFrame":
+    """Run what is missing of a sweep; the rows of all its cells, as `load_runs` returns them.
+
+    Args:
+        sweep: The sweep.
+        registry: The backbones.
+        results: The folder of the ledgers.
+        execution: Where and how to run.
+        when: A key of `WHEN`.
+        where: See `plan_sweep`.
+    """
+    from benchmark.analysis.loading import load_runs
+    from benchmark.errors import check_known
+    from benchmark.ledger import Ledger, cell_names
+    from benchmark.plan.planning import WHEN
+    from benchmark.recipes import recipe_text
+
+    check_known("value of when", when, WHEN)
+    plan = plan_sweep(sweep, registry, results, where)
+    chosen = plan.to_run(when)
+    warn_of_modes(chosen)
+    ledger, recipe = Ledger(results / sweep.name), recipe_text(plan.sweep)
+    take_over(plan, ledger, recipe)
+    run_chosen(chosen, ledger, recipe, execution, again=when == "always")
+    runs = load_runs([ledger.folder])
+    names = {planned.cell.name for planned in plan.cells}
+    as_asked = runs.assign(dataset=runs["dataset_name"])
+    return runs[[name in names for name in cell_names(as_asked)]].reset_index(drop=True)
