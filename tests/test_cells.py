@@ -312,7 +312,7 @@ def test_a_stored_recipe_keeps_its_meaning_when_a_default_changes():
     text = recipe_text(expanded(a_sweep(Grid(backbones=("NetB0",))), REGISTRY))
 
     assert set(Grid.model_fields) - set(tomllib.loads(text)["grid"][0]) == {
-        "input_size_px", "batch_size", "limit", "classes", "stages", "folds", "weights",
+        "input_size_px", "batch_size", "limit", "part", "classes", "stages", "folds", "weights",
     }, "an option is left to its default"  # fmt: skip
 
 

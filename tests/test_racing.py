@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from benchmark.analysis.labels import dataset_labels
 from benchmark.backbones.sources import are_weights_here
 from benchmark.datasets import load_dataset
 from benchmark.datasets.dataset import take_subset, take_train_part
@@ -207,3 +209,9 @@ def test_the_recipe_of_a_race_holds_every_cell_and_survives_being_written(regist
     }
     assert {(cell.mode, cell.head) for cell in cells} == {("native", "linear")}
     assert {cell.columns["part"] for cell in cells} == {"train", ""}
+
+
+def test_the_shown_name_of_a_dataset_tells_its_train_part_from_the_whole():
+    rows = pd.DataFrame({"dataset": "digits", "classes": "", "limit": [449, 449, None], "part": ["train", "", np.nan]})
+
+    assert dataset_labels(rows) == ["digits@449 (train)", "digits@449", "digits"]
