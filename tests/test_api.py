@@ -4,17 +4,20 @@ import doctest
 import re
 import subprocess
 import sys
+from importlib import resources
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import benchmark
-from benchmark import ablation, leaderboard, load_ledger
+from benchmark import ablation, export, inspect, leaderboard, load_ledger, recommend, run
+from benchmark.actions.keywords import SweepOptions, as_keys
 from benchmark.analysis.formats import to_markdown
 from benchmark.analysis.presentation import ablation_sections, leaderboard_sections
 from benchmark.analysis.published import compare_published
-from benchmark.errors import LedgerError
+from benchmark.errors import BenchmarkError, ConfigError, LedgerError, UnknownNameError
+from benchmark.recipes import Grid
 
 ROOT = Path(__file__).parents[1]
 
@@ -82,3 +85,51 @@ def test_importing_the_package_imports_no_library():
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert answer.stdout.strip() == "[]"
+
+
+def test_every_key_of_a_recipe_is_a_keyword_of_run():
+    assert set(SweepOptions.__annotations__) == set(Grid.model_fields)
+
+
+def test_one_name_is_a_list_of_one():
+    assert as_keys({"backbones": "VGG*", "seeds": [0, 1], "crop": "crop"}) == {
+        "backbones": ("VGG*",), "seeds": [0, 1], "crop": "crop",
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_run_returns_the_rows_of_its_cells(tmp_path: Path):
+    options = {"backbones": "MobileNetV2", "weights": "random", "input_size_px": 32, "limit": 300}
+    first = run(heads=["ridge", "knn"], results=tmp_path, **options)
+
+    again = run(heads="ridge", results=tmp_path, **options)
+
+    assert sorted(first["head"]) == ["knn", "ridge"]
+    assert (first["status"] == "done").all()
+    assert again["run_id"].tolist() == first.loc[first["head"] == "ridge", "run_id"].tolist(), "it was done already"
+
+
+def test_a_mistake_in_the_options_of_run_names_them(tmp_path: Path):
+    with pytest.raises(ConfigError, match="limit"):
+        run(limit=-1, results=tmp_path)
+    with pytest.raises(UnknownNameError, match="Did you mean 'MobileNetV2-dogs'"):
+        run(backbones="MobileNetV2-dog", results=tmp_path)
+
+
+def test_recommend_and_export_refuse_what_the_commands_refuse(tmp_path: Path):
+    with pytest.raises(BenchmarkError, match=r"The limits leave no backbone\. The nearest is"):
+        recommend("digits", max_params=1000, results=tmp_path)
+    with pytest.raises(LedgerError, match=r"no runs\.csv"):
+        export("abc", out=tmp_path / "model.keras", results=tmp_path)
+
+
+@pytest.mark.slow
+def test_inspect_gives_the_verdict_on_each_mode():
+    found = inspect("ResNet50", mode="unit")
+
+    verdicts = {one["mode"]: one["verdict"] for one in found["modes"]}
+    assert (found["native"], verdicts["native"], verdicts["unit"]) == ("caffe", "right", "double-scaled")
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (resources.files("benchmark") / "py.typed").is_file()

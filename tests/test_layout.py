@@ -66,10 +66,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "doctor": {"storage", "provenance", "memory", "downloads"},
     "console": {"escaping", "work", "processes", "analysis"},
+    "actions": {
+        "errors", "escaping", "isolation", "registry", "recipes", "preprocessing", "backbones", "xray", "features",
+        "options", "ledger", "plan", "work", "processes", "analysis", "export", "console",
+    },
     "cli": {
-        "errors", "escaping", "storage", "caching", "isolation", "registry", "recipes", "datasets", "preprocessing",
-        "backbones", "xray", "features", "strategies", "ledger", "outputs", "plan", "work", "processes", "analysis",
-        "charts", "report", "export", "doctor", "console", "options",
+        "actions", "errors", "escaping", "storage", "caching", "isolation", "registry", "recipes", "datasets",
+        "preprocessing", "backbones", "xray", "features", "strategies", "ledger", "outputs", "plan", "work",
+        "processes", "analysis", "charts", "report", "export", "doctor", "console", "options",
     },
 }  # fmt: skip
 

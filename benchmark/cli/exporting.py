@@ -10,14 +10,13 @@ from benchmark import console
 from benchmark.analysis.formats import count_of
 from benchmark.cli import options
 from benchmark.errors import BenchmarkError
-from benchmark.escaping import in_utf8
-from benchmark.isolation import iterate_in_child
 
 if TYPE_CHECKING:
-    from benchmark.export.predicting import Prediction
+    import pandas as pd
 
 EXIT_SOME_FAILED = 1
-SHOWN_DIGITS = 4
+# For each class that is named.
+COLUMNS = ("class", "probability")
 
 
 def export(
@@ -72,61 +71,46 @@ def predict(
 
     Files that are no images are named, the others are done; then the exit code is 1.
     """
-    from benchmark.export.files import read_facts
-    from benchmark.export.predicting import find_images, predict_files
-    from benchmark.features.engines import AUTO, OPENVINO, choose_engine
+    from benchmark.actions.predicting import predict_table
 
     if as_csv and as_json:
         raise BenchmarkError("Give --csv or --json, not both.")
-    class_names = read_facts(model)["class_names"]
-    files = find_images(images)
-    chosen = choose_engine(engine or AUTO, OPENVINO, has_gpu=False)
-    found: list[Prediction] = []
-    with console.scan_display("predicting") as on_done:
-        for prediction in iterate_in_child(predict_files, model, files, chosen):
-            found.append(prediction)
-            on_done(model.name, len(found), len(files))
-    names = [in_utf8(str(file)) for file in files]
-    _show(found, names, class_names, top, as_csv=as_csv, as_json=as_json)
-    faults = [one.fault for one in found if one.probabilities is None]
+    table = predict_table(model, images, engine)
+    _show(table, top, as_csv=as_csv, as_json=as_json)
+    faults = [fault for fault in table.iloc[:, 1] if fault]
     for fault in faults:
         console.say(fault, style="red")
     if faults:
-        console.say(f"{count_of(len(faults), 'file')} of {len(files):,} could not be predicted.", style="red")
+        console.say(f"{count_of(len(faults), 'file')} of {len(table):,} could not be predicted.", style="red")
         sys.exit(EXIT_SOME_FAILED)
 
 
-def _show(
-    found: "list[Prediction]", names: list[str], class_names: list[str], top: int, *, as_csv: bool, as_json: bool
-) -> None:
+def _show(table: "pd.DataFrame", top: int, *, as_csv: bool, as_json: bool) -> None:
+    """Print the most likely classes of each image; `table` is that of `predict_table`."""
     import pandas as pd
 
     from benchmark.analysis.formats import FORMATS
 
-    likely = {
-        one.place: [
-            (class_names[place], float(one.probabilities[place])) for place in (-one.probabilities).argsort()[:top]
-        ]
-        for one in found
-        if one.probabilities is not None
-    }
+    files, faults, shares = table.iloc[:, 0].tolist(), table.iloc[:, 1].tolist(), table.iloc[:, 2:]
+    numbers = shares.to_numpy(float)
+    orders = (-numbers).argsort(axis=1, kind="stable")[:, :top]
+    likely = [
+        [(str(shares.columns[place]), float(numbers[row, place])) for place in order]
+        for row, order in enumerate(orders)
+    ]
     if as_json:
-        faults = {one.place: one.fault for one in found if one.fault}
         console.show_json([
-            {"file": names[place], "fault": faults[place]} if place in faults else
-            {"file": names[place], "classes": [{"class": name, "probability": share} for name, share in likely[place]]}
-            for place in range(len(found))
+            {"file": file, "fault": fault} if fault else
+            {"file": file, "classes": [{"class": name, "probability": share} for name, share in classes]}
+            for file, fault, classes in zip(files, faults, likely, strict=True)
         ])  # fmt: skip
-    elif as_csv:
-        rows = [
-            (names[place], rank, *one) for place, classes in likely.items() for rank, one in enumerate(classes, start=1)
-        ]
+        return
+    done = [(file, classes) for file, fault, classes in zip(files, faults, likely, strict=True) if not fault]
+    if as_csv:
+        rows = [(file, rank, *one) for file, classes in done for rank, one in enumerate(classes, start=1)]
         console.write(FORMATS["csv"](pd.DataFrame(rows, columns=["file", "rank", "class", "probability"]), []))
-    else:
-        headings = ["file", *(f"{heading} {rank}" if rank > 1 else heading for rank in range(1, top + 1)
-                              for heading in ("class", "probability"))]  # fmt: skip
-        headings = headings[: 1 + 2 * min(top, len(class_names))]
-        console.show_table(headings, [
-            [names[place], *(cell for name, share in classes for cell in (name, round(share, SHOWN_DIGITS)))]
-            for place, classes in likely.items()
-        ], least_telling=headings[:0:-1])  # fmt: skip
+    elif done:
+        n_shown = len(done[0][1])
+        headings = [f"{word} {rank}" if rank > 1 else word for rank in range(1, n_shown + 1) for word in COLUMNS]
+        cells = [[file, *(cell for name, share in some for cell in (name, f"{share:.4f}"))] for file, some in done]
+        console.show_table(["file", *headings], cells, least_telling=headings[:1:-1])

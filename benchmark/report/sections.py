@@ -14,6 +14,7 @@ from benchmark.analysis.loading import SETTING
 from benchmark.analysis.presentation import leaderboard_sections
 from benchmark.charts import Evidence
 from benchmark.charts.labels import described, name_settings
+from benchmark.errors import some_of
 from benchmark.report.figures import Figure, Figures
 from benchmark.report.page_tables import Table, comparison_table, leaderboard_table, records_table
 
@@ -103,21 +104,35 @@ def _subtitle(board: pd.DataFrame, done: pd.DataFrame) -> str:
 
 
 def _facts(board: pd.DataFrame, ablation: pd.DataFrame) -> list[Fact]:
-    """Of settings in mode native, because no other one should be recommended; and the damage that others do."""
+    """The setting to take, of those in mode native, because no other one should be taken; and what others cost."""
     settings = board[board["mode"] == NATIVE].sort_values("accuracy", ascending=False, kind="stable")
     if settings.empty:
-        return [Fact("Best", "not known", f"No setting was run in mode {NATIVE}."), _damage(ablation)]
+        return [Fact("Take", "not known", f"No setting was run in mode {NATIVE}."), _damage(ablation)]
     best = settings.iloc[0]
-    n_tied = int(best["rank_last"] - best["rank_first"])
-    tied = f"; not distinguishable from {n_tied} more" if n_tied else ""
-    interval = f"95 %: {100 * best['accuracy_low']:.1f} to {percent(best['accuracy_high'])}"
-    facts = [Fact("Best", described(best), f"{percent(best['accuracy'])} ({interval}){tied}"), _damage(ablation)]
+    tied = settings[settings["rank_first"].eq(1).fillna(False)]
+    cheapest = tied.sort_values(["latency_ms", "params_total"], kind="stable")
+    taken = cheapest.iloc[0] if len(cheapest) else best
+    others = [described(one) for _, one in tied.iterrows() if one["label"] != taken["label"]]
+    not_told_apart = f". Not told apart from it: {some_of(others, 3)}" if others else ""
+    facts = [Fact("Take", described(taken), f"{_figures(taken)}{not_told_apart}")]
+    if taken["label"] != best["label"]:
+        facts.append(Fact("Most accurate", described(best), _figures(best)))
     as_good = settings[settings["accuracy"] >= best["accuracy"] - MARGIN]
     lean = as_good.sort_values("params_total", kind="stable").iloc[0]
     if pd.notna(lean["params_total"]):
-        detail = f"{percent(lean['accuracy'])} with {lean['params_total'] / 1e6:.2f}{NBSP}M parameters"
-        facts.append(Fact(f"Smallest within {100 * MARGIN:.0f} point of the best", described(lean), detail))
-    return facts
+        facts.append(Fact(f"Smallest within {100 * MARGIN:.0f} point of the best", described(lean), _figures(lean)))
+    return [*facts, _damage(ablation)]
+
+
+def _figures(setting: pd.Series) -> str:
+    """Accuracy with its interval, size and latency of a setting."""
+    interval = f"95 %: {100 * setting['accuracy_low']:.1f} to {percent(setting['accuracy_high'])}"
+    parts = [f"{percent(setting['accuracy'])} ({interval})"]
+    if pd.notna(setting["params_total"]):
+        parts.append(f"{setting['params_total'] / 1e6:.2f}{NBSP}M parameters")
+    if pd.notna(setting["latency_ms"]):
+        parts.append(f"{setting['latency_ms']:.3g}{NBSP}ms an image")
+    return ", ".join(parts)
 
 
 def _damage(ablation: pd.DataFrame) -> Fact:
