@@ -25,9 +25,9 @@ os.environ |= {"TF2_BEHAVIOR": "1", "KMP_DUPLICATE_LIB_OK": "True", "KMP_INIT_AT
 
 # `--dist=loadfile` hands out files in this order, so that none of the long ones is left for the end.
 LONGEST = (
-    "test_ray.py", "test_alterations.py", "test_kills.py", "test_experiments.py", "test_constructors.py",
-    "test_workflow.py", "test_outputs.py", "test_training.py", "test_isolation.py", "test_report.py", "test_plots.py",
-    "test_builders.py", "test_runner.py",
+    "test_ray.py", "test_alterations.py", "test_significance.py", "test_kills.py", "test_experiments.py",
+    "test_constructors.py", "test_workflow.py", "test_outputs.py", "test_training.py", "test_isolation.py",
+    "test_report.py", "test_plots.py", "test_builders.py", "test_runner.py",
 )  # fmt: skip
 
 
