@@ -197,7 +197,7 @@ def test_the_leaderboard_shows_and_sorts_by_what_the_command_gives(ledger: Ledge
 def test_the_summary_names_what_to_take_the_smallest_that_is_as_good_and_the_worst_damage(report: Element):
     facts = {fact.one("dt").text: fact.one("dd").text for fact in report.one("article").all("div")}
 
-    assert list(facts)[0] == "Take"
+    assert next(iter(facts)) == "Take"
     assert facts["Take"].startswith("NetA, mode native 90.0\u00a0% (95 %: 85.1 to 93.4\u00a0%)")
     assert facts["Biggest preprocessing damage"] == (
         "40.0\u00a0points NetA in mode unit: 90.0\u00a0% in native, 50.0\u00a0% in unit"
