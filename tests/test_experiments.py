@@ -30,7 +30,7 @@ from benchmark.work.counting import count_params
 
 EXPERIMENTS = ("cifar10", "fashion_mnist_mobilenetv2", "fashion_mnist_networks", "stanford_dogs", "animals5")
 N_FIGURES = {
-    "cifar10": 32, "fashion_mnist_mobilenetv2": 3, "fashion_mnist_networks": 7, "stanford_dogs": 5, "animals5": 4,
+    "cifar10": 32, "fashion_mnist_mobilenetv2": 4, "fashion_mnist_networks": 7, "stanford_dogs": 5, "animals5": 4,
 }  # fmt: skip
 N_EXACT = {"cifar10": 13, "stanford_dogs": 2}
 

@@ -14,8 +14,9 @@ import pytest
 from documented_modes import EXPECTED
 from typer.testing import CliRunner
 
+from benchmark.actions.inspecting import xray_record
 from benchmark.cli.app import app
-from benchmark.cli.inspecting import formulas, xray_record
+from benchmark.cli.inspecting import formulas
 from benchmark.cli.options import InspectedArgument
 from benchmark.xray.affine import AffineMap
 from benchmark.xray.stem import Stem

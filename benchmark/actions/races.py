@@ -158,7 +158,9 @@ def run_race(setup: Setup) -> Ended:
         while step := ended.course.step:
             ended = _run_stage(setup, step, ended, again, execute, recipe_sha256)
     except KeyboardInterrupt:
-        console.say(f"The finished rows are in {setup.ledger.folder}; the same command goes on from there.")
+        console.say(
+            f"Interrupted. The finished rows are in {setup.ledger.folder}; the same command goes on from there."
+        )
         raise
     return ended
 

@@ -135,7 +135,7 @@ def run_chosen(
                 display.show(event)
                 n_failed += isinstance(event, CellEnded) and event.row["status"] == FAILED
     except KeyboardInterrupt:
-        console.say(f"The finished rows are in {ledger.folder}; the same command goes on from there.")
+        console.say(f"Interrupted. The finished rows are in {ledger.folder}; the same command goes on from there.")
         raise
     return n_failed
 
