@@ -250,6 +250,13 @@ def test_a_failed_run_is_refused(sweep: Path, program: Program, tmp_path: Path):
     assert "failed (oom: too large)" in refused(program, sweep, "export", row["run_id"], str(tmp_path / "failed"))
 
 
+def test_a_ledger_of_a_newer_version_is_refused(sweep: Path, program: Program, tmp_path: Path):
+    table = (sweep / "results" / "pets" / "runs.csv").read_text().replace("\n2,", "\n99,")
+    (tmp_path / "runs.csv").write_text(table)
+
+    assert "has rows of schema [99]" in refused(program, sweep, "export", "--best", str(tmp_path))
+
+
 @pytest.mark.parametrize("content", [b"no model", b""])
 def test_a_file_that_is_no_exported_model_is_refused(content: bytes, sweep: Path, program: Program, tmp_path: Path):
     (tmp_path / "other.keras").write_bytes(content)

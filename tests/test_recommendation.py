@@ -118,3 +118,14 @@ def test_an_answer_is_json_with_every_part():
     assert [(one["backbone"], one["result"]) for one in read["backbones"]] == [("A", "take"), ("B", "out")]
     assert read["rounds"][0] == {"n_images": 400, "backbones": ["A", "B"], "accuracy": pytest.approx([0.9, 0.4])}
     assert read["backbones"][1]["accuracy"] is None, "the test images of a backbone that is out are not looked at"
+
+
+def test_the_run_to_export_is_one_of_the_chosen_with_the_test_images():
+    world = World({"A": Net(0.9), "B": Net(0.4)}, n_seeds=2)
+    world.play()
+    world.rows = [{**row, "val_accuracy": 0.5 + 0.1 * row["seed"]} for row in world.rows]
+
+    answer = answer_of(world)
+
+    (row,) = [row for row in world.rows if row["run_id"] == answer["run_id"]]
+    assert (row["backbone"], row["seed"], row["known_step"].is_test) == ("A", 1, True)

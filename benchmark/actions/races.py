@@ -151,7 +151,8 @@ def run_race(setup: Setup) -> Ended:
     ended = _replay(setup, again)
     if ended.course.step is None:
         return ended
-    execution = Execution(timeout_s=max(FAR_OVER * setup.race.budget_s, LEAST_TIMEOUT_S))
+    timeout_s = max(FAR_OVER * setup.race.budget_s, LEAST_TIMEOUT_S)
+    execution = Execution(timeout_s=timeout_s, keep_weights=True)  # those of heads, which are small
     recipe_sha256 = setup.ledger.keep_recipe(setup.recipe)
     execute = execution.start(setup.ledger, rows)
     try:

@@ -35,9 +35,10 @@ def make_answer(
         correctness: Of the runs.
 
     Returns:
-        `sentences` (the answer for people), `chosen` (the backbone's name), `backbones` (one record for each that was
-        timed, the finalists first: `result`, accuracies and costs), `cut` and `untried` (with reasons), `rounds`, and
-        the seconds.
+        `sentences` (the answer for people), `chosen` (the backbone's name), `run_id` (of the run to export: of its
+        seeds, the one with the best validation accuracy; None if its test failed), `backbones` (one record for each
+        that was timed, the finalists first: `result`, accuracies and costs), `cut` and `untried` (with reasons),
+        `rounds`, and the seconds.
     """
     assert course.board is not None, "the race is over"
     params = runs.groupby("backbone")["params_backbone"].last()
@@ -63,6 +64,7 @@ def make_answer(
     backbones.sort(key=lambda record: order.index(record["backbone"]))
     answer: Record = {
         "chosen": course.chosen,
+        "run_id": _run_to_export(course, runs),
         "is_decided": course.is_decided,
         "budget_s": race.budget_s,
         "spent_s": round(course.spent_s, 1),
@@ -109,6 +111,12 @@ def _p_value(course: Course, name: str, runs: pd.DataFrame, correctness: Correct
     if not seeds[0]:
         return np.nan
     return compare_runs(both[0].right(seeds[0]), both[1].right(seeds[1])).p_value
+
+
+def _run_to_export(course: Course, runs: pd.DataFrame) -> str | None:
+    tested = runs[(runs["step"] == Step(course.chosen, course.final, is_test=True)) & runs["accuracy"].notna()]
+    best = tested.sort_values("val_accuracy", ascending=False, kind="stable")["run_id"].tolist()
+    return best[0] if best else None
 
 
 def _plain(values: Mapping[Any, Any] | pd.Series) -> Record:

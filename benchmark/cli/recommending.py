@@ -80,6 +80,8 @@ def recommend(
     else:
         console.show_text("\n".join(answer["sentences"]))
         console.show_sections([answer_section(answer)])
+        if answer["run_id"]:
+            console.show(f"Next: benchmark export {answer['run_id']} {results / SWEEP_NAME} --out model.keras")
     if has_failures:
         console.say(f"Some cells failed: see {results / SWEEP_NAME / RUNS}.", style="red")
         sys.exit(EXIT_SOME_FAILED)
