@@ -20,7 +20,7 @@ def test_a_race_begins_with_its_first_backbone_in_the_smallest_round():
 
 
 def test_whoever_is_worse_than_the_leader_is_out_and_runs_in_no_later_round():
-    world = World({"A": Net(0.9), "B": Net(0.5), "C": Net(0.89)})
+    world = World({"A": Net(0.9), "B": Net(0.5), "C": Net(0.898)})
 
     course = world.play()
 
@@ -29,10 +29,10 @@ def test_whoever_is_worse_than_the_leader_is_out_and_runs_in_no_later_round():
     assert course.is_decided
 
 
-def test_with_one_seed_a_backbone_is_out_if_mcnemars_exact_test_says_so():
+def test_a_backbone_is_out_if_mcnemars_exact_test_on_all_images_of_the_round_says_so():
     """An independent reference: the two differ in the images that only the better one names correctly."""
-    for n_differing in (2, 5, 6, 9):
-        world = World({"A": Net(0.9), "B": Net(0.9 - n_differing / 80)}, n_seeds=1)
+    for n_differing in (5, 10):  # one or two in each fold
+        world = World({"A": Net(0.9), "B": Net(0.9 - n_differing / 400)})
         course = world.play()
 
         p_value = stats.binomtest(0, n_differing).pvalue
@@ -54,7 +54,7 @@ def test_the_last_one_left_is_taken_and_tested_on_the_whole_dataset_at_once():
     [
         (Net(0.9, latency_ms=5, params=9e6), Net(0.9, latency_ms=6, params=1e6)),
         (Net(0.9, latency_ms=5, params=1e6), Net(0.9, latency_ms=5, params=9e6)),
-        (Net(0.895, latency_ms=5), Net(0.9, latency_ms=6)),
+        (Net(0.898, latency_ms=5), Net(0.9, latency_ms=6)),
     ],
     ids=["latency", "parameters", "a little less accurate"],
 )
@@ -160,7 +160,7 @@ def test_without_time_for_anybody_nothing_is_run():
 
 
 def test_when_the_budget_ends_the_best_so_far_stands_although_another_is_cheaper():
-    nets = {"Best": Net(0.93, latency_ms=50, images_per_s=4), "Fast": Net(0.9, latency_ms=5, images_per_s=4)}
+    nets = {"Best": Net(0.93, latency_ms=50, images_per_s=4), "Fast": Net(0.915, latency_ms=5, images_per_s=4)}
     world = World(nets, budget_s=600)
 
     course = world.play()

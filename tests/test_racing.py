@@ -13,7 +13,7 @@ from benchmark.datasets.dataset import take_subset, take_train_part
 from benchmark.errors import DataError, UnknownNameError
 from benchmark.plan import racing
 from benchmark.plan.grid import expand
-from benchmark.plan.racing import cut_by_limits, find_candidates, plan_rounds, race_sweep
+from benchmark.plan.racing import N_FOLDS, cut_by_limits, find_candidates, plan_rounds, race_sweep
 from benchmark.recipes import Grid, read_recipe, recipe_text
 from benchmark.registry import Registry, load_registry
 
@@ -205,7 +205,10 @@ def test_the_recipe_of_a_race_holds_every_cell_and_survives_being_written(regist
     cells = expand(sweep, registry)
     assert read_recipe(tmp_path / "race.toml") == sweep
     assert {(cell.dataset.limit, cell.dataset.part, cell.seed) for cell in cells} == {
-        (limit, part, seed) for limit in (449, None) for part in ("train", None) for seed in (0, 1)
+        (limit, part, seed)
+        for limit in (449, None)
+        for part, n_runs in (("train", N_FOLDS), (None, 2))
+        for seed in range(n_runs)
     }
     assert {(cell.mode, cell.head) for cell in cells} == {("native", "linear")}
     assert {cell.columns["part"] for cell in cells} == {"train", ""}

@@ -9,7 +9,7 @@ import pandas as pd
 from toys import RUN, runs_table
 
 from benchmark.analysis.race import Boards, Course, Entrant, Race, Step, replay
-from benchmark.plan.racing import Round
+from benchmark.plan.racing import N_FOLDS, Round
 
 # Of a dataset of 2,000 images, 400 of which are test images.
 ROUNDS = (Round(500, 400, 500), Round(None, 1600, 2000))
@@ -57,7 +57,7 @@ class World:
         return row["right"]
 
     def replay(self) -> Course:
-        return replay(self.race, self.runs, self, self.boards)  # type: ignore[arg-type]
+        return replay(self.race, self.runs, self, self.boards)
 
     def run(self, step: Step) -> None:
         """The rows of a step, as workers would write them."""
@@ -67,7 +67,7 @@ class World:
         skill = net.test_skill if step.is_test and net.test_skill is not None else net.skill
         known = {row["known_step"]: None for row in self.rows if row["known_step"].backbone == step.backbone}
         n_there = max((self.rounds[earlier.number].n_images for earlier in known), default=0)
-        for seed in range(self.n_seeds):
+        for seed in range(self.n_seeds if step.is_test else N_FOLDS):
             # Everybody errs on the images at the end, whatever the seed.
             right = np.arange(n_test) < round(skill * n_test)
             dataset = f"{step.number} {step.is_test}"
@@ -86,6 +86,7 @@ class World:
                 {
                     **RUN, **({**dict.fromkeys(done, np.nan), **failed} if net.error_type else done),
                     "run_id": f"{step}{seed}", "backbone": step.backbone, "seed": seed, "mode": "native",
+                    "folds": np.nan if step.is_test else N_FOLDS,
                     "dataset": dataset, "dataset_fingerprint": dataset,
                     "setting_key": step.backbone, "known_step": step, "right": right,
                 }

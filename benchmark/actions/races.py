@@ -126,7 +126,7 @@ def set_up(plan: "Plan", ledger: "Ledger", race: "Race", cuts: "Sequence[Cut]") 
             entrant = Entrant(step.backbone, flops_g_at_size(cell), not is_here and cell.backbone.weights == IMAGENET)
             firsts.append((places.get(step.backbone, len(began)), not is_here, entrant.flops_g, entrant))
     entrants = tuple(entrant for *_, entrant in sorted(firsts, key=lambda first: first[:3]))
-    n_seeds = len(next(iter(cells.values())))
+    n_seeds = next(len(some) for step, some in cells.items() if step.is_test)
     cuts = [*cuts, *(Cut(name, f"the registry is wrong: {warning}") for name, warning in wrong.items())]
     check_some_left([entrant.name for entrant in entrants], cuts)
     return Setup(
@@ -206,7 +206,7 @@ def _replay(setup: Setup, again: "pd.Series[str]") -> Ended:
     steps = {planned.key: step for step, some in setup.cells.items() for planned in some}
     runs = runs[runs["cell_key"].isin(steps.keys()) & ~runs["run_id"].isin(again)]
     runs = runs.assign(step=runs["cell_key"].map(steps))
-    correctness = Correctness(runs)
+    correctness = Correctness(runs, with_folds=True)
     return Ended(replay(setup.race, runs, correctness, setup.boards), runs, correctness)
 
 

@@ -4,7 +4,7 @@ import functools
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,13 @@ log = logging.getLogger(__name__)
 
 Correct = NDArray[np.bool_]
 _T = TypeVar("_T")
+
+
+class Marks(Protocol):
+    """Which test images runs named correctly."""
+
+    def of_run(self, folder: str, run_id: str, /) -> Correct | None:
+        """`(n_test,)` in the order of the test images; None where it is not known of all of them."""
 
 
 class Correctness:

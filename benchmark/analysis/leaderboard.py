@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.analysis.ablation import NATIVE
-from benchmark.analysis.correctness import Correctness
+from benchmark.analysis.correctness import Marks
 from benchmark.analysis.loading import SETTING, are_times_comparable, finished
 from benchmark.analysis.published import published_accuracy
 from benchmark.analysis.significance import SeedRun, SeedRuns, Standing, rank_with_ties
@@ -43,7 +43,7 @@ def make_leaderboard(
     *,
     by: str = "accuracy",
     published: Sequence[Published] = (),
-    correctness: Correctness | None = None,
+    correctness: Marks | None = None,
 ) -> pd.DataFrame:
     """Settings ranked within their dataset, each the mean of its seeds.
 
@@ -107,7 +107,7 @@ def _averaged(done: pd.DataFrame, by: str) -> pd.DataFrame:
     return pd.DataFrame(measured, index=accuracy.index).join(groups[list(AVERAGED)].mean()).reset_index()
 
 
-def _standings(done: pd.DataFrame, table: pd.DataFrame, correctness: Correctness | None) -> list[Standing | None]:
+def _standings(done: pd.DataFrame, table: pd.DataFrame, correctness: Marks | None) -> list[Standing | None]:
     """For every setting of `done`, its range of ranks among those of its dataset in the table; None for the others."""
     n_settings = done.groupby(list(SETTING), dropna=False).ngroups
     standings: list[Standing | None] = [None] * n_settings

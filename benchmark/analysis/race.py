@@ -13,14 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from benchmark.analysis.correctness import Correctness
+from benchmark.analysis.correctness import Correct, Marks
 from benchmark.analysis.leaderboard import make_leaderboard
 from benchmark.analysis.significance import ALPHA
 from benchmark.ledger import FAILED
 from benchmark.plan.estimate import JOB_OVERHEAD_S, guess_gflops
-from benchmark.plan.racing import MEASURES, Cut, Round, cut_by_limits
+from benchmark.plan.racing import MEASURES, N_FOLDS, Cut, Round, cut_by_limits
 
 # The share of the budget in which the first round may begin to time another backbone.
 FIRST_SHARE = 0.5
@@ -50,7 +51,7 @@ class Race:
     Attributes:
         entrants: In the order in which they are tried.
         rounds: Growing.
-        n_seeds: Rows of a backbone in a round.
+        n_seeds: Rows of a backbone in the test.
         budget_s: Seconds for all cells.
         limits: See `cut_by_limits`.
     """
@@ -110,13 +111,49 @@ class Course:
     step: Step | None = None
 
 
+class Folds:
+    """Each backbone's folds of a round as one run, which named every image once.
+
+    So backbones are compared on all images of a round and not on a fifth of them. The test counts images only: other
+    trainings would give other heads, which it leaves to the rounds to come.
+
+    Args:
+        rows: Finished runs, all folds of each backbone.
+        correctness: Of the runs.
+
+    Attributes:
+        pooled: One row per backbone, `run_id` and texts those of its first fold.
+    """
+
+    def __init__(self, rows: pd.DataFrame, correctness: Marks) -> None:
+        ordered = rows.sort_values("seed", kind="stable")
+        groups = ordered.groupby("backbone", sort=False)
+        n_test = groups["n_test"].sum()
+        accuracy = (ordered["accuracy"] * ordered["n_test"]).groupby(ordered["backbone"]).sum() / n_test
+        first = ordered.drop_duplicates("backbone").set_index("backbone", drop=False)
+        means = {
+            str(name): column for name, column in groups[["latency_ms", "images_per_s", "model_mib"]].mean().items()
+        }
+        pooled = first.assign(accuracy=accuracy, n_test=n_test, seed=0, folds=np.nan, **means)
+        self.pooled = pooled.reset_index(drop=True)
+        runs = (list(zip(one["folder"], one["run_id"], strict=True)) for _, one in groups)
+        self._runs = {folds[0][1]: folds for folds in runs}
+        self._correctness = correctness
+
+    def of_run(self, _: str, run_id: str) -> Correct | None:
+        """`(n,)`: whether each image of the round was named correctly; `run_id` is that of the pooled row."""
+        parts = [self._correctness.of_run(*run) for run in self._runs[run_id]]
+        known = [part for part in parts if part is not None]
+        return np.concatenate(known) if len(known) == len(parts) else None
+
+
 class Boards:
     """Leaderboards of rows, each made once, since a race asks for them after each of its steps."""
 
     def __init__(self) -> None:
         self._made: dict[tuple[str, ...], pd.DataFrame] = {}
 
-    def of_rows(self, rows: pd.DataFrame, correctness: Correctness) -> pd.DataFrame:
+    def of_rows(self, rows: pd.DataFrame, correctness: Marks) -> pd.DataFrame:
         """See `make_leaderboard`."""
         key = tuple(rows["run_id"])
         if key not in self._made:
@@ -124,7 +161,7 @@ class Boards:
         return self._made[key]
 
 
-def replay(race: Race, runs: pd.DataFrame, correctness: Correctness, boards: Boards) -> Course:
+def replay(race: Race, runs: pd.DataFrame, correctness: Marks, boards: Boards) -> Course:
     """The course of a race by its rows; its `step` says what is missing.
 
     Args:
@@ -140,7 +177,7 @@ def replay(race: Race, runs: pd.DataFrame, correctness: Correctness, boards: Boa
 class _Replay:
     """A race that is followed until a row is missing."""
 
-    def __init__(self, race: Race, runs: pd.DataFrame, correctness: Correctness, boards: Boards) -> None:
+    def __init__(self, race: Race, runs: pd.DataFrame, correctness: Marks, boards: Boards) -> None:
         self._race, self._correctness, self._boards = race, correctness, boards
         self._rows: dict[Any, pd.DataFrame] = dict(iter(runs.groupby("step", sort=False)))
         self._none = runs[:0]
@@ -156,7 +193,7 @@ class _Replay:
         """Whether the rows of a step are there; then their time counts, and a failure ends its backbone's race."""
         rows = self._rows_of(step)
         failed = rows[rows["status"] == FAILED]
-        if len(rows) < self._race.n_seeds:
+        if len(rows) < (self._race.n_seeds if step.is_test else N_FOLDS):
             return False
         self.course.spent_s += float(rows["elapsed_s"].sum())
         if len(failed):
@@ -213,7 +250,11 @@ class _Replay:
         return None
 
     def _board(self, steps: Sequence[Step]) -> pd.DataFrame:
-        return self._boards.of_rows(pd.concat([self._rows_of(step) for step in steps]), self._correctness)
+        rows = pd.concat([self._rows_of(step) for step in steps])
+        if steps[0].is_test:
+            return self._boards.of_rows(rows, self._correctness)
+        folds = Folds(rows, self._correctness)
+        return self._boards.of_rows(folds.pooled, folds)
 
     # --- the end -----------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis.correctness import Correctness
+from benchmark.analysis.correctness import Marks
 from benchmark.analysis.formats import Section, count_of, duration_text, number_texts
 from benchmark.analysis.race import Course, Race, Step
 from benchmark.analysis.significance import ALPHA, SeedRun, SeedRuns, adjust_by_holm, compare_runs, pair_seeds
@@ -22,9 +22,7 @@ MILLION = 1e6
 Record = dict[str, Any]
 
 
-def make_answer(
-    race: Race, course: Course, cuts: Sequence[Cut], runs: pd.DataFrame, correctness: Correctness
-) -> Record:
+def make_answer(race: Race, course: Course, cuts: Sequence[Cut], runs: pd.DataFrame, correctness: Marks) -> Record:
     """What a race found, as plain values.
 
     Args:
@@ -85,7 +83,7 @@ def make_answer(
     return {"sentences": list(_sentences(answer)), **answer}
 
 
-def _results(course: Course, runs: pd.DataFrame, correctness: Correctness) -> dict[str, tuple[str, float, float]]:
+def _results(course: Course, runs: pd.DataFrame, correctness: Marks) -> dict[str, tuple[str, float, float]]:
     """By name: the result, the accuracy minus the chosen one's on the test images, and the p-value of no difference."""
     assert course.board is not None
     accuracy = course.board.set_index("backbone")["accuracy"]
@@ -99,7 +97,7 @@ def _results(course: Course, runs: pd.DataFrame, correctness: Correctness) -> di
     return found | {name: (OUT, np.nan, np.nan) for name in course.worse}
 
 
-def _p_value(course: Course, name: str, runs: pd.DataFrame, correctness: Correctness) -> float:
+def _p_value(course: Course, name: str, runs: pd.DataFrame, correctness: Marks) -> float:
     """Of no difference between a finalist and the chosen one on the test images; NaN if it cannot be tested."""
     assert course.board is not None
     both = []
@@ -214,7 +212,7 @@ def answer_section(answer: Record) -> Section:
         "MiB": number_texts(table["model_mib"].astype(float), "{:.0f}"),
     }
     notes = [
-        "Race: accuracy on images that were neither trained on nor test images, in the last round of each.",
+        "Race: accuracy in five folds of the training images, in the last round of each.",
         *_cut_notes(answer["cut"]),
         f"The rows took {duration_text(answer['spent_s'])} of {duration_text(answer['budget_s'])}.",
     ]

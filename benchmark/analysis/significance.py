@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.analysis.correctness import Correct, Correctness
+from benchmark.analysis.correctness import Correct, Marks
 
 ALPHA = 0.05
 N_ADDED = 2  # images
@@ -76,7 +76,7 @@ class SeedRuns:
         correctness: Of these runs.
     """
 
-    def __init__(self, runs: Sequence[SeedRun], correctness: Correctness) -> None:
+    def __init__(self, runs: Sequence[SeedRun], correctness: Marks) -> None:
         self.fingerprint = runs[-1].dataset_fingerprint
         last = {run.seed: run for run in runs if run.dataset_fingerprint == self.fingerprint}
         correct = {seed: correctness.of_run(last[seed].folder, last[seed].run_id) for seed in sorted(last)}

@@ -34,7 +34,9 @@ def recommend(
     min_images_per_s: Annotated[float | None, _limit] = None,
     max_model_mib: Annotated[float | None, _limit] = None,
     backbones: options.BackbonesOption = None,
-    n_seeds: Annotated[int, typer.Option("--seeds", min=1, max=MOST_SEEDS, help="Number of validation splits.")] = 3,
+    n_seeds: Annotated[
+        int, typer.Option("--seeds", min=1, max=MOST_SEEDS, help="Trainings of each finalist for the test.")
+    ] = 3,
     val_fraction: options.ValFractionOption = None,
     input_size_px: options.InputSizeOption = None,
     limit: options.LimitOption = None,

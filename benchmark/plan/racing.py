@@ -18,6 +18,8 @@ SWEEP_NAME = "recommend"
 # The share of the images in each round, and the fewest that are worth a round of their own.
 SHARES = (1 / 16, 1 / 4, 1.0)
 LEAST_IMAGES = 200
+# Of the images of a round: each is tested once, by a head that was trained on the other folds.
+N_FOLDS = 5
 MIB = 2**20
 BYTES_PER_PARAMETER = 4
 
@@ -162,7 +164,7 @@ def plan_rounds(dataset: Dataset, limit: int | None, n_seeds: int, val_fraction:
     Args:
         dataset: The whole dataset.
         limit: Of the images to use, over all rounds; None for all.
-        n_seeds: Number of validation splits.
+        n_seeds: Number of validation splits of the test.
         val_fraction: Their share.
 
     Raises:
@@ -177,8 +179,8 @@ def plan_rounds(dataset: Dataset, limit: int | None, n_seeds: int, val_fraction:
         try:
             subset = take_subset(dataset, n_all)
             part = take_train_part(subset)
-            for one in (part, subset):
-                check_splits(one, [(seed, val_fraction, None) for seed in range(n_seeds)])
+            check_splits(part, [(fold, val_fraction, N_FOLDS) for fold in range(N_FOLDS)])
+            check_splits(subset, [(seed, val_fraction, None) for seed in range(n_seeds)])
         except DataError:
             if is_last:
                 raise
@@ -194,12 +196,11 @@ def race_sweep(grid: Grid, backbones: Sequence[Backbone], rounds: Sequence[Round
         grid: The dataset and how its images are prepared.
         backbones: Who takes part.
         rounds: The rounds.
-        n_seeds: Number of seeds of each.
+        n_seeds: Number of seeds of the test.
     """
-    always = {"backbones": tuple(one.name for one in backbones), "seeds": tuple(range(n_seeds))}
+    names = tuple(one.name for one in backbones)
+    kinds: tuple[dict[str, Any], ...] = ({"part": TRAIN_PART, "folds": N_FOLDS}, {"seeds": tuple(range(n_seeds))})
     grids = tuple(
-        grid.model_copy(update={**always, "limit": one.limit, "part": part})
-        for one in rounds
-        for part in (TRAIN_PART, None)
+        grid.model_copy(update={"backbones": names, "limit": one.limit, **kind}) for one in rounds for kind in kinds
     )
     return Sweep(name=SWEEP_NAME, grid=grids)
