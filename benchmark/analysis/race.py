@@ -25,6 +25,8 @@ from benchmark.plan.racing import MEASURES, N_FOLDS, Cut, Round, cut_by_limits
 
 # The share of the budget in which the first round may begin to time another backbone.
 FIRST_SHARE = 0.5
+# Seconds of a step that are in no row: to start a process, which reads the dataset again.
+START_S = 2.0
 # Images a second, where none were measured.
 SLOWEST = 1.0
 
@@ -87,7 +89,7 @@ class Course:
         cut: Who left, by limits that were measured or by a failure.
         worse: By name of those that were told apart from a leader: the number of the round.
         untried: By name of those for which the budget had no time: seconds for their first round.
-        spent_s: Seconds of the rows.
+        spent_s: Seconds of the steps, by their rows.
         alive: Who is left, the most accurate first.
         is_decided: Whether the race is over because one is left, or all images were used; not if the budget ended it.
         chosen: The recommended backbone; empty until the rounds are over.
@@ -195,7 +197,7 @@ class _Replay:
         failed = rows[rows["status"] == FAILED]
         if len(rows) < (self._race.n_seeds if step.is_test else N_FOLDS):
             return False
-        self.course.spent_s += float(rows["elapsed_s"].sum())
+        self.course.spent_s += START_S + float(rows["elapsed_s"].sum())
         if len(failed):
             is_failure = bool((failed["error_type"] != "download").any())
             self.course.cut.append(Cut(step.backbone, failed["error_message"].iloc[0], is_failure=is_failure))
@@ -312,7 +314,7 @@ class _Replay:
         total_s = 0.0
         for name in names:
             rows = self._rows_of(Step(name, number))
-            total_s += float((rows["load_s"] + rows["build_s"]).max())
+            total_s += START_S + float((rows["load_s"] + rows["build_s"]).max())
             total_s += float((rows["train_s"] + rows["eval_s"]).sum()) * more
             total_s += n_new / max(float(rows["images_per_s"].fillna(0).mean()), SLOWEST)
         return total_s

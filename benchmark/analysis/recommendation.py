@@ -214,7 +214,7 @@ def answer_section(answer: Record) -> Section:
     notes = [
         "Race: accuracy in five folds of the training images, in the last round of each.",
         *_cut_notes(answer["cut"]),
-        f"The rows took {duration_text(answer['spent_s'])} of {duration_text(answer['budget_s'])}.",
+        f"It took about {duration_text(answer['spent_s'])} of {duration_text(answer['budget_s'])}.",
     ]
     if n_more := len(answer["backbones"]) - len(shown):
         notes.insert(0, f"And {count_of(n_more, 'backbone')} that were worse: --json has them.")
