@@ -1,6 +1,7 @@
 """What `from benchmark import …` gives."""
 
 import doctest
+import pkgutil
 import re
 import subprocess
 import sys
@@ -133,3 +134,10 @@ def test_inspect_gives_the_verdict_on_each_mode():
 
 def test_the_package_says_that_it_is_typed():
     assert (resources.files("benchmark") / "py.typed").is_file()
+
+
+def test_no_module_of_the_package_hides_a_function_of_it():
+    """Importing a submodule makes it an attribute of its package."""
+    modules = {module.name for module in pkgutil.iter_modules(benchmark.__path__)}
+
+    assert not modules & set(benchmark.__all__)

@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmark.datasets import load_dataset
 from benchmark.datasets.resizing import resize
-from benchmark.export.files import FACTS
+from benchmark.exporting.files import FACTS
 from benchmark.ledger import WEIGHTS, Ledger
 from benchmark.preprocessing import RESIZERS, View
 
@@ -311,7 +311,7 @@ VIEWS = [View(24, name, crop) for name in RESIZERS for crop in ("squash", "crop"
 def test_images_are_resized_in_the_model_as_in_the_run(view: View, rng: np.random.Generator):
     import keras
 
-    from benchmark.export.resizing import resized
+    from benchmark.exporting.resizing import resized
 
     images = keras.Input((None, None, 3), dtype="uint8")
     model = keras.Model(images, resized(keras.ops.cast(images, "float32"), view))
@@ -328,8 +328,8 @@ def test_images_are_resized_in_the_model_as_in_the_run(view: View, rng: np.rando
 def test_grey_is_that_of_pillow(rng: np.random.Generator):
     import keras
 
-    from benchmark.export.predicting import _grey
-    from benchmark.export.resizing import to_grey
+    from benchmark.exporting.predicting import _grey
+    from benchmark.exporting.resizing import to_grey
 
     pixels = rng.integers(0, 256, (2, 40, 50, 3), dtype=np.uint8)
     expected = np.stack([np.asarray(Image.fromarray(one).convert("L")) for one in pixels])[..., np.newaxis]

@@ -60,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors", "escaping", "storage", "datasets", "preprocessing", "ledger", "outputs", "plan", "analysis",
     },
     "report": {"errors", "escaping", "storage", "provenance", "preprocessing", "ledger", "analysis", "charts"},
-    "export": {
+    "exporting": {
         "ahead", "errors", "provenance", "options", "datasets", "preprocessing", "features", "strategies",
         "predictions", "outputs", "plan", "work",
     },
@@ -68,18 +68,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "console": {"escaping", "work", "processes", "analysis"},
     "actions": {
         "errors", "escaping", "isolation", "registry", "recipes", "preprocessing", "backbones", "xray", "features",
-        "options", "ledger", "plan", "work", "processes", "analysis", "export", "console",
+        "options", "ledger", "plan", "work", "processes", "analysis", "exporting", "console",
     },
     "cli": {
         "actions", "errors", "escaping", "storage", "caching", "isolation", "registry", "recipes", "datasets",
         "preprocessing", "backbones", "xray", "features", "strategies", "ledger", "outputs", "plan", "work",
-        "processes", "analysis", "charts", "report", "export", "doctor", "console", "options",
+        "processes", "analysis", "charts", "report", "exporting", "doctor", "console", "options",
     },
 }  # fmt: skip
 
 MAY_IMPORT_TENSORFLOW = (
     "backbones/", "xray/", "features/", "strategies/", "datasets/", "preprocessing.py",
-    "work/running.py", "work/classifiers.py", "export/",
+    "work/running.py", "work/classifiers.py", "exporting/",
 )  # fmt: skip
 MAY_IMPORT_MATPLOTLIB = ("charts/",)
 MAY_IMPORT_REPORT_LIBRARIES = ("report/",)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from threadpoolctl import threadpool_limits
 from statsmodels.stats.multitest import multipletests
+from threadpoolctl import threadpool_limits
 from toy_ledgers import add, add_predicted
 
 from benchmark.analysis.correctness import Correctness

@@ -40,10 +40,10 @@ def export_model(
         registry: The backbones.
         out: The file or, for a saved model, the folder.
         best: In place of `run_id`: the ledger whose best setting in mode native is exported.
-        format_name: A key of `export.files.FORMATS`; None for that of the suffix.
+        format_name: A key of `exporting.files.FORMATS`; None for that of the suffix.
 
     Returns:
-        `file`, `format`, the fields of `export.exporting.Exported`, and `row`: what `runs.csv` has of the run.
+        `file`, `format`, the fields of `exporting.runs.Exported`, and `row`: what `runs.csv` has of the run.
 
     Raises:
         BenchmarkError: The run cannot be exported; nothing is written.
@@ -51,8 +51,8 @@ def export_model(
     import pandas as pd
 
     from benchmark.analysis.loading import find_row, load_all_runs, load_runs
-    from benchmark.export.exporting import Trained, export_run
-    from benchmark.export.files import check_place, format_of
+    from benchmark.exporting.files import check_place, format_of
+    from benchmark.exporting.runs import Trained, export_run
     from benchmark.ledger import Ledger
     from benchmark.plan.repeating import plan_again
 
@@ -100,7 +100,7 @@ def _best_row(runs: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def _check_exportable(record: Mapping[Any, Any]) -> None:
-    from benchmark.export.model import EXPORTED_HEADS
+    from benchmark.exporting.model import EXPORTED_HEADS
     from benchmark.ledger import DONE
     from benchmark.options import PROBE
 

@@ -29,8 +29,8 @@ def predict_table(model: Path, images: Sequence[Path], engine: str | None = None
     """
     import pandas as pd
 
-    from benchmark.export.files import read_facts
-    from benchmark.export.predicting import find_images, predict_files
+    from benchmark.exporting.files import read_facts
+    from benchmark.exporting.predicting import find_images, predict_files
     from benchmark.features.engines import AUTO, OPENVINO, choose_engine
 
     class_names = read_facts(model)["class_names"]

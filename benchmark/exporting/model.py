@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError
-from benchmark.export.resizing import resized, to_grey
+from benchmark.exporting.resizing import resized, to_grey
 from benchmark.options import PROBE, SCRATCH
 from benchmark.plan.cells import Cell
 from benchmark.preprocessing import line_of

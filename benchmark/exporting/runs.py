@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.datasets import split_dataset
-from benchmark.export.files import FORMATS, written
-from benchmark.export.model import CLASSIFIER, RGB, ExportError, build_model
+from benchmark.exporting.files import FORMATS, written
+from benchmark.exporting.model import CLASSIFIER, RGB, ExportError, build_model
 from benchmark.plan.cells import Cell
 from benchmark.predictions import Classes
 

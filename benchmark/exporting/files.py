@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.errors import BenchmarkError, check_known
-from benchmark.export.model import ExportError
+from benchmark.exporting.model import ExportError
 from benchmark.outputs import check_output
 
 # What a file says of its model: a JSON file inside it.

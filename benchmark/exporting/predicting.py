@@ -11,8 +11,8 @@ from benchmark.ahead import map_ahead
 from benchmark.datasets.decoding import decode_file
 from benchmark.datasets.files import is_named_as_image, walk_files
 from benchmark.errors import DataError
-from benchmark.export.files import read_facts
-from benchmark.export.model import CLASSIFIER, ExportError
+from benchmark.exporting.files import read_facts
+from benchmark.exporting.model import CLASSIFIER, ExportError
 from benchmark.preprocessing import View
 from benchmark.provenance import usable_cpus
 
