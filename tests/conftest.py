@@ -42,6 +42,8 @@ def pytest_collection_finish() -> None:
 
     There are half a million objects of TensorFlow alone, and Keras collects before each network.
     """
+    import hypothesis  # noqa: F401  # once it is imported it looks for references, among which frozen ones are missing
+
     gc.collect()
     gc.freeze()
 
