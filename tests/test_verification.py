@@ -1,5 +1,6 @@
 """Do the figures of a ledger come out again."""
 
+import shutil
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from benchmark.analysis.pairs import has_regressed, is_comparable
 from benchmark.analysis.verification import verify_rows
 from benchmark.errors import LedgerError
 from benchmark.ledger import DONE, FAILED, RUNS, Ledger, cell_names
+from benchmark.options import DENSE_OPTIONS_BEFORE, DenseOptions
 from benchmark.plan.examining import examine_networks
 from benchmark.plan.grid import expanded
 from benchmark.plan.planning import make_plan
@@ -336,7 +338,14 @@ def test_a_folder_of_any_name_is_run_verified_made_again_and_reported(
 
 
 def test_recipes_that_were_stored_before_engines_could_be_chosen_make_the_cells_of_their_rows(tmp_path):
-    rows = load_all_runs([Path(__file__).parents[1] / "results" / "demo"])
+    """The head dense had other usual options then, too."""
+    shutil.copytree(Path(__file__).parents[1] / "results" / "demo", tmp_path / "demo")
+    (recipe,) = (tmp_path / "demo" / "recipes").iterdir()
+    usual = {f"{name} = {getattr(DenseOptions(), name)}": f"{name} = {getattr(DENSE_OPTIONS_BEFORE, name)}"
+             for name in ("epochs", "patience")}  # fmt: skip
+    lines = [usual.get(line, line) for line in recipe.read_text().splitlines() if not line.startswith("engine = ")]
+    recipe.write_text("\n".join(lines))
+    rows = load_all_runs([tmp_path / "demo"]).assign(engine="tensorflow")
 
     planned = plan_again(rows, load_registry(), Ledger(tmp_path / "new"))
 
