@@ -23,6 +23,13 @@ from benchmark.preprocessing import RESIZERS, View
 Program = Callable[..., SimpleNamespace]
 
 NETWORKS = """
+def grey(input_shape):
+    import keras
+
+    images = keras.Input((*input_shape[:2], 1))
+    return keras.Model(images, keras.layers.Conv2D(8, 3, strides=2, activation="relu")(images))
+
+
 def tiny(input_shape):
     import keras
 
@@ -38,6 +45,12 @@ mode = "caffe"
 input_size_px = 24
 feature_dim = 8
 weights = "random"
+[Grey]
+builder = "networks:grey"
+mode = "tf"
+input_size_px = 24
+feature_dim = 8
+weights = "random"
 """
 RECIPE = """
 name = "pets"
@@ -48,6 +61,8 @@ dense = { epochs = 30 }
 [[grid]]
 heads = ["linear", "dense", "knn"]
 crop = 0.875
+[[grid]]
+backbones = ["Grey"]
 [[grid]]
 strategies = ["finetune"]
 stages = [{ unfreeze = 0, epochs = 2, learning_rate = 1e-2 }, { unfreeze = 3, epochs = 2, learning_rate = 1e-3 }]
@@ -79,8 +94,9 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def rows(sweep: Path) -> pd.DataFrame:
-    """The rows of the ledger by strategy and head."""
-    return Ledger(sweep / "results" / "pets").read_runs().set_index(["strategy", "head"])
+    """The rows of the ledger by strategy and head, but for those of the grey network."""
+    runs = Ledger(sweep / "results" / "pets").read_runs()
+    return runs[runs["backbone"] != "Grey"].set_index(["strategy", "head"])
 
 
 EXPORTED = [("probe", "linear"), ("probe", "dense"), ("finetune", "dense"), ("scratch", "")]
@@ -107,6 +123,20 @@ def test_an_exported_model_predicts_for_files_what_its_run_predicted(
     classes, scores = Ledger(sweep / "results" / "pets").read_predictions(run_id) or ((), ())
     assert [one["class"] for one in found] == [dataset.class_names[place] for place in classes]
     np.testing.assert_allclose([one["probability"] for one in found], scores, atol=1e-3)  # kept as float16
+
+
+@pytest.mark.slow
+def test_a_network_of_grey_images_takes_the_luminance_of_colours_as_in_its_run(
+    sweep: Path, program: Program, tmp_path: Path
+):
+    runs = Ledger(sweep / "results" / "pets").read_runs().set_index("backbone")
+
+    exported = program(
+        sweep, "export", runs.loc["Grey", "run_id"], "--registry", "tiny.toml", "--out", str(tmp_path / "grey.keras")
+    )
+
+    assert exported.returncode == 0, exported.stderr
+    assert "12 of 12 test images" in exported.stdout
 
 
 @pytest.mark.slow
@@ -336,7 +366,7 @@ def test_grey_is_that_of_pillow(rng: np.random.Generator):
     expected = np.stack([np.asarray(Image.fromarray(one).convert("L")) for one in pixels])[..., np.newaxis]
 
     assert np.array_equal(np.asarray(to_grey(keras.ops.cast(pixels, "float32"))), expected)
-    assert np.array_equal(_grey(pixels), expected)
+    assert np.array_equal(np.stack([*map(_grey, pixels)]), expected)
 
 
 def test_standardisation_is_folded_into_the_weights(rng: np.random.Generator):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmark.ahead import map_ahead
 from benchmark.datasets.decoding import decode_file
@@ -18,7 +19,7 @@ from benchmark.provenance import usable_cpus
 
 # Of the classifier's input, which holds the mode inside.
 AS_IT_IS = ("raw",)
-# Images at a time, fewer than this number of files at first, since graphs of a fixed size are faster.
+# Images at a time.
 AT_ONCE = 16
 
 
@@ -101,8 +102,9 @@ def _batches(decoded: Iterator[Decoded]) -> Iterator[list[Decoded]]:
 
 def _predict(extractor: Any, batch: list[Decoded], n_channels: int) -> list[Prediction]:
     images = [image for _, image in batch if not isinstance(image, DataError)]
-    pixels = np.stack(images) if images else None
-    found = iter(() if pixels is None else extractor.features(_grey(pixels) if n_channels == 1 else pixels))
+    if n_channels == 1:
+        images = [_grey(image) for image in images]
+    found = iter(extractor.features(np.stack(images)) if images else ())
     return [
         Prediction(place, None, str(image)) if isinstance(image, DataError) else Prediction(place, next(found))
         for place, image in batch
@@ -110,9 +112,8 @@ def _predict(extractor: Any, batch: list[Decoded], n_channels: int) -> list[Pred
 
 
 def _grey(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """RGB `(n, height, width, 3)` as grey `(n, height, width, 1)`, as Pillow makes it; see `to_grey`."""
-    sums = pixels.astype(np.uint32) @ np.array([[19595], [38470], [7471]], np.uint32)
-    return ((sums + 32768) >> 16).astype(np.uint8)
+    """RGB `(height, width, 3)` as grey `(height, width, 1)`; `to_grey` does the same in an exported model."""
+    return np.asarray(Image.fromarray(pixels).convert("L"))[..., np.newaxis]
 
 
 def _extractor(model: Path, n_channels: int, size_px: int, engine: str) -> Any:

@@ -13,6 +13,7 @@ from benchmark.exporting.files import FORMATS, written
 from benchmark.exporting.model import CLASSIFIER, RGB, ExportError, build_model
 from benchmark.plan.cells import Cell
 from benchmark.predictions import Classes
+from benchmark.preprocessing import match_channels
 
 # Test images that are predicted again, at most, and at a time; and those that the written file is run on.
 MOST_CHECKED, CHECKED_AT_ONCE, RUN_AGAIN = 1000, 32, 8
@@ -79,10 +80,10 @@ def export_run(trained: Trained, path: Path, format_name: str) -> Exported:
     chosen = np.unique(np.linspace(0, len(test) - 1, min(len(test), MOST_CHECKED)).round().astype(np.int64))
     take = dataset.images.source(cell.view).take
     network = model.get_layer(CLASSIFIER)
-    batches = (_with_channels(take(some), network.inputs[0].shape[-1]) for some in _parts(test[chosen]))
+    batches = (match_channels(take(some), network.inputs[0].shape[-1]) for some in _parts(test[chosen]))
     found = np.concatenate([network.predict_on_batch(batch) for batch in batches])
     n_undecided = _compare(found, trained.predicted[chosen], cell)
-    images = [_with_channels(image, RGB)[np.newaxis] for image in dataset.images.read(test[:RUN_AGAIN])]
+    images = [np.broadcast_to(image, (1, *image.shape[:2], RGB)) for image in dataset.images.read(test[:RUN_AGAIN])]
     expected = [model.predict_on_batch(image) for image in images]
     with written(model, facts, path, format_name) as made:
         run = FORMATS[format_name].load(made)
@@ -92,11 +93,6 @@ def export_run(trained: Trained, path: Path, format_name: str) -> Exported:
 
 def _parts(positions: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     return [positions[start : start + CHECKED_AT_ONCE] for start in range(0, len(positions), CHECKED_AT_ONCE)]
-
-
-def _with_channels(images: NDArray[np.uint8], needed: int) -> NDArray[np.uint8]:
-    """Grey images repeated for a network of RGB; others as they are."""
-    return images.repeat(RGB, axis=-1) if images.shape[-1] < needed else images
 
 
 def _compare(found: NDArray[np.float32], predicted: Classes, cell: Cell) -> int:

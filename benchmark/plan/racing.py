@@ -133,7 +133,7 @@ def _problem(backbone: Backbone, size_px: int | None) -> str:
 
 
 def _missing_weights(backbone: Backbone, can_download: Callable[[], bool]) -> str:
-    """Why the weights cannot be had; empty if they may be."""
+    """Why the weights are not available; empty if they are here or can probably be downloaded."""
     if are_weights_here(backbone):
         return ""
     if backbone.weights == IMAGENET and not can_download():
