@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 from toys import RUN, runs_table
 
-from benchmark.analysis.race import Boards, Course, Entrant, Race, Step, replay
+from benchmark.analysis.boards import Boards
+from benchmark.analysis.race import Course, Entrant, Race, Step, replay
 from benchmark.plan.racing import N_FOLDS, Round
 
 # Of a dataset of 2,000 images, 400 of which are test images.

@@ -16,8 +16,9 @@ from benchmark.processes.execution import Execution
 if TYPE_CHECKING:
     import pandas as pd
 
+    from benchmark.analysis.boards import Boards
     from benchmark.analysis.correctness import Correctness
-    from benchmark.analysis.race import Boards, Course, Race, Step
+    from benchmark.analysis.race import Course, Race, Step
     from benchmark.ledger import Ledger
     from benchmark.plan.planning import Plan, PlannedCell
     from benchmark.plan.racing import Cut
@@ -99,7 +100,8 @@ def recommend_backbone(
 
 def set_up(plan: "Plan", ledger: "Ledger", race: "Race", cuts: "Sequence[Cut]") -> Setup:
     """The race of a plan's backbones; the race that is given lacks them."""
-    from benchmark.analysis.race import Boards, Entrant, Step
+    from benchmark.analysis.boards import Boards
+    from benchmark.analysis.race import Entrant, Step
     from benchmark.backbones.sources import IMAGENET, are_weights_here
     from benchmark.plan.estimate import flops_g_at_size
     from benchmark.plan.planning import REPEAT
