@@ -340,7 +340,8 @@ def test_seeds_that_are_not_run_are_said_before_anything_runs(
     call: Call, tmp_path: Path, options: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ):
     n_run: list[int] = []
-    monkeypatch.setattr("benchmark.cli.running.run_planned", lambda chosen, *_, **__: n_run.append(len(chosen)))
+    monkeypatch.setattr("benchmark.actions.sweeps.run_chosen", lambda chosen, *_, **__: n_run.append(len(chosen)) or 0)
+    monkeypatch.setattr("benchmark.cli.running.show_ended", lambda *_, **__: None)
     for split in ("train", "val", "test"):
         write_classes(tmp_path / "pets" / split, {"cat": 3, "dog": 3})
 

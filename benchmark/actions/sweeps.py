@@ -86,7 +86,7 @@ def warn_of_modes(chosen: "Sequence[PlannedCell]") -> None:
         )
 
 
-def take_over(plan: "Plan", ledger: "Ledger", recipe: str) -> None:
+def _take_over(plan: "Plan", ledger: "Ledger", recipe: str) -> None:
     """Give rows of schema 1 the keys of their cells, and their recipe."""
     taken = [one for one in plan.cells if one.taken_over]
     if taken:
@@ -140,6 +140,22 @@ def run_chosen(
     return n_failed
 
 
+def run_plan(plan: "Plan", ledger: "Ledger", execution: Execution, *, when: str) -> int:
+    """Run the cells of a plan that are to be run now, and return how many of them failed.
+
+    Args:
+        plan: The plan.
+        ledger: Where the rows go.
+        execution: Where and how to run.
+        when: A key of `WHEN`.
+    """
+    from benchmark.recipes import recipe_text
+
+    recipe = recipe_text(plan.sweep)
+    _take_over(plan, ledger, recipe)
+    return run_chosen(plan.to_run(when), ledger, recipe, execution, again=when == "always")
+
+
 def run_sweep(
     sweep: "Sweep",
     registry: "Registry",
@@ -163,15 +179,12 @@ def run_sweep(
     from benchmark.errors import check_known
     from benchmark.ledger import Ledger, cell_names
     from benchmark.plan.planning import WHEN
-    from benchmark.recipes import recipe_text
 
     check_known("value of when", when, WHEN)
     plan = plan_sweep(sweep, registry, results, where)
-    chosen = plan.to_run(when)
-    warn_of_modes(chosen)
-    ledger, recipe = Ledger(results / sweep.name), recipe_text(plan.sweep)
-    take_over(plan, ledger, recipe)
-    run_chosen(chosen, ledger, recipe, execution, again=when == "always")
+    warn_of_modes(plan.to_run(when))
+    ledger = Ledger(results / sweep.name)
+    run_plan(plan, ledger, execution, when=when)
     runs = load_runs([ledger.folder])
     names = {planned.cell.name for planned in plan.cells}
     as_asked = runs.assign(dataset=runs["dataset_name"])

@@ -12,8 +12,7 @@ from benchmark.actions.sweeps import (
     DEFAULT_RECIPE,
     find_sweep,
     plan_sweep,
-    run_chosen,
-    take_over,
+    run_plan,
     warn_of_modes,
 )
 from benchmark.analysis.formats import count_of, duration_text, tally
@@ -79,7 +78,6 @@ def run(
     """
     from benchmark.ledger import FAILED, Ledger
     from benchmark.plan.planning import WHEN
-    from benchmark.recipes import recipe_text
 
     check_known("value of --when", when, WHEN)
     execution = Execution(jobs, timeout, deterministic, executor, ray_address, keep_weights)
@@ -92,12 +90,11 @@ def run(
         _show_dry_run(chosen, again=when == "always", as_json=as_json)
         return
     ledger = Ledger(results / sweep.name)
-    stored = recipe_text(plan.sweep)
-    take_over(plan, ledger, stored)
+    n_failed = sum(planned.state == FAILED for planned in plan.cells) if when == "missing" else 0
+    n_failed += run_plan(plan, ledger, execution, when=when)
     if not chosen:
         console.say(f"Nothing to do in {ledger.folder}: {tally(plan.counts)}.", style="green")
-    n_failed = sum(planned.state == FAILED for planned in plan.cells) if when == "missing" else 0
-    run_planned(chosen, ledger, stored, execution, again=when == "always", as_json=as_json, n_failed=n_failed)
+    show_ended(ledger, n_failed, as_json=as_json)
 
 
 def _show_dry_run(chosen: "list[PlannedCell]", *, again: bool, as_json: bool) -> None:
@@ -129,30 +126,10 @@ def _params_total(planned: "PlannedCell") -> int | None:
     return backbone.params_backbone + count_head_params(cell.head, backbone.feature_dim, planned.n_classes, cell.dense)
 
 
-def run_planned(
-    chosen: "list[PlannedCell]",
-    ledger: "Ledger",
-    recipe: str,
-    execution: Execution,
-    *,
-    again: bool,
-    as_json: bool = False,
-    n_failed: int = 0,
-) -> None:
-    """Run cells and show the leaderboard of their ledger; exits with 1 if a cell failed.
-
-    Args:
-        chosen: The cells; none only shows the leaderboard.
-        ledger: Where the rows go.
-        recipe: The text of the recipe that makes the cells, which is kept beside the rows.
-        execution: Where and how to run.
-        again: Whether cells that are done are run again.
-        as_json: Print the leaderboard as JSON.
-        n_failed: Number of cells that failed earlier and are not run now.
-    """
+def show_ended(ledger: "Ledger", n_failed: int, *, as_json: bool = False) -> None:
+    """Show the leaderboard of a ledger; exits with 1 if cells failed."""
     from benchmark.ledger import RUNS
 
-    n_failed += run_chosen(chosen, ledger, recipe, execution, again=again)
     show_board([ledger.folder], by="accuracy", format_name="json" if as_json else "table")
     if n_failed:
         console.say(

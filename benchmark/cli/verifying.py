@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from benchmark import console
+from benchmark.actions.sweeps import run_chosen
 from benchmark.cli import options
 from benchmark.cli.results import EXIT_NOTHING_TO_COMPARE, EXIT_REGRESSION, choose_format, publish
-from benchmark.cli.running import run_planned
+from benchmark.cli.running import show_ended
 from benchmark.errors import BenchmarkError
 from benchmark.processes.execution import Execution
 
@@ -168,7 +169,6 @@ def rerun(
         console.say("Note: data, weights or versions have changed since, so the numbers may differ.")
     if not dry_run:
         recipe = (Ledger(Path(record["folder"])).recipe_path(record["recipe_sha256"])).read_text(encoding="utf-8")
-        run_planned(
-            [planned], Ledger(results / sweep), recipe,
-            Execution(is_deterministic=record["is_deterministic"] == 1), again=True,
-        )  # fmt: skip
+        execution = Execution(is_deterministic=record["is_deterministic"] == 1)
+        ledger = Ledger(results / sweep)
+        show_ended(ledger, run_chosen([planned], ledger, recipe, execution, again=True))
