@@ -9,10 +9,11 @@ The constants are those of `keras.applications.imagenet_utils.preprocess_input`.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
 
 from benchmark.errors import BenchmarkError, check_known
 
@@ -56,6 +57,35 @@ def swap_channels(pixels: Pixels) -> Pixels:
     return pixels[..., ::-1]
 
 
+Positive = Annotated[float, Field(gt=0)]
+
+
+class Normalisation(BaseModel):
+    """A step that networks trained with statistics of their own need: pixels in [0, 1], standardised.
+
+    Attributes:
+        mean: Of red, green and blue in 0..1.
+        std: Their standard deviations in 0..1.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    # Strict mode takes no list, which is what TOML has, for a tuple.
+    mean: Annotated[tuple[float, float, float], Field(strict=False)]
+    std: Annotated[tuple[Positive, Positive, Positive], Field(strict=False)]
+
+    def __call__(self, pixels: Pixels) -> Pixels:
+        """Pixels in 0..255 standardised."""
+        return (to_unit(pixels) - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+
+    def __str__(self) -> str:
+        mean, std = (",".join(map(str, values)) for values in (self.mean, self.std))
+        return f"mean={mean},std={std}"
+
+
+# What a mode consists of: a key of `STEPS`, or a network's own.
+Step = str | Normalisation
+
 STEPS: dict[str, Mode] = {
     "raw": to_raw, "unit": to_unit, "tf": to_tf, "caffe": to_caffe, "torch": to_torch, "swap": swap_channels,
 }  # fmt: skip
@@ -72,12 +102,21 @@ MODES = {
 }
 
 
-def resolve_mode(mode: str, native: str) -> tuple[str, ...]:
+# The steps that Keras's own networks were trained with. Keras calls `raw` "identity".
+NATIVE_MODES = ("raw", "unit", "tf", "caffe", "torch")
+
+
+def describe_step(step: Step) -> str:
+    """What a step does to pixels in 0..255, in a few words."""
+    return MODES[step] if isinstance(step, str) else "x/255, mean and deviation of its own"
+
+
+def resolve_mode(mode: str, native: Step) -> tuple[Step, ...]:
     """The steps of a mode for a backbone; two modes with equal steps give equal features.
 
     Args:
         mode: A key of `MODES`.
-        native: The step that the backbone's own `preprocess_input` does: raw, unit, tf, caffe or torch.
+        native: The step that the backbone's own preprocessing does: one of `NATIVE_MODES`, or a normalisation.
 
     Raises:
         UnknownNameError: There is no such mode.
@@ -92,11 +131,15 @@ def resolve_mode(mode: str, native: str) -> tuple[str, ...]:
     return (mode,)
 
 
-def apply_steps(steps: tuple[str, ...], pixels: Pixels) -> Pixels:
+def apply_steps(steps: tuple[Step, ...], pixels: Pixels) -> Pixels:
     """The pixels after every step; the caller's array is not changed."""
     for step in steps:
-        pixels = STEPS[step](pixels)
+        pixels = STEPS[step](pixels) if isinstance(step, str) else step(pixels)
     return pixels
+
+
+def _joined(steps: tuple[Step, ...]) -> str:
+    return ">".join(map(str, steps))
 
 
 class Line(NamedTuple):
@@ -115,7 +158,7 @@ class Line(NamedTuple):
     offset: NDArray[np.float32]
 
 
-def line_of(steps: tuple[str, ...], n_channels: int) -> Line:
+def line_of(steps: tuple[Step, ...], n_channels: int) -> Line:
     """Scale and offset that do the same as these steps, for a network of one or three channels.
 
     Raises:
@@ -125,7 +168,7 @@ def line_of(steps: tuple[str, ...], n_channels: int) -> Line:
     results = apply_steps(steps, values)
     if results.shape != values.shape:
         raise BenchmarkError(
-            f"mode {'>'.join(steps)} is for RGB networks, and this one takes grey images: choose raw, unit or tf."
+            f"mode {_joined(steps)} is for RGB networks, and this one takes grey images: choose raw, unit or tf."
         )
     halves = apply_steps(steps, values / 2)
     offset = results[-1]
@@ -190,12 +233,11 @@ class View:
     size_px: int
     resize: str
     crop: Crop
-    steps: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()
 
     def __str__(self) -> str:
-        return " ".join(
-            [f"{self.size_px}px", self.resize, str(self.crop), *([">".join(self.steps)] if self.steps else [])]
-        )
+        parts = [f"{self.size_px}px", self.resize, str(self.crop), _joined(self.steps)]
+        return " ".join(part for part in parts if part)
 
     @property
     def before_mode(self) -> "View":

@@ -4,25 +4,24 @@ import fnmatch
 import functools
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
     StringConstraints,
+    Tag,
     ValidationError,
     model_validator,
 )
 
 from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError, check_known
+from benchmark.preprocessing import Normalisation
 from benchmark.tables import config_error, read_toml
-
-# Keys of `preprocessing.MODES`. Keras's own networks use all but `unit`.
-NativeMode = Literal["raw", "unit", "tf", "caffe", "torch"]
-NATIVE_MODES: tuple[str, ...] = get_args(NativeMode)
 
 LARGEST_INPUT_PX = 4096
 
@@ -54,6 +53,15 @@ WheelMember = Annotated[
     ),
     AfterValidator(_inside_the_wheel),
 ]
+# Keras calls it "identity" where a `preprocess_input` leaves pixels as they are.
+ModeName = Annotated[
+    Literal["raw", "unit", "tf", "caffe", "torch"],
+    BeforeValidator(lambda word: "raw" if word == "identity" else word),
+]
+NativeMode = Annotated[
+    Annotated[ModeName, Tag("name")] | Annotated[Normalisation, Tag("table")],
+    Discriminator(lambda mode: "table" if isinstance(mode, dict | Normalisation) else "name"),
+]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -77,7 +85,8 @@ class Backbone(BaseModel):
         pooling: How a `builder`'s or `model`'s feature map, or its tokens `(n, tokens, d)`, become one vector: `"avg"`
             (the default of a feature map), `"max"`, or `"cls"`, the first token.
         preprocess: Module of `keras.applications` whose `preprocess_input` is the right one.
-        native_mode: How that function scales pixels in 0..255; registry files call it `mode`.
+        native_mode: How that function scales pixels in 0..255: one of `preprocessing.NATIVE_MODES`, or a normalisation
+            `{ mean = [R, G, B], std = [R, G, B] }` of pixels in 0..1. Registry files call it `mode`.
         input_size_px: Side of the square input the weights were trained for.
         min_size_px: Smallest side the network can be built for.
         feature_dim: Number of features after pooling.
@@ -113,10 +122,7 @@ class Backbone(BaseModel):
     cut: str | None = None
     pooling: Literal["avg", "max", "cls"] | None = None
     preprocess: str | None = None
-    # Keras calls it "identity" where a `preprocess_input` leaves pixels as they are.
-    native_mode: Annotated[NativeMode, BeforeValidator(lambda word: "raw" if word == "identity" else word)] = Field(
-        alias="mode"
-    )
+    native_mode: NativeMode = Field(alias="mode")
     input_size_px: Annotated[int, Field(ge=1, le=LARGEST_INPUT_PX)]
     min_size_px: Annotated[int, Field(ge=1)] = 1
     feature_dim: Annotated[int, Field(ge=1)] | None = None

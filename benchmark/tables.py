@@ -112,8 +112,8 @@ def _keys_at(model: type[BaseModel], loc: Sequence[str | int]) -> dict[str, type
     """The keys of the table at this place, each with the model of the tables that it holds."""
     keys = {info.alias or name: next(_models_in(info.annotation), None) for name, info in model.model_fields.items()}
     for number, part in enumerate(loc, start=1):
-        if isinstance(part, str):
-            inner = keys.get(part)
+        if part in keys:  # other parts name a choice of a union
+            inner = keys[str(part)]
             return _keys_at(inner, loc[number:]) if inner else {}
     return keys
 

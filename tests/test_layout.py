@@ -21,11 +21,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "memory": set(),
     "isolation": {"errors"},
     "tables": {"errors"},
-    "registry": {"errors", "tables"},
+    "preprocessing": {"errors"},
+    "registry": {"errors", "tables", "preprocessing"},
     "options": {"errors"},
     "recipes": {"errors", "storage", "tables", "registry", "options"},
     "downloads": {"errors", "storage"},
-    "preprocessing": {"errors"},
     "datasets": {
         "ahead", "errors", "escaping", "storage", "caching", "provenance", "isolation", "downloads",
         "preprocessing",

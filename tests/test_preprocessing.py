@@ -12,7 +12,9 @@ from benchmark.errors import BenchmarkError, UnknownNameError
 from benchmark.preprocessing import (
     CROPS,
     MODES,
+    NATIVE_MODES,
     RESIZERS,
+    Normalisation,
     View,
     apply_steps,
     check_resizing,
@@ -20,12 +22,13 @@ from benchmark.preprocessing import (
     match_channels,
     resolve_mode,
 )
-from benchmark.registry import NATIVE_MODES
 
 # One module of keras.applications for each native mode.
 KERAS_MODULE = {"caffe": "vgg16", "tf": "mobilenet_v2", "torch": "densenet", "raw": "efficientnet"}
 KERAS_PAIRS = [(mode, native) for native in KERAS_MODULE for mode in MODES]
-PAIRS = [(mode, native) for native in NATIVE_MODES for mode in MODES]
+# As CLIP has them.
+OF_ITS_OWN = Normalisation(mean=[0.4815, 0.4578, 0.4082], std=[0.2686, 0.2613, 0.2758])
+PAIRS = [(mode, native) for native in (*NATIVE_MODES, OF_ITS_OWN) for mode in MODES]
 
 images_of_any_shape = hnp.arrays(
     np.uint8, st.tuples(st.integers(1, 3), st.integers(1, 4), st.integers(1, 4), st.just(3))
@@ -62,8 +65,9 @@ def numpy_reference(mode: str, native: str, pixels: np.ndarray) -> np.ndarray:
     kind = native if mode == "native" else mode
     if kind == "caffe":
         channels = [blue - 103.939, green - 116.779, red - 123.68]
-    elif kind == "torch":
-        statistics = [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]
+    elif kind == "torch" or isinstance(kind, Normalisation):
+        torch = [(0.485, 0.229), (0.456, 0.224), (0.406, 0.225)]
+        statistics = torch if kind == "torch" else zip(kind.mean, kind.std, strict=True)
         pairs = zip((red, green, blue), statistics, strict=True)
         channels = [(channel / 255 - mean) / deviation for channel, (mean, deviation) in pairs]
     else:
@@ -165,10 +169,29 @@ def test_grey_images_become_three_equal_channels_and_colours_their_luminance(rng
     np.testing.assert_allclose(match_channels(tf.constant(colour), 1), luminance, atol=0.1)
 
 
+# A network's own normalisation
+
+
+def test_a_normalisation_standardises_pixels_between_0_and_1(rng):
+    pixels = rng.integers(0, 256, (2, 3, 3, 3)).astype(np.float32)
+
+    found = apply_steps(resolve_mode("native", OF_ITS_OWN), pixels)
+
+    np.testing.assert_allclose(found, (pixels / 255 - OF_ITS_OWN.mean) / OF_ITS_OWN.std, rtol=1e-5, atol=1e-6)
+
+
+def test_modes_with_other_normalisations_have_other_views():
+    other = OF_ITS_OWN.model_copy(update={"std": (0.2686, 0.2613, 0.2759)})
+
+    views = {str(View(224, "bilinear", "squash", resolve_mode("native", one))) for one in (OF_ITS_OWN, other, "torch")}
+
+    assert len(views) == 3
+
+
 # Modes as lines
 
 
-@pytest.mark.parametrize("native", NATIVE_MODES)
+@pytest.mark.parametrize("native", [*NATIVE_MODES, OF_ITS_OWN])
 @pytest.mark.parametrize("mode", MODES)
 def test_a_line_does_what_the_steps_do(mode, native, rng):
     steps = resolve_mode(mode, native)

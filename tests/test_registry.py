@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError
+from benchmark.preprocessing import Normalisation
 from benchmark.registry import (
     Backbone,
     check_input_size,
@@ -118,6 +119,28 @@ def test_a_missing_key_is_named_with_file_and_table(tmp_path, key):
 def test_keys_that_the_reader_fills_in_itself_are_unknown_in_a_file(tmp_path, key):
     with pytest.raises(ConfigError, match=rf"mine\.toml, table \[Mine\]:(?s:.*){key}"):
         read_registry(written(tmp_path, f"{MINE}{key} = 'other'"))
+
+
+def test_a_normalisation_of_its_own_is_a_mode_and_changes_the_facts(tmp_path):
+    text = MINE.replace('mode = "caffe"', "mode = { mean = [0.5, 0.4, 0.3], std = [0.2, 0.2, 0.1] }")
+
+    record = read_registry(written(tmp_path, text))["Mine"]
+
+    assert record.native_mode == Normalisation(mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.1))
+    assert record.facts["mode"] == {"mean": [0.5, 0.4, 0.3], "std": [0.2, 0.2, 0.1]}
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("{ mean = [0.5, 0.4, 0.3] }", r"mode\.std: Field required"),
+        ("{ mean = [0.5, 0.4, 0.3], std = [0.2, 0.0, 0.1] }", r"mode\.std\.1: Input should be greater than 0"),
+        ("{ mean = [0.5, 0.4, 0.3], sd = [0.2, 0.1, 0.1] }", r"mode\.sd: not a key here\. Did you mean 'std'"),
+    ],
+)
+def test_a_wrong_normalisation_is_refused_by_the_name_of_its_key(tmp_path, table, message):
+    with pytest.raises(ConfigError, match=message):
+        read_registry(written(tmp_path, MINE.replace('"caffe"', table)))
 
 
 def test_a_mode_that_is_not_a_native_one_is_refused(tmp_path):

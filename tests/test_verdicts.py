@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from benchmark.errors import UnknownNameError
-from benchmark.preprocessing import MODES, STEPS, apply_steps, resolve_mode
-from benchmark.registry import NATIVE_MODES
+from benchmark.preprocessing import MODES, NATIVE_MODES, STEPS, apply_steps, resolve_mode
 from benchmark.xray.affine import UNCHANGED, AffineMap, NotAffineError, probe_affine
 from benchmark.xray.verdicts import (
     DOUBLE_SCALED,

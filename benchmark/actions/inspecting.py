@@ -56,7 +56,7 @@ def xray_record(xray: "XRay", fed: str | None) -> dict[str, Any]:
         "name": xray.name,
         "source": xray.source,
         "input_px": list(xray.stem.input_px),
-        "native": xray.native,
+        "native": str(xray.native),
         "native_source": xray.native_source,
         "preprocess_input": preprocess,
         "built_in_layers": [

@@ -51,12 +51,12 @@ def inspect(
 
 
 def _show(xray: "XRay", fed: str | None) -> None:
-    from benchmark.preprocessing import MODES
+    from benchmark.preprocessing import describe_step
     from benchmark.xray.verdicts import VERDICTS
 
     stem, modes = xray.stem, xray.modes
     console.show(f"{xray.name}: {xray.source}, at {stem.input_px[0]} x {stem.input_px[1]} px")
-    console.show(f"Native mode: {xray.native} ({MODES[xray.native]}), known from {xray.native_source}.")
+    console.show(f"Native mode: {xray.native} ({describe_step(xray.native)}), known from {xray.native_source}.")
     if xray.preprocess_map is not None:
         console.show(f"\nProbed: {xray.preprocess} turns pixels in 0..255 into {xray.preprocess_map.channel_order}")
         rows = [[str(number), text] for number, text in enumerate(formulas(xray.preprocess_map))]

@@ -12,7 +12,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.features.extractor import BATCH_SIZE, Extractor, Features, has_gpu
 from benchmark.features.graph import FrozenNetwork, set_precision
 from benchmark.features.openvino import EngineError, compile_graph
-from benchmark.preprocessing import Line, line_of
+from benchmark.preprocessing import Line, Step, line_of
 from benchmark.provenance import cpu_vectors
 
 AUTO, TENSORFLOW, OPENVINO = "auto", "tensorflow", "openvino"
@@ -58,7 +58,7 @@ class CompiledNetwork:
             lambda is_swapped: ENGINES[engine](frozen, n_channels, is_swapped, precision, batch_size)
         )
 
-    def extractor(self, steps: tuple[str, ...]) -> Extractor:
+    def extractor(self, steps: tuple[Step, ...]) -> Extractor:
         """The network behind the steps of a mode.
 
         TensorFlow's precision is one of the whole process: set it back to float32 after the extraction.

@@ -9,7 +9,8 @@ import numpy as np
 from benchmark.backbones.build import RANDOM_WEIGHTS_SEED, build_backbone, build_untrained
 from benchmark.backbones.identity import inner_layers, layer_with_own_weights, network_sha256
 from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError
-from benchmark.registry import NATIVE_MODES, Backbone
+from benchmark.preprocessing import NATIVE_MODES, Normalisation, Step
+from benchmark.registry import Backbone
 from benchmark.xray.affine import AffineMap
 from benchmark.xray.stem import probe_stem
 from benchmark.xray.verdicts import find_differences, map_of_steps
@@ -39,7 +40,7 @@ class Use:
     n_classes: int
     draws_weights: bool
     is_trained: bool
-    steps: frozenset[str]
+    steps: frozenset[Step]
 
 
 class Found(NamedTuple):
@@ -164,8 +165,8 @@ def _check_without_preprocessing(use: Use) -> None:
 
 def _check_mode(backbone: Backbone, right: AffineMap, source: str, cure: str) -> None:
     """Refuse an entry whose mode is not this map of a pixel."""
-    fitting = [mode for mode in NATIVE_MODES if not find_differences(map_of_steps((mode,)), right)]
-    if backbone.native_mode not in fitting:
+    if find_differences(map_of_steps((backbone.native_mode,)), right):
+        fitting = [mode for mode in NATIVE_MODES if not find_differences(map_of_steps((mode,)), right)]
         raise ConfigError(
             f'{backbone.name}: mode = "{backbone.native_mode}", but {source} is '
             f"{fitting[0] if fitting else 'none of the modes'}: {cure}."
@@ -186,10 +187,11 @@ def _check_probabilities(use: Use, network: Any) -> None:
 
 
 def _check_channels(use: Use, network: Any) -> None:
-    if network.inputs[0].shape[-1] == 1 and (wrong := sorted(use.steps & set(STEPS_OF_COLOURS))):
+    of_colours = sorted(str(step) for step in use.steps if step in STEPS_OF_COLOURS or isinstance(step, Normalisation))
+    if network.inputs[0].shape[-1] == 1 and of_colours:
         raise BenchmarkError(
-            f"{use.backbone.name} takes grey images, for which {', '.join(wrong)} has no meaning: choose modes of one "
-            "channel (raw, unit, tf)."
+            f"{use.backbone.name} takes grey images, for which {', '.join(of_colours)} has no meaning: choose modes of "
+            "one channel (raw, unit, tf)."
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from benchmark.backbones.identity import inner_layers
 from benchmark.errors import BenchmarkError
+from benchmark.preprocessing import Step
 from benchmark.xray.affine import AffineMap, Colours, probe_affine
 from benchmark.xray.verdicts import contradicted
 
@@ -54,7 +55,7 @@ class Stem:
     first_layer: str
     first_kind: str
 
-    def contradicts(self, native: str) -> str:
+    def contradicts(self, native: Step) -> str:
         """The mode that the network's own layers show instead of this one; empty if this one may be right."""
         rescales = any(layer.kind == "Rescaling" for layer in self.layers)
         return contradicted(native, self.built_in, rescales=rescales)

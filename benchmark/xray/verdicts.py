@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.preprocessing import apply_steps, resolve_mode
+from benchmark.preprocessing import Step, apply_steps, resolve_mode
 from benchmark.xray.affine import UNCHANGED, AffineMap, probe_affine
 
 RIGHT = "right"
@@ -66,17 +66,17 @@ class Judgement:
 
 
 @functools.cache
-def map_of_steps(steps: tuple[str, ...]) -> AffineMap:
+def map_of_steps(steps: tuple[Step, ...]) -> AffineMap:
     """The map of a pixel by the steps of a mode."""
-    return probe_affine(lambda colours: apply_steps(steps, colours), " + ".join(steps))
+    return probe_affine(lambda colours: apply_steps(steps, colours), " + ".join(map(str, steps)))
 
 
-def judge_mode(mode: str, native: str, built_in: AffineMap = UNCHANGED, shown: str = "") -> Judgement:
+def judge_mode(mode: str, native: Step, built_in: AffineMap = UNCHANGED, shown: Step = "") -> Judgement:
     """The verdict on a mode.
 
     Args:
         mode: A key of `preprocessing.MODES`.
-        native: What the registry says is right: raw, unit, tf, caffe or torch.
+        native: What the registry says is right; see `preprocessing.resolve_mode`.
         built_in: The map of a pixel by the network before its first convolution.
         shown: What is right instead, as `contradicted` gives it; empty if the registry may be right.
 
@@ -131,7 +131,7 @@ def infer_native(built_in: AffineMap) -> str | None:
     return next((native for native, widest in suited if _suits(native, built_in, widest)), None)
 
 
-def _suits(native: str, built_in: AffineMap, widest: float) -> bool:
+def _suits(native: Step, built_in: AffineMap, widest: float) -> bool:
     """Whether pixels of this mode leave the layers in a range around zero that is at most so wide."""
     arrives = built_in.after(map_of_steps((native,)))
     slack = SAME_WITHIN * arrives.width
@@ -139,7 +139,7 @@ def _suits(native: str, built_in: AffineMap, widest: float) -> bool:
     return bool(is_around_zero and arrives.width.max() <= widest)
 
 
-def contradicted(native: str, built_in: AffineMap, *, rescales: bool) -> str:
+def contradicted(native: Step, built_in: AffineMap, *, rescales: bool) -> str:
     """The mode that a network's built-in layers show instead of the one in the registry; empty if that may be right.
 
     Statistics such as those of a BatchNormalization often suit several modes; a Rescaling is made for one.

@@ -11,8 +11,8 @@ import numpy as np
 from benchmark.backbones.build import build_backbone, build_untrained
 from benchmark.backbones.saved import load_model
 from benchmark.errors import BenchmarkError, check_known
-from benchmark.preprocessing import MODES
-from benchmark.registry import NATIVE_MODES, Backbone
+from benchmark.preprocessing import MODES, NATIVE_MODES, Step
+from benchmark.registry import Backbone
 from benchmark.xray.affine import AffineMap, probe_affine
 from benchmark.xray.stem import Stem, probe_stem
 from benchmark.xray.verdicts import Judgement, find_differences, infer_native, judge_mode, map_of_steps
@@ -26,8 +26,8 @@ class XRay:
         name: Of the backbone, or the model's file.
         source: The constructor or file of the network.
         stem: How the network itself changes a pixel.
-        native: The right mode: raw, unit, tf, caffe or torch. If the network's own layers contradict it, the modes are
-            judged by these, and a note says so.
+        native: The right mode; see `preprocessing.resolve_mode`. If the network's own layers contradict it, the modes
+            are judged by these, and a note says so.
         native_source: Where `native` is from.
         preprocess: Name of the right `preprocess_input`; empty where the registry names none.
         preprocess_map: The map of that function; None without one.
@@ -37,7 +37,7 @@ class XRay:
     name: str
     source: str
     stem: Stem
-    native: str
+    native: Step
     native_source: str
     preprocess: str = ""
     preprocess_map: AffineMap | None = None
