@@ -1,8 +1,6 @@
-"""The registry: `backbones.toml` read into `Backbone` records."""
+"""The record of one backbone: a table of the registry."""
 
-import fnmatch
-import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -15,21 +13,14 @@ from pydantic import (
     Field,
     StringConstraints,
     Tag,
-    ValidationError,
     model_validator,
 )
 
-from benchmark.errors import BenchmarkError, ConfigError, UnknownNameError, check_known
 from benchmark.preprocessing import Normalisation
-from benchmark.tables import config_error, read_toml
 
 LARGEST_INPUT_PX = 4096
-
-REGISTRY_FILE = "backbones.toml"
 # Keys of an entry that are arguments of some constructors.
 ARGUMENTS = ("alpha", "minimalistic", "depth_multiplier", "include_preprocessing")
-SHIPPED = Path(__file__).parent / "data"
-CHECKOUT = Path(__file__).parents[1]
 
 # Builders that come with the project; every other one is somebody's own code.
 SHIPPED_BUILDERS = "benchmark.backbones.networks:"
@@ -190,6 +181,8 @@ class Backbone(BaseModel):
     @property
     def is_shipped(self) -> bool:
         """Whether the registry that comes with the project has the same entry, with its weights or random ones."""
+        from benchmark.registry.files import shipped_entries  # which makes these records
+
         shipped = shipped_entries().get(self.name)
         known = (shipped, shipped.with_random_weights()) if shipped else ()
         return _without_place(self) in map(_without_place, known)
@@ -223,101 +216,5 @@ class Backbone(BaseModel):
         return self.model_dump(mode="json", exclude=informative, exclude_defaults=True, by_alias=True)
 
 
-Registry = Mapping[str, Backbone]
-
-
 def _without_place(backbone: Backbone) -> dict[str, Any]:
     return backbone.model_dump(exclude={"folder", "is_trusted"})
-
-
-@functools.cache
-def shipped_entries() -> dict[str, Backbone]:
-    """The registry that comes with the project."""
-    return read_registry(shipped_path(REGISTRY_FILE))
-
-
-def shipped_path(name: str) -> Path:
-    """A file or folder that comes with the project: inside the wheel, or at the top of a checkout."""
-    packaged = SHIPPED / name
-    return packaged if packaged.exists() else CHECKOUT / name
-
-
-def read_registry(path: Path, *, is_trusted: bool = True) -> dict[str, Backbone]:
-    """The backbones of one registry file, in its order.
-
-    Args:
-        path: The file.
-        is_trusted: Whether its builders may be imported.
-
-    Raises:
-        ConfigError: A table has an unknown key, a missing key or a wrong value.
-    """
-    backbones = {}
-    for name, table in read_toml(path).items():
-        if not isinstance(table, dict):
-            raise ConfigError(f"{path}: {name!r} stands outside a table; expected one table per backbone, [{name}].")
-        if reserved := {"name", "folder", "is_trusted"} & set(table):
-            raise ConfigError(f"{path}, table [{name}]:\n  {', '.join(sorted(reserved))}: not a key of a registry.")
-        try:
-            place: dict[str, Any] = {"name": name, "folder": path.resolve().parent, "is_trusted": is_trusted}
-            backbones[name] = Backbone(**table, **place)
-        except ValidationError as error:
-            raise config_error(f"{path}, table [{name}]", Backbone, error) from error
-    return backbones
-
-
-def load_registry(extra: Sequence[Path] = ()) -> Registry:
-    """The backbones of `./backbones.toml` (without one, those shipped) and of the files in `extra`.
-
-    An entry of a later file replaces one of the same name. Builders named in `./backbones.toml` are imported only if
-    `extra` holds that file too.
-    """
-    local = Path(REGISTRY_FILE)
-    backbones = read_registry(local, is_trusted=False) if local.exists() else read_registry(shipped_path(REGISTRY_FILE))
-    for path in extra:
-        backbones |= read_registry(path)
-    return backbones
-
-
-def select_names(kind: str, patterns: Iterable[str], known: Iterable[str]) -> list[str]:
-    """The known names that match, in the order of the patterns, each once.
-
-    Args:
-        kind: Of the names, for the message.
-        patterns: Names or shell patterns such as `EfficientNet*`.
-        known: All names.
-
-    Raises:
-        UnknownNameError: A pattern matches nothing.
-    """
-    names = list(known)
-    chosen: dict[str, None] = {}
-    for pattern in patterns:
-        matches = fnmatch.filter(names, pattern)
-        if not matches:
-            raise UnknownNameError(kind, pattern, names)
-        chosen.update(dict.fromkeys(matches))
-    return list(chosen)
-
-
-def get_backbone(registry: Registry, name: str) -> Backbone:
-    """The record of that name.
-
-    Raises:
-        UnknownNameError: There is no such backbone.
-    """
-    check_known("backbone", name, registry)
-    return registry[name]
-
-
-def check_input_size(backbone: Backbone, size_px: int) -> None:
-    """Refuse a size for which the network cannot be built.
-
-    Raises:
-        BenchmarkError: `size_px` is below the minimum.
-    """
-    if size_px < backbone.min_size_px:
-        raise BenchmarkError(
-            f"{backbone.name} needs an input of at least {backbone.min_size_px} px, got {size_px} px: "
-            f"choose a larger --input-size (it was trained at {backbone.input_size_px} px)."
-        )

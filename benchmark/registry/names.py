@@ -1,0 +1,52 @@
+"""Names: which backbones a recipe or a command means."""
+
+import fnmatch
+from collections.abc import Iterable
+
+from benchmark.errors import BenchmarkError, UnknownNameError, check_known
+from benchmark.registry.files import Registry
+from benchmark.registry.record import Backbone
+
+
+def select_names(kind: str, patterns: Iterable[str], known: Iterable[str]) -> list[str]:
+    """The known names that match, in the order of the patterns, each once.
+
+    Args:
+        kind: Of the names, for the message.
+        patterns: Names or shell patterns such as `EfficientNet*`.
+        known: All names.
+
+    Raises:
+        UnknownNameError: A pattern matches nothing.
+    """
+    names = list(known)
+    chosen: dict[str, None] = {}
+    for pattern in patterns:
+        matches = fnmatch.filter(names, pattern)
+        if not matches:
+            raise UnknownNameError(kind, pattern, names)
+        chosen.update(dict.fromkeys(matches))
+    return list(chosen)
+
+
+def get_backbone(registry: Registry, name: str) -> Backbone:
+    """The record of that name.
+
+    Raises:
+        UnknownNameError: There is no such backbone.
+    """
+    check_known("backbone", name, registry)
+    return registry[name]
+
+
+def check_input_size(backbone: Backbone, size_px: int) -> None:
+    """Refuse a size for which the network cannot be built.
+
+    Raises:
+        BenchmarkError: `size_px` is below the minimum.
+    """
+    if size_px < backbone.min_size_px:
+        raise BenchmarkError(
+            f"{backbone.name} needs an input of at least {backbone.min_size_px} px, got {size_px} px: "
+            f"choose a larger --input-size (it was trained at {backbone.input_size_px} px)."
+        )
