@@ -148,15 +148,17 @@ def fast_failing_downloads(what: str) -> Iterator[None]:
 
 def can_reach(host: str) -> bool:
     """Whether a host answers within `TIMEOUT_S`; assumed to be true behind a proxy."""
-    answered = threading.Event()
+    answers: list[str] = []
 
     def connect() -> None:
         with suppress(OSError):
             socket.create_connection((host, HTTPS_PORT), timeout=TIMEOUT_S).close()
-            answered.set()
+            answers.append(host)
 
     if urllib.request.getproxies():
         return True
     # In a thread, because looking up a host's name has no time limit of its own.
-    threading.Thread(target=connect, daemon=True).start()
-    return answered.wait(TIMEOUT_S)
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(TIMEOUT_S)
+    return bool(answers)

@@ -58,9 +58,10 @@ RUN_COLUMNS = (
     params_total params_backbone params_trainable efficiency efficiency_above_chance flops_g model_mib feature_dim
     epochs load_s build_s extract_s train_s eval_s wall_s elapsed_s features_cached images_per_s latency_ms
     latency_p95_ms peak_rss_mib peak_device_mib
-    weights_sha256 network_sha256 registry_sha256 dataset_fingerprint feature_version split_version recipe_sha256
-    harness_version git_commit is_dirty keras_version tensorflow_version openvino_version pillow_version python_version
-    platform cpu cpu_vectors cpu_count gpu n_jobs costs_from is_deterministic started_utc
+    pooling weights_sha256 network_sha256 registry_sha256 dataset_fingerprint feature_version split_version
+    recipe_sha256 harness_version git_commit is_dirty keras_version tensorflow_version openvino_version
+    keras_hub_version pillow_version python_version platform cpu cpu_vectors cpu_count gpu n_jobs costs_from
+    is_deterministic started_utc
     """.split(),
 )  # fmt: skip
 COLUMNS: dict[str, tuple[str, ...]] = {
@@ -75,7 +76,8 @@ TEXT_COLUMNS = {
         run_id cell_key setting_key status error_type error_message warning backbone weights dataset classes part
         mode strategy stages head head_options resize crop augment engine precision weights_sha256 network_sha256
         registry_sha256 dataset_fingerprint recipe_sha256 harness_version git_commit keras_version tensorflow_version
-        openvino_version pillow_version python_version platform cpu cpu_vectors gpu costs_from started_utc
+        openvino_version keras_hub_version pillow_version python_version platform cpu cpu_vectors gpu costs_from
+        started_utc pooling
         """.split()
     ),
     HISTORY: frozenset({"run_id", "stage", "split", "metric"}),

@@ -20,6 +20,7 @@ WRONG_MODE = "wrong_mode"
 LATER_COLUMNS = frozenset(
     """
     network_sha256 part drop_duplicates n_left_out n_duplicates engine batch_size openvino_version pillow_version
+    keras_hub_version pooling
     model_mib latency_ms latency_p95_ms weighted_precision weighted_recall auroc calibration_error split_version
     costs_from
     """.split()

@@ -6,6 +6,7 @@ from typing import Any
 
 VERSIONS = {
     "keras_version": "Keras", "tensorflow_version": "TensorFlow", "openvino_version": "OpenVINO",
+    "keras_hub_version": "KerasHub",
     "pillow_version": "Pillow",
     "python_version": "Python",
 }  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from benchmark.errors import BenchmarkError, check_known
 
@@ -215,8 +215,25 @@ CROPS = {
     "crop": "the largest centred square",
 }
 
+# Where neither the recipe nor the registry says otherwise.
+USUAL_RESIZE, USUAL_CROP = "bilinear-antialias", "squash"
+
+
+def _as_crop(value: Any) -> Any:
+    """The share that a number, or a text of the command line, stands for; other texts as they are."""
+    try:
+        share = float(value)
+    except (TypeError, ValueError):
+        return value
+    if not 0 < share < 1:
+        raise ValueError("expected squash, crop, or a share between 0 and 1, such as 0.875")
+    return share
+
+
 # A name of `CROPS`, or the share of the shorter side that is kept.
 Crop = str | float
+# The same as files and the command line have it.
+CropValue = Annotated[str | Annotated[float, Field(gt=0, lt=1)], BeforeValidator(_as_crop)]
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ def environment() -> dict[str, str | int]:
         "is_dirty": int(is_dirty()),
         **framework_versions(),
         "openvino_version": installed_version("openvino"),
+        "keras_hub_version": installed_version("keras-hub"),
         "pillow_version": installed_version("pillow"),
         "python_version": platform.python_version(),
         "platform": f"{platform.system()}-{platform.machine()}",

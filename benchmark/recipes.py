@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import tomli_w
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, ValidationError
+from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from benchmark.errors import ConfigError, check_known
 from benchmark.options import NO_AUGMENTATION, PROBE, Augmentation, DenseOptions, Positive, Record, Stage
+from benchmark.preprocessing import CropValue
 from benchmark.registry import LARGEST_INPUT_PX, shipped_path
 from benchmark.tables import config_error, read_toml
 
@@ -19,17 +20,6 @@ def _each_once(seeds: tuple[int, ...]) -> tuple[int, ...]:
     if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
         raise ValueError(f"{', '.join(map(str, twice))} is given twice: each seed is one run")
     return seeds
-
-
-def _as_crop(value: Any) -> Any:
-    """The share that a number, or a text of the command line, stands for; other texts as they are."""
-    try:
-        share = float(value)
-    except (TypeError, ValueError):
-        return value
-    if not 0 < share < 1:
-        raise ValueError("expected squash, crop, or a share between 0 and 1, such as 0.875")
-    return share
 
 
 Names = Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
@@ -56,9 +46,9 @@ class Grid(Record):
         seeds: Each draws its own train/validation split and initial weights.
         weights: `random` draws the weights of networks of Keras Applications, to measure costs without a download.
         input_size_px: Side of the network's input; the registry's size where it is not given.
-        resize: Interpolation.
+        resize: Interpolation; None for that of each backbone's registry entry, else `bilinear-antialias`.
         crop: `squash` changes the aspect ratio, `crop` takes the largest centred square; a number such as 0.875 is the
-            share of the shorter side that is kept.
+            share of the shorter side that is kept. None for that of each backbone's registry entry, else `squash`.
         engine: The library that extracts features; `auto` takes the usual one of each backbone, if it is installed
             and there is no GPU.
         precision: Of the backbone's arithmetic; float16 on a GPU only.
@@ -85,8 +75,8 @@ class Grid(Record):
     seeds: Seeds = (0,)
     weights: Literal["random"] | None = None
     input_size_px: Annotated[int, Field(ge=1, le=LARGEST_INPUT_PX)] | None = None
-    resize: str = "bilinear-antialias"
-    crop: Annotated[str | Fraction, BeforeValidator(_as_crop)] = "squash"
+    resize: str | None = None
+    crop: CropValue | None = None
     engine: Literal["auto", "tensorflow", "openvino"] = "auto"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     batch_size: Annotated[int, Field(ge=1, le=2**16)] | None = None

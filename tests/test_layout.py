@@ -22,16 +22,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "isolation": {"errors"},
     "tables": {"errors"},
     "preprocessing": {"errors"},
-    "registry": {"errors", "tables", "preprocessing"},
-    "options": {"errors"},
-    "recipes": {"errors", "storage", "tables", "registry", "options"},
     "downloads": {"errors", "storage"},
+    "presets": {"errors", "storage", "isolation", "downloads", "preprocessing"},
+    "registry": {"errors", "tables", "preprocessing", "presets"},
+    "options": {"errors"},
+    "recipes": {"errors", "storage", "tables", "preprocessing", "registry", "options"},
     "datasets": {
         "ahead", "errors", "escaping", "storage", "caching", "provenance", "isolation", "downloads",
         "preprocessing",
     },
-    "backbones": {"errors", "storage", "registry", "downloads", "preprocessing"},
-    "xray": {"errors", "registry", "preprocessing", "backbones"},
+    "backbones": {"errors", "storage", "presets", "registry", "downloads", "preprocessing"},
+    "xray": {"errors", "presets", "registry", "preprocessing", "backbones"},
     "features": {"ahead", "errors", "storage", "caching", "provenance", "memory", "datasets", "preprocessing"},
     "metrics": set(),
     "strategies": {"errors", "storage", "provenance", "options", "datasets", "preprocessing", "metrics"},
@@ -78,7 +79,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }  # fmt: skip
 
 MAY_IMPORT_TENSORFLOW = (
-    "backbones/", "xray/", "features/", "strategies/", "datasets/", "preprocessing.py",
+    "backbones/", "xray/", "features/", "strategies/", "datasets/", "preprocessing.py", "presets.py",
     "work/running.py", "work/classifiers.py", "exporting/",
 )  # fmt: skip
 MAY_IMPORT_MATPLOTLIB = ("charts/",)

@@ -42,7 +42,7 @@ def saved(network: Any, folder: Path) -> Path:
 
 
 def xray_of(stem: Stem, native: str) -> XRay:
-    return XRay("it", "a test", stem, native, "the test")
+    return XRay("it", "a test", stem, native, "the test", shown=stem.contradicts(native))
 
 
 def verdicts_of(xray: XRay) -> dict[str, str]:

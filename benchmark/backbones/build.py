@@ -46,7 +46,7 @@ def build_backbone(backbone: Backbone, size_px: int) -> Any:
     keras.utils.clear_session()
     keras.utils.set_random_seed(RANDOM_WEIGHTS_SEED)
     path = weights_file(backbone)
-    network = features_network(backbone, _build_network(backbone, (size_px, size_px, RGB)))
+    network = _features_network(backbone, size_px)
     if path is not None and backbone.weights != backbone.model:
         load_arrays(
             network,
@@ -86,8 +86,16 @@ def build_untrained(backbone: Backbone, size_px: int, seed: int, *, n_channels: 
     if backbone.has_classifier:
         return call_builder(backbone, input_shape=(size_px, size_px, n_channels), n_classes=n_classes)
     without_weights = backbone.model_copy(update={"weights": "random"})
-    network = features_network(backbone, _build_network(without_weights, (size_px, size_px, RGB)))
+    network = _features_network(without_weights, size_px)
     return _with_new_weights(network, seed) if backbone.model is not None else network
+
+
+def _features_network(backbone: Backbone, size_px: int) -> Any:
+    if backbone.hub is not None:
+        from benchmark.backbones.hub import build_encoder
+
+        return features_network(backbone, *build_encoder(backbone, size_px))
+    return features_network(backbone, _build_network(backbone, (size_px, size_px, RGB)))
 
 
 def _build_network(backbone: Backbone, input_shape: tuple[int, int, int]) -> Any:

@@ -25,26 +25,27 @@ def check_input(backbone: Backbone, network: Any, size_px: int) -> None:
     taken = " and ".join(str(shape[1:]) for shape in shapes)
     if len(shapes) != 1 or len(shapes[0]) != FEATURE_MAP or shapes[0][-1] not in GREY_OR_RGB:
         raise NetworkError(
-            f"{backbone.name}: {_source(backbone)} takes {taken}: expected one input of images (height, width, 3), or "
+            f"{backbone.name}: {backbone.source} takes {taken}: expected one input of images (height, width, 3), or "
             "(height, width, 1) for grey ones."
         )
     height, width = shapes[0][1:3]
     if height not in (None, size_px) or width not in (None, size_px):
-        raise NetworkError(f"{backbone.name}: {_source(backbone)} takes {height} x {width} px, got {size_px} px.")
+        raise NetworkError(f"{backbone.name}: {backbone.source} takes {height} x {width} px, got {size_px} px.")
     dtype = str(network.inputs[0].dtype)
     if "float" not in dtype and backbone.native_mode != "raw":
         raise NetworkError(
-            f"{backbone.name}: {_source(backbone)} takes pixels of type {dtype}, which cuts off fractions: only mode "
+            f"{backbone.name}: {backbone.source} takes pixels of type {dtype}, which cuts off fractions: only mode "
             f"raw can be right for it, not {backbone.native_mode}."
         )
 
 
-def features_network(backbone: Backbone, network: Any) -> Any:
+def features_network(backbone: Backbone, network: Any, n_prefix: int = 1) -> Any:
     """The network up to its features, as one vector per image.
 
     Args:
         backbone: Says where to cut and how to pool.
         network: A Keras model; its layers are shared.
+        n_prefix: How many tokens come before those of the image's patches, where it gives tokens.
 
     Raises:
         NetworkError: Its output is a classifier's, is not one tensor, or cannot be pooled so.
@@ -60,12 +61,12 @@ def features_network(backbone: Backbone, network: Any) -> Any:
     if len(network.outputs) != 1:
         names = ", ".join(str(one.name) for one in network.outputs)
         raise NetworkError(
-            f"{backbone.name}: {_source(backbone)} has {len(network.outputs)} outputs ({names}): name the layer whose "
+            f"{backbone.name}: {backbone.source} has {len(network.outputs)} outputs ({names}): name the layer whose "
             'output are the features, cut = "LAYER".'
         )
-    if backbone.cut is None and backbone.application is None:
+    if backbone.cut is None and (backbone.builder or backbone.model):
         _refuse_classifier(backbone, network)
-    return keras.Model(network.inputs[0], _pool(backbone, network.outputs[0]), name=network.name)
+    return keras.Model(network.inputs[0], _pool(backbone, network.outputs[0], n_prefix), name=network.name)
 
 
 def _refuse_classifier(backbone: Backbone, network: Any) -> None:
@@ -77,7 +78,7 @@ def _refuse_classifier(backbone: Backbone, network: Any) -> None:
     is_score = activation in OF_CLASSIFIERS or kind in ("Softmax", "Sigmoid", "LogSoftmax")
     if not is_score and (kind, activation) != ("Dense", "linear"):
         return
-    said = f"{backbone.name}: {_source(backbone)} ends in {last.name} ({kind} {activation}".rstrip() + "), "
+    said = f"{backbone.name}: {backbone.source} ends in {last.name} ({kind} {activation}".rstrip() + "), "
     said += "a classifier" if is_score else "which may be a classifier"
     if steps[-1] not in _steps(network):
         raise NetworkError(f"{said} inside another model: save or return the model that ends before it.")
@@ -104,15 +105,17 @@ def _passes_on(step: Any) -> bool:
     return kind in ("Flatten", "Reshape", "Dropout", "Identity") or (kind == "Activation" and is_linear)
 
 
-def _pool(backbone: Backbone, output: Any) -> Any:
-    from keras import layers
+def _pool(backbone: Backbone, output: Any, n_prefix: int) -> Any:
+    from keras import layers, ops
 
     rank, how = len(output.shape), backbone.pooling
     pools: dict[tuple[int, str | None], Any] = {
         (VECTOR, None): lambda: lambda vectors: vectors,
+        (VECTOR, "embedding"): lambda: lambda vectors: vectors,
         (TOKENS, "avg"): layers.GlobalAveragePooling1D,
         (TOKENS, "max"): layers.GlobalMaxPooling1D,
-        (TOKENS, "cls"): lambda: lambda tokens: tokens[:, 0],
+        (TOKENS, "tokens"): lambda: lambda tokens: ops.mean(tokens[:, n_prefix:], axis=1),
+        **({(TOKENS, "cls"): lambda: lambda tokens: tokens[:, 0]} if n_prefix else {}),
         (FEATURE_MAP, None): layers.GlobalAveragePooling2D,
         (FEATURE_MAP, "avg"): layers.GlobalAveragePooling2D,
         (FEATURE_MAP, "max"): layers.GlobalMaxPooling2D,
@@ -120,7 +123,7 @@ def _pool(backbone: Backbone, output: Any) -> Any:
     if (rank, how) not in pools or output.shape[-1] is None:
         fitting = [f'"{name}"' for one, name in pools if one == rank and name]
         raise NetworkError(
-            f"{backbone.name}: {_source(backbone)} gives {tuple(output.shape[1:])} per image"
+            f"{backbone.name}: {backbone.source} gives {tuple(output.shape[1:])} per image"
             + (f', which pooling = "{how}" does not make one vector: ' if how else ", not one vector: ")
             + (
                 f"give pooling = {' or '.join(fitting)}."
@@ -129,7 +132,3 @@ def _pool(backbone: Backbone, output: Any) -> Any:
             )
         )
     return pools[rank, how]()(output)
-
-
-def _source(backbone: Backbone) -> str:
-    return backbone.model or backbone.builder or f"keras.applications.{backbone.application}"

@@ -7,12 +7,13 @@ from pathlib import Path
 
 from benchmark.downloads import check_sha256, fetch_wheel_member, kept_member
 from benchmark.errors import WeightsError
-from benchmark.registry import Backbone, shipped_entries
+from benchmark.presets import is_preset_here, preset_identity
+from benchmark.registry import FILE, Backbone, shipped_entries
 from benchmark.storage import sha256_of_file
 
-FILE = "file:"
 WHEEL = "pypi:"
 IMAGENET = "imagenet"
+PRESET = "preset"
 WITH_CODE = (
     "In the program that made it, write a function that returns the model, and register it: "
     'builder = "module:function", which may use any code.'
@@ -22,12 +23,15 @@ WITH_CODE = (
 def weights_identity(backbone: Backbone) -> str:
     """The identity of the weights in cache and cell keys, found without building a network.
 
-    It is the checksum of the weights file. Without one, Keras makes the weights, and the identity is `imagenet` or
-    `random`; the version of Keras is part of every key.
+    It is the checksum of the weights file, or what identifies a preset. Without either, Keras makes the weights, and
+    the identity is `imagenet` or `random`; the version of Keras is part of every key.
 
     Raises:
         WeightsError: The file is missing.
+        DownloadError: Nothing is known of the preset, and its files cannot be downloaded.
     """
+    if backbone.hub is not None and backbone.weights == PRESET:
+        return preset_identity(backbone.hub, backbone.folder)
     if backbone.weights.startswith(WHEEL):
         assert backbone.weights_sha256 is not None, "the registry requires it"
         return backbone.weights_sha256
@@ -47,7 +51,7 @@ def _sha256_of_state(path: Path, size: int, mtime_ns: int) -> str:  # noqa: ARG0
 
 
 def weights_file(backbone: Backbone) -> Path | None:
-    """The file with the weights on this machine, downloaded if necessary; None where Keras or a builder makes them.
+    """The file with the weights on this machine, downloaded if necessary; None where a library or builder makes them.
 
     Raises:
         DownloadError: It cannot be downloaded.
@@ -75,6 +79,8 @@ def are_weights_here(backbone: Backbone) -> bool:
         return kept_member(backbone.weights, backbone.weights_sha256).exists()
     if backbone.weights.startswith(FILE):
         return (backbone.folder / Path(backbone.weights.removeprefix(FILE)).expanduser()).is_file()
+    if backbone.hub is not None and backbone.weights == PRESET:
+        return is_preset_here(backbone.hub, backbone.folder)
     return backbone.weights != IMAGENET or backbone.application in _applications_in_keras_cache()
 
 

@@ -136,6 +136,7 @@ class Cell:
         """The other facts that its key depends on, except the dataset, by the names of ledger columns."""
         return {
             "weights": self.backbone.weights,
+            "pooling": self.backbone.pooling or "",
             "registry_sha256": digest_of_text(json.dumps(self.backbone.facts, sort_keys=True)),
             "feature_version": FEATURE_VERSION,
             "split_version": SPLIT_VERSION,
@@ -178,6 +179,7 @@ def feature_facts(cell: Cell, dataset_fingerprint: str, versions: Mapping[str, A
         **({"batch_size": cell.batch_size} if cell.batch_size else {}),
         **({"network_sha256": cell.network_sha256} if cell.network_sha256 else {}),
         **{name: minor_version(str(versions[name])) for name in KEYED_VERSIONS},
+        **({"keras_hub_version": minor_version(str(versions["keras_hub_version"]))} if cell.backbone.hub else {}),
         **({"openvino_version": minor_version(str(versions["openvino_version"]))} if cell.engine == OPENVINO else {}),
     }
 

@@ -14,7 +14,7 @@ from benchmark.features.graph import NO_FLOAT16
 from benchmark.ledger import RUN_COLUMNS, RUNS, TEXT_COLUMNS
 from benchmark.options import ALL_LAYERS, FINETUNE, PROBE, SCRATCH, STRATEGIES, USUAL_STAGES, Stage
 from benchmark.plan.cells import TRAINED_HEAD, Cell, DatasetRequest
-from benchmark.preprocessing import MODES, check_resizing
+from benchmark.preprocessing import MODES, USUAL_CROP, USUAL_RESIZE, Crop, check_resizing
 from benchmark.provenance import environment
 from benchmark.recipes import Grid, Published, Sweep
 from benchmark.registry import Backbone, Registry, check_input_size, select_names
@@ -85,7 +85,7 @@ def _value_text(value: Any) -> str:
 
 
 def _grids_of_strategies(grid: Grid, registry: Registry) -> Iterator[Grid]:
-    check_resizing(grid.resize, grid.crop)
+    check_resizing(grid.resize or USUAL_RESIZE, grid.crop or USUAL_CROP)
     for dataset in grid.datasets:
         check_dataset_name(dataset)
     if grid.folds and "seeds" in grid.model_fields_set:
@@ -95,7 +95,6 @@ def _grids_of_strategies(grid: Grid, registry: Registry) -> Iterator[Grid]:
     strategies = select_names("strategy", grid.strategies, STRATEGIES)
     for strategy, backbones in _backbones_by_strategy(grid, strategies, registry).items():
         update: dict[str, Any] = {"backbones": tuple(backbones), "modes": tuple(modes), "strategies": (strategy,)}
-        update["engine"] = TENSORFLOW
         if strategy == PROBE:
             if label := grid.augment.label():
                 raise BenchmarkError(
@@ -103,11 +102,12 @@ def _grids_of_strategies(grid: Grid, registry: Registry) -> Iterator[Grid]:
                     f"extracted once: choose {FINETUNE!r} or {SCRATCH!r}, or leave augment out."
                 )
             update |= {"heads": tuple(heads), "stages": None}
-            for engine, some in _by_engine(grid, backbones, registry).items():
-                yield grid.model_copy(update={**update, "backbones": tuple(some), "engine": engine})
         else:
             _check_training(grid, strategy, has_head=not all(registry[name].has_classifier for name in backbones))
-            yield grid.model_copy(update={**update, "stages": _stages(grid, strategy)})
+            update |= {"stages": _stages(grid, strategy)}
+        for (engine, resize, crop), some in _by_defaults(grid, strategy, backbones, registry).items():
+            own = {"backbones": tuple(some), "engine": engine, "resize": resize, "crop": crop}
+            yield grid.model_copy(update={**update, **own})
 
 
 def _backbones_by_strategy(grid: Grid, strategies: Sequence[str], registry: Registry) -> dict[str, list[str]]:
@@ -122,7 +122,7 @@ def _backbones_by_strategy(grid: Grid, strategies: Sequence[str], registry: Regi
         for strategy in strategies
     }
     for asked in grid.backbones:
-        if not any(fnmatch.filter(some, asked) for some in usable.values()):
+        if not any(asked in some or fnmatch.filter(some, asked) for some in usable.values()):
             raise BenchmarkError(
                 f"{asked}: a network with its own classifier takes the strategy {SCRATCH!r} only, got "
                 f"{', '.join(strategies)}: add {SCRATCH!r} to the strategies, or leave {asked} out."
@@ -130,14 +130,21 @@ def _backbones_by_strategy(grid: Grid, strategies: Sequence[str], registry: Regi
     return {strategy: some for strategy, some in usable.items() if some}
 
 
-def _by_engine(grid: Grid, backbones: Sequence[str], registry: Registry) -> dict[str, list[str]]:
+def _by_defaults(
+    grid: Grid, strategy: str, backbones: Sequence[str], registry: Registry
+) -> dict[tuple[str, str, Crop], list[str]]:
+    """The backbones by their engine, resizing and crop, which each decides itself where the grid does not."""
     has_gpu = bool(environment()["gpu"])
-    if grid.precision == "float16" and (not has_gpu or grid.engine == OPENVINO):
+    if strategy == PROBE and grid.precision == "float16" and (not has_gpu or grid.engine == OPENVINO):
         raise BenchmarkError(NO_FLOAT16)
-    found: dict[str, list[str]] = {}
+    found: dict[tuple[str, str, Crop], list[str]] = {}
     for name in backbones:
-        engine = choose_engine(grid.engine, registry[name].usual_engine, has_gpu=has_gpu, precision=grid.precision)
-        found.setdefault(engine, []).append(name)
+        backbone = registry[name]
+        resize, crop = backbone.usual_view
+        engine = TENSORFLOW
+        if strategy == PROBE:
+            engine = choose_engine(grid.engine, backbone.usual_engine, has_gpu=has_gpu, precision=grid.precision)
+        found.setdefault((engine, grid.resize or resize, grid.crop or crop), []).append(name)
     return found
 
 
@@ -179,8 +186,8 @@ def _cells(grid: Grid, registry: Registry) -> Iterable[Cell]:
                 head=head,
                 seed=seed,
                 input_size_px=size_px,
-                resize=grid.resize,
-                crop=grid.crop,
+                resize=grid.resize or USUAL_RESIZE,
+                crop=grid.crop or USUAL_CROP,
                 engine=grid.engine,
                 precision=grid.precision,
                 batch_size=grid.batch_size,
@@ -202,10 +209,10 @@ def request_of(grid: Grid) -> DatasetRequest:
 def _with_weights(backbone: Backbone, grid: Grid) -> Backbone:
     if grid.weights is None:
         return backbone
-    if backbone.application is None:
+    if backbone.application is None and backbone.hub is None:
         raise BenchmarkError(
-            f'weights = "random" is for networks of Keras Applications, not for {backbone.name}: leave weights or '
-            f"{backbone.name} out."
+            f'weights = "random" is for networks of Keras Applications and KerasHub, not for {backbone.name}: leave '
+            f"weights or {backbone.name} out."
         )
     return backbone.with_random_weights()
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmark.options import SCRATCH
 from benchmark.plan.cells import Cell
+from benchmark.preprocessing import Step
 from benchmark.xray.verdicts import find_differences, judge_mode, map_of_steps
 
 # Cells that agree in these columns and in their dataset are compared with each other.
@@ -28,21 +29,22 @@ def wrong_modes(cells: Iterable[Cell]) -> dict[Cell, str]:
     }
 
 
-def wrong_by_layers(cell: Cell, shown: str) -> str:
-    """What is wrong with the mode of a cell whose network contradicts its registry entry; empty if the mode is right.
+def wrong_by_layers(cell: Cell, shown: Step) -> str:
+    """What is wrong with the mode of a cell whose network contradicts its entry; empty if the mode is right.
 
     Other cells do not make it an ablation: its `native` is not what the sweep's author thinks.
 
     Args:
         cell: The cell.
-        shown: The mode that the network's own layers show instead; see `Stem.contradicts`.
+        shown: The mode that the network's own layers show instead, or its preset; see `xray.entries.Found`.
     """
     findings = find_differences(map_of_steps(cell.view.steps), map_of_steps((shown,)))
     if not findings or not _has_learned(cell):
         return ""
     return (
-        f"mode {cell.mode} is not what {cell.backbone.name} was trained with ({', '.join(findings)}): its own layers "
-        f'are made for {shown}, the registry says mode = "{cell.backbone.native_mode}"'
+        f"mode {cell.mode} is not what {cell.backbone.name} was trained with ({', '.join(findings)}): its own "
+        f"{'preset is' if cell.backbone.hub else 'layers are'} made for {shown}, the registry says mode = "
+        f'"{cell.backbone.native_mode}"'
     )
 
 

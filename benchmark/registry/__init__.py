@@ -9,10 +9,11 @@ from benchmark.registry.files import (
     shipped_path,
 )
 from benchmark.registry.names import check_input_size, get_backbone, select_names
-from benchmark.registry.record import ARGUMENTS, LARGEST_INPUT_PX, Backbone
+from benchmark.registry.record import ARGUMENTS, FILE, LARGEST_INPUT_PX, Backbone
 
 __all__ = [
     "ARGUMENTS",
+    "FILE",
     "LARGEST_INPUT_PX",
     "REGISTRY_FILE",
     "Backbone",

@@ -1,25 +1,61 @@
 """Registry files: the one that comes with the project, that of the working folder, and those of the user."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from benchmark.errors import ConfigError
-from benchmark.registry.record import Backbone
+from benchmark.errors import ConfigError, check_known
+from benchmark.presets import HUB, read_preset
+from benchmark.registry.record import FILE, SOURCES, Backbone
 from benchmark.tables import config_error, read_toml
 
 REGISTRY_FILE = "backbones.toml"
 SHIPPED = Path(__file__).parents[1] / "data"
 CHECKOUT = Path(__file__).parents[2]
 
-Registry = Mapping[str, Backbone]
+EXTENDS = "extends"
+# Keys that the reader fills in itself.
+OF_READER = ("name", "folder", "is_trusted")
+# What was counted on a network says nothing about a variant of it.
+COUNTED = ("feature_dim", "params_backbone", "flops_g")
+
+Table = dict[str, Any]
+
+
+class Registry(Mapping[str, Backbone]):
+    """Backbones by name. An entry is made when it is first asked for, because facts of presets may need a download.
+
+    `hub:PRESET` names a preset of KerasHub that has no entry; iteration does not know such names.
+    """
+
+    def __init__(self, makers: Mapping[str, Callable[[], Backbone]]) -> None:
+        self._makers = {name: functools.cache(make) for name, make in makers.items()}
+
+    def __getitem__(self, name: str) -> Backbone:
+        if name not in self._makers and name.startswith(HUB):
+            facts = {"name": name, "folder": Path.cwd(), "hub": name.removeprefix(HUB)}
+            self._makers[name] = functools.cache(lambda: _backbone(f"backbone {name}", facts))
+        return self._makers[name]()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._makers or (isinstance(name, str) and name.startswith(HUB))
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self._makers if not name.startswith(HUB))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __or__(self, later: "Registry") -> "Registry":
+        """All entries; of two with the same name the later one."""
+        return Registry({**self._makers, **later._makers})
 
 
 @functools.cache
-def shipped_entries() -> dict[str, Backbone]:
+def shipped_entries() -> Registry:
     """The registry that comes with the project."""
     return read_registry(shipped_path(REGISTRY_FILE))
 
@@ -30,28 +66,93 @@ def shipped_path(name: str) -> Path:
     return packaged if packaged.exists() else CHECKOUT / name
 
 
-def read_registry(path: Path, *, is_trusted: bool = True) -> dict[str, Backbone]:
+def read_registry(path: Path, *, is_trusted: bool = True, others: Mapping[str, Backbone] | None = None) -> Registry:
     """The backbones of one registry file, in its order.
 
     Args:
         path: The file.
         is_trusted: Whether its builders may be imported.
+        others: Backbones of other files, which entries can extend.
 
     Raises:
         ConfigError: A table has an unknown key, a missing key or a wrong value.
     """
-    backbones = {}
-    for name, table in read_toml(path).items():
+    tables = read_toml(path)
+    for name, table in tables.items():
         if not isinstance(table, dict):
             raise ConfigError(f"{path}: {name!r} stands outside a table; expected one table per backbone, [{name}].")
-        if reserved := {"name", "folder", "is_trusted"} & set(table):
+        if reserved := set(OF_READER) & set(table):
             raise ConfigError(f"{path}, table [{name}]:\n  {', '.join(sorted(reserved))}: not a key of a registry.")
-        try:
-            place: dict[str, Any] = {"name": name, "folder": path.resolve().parent, "is_trusted": is_trusted}
-            backbones[name] = Backbone(**table, **place)
-        except ValidationError as error:
-            raise config_error(f"{path}, table [{name}]", Backbone, error) from error
-    return backbones
+    makers: dict[str, Callable[[], Backbone]] = {}
+    for name in tables:
+        place = f"{path}, table [{name}]"
+        table = _extended(name, tables, others or {}, path)
+        facts = {**table, "name": name, "folder": path.resolve().parent, "is_trusted": is_trusted}
+        make: Callable[[], Backbone] = functools.partial(_backbone, place, facts)
+        makers[name] = make if "hub" in table else _made(make())
+    return Registry(makers)
+
+
+def _made(backbone: Backbone) -> Callable[[], Backbone]:
+    return lambda: backbone
+
+
+def _backbone(place: str, facts: Table) -> Backbone:
+    """A record; what the table of a preset leaves out is the preset's own."""
+    try:
+        if isinstance(preset := facts.get("hub"), str) and not {"mode", "input_size_px"} <= set(facts):
+            facts = {**read_preset(preset, facts["folder"]).table, **facts}
+        return Backbone(**facts)
+    except ValidationError as error:
+        raise config_error(place, Backbone, error) from error
+
+
+def _extended(
+    name: str, tables: Mapping[str, Table], others: Mapping[str, Backbone], path: Path, below: tuple[str, ...] = ()
+) -> Table:
+    """The table of an entry with what it takes from the entry that it extends."""
+    table = tables[name]
+    if EXTENDS not in table:
+        return table
+    own = {key: value for key, value in table.items() if key != EXTENDS}
+    parent = str(table[EXTENDS])
+    # An entry may extend the one of an earlier file that it replaces.
+    if parent in tables and parent != name:
+        if parent in below:
+            raise ConfigError(f"{path}, table [{name}]:\n  extends: {' -> '.join((*below, name, parent))} is a circle.")
+        taken = _extended(parent, tables, others, path, (*below, name))
+    else:
+        check_known(f"backbone in {path}, table [{name}], {EXTENDS}", parent, {*tables, *others} - {name} | {*others})
+        taken = _table_of(others[parent], path)
+    return {**_inherited(taken, own), **own}
+
+
+def _inherited(taken: Table, own: Table) -> Table:
+    """What an entry with these keys takes: a network of its own, or weights of its own, replace the other's whole."""
+    dropped = set(COUNTED)
+    if set(SOURCES) & set(own):
+        dropped |= {*SOURCES, "weights", "preprocess"}
+    if "weights" in own or "weights" in dropped:
+        dropped |= {key for key in taken if key.startswith("weights_")}
+    return {key: value for key, value in taken.items() if key not in dropped}
+
+
+def _table_of(backbone: Backbone, path: Path) -> Table:
+    """The table of an entry of another file; paths in it lead to the same files.
+
+    Raises:
+        ConfigError: A builder makes its network, and may not be imported.
+    """
+    if backbone.has_own_builder and not backbone.is_trusted:
+        raise ConfigError(
+            f"{path} extends {backbone.name} of ./{REGISTRY_FILE}, whose builder is code. If you trust it, name that "
+            f"file first: --registry {REGISTRY_FILE}"
+        )
+    table = backbone.model_dump(mode="json", exclude=set(OF_READER), exclude_unset=True, by_alias=True)
+    for key in ("model", "weights"):
+        if str(table.get(key, "")).startswith(FILE) and backbone.folder != path.resolve().parent:
+            table[key] = f"{FILE}{backbone.folder / table[key].removeprefix(FILE)}"
+    return table
 
 
 def load_registry(extra: Sequence[Path] = ()) -> Registry:
@@ -61,7 +162,7 @@ def load_registry(extra: Sequence[Path] = ()) -> Registry:
     `extra` holds that file too.
     """
     local = Path(REGISTRY_FILE)
-    backbones = read_registry(local, is_trusted=False) if local.exists() else read_registry(shipped_path(REGISTRY_FILE))
+    backbones = read_registry(local, is_trusted=False) if local.exists() else shipped_entries()
     for path in extra:
-        backbones |= read_registry(path)
+        backbones |= read_registry(path, others=backbones)
     return backbones

@@ -1,7 +1,7 @@
 """Names: which backbones a recipe or a command means."""
 
 import fnmatch
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 from benchmark.errors import BenchmarkError, UnknownNameError, check_known
 from benchmark.registry.files import Registry
@@ -22,7 +22,9 @@ def select_names(kind: str, patterns: Iterable[str], known: Iterable[str]) -> li
     names = list(known)
     chosen: dict[str, None] = {}
     for pattern in patterns:
-        matches = fnmatch.filter(names, pattern)
+        # A name may hold characters of patterns, and a registry knows presets that it does not list.
+        is_name = isinstance(known, Container) and pattern in known
+        matches = [pattern] if is_name else fnmatch.filter(names, pattern)
         if not matches:
             raise UnknownNameError(kind, pattern, names)
         chosen.update(dict.fromkeys(matches))

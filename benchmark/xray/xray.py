@@ -12,6 +12,7 @@ from benchmark.backbones.build import build_backbone, build_untrained
 from benchmark.backbones.saved import load_model
 from benchmark.errors import BenchmarkError, check_known
 from benchmark.preprocessing import MODES, NATIVE_MODES, Step
+from benchmark.presets import read_preset
 from benchmark.registry import Backbone
 from benchmark.xray.affine import AffineMap, probe_affine
 from benchmark.xray.stem import Stem, probe_stem
@@ -26,12 +27,12 @@ class XRay:
         name: Of the backbone, or the model's file.
         source: The constructor or file of the network.
         stem: How the network itself changes a pixel.
-        native: The right mode; see `preprocessing.resolve_mode`. If the network's own layers contradict it, the modes
-            are judged by these, and a note says so.
+        native: The right mode; see `preprocessing.resolve_mode`.
         native_source: Where `native` is from.
         preprocess: Name of the right `preprocess_input`; empty where the registry names none.
         preprocess_map: The map of that function; None without one.
         notes: Warnings and explanations, one or more sentences each.
+        shown: See `shown_mode`. If it contradicts `native`, the modes are judged by it, and a note says so.
     """
 
     name: str
@@ -42,12 +43,26 @@ class XRay:
     preprocess: str = ""
     preprocess_map: AffineMap | None = None
     notes: tuple[str, ...] = ()
+    shown: Step = ""
 
     @property
     def modes(self) -> tuple[Judgement, ...]:
         """The verdict on each mode, in the order of `preprocessing.MODES`."""
-        shown = self.stem.contradicts(self.native)
-        return tuple(judge_mode(mode, self.native, self.stem.built_in, shown) for mode in MODES)
+        return tuple(judge_mode(mode, self.native, self.stem.built_in, self.shown) for mode in MODES)
+
+
+def shown_mode(backbone: Backbone, stem: Stem) -> Step:
+    """What is right instead of an entry's mode: what its preset does or, without one, what its own layers show.
+
+    Empty if the entry may be right.
+    """
+    if backbone.hub is None:
+        return stem.contradicts(backbone.native_mode)
+    own = read_preset(backbone.hub, backbone.folder).mode
+    differences = find_differences(
+        *(stem.built_in.after(map_of_steps((step,))) for step in (backbone.native_mode, own))
+    )
+    return own if differences else ""
 
 
 def xray_backbone(backbone: Backbone) -> XRay:
@@ -63,10 +78,11 @@ def xray_backbone(backbone: Backbone) -> XRay:
     network = build_backbone(backbone, size_px) if is_saved else build_untrained(backbone, size_px, seed=0)
     stem = probe_stem(network, backbone.name)
     notes = _statistics_notes(stem, is_of_keras=backbone.application is not None)
-    if shown := stem.contradicts(backbone.native_mode):
+    if shown := shown_mode(backbone, stem):
+        what, judge = ("own layers are", "layers") if backbone.hub is None else ("preset is", "preset")
         notes.append(
-            f"The network's own layers are made for mode {shown!r}, not for {backbone.native_mode!r}, which the "
-            "registry names and runs use: correct mode in the registry. The verdicts go by the layers."
+            f"The network's {what} made for mode '{shown}', not for '{backbone.native_mode}', which the registry names "
+            f"and runs use: correct mode in the registry. The verdicts go by the {judge}."
         )
     preprocess, preprocess_map = "", None
     if backbone.preprocess is not None:
@@ -77,16 +93,17 @@ def xray_backbone(backbone: Backbone) -> XRay:
                 f"preprocess_input of {backbone.preprocess!r} is not mode {backbone.native_mode!r}, which the registry "
                 "names and runs use: correct one of the two."
             )
-    source = f"keras.applications.{backbone.application}" if backbone.application else backbone.builder
+    is_by_preset = backbone.hub is not None and not shown
     return XRay(
         name=backbone.name,
-        source=backbone.model or f"{source}, built without weights",
+        source=backbone.source if backbone.model else f"{backbone.source}, built without weights",
         stem=stem,
         native=backbone.native_mode,
-        native_source="the registry",
+        native_source="the preset's own image converter" if is_by_preset else "the registry",
         preprocess=preprocess,
         preprocess_map=preprocess_map,
         notes=tuple(notes),
+        shown=shown,
     )
 
 
