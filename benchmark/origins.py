@@ -17,6 +17,7 @@ MACHINE = {
 INPUTS = {"dataset_fingerprint": "the images", "weights": "weights", "weights_sha256": "the weights' values"}
 DEFINITION = {
     "registry_sha256": "the registry entry",
+    "pooling": "pooling",
     "network_sha256": "the network",
     "feature_version": "version of the features",
     "split_version": "version of the splits",

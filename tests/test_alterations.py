@@ -76,7 +76,7 @@ OF_RUNS: dict[str, Rule] = {
         """
         run_id cell_key setting_key error_type error_message warning weights backbone dataset classes mode strategy
         stages head head_options resize crop augment engine precision weights_sha256 network_sha256 registry_sha256
-        dataset_fingerprint recipe_sha256 part
+        dataset_fingerprint recipe_sha256 part pooling
         """,
     ),
     **rules(
@@ -107,7 +107,8 @@ OF_RUNS: dict[str, Rule] = {
     **rules(
         Rule(text, SHOWN, SHOWN),
         """
-        keras_version tensorflow_version openvino_version pillow_version python_version platform cpu cpu_vectors gpu
+        keras_version tensorflow_version openvino_version keras_hub_version pillow_version python_version platform cpu
+        cpu_vectors gpu
         """,
     ),
     **rules(Rule(ONE_MORE, SHOWN, SHOWN), "cpu_count n_jobs"),

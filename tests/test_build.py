@@ -148,6 +148,27 @@ def test_a_size_below_the_minimum_is_refused_before_anything_is_built_or_brought
         build_backbone(record, 31)
 
 
+@pytest.mark.parametrize(("facts", "width"), [({"alpha": 0.35}, 1280), ({"cut": "block_3_expand_relu"}, 144)])
+def test_variants_of_an_application_are_cut_and_pooled_as_their_entries_say(rng, facts, width):
+    import keras
+
+    pixels = rng.uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+    pooled = {how: build_backbone(entry(application="MobileNetV2", pooling=how, **facts), 32) for how in ("avg", "max")}
+
+    found = {how: np.asarray(network(pixels)) for how, network in pooled.items()}
+
+    keras.utils.set_random_seed(0)
+    keras.utils.clear_session()
+    arguments = {"alpha": facts["alpha"]} if "alpha" in facts else {}
+    whole = keras.applications.MobileNetV2((32, 32, 3), include_top=False, weights=None, **arguments)
+    whole.set_weights(build_backbone(entry(application="MobileNetV2", **arguments), 32).get_weights())
+    layer = whole.get_layer(facts.get("cut", "out_relu"))
+    maps = np.asarray(keras.Model(whole.inputs[0], layer.output)(pixels))
+    assert maps.shape[-1] == width
+    np.testing.assert_allclose(found["avg"], maps.mean(axis=(1, 2)), atol=1e-6)
+    np.testing.assert_allclose(found["max"], maps.max(axis=(1, 2)), atol=1e-6)
+
+
 def test_random_weights_are_the_same_every_time_and_not_trivial():
     record = entry(application="MobileNetV2")
 

@@ -31,11 +31,11 @@ RUN_COLUMNS = [
     "params_total", "params_backbone", "params_trainable", "efficiency",
     "efficiency_above_chance", "flops_g", "model_mib", "feature_dim", "epochs", "load_s", "build_s", "extract_s",
     "train_s", "eval_s", "wall_s", "elapsed_s", "features_cached", "images_per_s", "latency_ms", "latency_p95_ms",
-    "peak_rss_mib", "peak_device_mib",
+    "peak_rss_mib", "peak_device_mib", "pooling",
     "weights_sha256", "network_sha256", "registry_sha256", "dataset_fingerprint", "feature_version", "split_version",
     "recipe_sha256", "harness_version", "git_commit", "is_dirty", "keras_version", "tensorflow_version",
-    "openvino_version", "pillow_version", "python_version", "platform", "cpu", "cpu_vectors", "cpu_count", "gpu",
-    "n_jobs", "costs_from", "is_deterministic", "started_utc",
+    "openvino_version", "keras_hub_version", "pillow_version", "python_version", "platform", "cpu", "cpu_vectors",
+    "cpu_count", "gpu", "n_jobs", "costs_from", "is_deterministic", "started_utc",
 ]  # fmt: skip
 OTHER_COLUMNS = {
     HISTORY: ["run_id", "stage", "epoch", "split", "metric", "value"],

@@ -90,7 +90,7 @@ def test_a_record_cannot_be_changed(tmp_path):
         ("min_size_px = 0", r"min_size_px: Input should be greater than or equal to 1 \(got 0\)"),
         ("flops_g = 0", r"flops_g: Input should be greater than 0 \(got 0\)"),
         ("alpha = 0", r"alpha: Input should be greater than 0 \(got 0\)"),
-        ("pooling = 'sum'", r"pooling: Input should be 'avg', 'max' or 'cls' \(got 'sum'\)"),
+        ("pooling = 'sum'", r"pooling: Input should be 'avg', 'max', 'cls', 'tokens' or 'embedding' \(got 'sum'\)"),
         ("weights_match = 'size'", r"weights_match: Input should be 'name' or 'order' \(got 'size'\)"),
         ("weights_sha256 = 'abc'", r"weights_sha256: String should match pattern .*\(got 'abc'\)"),
         ("weights = 'imagenet21k'", r"weights.*\(got 'imagenet21k'\)"),
@@ -172,7 +172,7 @@ def test_a_table_written_twice_is_refused(tmp_path):
 
 @pytest.mark.parametrize("sources", [{}, {"application": "VGG16", "builder": "a.b:c"}])
 def test_an_entry_has_exactly_one_network(sources):
-    with pytest.raises(ValidationError, match="exactly one of application, builder and model"):
+    with pytest.raises(ValidationError, match="exactly one of application, builder, model and hub"):
         Backbone(name="X", folder=Path(), mode="tf", input_size_px=32, weights="random", **sources)
 
 
@@ -300,6 +300,83 @@ def test_a_list_of_layers_to_skip_is_read_from_toml(tmp_path):
     (record,) = read_registry(written(tmp_path, f"{MINE}weights_skip = ['dense*', 'top']")).values()
 
     assert record.weights_skip == ("dense*", "top")
+
+
+# Entries that extend others
+
+
+def test_an_entry_takes_what_it_does_not_say_from_the_one_that_it_extends(tmp_path):
+    text = f"{MINE}feature_dim = 7\n[Thin]\nextends = 'Mine'\nalpha = 0.5\n[Thinner]\nextends = 'Thin'\nalpha = 0.35\n"
+
+    registry = read_registry(written(tmp_path, text))
+
+    assert (registry["Thinner"].alpha, registry["Thin"].alpha, registry["Mine"].alpha) == (0.35, 0.5, None)
+    assert registry["Thinner"].application == registry["Mine"].application
+    assert registry["Thinner"].native_mode == registry["Mine"].native_mode
+    assert registry["Thin"].feature_dim is None, "a variant was not counted"
+
+
+def test_an_extended_entry_may_stand_below(tmp_path):
+    registry = read_registry(written(tmp_path, f"[Thin]\nextends = 'Mine'\nalpha = 0.5\n{MINE}"))
+
+    assert registry["Thin"].application == registry["Mine"].application
+
+
+def test_entries_of_earlier_files_can_be_extended_and_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = "[MobileNetV2-035]\nextends = 'MobileNetV2'\nalpha = 0.35\n[VGG16]\nextends = 'VGG16'\npooling = 'max'\n"
+
+    registry = load_registry([written(tmp_path, text)])
+
+    assert registry["MobileNetV2-035"].arguments == {"alpha": 0.35}
+    assert registry["MobileNetV2-035"].native_mode == "tf"
+    assert (registry["VGG16"].application, registry["VGG16"].pooling) == ("VGG16", "max")
+    assert registry["VGG16"].facts != load_registry()["VGG16"].facts
+
+
+def test_files_of_an_extended_entry_are_those_beside_its_own_file(tmp_path):
+    (tmp_path / "there").mkdir()
+    there = read_registry(written(tmp_path / "there", f"{MINE}weights = 'file:mine.h5'\n"))
+
+    record = read_registry(written(tmp_path, "[Other]\nextends = 'Mine'\n", "other.toml"), others=there)["Other"]
+
+    assert Path(record.weights.removeprefix("file:")) == tmp_path / "there" / "mine.h5"
+
+
+def test_another_network_or_other_weights_replace_the_extended_ones_whole(tmp_path):
+    text = (
+        f"{MINE}weights = 'pypi:some==1/x.h5'\nweights_sha256 = '{SHA}'\n"
+        "[Built]\nextends = 'Mine'\nbuilder = 'nets:net'\n[Plain]\nextends = 'Mine'\nweights = 'random'\n"
+    )
+
+    registry = read_registry(written(tmp_path, text))
+
+    assert (registry["Built"].application, registry["Built"].weights) == (None, "builder")
+    assert (registry["Plain"].weights, registry["Plain"].weights_sha256) == ("random", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[A]\nextends = 'B'\n[B]\nextends = 'A'\n", r"extends: B -> A.* is a circle|extends: A -> B -> A is a circle"),
+        ("[A]\nextends = 'A'\n", r"Unknown backbone in .*, table \[A\], extends 'A'"),
+        ("[A]\nextends = 'VGG61'\n[VGG16]\napplication = 'VGG16'\n", r"'VGG61'\. Did you mean 'VGG16'\?"),
+        ("[A]\nextends = 3\n", r"Unknown backbone in .*, extends '3'"),
+    ],
+)
+def test_an_entry_that_extends_itself_or_nothing_is_refused(tmp_path, text, complaint):
+    with pytest.raises(BenchmarkError, match=complaint):
+        read_registry(written(tmp_path, text))
+
+
+def test_extending_does_not_consent_to_code_of_the_working_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    written(tmp_path, MINE.replace('application = "VGG16"', 'builder = "nets:net"'), "backbones.toml")
+    child = written(tmp_path, "[Child]\nextends = 'Mine'\n", "child.toml")
+
+    with pytest.raises(ConfigError, match=r"whose builder is code.*name that file first: --registry backbones\.toml"):
+        load_registry([child])
+    assert load_registry([Path("backbones.toml"), child])["Child"].builder == "nets:net"
 
 
 # Layers of files

@@ -45,7 +45,8 @@ GRIDS = (
     Grid(strategies=("finetune",), stages=STAGES, **SMALL),
     Grid(backbones=("lenet5",), strategies=("scratch",), limit=300, stages=(Stage(unfreeze="all", epochs=N_EPOCHS),)),
 )
-OPENVINO = {"openvino_version": "2025.3.0"}  # it need not be installed here
+# They need not be installed here.
+EXTRAS = {"openvino_version": "2025.3.0", "keras_hub_version": "0.32.0"}
 
 
 def make_ledger(folder: Path) -> Ledger:
@@ -69,7 +70,7 @@ def _add_made_row(ledger: Ledger, planned: PlannedCell, sha256: str, rng: np.ran
     costs, outcome = _costs(planned.cell), _outcome(planned.cell, dataset, split, rng)
     labels = dataset.labels[split.test]
     row = {**new_row(planned, STARTED), **result_columns(dataset, split, costs, outcome), "recipe_sha256": sha256}
-    row |= {"elapsed_s": 6.0, "peak_rss_mib": 800.0, "cpu": "A", "cpu_vectors": "AVX-512", "warning": "", **OPENVINO}
+    row |= {"elapsed_s": 6.0, "peak_rss_mib": 800.0, "cpu": "A", "cpu_vectors": "AVX-512", "warning": "", **EXTRAS}
     tables = {
         **class_rows(row["run_id"], labels, outcome.scores, dataset.class_names),
         HISTORY: history_rows(row["run_id"], outcome, costs),

@@ -27,16 +27,26 @@ SECONDS_PER_DAY = 86_400
 def list_names(
     kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
     registry: RegistryOption = None,
+    hub: Annotated[
+        bool, typer.Option("--hub", help="Of 'backbones': the presets of KerasHub instead. Nothing is downloaded.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show the names that can be used."""
+    from benchmark.presets import list_presets
     from benchmark.recipes import read_recipe
 
     check_known("list", kind, KINDS)
+    if hub and kind == "backbones":
+        print_records(list_presets(), as_json=as_json, least_telling=("handle", "pooling"))
+        return
     backbones = known_backbones(registry).values()
     if kind == "backbones":
         facts = [backbone.model_dump(mode="json", by_alias=True) for backbone in backbones]
-        records = [{fact: backbone[fact] for fact in BACKBONE_FACTS} for backbone in facts]
+        records = [
+            {fact: backbone[fact] for fact in BACKBONE_FACTS} | {"mode": str(one.native_mode)}
+            for one, backbone in zip(backbones, facts, strict=True)
+        ]
     elif kind == NETWORKS:
         from benchmark.backbones.builders import import_builder
 

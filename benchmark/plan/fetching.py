@@ -5,6 +5,9 @@ from benchmark.isolation import call_silently_in_child
 from benchmark.plan.cells import DatasetRequest
 from benchmark.registry import Backbone
 
+# Where the files of these weights are.
+KEPT_BY = {"imagenet": "Keras's cache", "preset": "its folder, or KerasHub's cache"}
+
 
 def fetch_dataset(request: DatasetRequest) -> str:
     """Download a dataset and describe it.
@@ -25,14 +28,14 @@ def fetch_backbone(backbone: Backbone, size_px: int) -> str:
     path = weights_file(backbone)
     if path is not None:
         return str(path)
-    if backbone.weights == "imagenet":
-        call_silently_in_child(fetch_imagenet_weights, backbone, size_px)
-        return "in Keras's cache"
+    if backbone.weights in KEPT_BY:
+        call_silently_in_child(build_once, backbone, size_px)
+        return f"in {KEPT_BY[backbone.weights]}"
     return "needs no file"
 
 
-def fetch_imagenet_weights(backbone: Backbone, size_px: int) -> None:
-    """Build a backbone once: only Keras knows which file it needs, and downloads it then.
+def build_once(backbone: Backbone, size_px: int) -> None:
+    """Build a backbone: only Keras or KerasHub knows which files it needs, and downloads them then.
 
     Raises:
         DownloadError: It cannot be downloaded.
