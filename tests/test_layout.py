@@ -72,8 +72,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "options", "ledger", "plan", "work", "processes", "analysis", "exporting", "console",
     },
     "cli": {
-        "actions", "errors", "escaping", "storage", "caching", "isolation", "registry", "recipes", "datasets",
-        "preprocessing", "backbones", "xray", "features", "strategies", "ledger", "outputs", "plan", "work",
+        "actions", "errors", "escaping", "storage", "caching", "isolation", "presets", "registry", "recipes",
+        "datasets", "preprocessing", "backbones", "xray", "features", "strategies", "ledger", "outputs", "plan", "work",
         "processes", "analysis", "charts", "report", "exporting", "doctor", "console", "options",
     },
 }  # fmt: skip
