@@ -10,7 +10,7 @@ from benchmark.analysis.labels import dataset_labels
 from benchmark.backbones.sources import are_weights_here
 from benchmark.datasets import load_dataset
 from benchmark.datasets.dataset import take_subset, take_train_part
-from benchmark.errors import DataError, UnknownNameError
+from benchmark.errors import DataError, DownloadError, UnknownNameError
 from benchmark.plan import racing
 from benchmark.plan.grid import expand
 from benchmark.plan.racing import N_FOLDS, cut_by_limits, find_candidates, plan_rounds, race_sweep
@@ -98,6 +98,18 @@ def test_an_input_that_is_too_small_for_a_backbone_cuts_it(registry: Registry):
     _, cuts = find_candidates(registry, ["Own"], {}, 16)
 
     assert [cut.reason for cut in cuts] == ["the input must have at least 32 px"]
+
+
+def test_a_preset_whose_facts_cannot_be_had_is_cut_with_the_reason(registry: Registry, monkeypatch: pytest.MonkeyPatch):
+    def read(preset: str, folder: Path) -> None:
+        raise DownloadError(f"{preset} cannot be reached")
+
+    monkeypatch.setattr("benchmark.registry.files.read_preset", read)
+
+    candidates, cuts = find_candidates(registry, ["hub:vit", "MobileNetV2-dogs"], {}, None)
+
+    assert [one.name for one in candidates] == ["MobileNetV2-dogs"]
+    assert [(cut.backbone, cut.reason) for cut in cuts] == [("hub:vit", "vit cannot be reached")]
 
 
 def test_an_unknown_backbone_is_a_mistake(registry: Registry):

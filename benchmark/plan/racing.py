@@ -10,7 +10,7 @@ from benchmark.backbones.sources import IMAGENET, are_weights_here
 from benchmark.datasets import Dataset, check_splits
 from benchmark.datasets.dataset import TRAIN_PART, take_subset, take_train_part
 from benchmark.downloads import KERAS_HOST, can_reach
-from benchmark.errors import DataError
+from benchmark.errors import DataError, DownloadError
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone, Registry, select_names
 
@@ -105,11 +105,16 @@ def find_candidates(
     Raises:
         UnknownNameError: A pattern matches nothing.
     """
-    known = {name: one for name, one in registry.items() if patterns or not one.has_classifier}
     can_download = functools.cache(lambda: can_reach(KERAS_HOST))
     candidates, cuts = [], []
-    for name in select_names("backbone", patterns or ("*",), known):
-        backbone = known[name]
+    for name in select_names("backbone", patterns or ("*",), registry):
+        try:
+            backbone = registry[name]
+        except DownloadError as error:  # of the facts of a preset
+            cuts.append(Cut(name, str(error)))
+            continue
+        if backbone.has_classifier and not patterns:
+            continue
         if cut := cut_by_limits(name, limits, _known_facts(backbone)):
             cuts.append(cut)
         elif problem := _problem(backbone, size_px) or _missing_weights(backbone, can_download):
