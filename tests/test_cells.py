@@ -98,8 +98,8 @@ def test_patterns_name_several_backbones_modes_and_heads_each_once():
 
     assert list(dict.fromkeys(cell.backbone.name for cell in cells)) == ["NetB1", "NetB0"]
     assert {cell.mode for cell in cells} == {"tf", "caffe", "torch"}
-    assert {cell.head for cell in cells} == {"linear", "ridge", "knn", "dense"}
-    assert len(cells) == 2 * 3 * 4
+    assert {cell.head for cell in cells} == {"linear", "ridge", "knn", "prototype", "dense"}
+    assert len(cells) == 2 * 3 * 5
 
 
 def test_a_cell_that_two_grids_name_is_done_once():

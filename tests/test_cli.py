@@ -409,7 +409,7 @@ def test_what_is_left_out_of_a_dataset_is_said_once_and_not_in_the_json(call: Ca
         ("backbones", {"ResNet50", "EfficientNetV2B0", "MobileNetV2-dogs", "VGG16-hed"}),
         ("datasets", {"digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "idx:FOLDER", "folder:PATH"}),
         ("modes", {"native", "unit", "raw", "tf", "caffe", "torch", "double", "bgr"}),
-        ("heads", {"linear", "ridge", "knn", "dense"}),
+        ("heads", {"linear", "ridge", "knn", "prototype", "dense"}),
         ("networks", {"lenet5", "simple_cnn", "conv_bn", "small_cnn", "two_conv", "two_conv_bn", "separable_net"}),
         ("recipes", {"demo", "fashion_mnist"}),
     ],

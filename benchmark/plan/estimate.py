@@ -17,7 +17,7 @@ from benchmark.provenance import usable_cpus
 # TensorFlow and build a network, and the time of a head for each number in its features.
 GUESSED_GFLOPS_PER_CORE = 20.0
 JOB_OVERHEAD_S = 12.0
-HEAD_S_PER_NUMBER = {"linear": 7e-7, "dense": 6e-7, "ridge": 1e-7, "knn": 1e-7}
+HEAD_S_PER_NUMBER = {"linear": 7e-7, "dense": 6e-7, "ridge": 1e-7, "knn": 1e-7, "prototype": 1e-8}
 UNKNOWN_FLOPS_G = 5.0
 UNKNOWN_FEATURE_DIM = 2048
 UNKNOWN_NETWORK_FLOPS_G = 0.01
