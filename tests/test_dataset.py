@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.datasets.dataset import Dataset, check_splits, make_dataset, split_dataset, take_subset
+from benchmark.datasets.dataset import Dataset, make_dataset, take_subset
 from benchmark.datasets.images import ArrayImages, EncodedImages
+from benchmark.datasets.splits import check_splits, split_dataset
 from benchmark.errors import DataError
 from benchmark.preprocessing import View
 
