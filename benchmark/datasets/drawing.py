@@ -60,6 +60,21 @@ def places(contents: Contents, groups: NDArray[np.int64], draw: int) -> NDArray[
     return placed
 
 
+def in_order(contents: Contents, groups: NDArray[np.int64], draw: int) -> list[NDArray[np.int64]]:
+    """For each group, the positions of its different contents in the order of the draw; of copies, the first one.
+
+    So the order of two images does not depend on others.
+
+    Args:
+        contents: `(n,)`, see `Images.contents`.
+        groups: `(n,)`, numbers from 0.
+        draw: See `shuffled`.
+    """
+    numbers = shuffled(contents, draw)
+    members = np.split(np.argsort(groups, kind="stable"), np.cumsum(np.bincount(groups))[:-1])
+    return [some[np.unique(numbers[some], return_index=True)[1]] for some in members]
+
+
 def divided(
     contents: Contents,
     labels: NDArray[np.int64],
