@@ -424,7 +424,7 @@ def test_shots_are_shown_where_a_cell_has_some(call: Call):
         ("modes", {"native", "unit", "raw", "tf", "caffe", "torch", "double", "bgr"}),
         ("heads", {"linear", "ridge", "knn", "prototype", "dense"}),
         ("networks", {"lenet5", "simple_cnn", "conv_bn", "small_cnn", "two_conv", "two_conv_bn", "separable_net"}),
-        ("recipes", {"demo", "fashion_mnist"}),
+        ("recipes", {"demo", "fashion_mnist", "few_shot"}),
     ],
 )
 def test_a_list_as_json_has_the_names(call: Call, kind: str, names: set[str]):
