@@ -143,5 +143,5 @@ def _alt(dataset: str, points: pd.DataFrame) -> str:
     texts = [f"with {point['shots']:.0f}, {point['line']}, {point['accuracy']:.3f}" for _, point in best.iterrows()]
     return (
         f"Test accuracy by training images of each class on {dataset}, {count_of(few['line'].nunique(), 'setting')} in "
-        f"{count_of(few['mode'].nunique(), 'mode')}. Best {'; '.join(texts)}."
+        f"{count_of(few['mode'].nunique(), 'mode')}. Best: {'; '.join(texts)}."
     )
