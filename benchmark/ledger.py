@@ -45,7 +45,7 @@ FAILED = "failed"
 # The columns that a recipe determines. A later row of a ledger that agrees in all of them replaces an earlier one.
 CELL_COLUMNS = (
     "backbone", "dataset", "classes", "limit", "part", "drop_duplicates", "mode", "strategy", "stages", "folds",
-    "head", "head_options", "input_size_px", "resize", "crop", "augment", "engine", "precision",
+    "shots", "head", "head_options", "input_size_px", "resize", "crop", "augment", "engine", "precision",
     "batch_size", "val_fraction", "seed",
 )  # fmt: skip
 RUN_COLUMNS = (

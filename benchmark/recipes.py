@@ -65,6 +65,8 @@ class Grid(Record):
         augment: How `finetune` and `scratch` change training images at random.
         folds: Number of parts of all images, each of which is the test split once, also where the dataset has splits
             of its own. Takes the place of seeds.
+        shots: Numbers of training images of each class, and of validation images where there are enough: each is a
+            setting of its own, and each seed draws other images. The test images stay. None for all images.
     """
 
     backbones: Names = ("MobileNetV2-dogs",)
@@ -90,6 +92,7 @@ class Grid(Record):
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, strict=False)] | None = None
     augment: Augmentation = NO_AUGMENTATION
     folds: Annotated[int, Field(ge=2, le=MOST_FOLDS)] | None = None
+    shots: Annotated[tuple[Positive, ...], Field(min_length=1, strict=False)] | None = None
 
 
 class Published(Record):

@@ -92,6 +92,21 @@ def test_a_mode_is_never_compared_with_native_of_another_origin(ledger: Ledger, 
     assert ablation_of(ledger).empty
 
 
+def test_each_mode_is_compared_with_native_of_as_many_shots(ledger: Ledger):
+    for shots, native, unit in ((1, 0.5, 0.4), (25, 0.9, 0.7), (None, 0.95, 0.85)):
+        for seed in (0, 1):
+            add(ledger, shots=shots, mode="native", accuracy=native, seed=seed)
+            add(ledger, shots=shots, mode="unit", accuracy=unit, seed=seed)
+    add(ledger, shots=5, mode="unit", accuracy=0.1)
+
+    cells = ablation_cells(ablation_of(ledger))
+
+    assert cells[["Strategy", "Accuracy → native, %", "Seeds"]].to_numpy().tolist() == [
+        ["probe(shots=25)", "70.00 → 90.00", "2"], ["probe(shots=1)", "40.00 → 50.00", "2"],
+        ["probe", "85.00 → 95.00", "2"],
+    ]  # fmt: skip
+
+
 def test_each_mode_is_compared_with_native_of_its_own_weights(ledger: Ledger):
     for weights, native, unit in (("imagenet", 0.9, 0.6), ("random", 0.5, 0.45)):
         add(ledger, mode="native", weights=weights, accuracy=native)

@@ -91,6 +91,16 @@ def test_the_cells_stand_in_the_order_of_the_lists_the_seeds_changing_fastest():
     ]  # fmt: skip
 
 
+def test_shots_are_an_axis_and_without_them_a_cell_has_all_images():
+    grids = (Grid(backbones=("NetB0",), shots=(1, 25), seeds=(3, 0)), Grid(backbones=("NetB0",)))
+
+    cells = expand(a_sweep(*grids), REGISTRY)
+
+    assert [(cell.shots, cell.seed) for cell in cells] == [(1, 3), (1, 0), (25, 3), (25, 0), (None, 0)]
+    assert [cell.columns["shots"] for cell in cells[1:]] == [1, 25, 25, None]
+    assert [str(cell).partition("64 px ")[2] for cell in cells[-2:]] == ["shots 25 seed 0", "seed 0"]
+
+
 def test_patterns_name_several_backbones_modes_and_heads_each_once():
     grid = Grid(backbones=("NetB*", "NetB0"), modes=("[tc]*",), heads=("*",))
 
@@ -98,8 +108,8 @@ def test_patterns_name_several_backbones_modes_and_heads_each_once():
 
     assert list(dict.fromkeys(cell.backbone.name for cell in cells)) == ["NetB1", "NetB0"]
     assert {cell.mode for cell in cells} == {"tf", "caffe", "torch"}
-    assert {cell.head for cell in cells} == {"linear", "ridge", "knn", "dense"}
-    assert len(cells) == 2 * 3 * 4
+    assert {cell.head for cell in cells} == {"linear", "ridge", "knn", "prototype", "dense"}
+    assert len(cells) == 2 * 3 * 5
 
 
 def test_a_cell_that_two_grids_name_is_done_once():
@@ -266,9 +276,9 @@ def test_an_expanded_sweep_names_everything_and_has_one_strategy_in_each_grid():
 
 
 GRIDS = st.builds(
-    lambda strategies, backbones, modes, heads, repeats, stages, dense, flip, size, limit: Grid(
+    lambda strategies, backbones, modes, heads, repeats, stages, dense, flip, size, limit, shots: Grid(
         strategies=strategies, backbones=backbones, modes=modes, stages=stages, dense=dense, input_size_px=size,
-        limit=limit, **({"heads": heads} if strategies == ("probe",) else {}),
+        limit=limit, shots=shots, **({"heads": heads} if strategies == ("probe",) else {}),
         **({"augment": Augmentation(flip=flip)} if "probe" not in strategies else {}), **repeats,
     ),
     strategies=st.sampled_from([("probe",), ("finetune",), ("scratch",), ("probe", "finetune"), ("*t*",)]),
@@ -283,6 +293,7 @@ GRIDS = st.builds(
     flip=st.sampled_from(["none", "both"]),
     size=st.sampled_from([None, 64, 96]),
     limit=st.sampled_from([None, 300]),
+    shots=st.sampled_from([None, (5,), (10, 1)]),
 )  # fmt: skip
 
 
@@ -312,7 +323,7 @@ def test_a_stored_recipe_keeps_its_meaning_when_a_default_changes():
     text = recipe_text(expanded(a_sweep(Grid(backbones=("NetB0",))), REGISTRY))
 
     assert set(Grid.model_fields) - set(tomllib.loads(text)["grid"][0]) == {
-        "input_size_px", "batch_size", "limit", "part", "classes", "stages", "folds", "weights",
+        "input_size_px", "batch_size", "limit", "part", "classes", "stages", "folds", "shots", "weights",
     }, "an option is left to its default"  # fmt: skip
 
 
@@ -327,6 +338,8 @@ CHANGES = {
     "augment": a_cell(strategy="finetune", augmentation=Augmentation(flip="both")),
     "units of a trained head": a_cell(strategy="finetune", dense=DenseOptions(units=512)),
     "folds": a_cell(folds=5),
+    "shots": a_cell(shots=5),
+    "more shots": a_cell(shots=10),
     "seed": a_cell(seed=1),
     "size": a_cell(input_size_px=96),
     "resize": a_cell(resize="nearest"),
@@ -376,6 +389,24 @@ def test_rows_that_differ_in_anything_but_the_seed_are_never_one_setting(change:
 
     assert make_keys(CHANGES[change], FINGERPRINT)[1] != setting
     assert make_keys(replace(CHANGES[change], seed=7), FINGERPRINT)[1] == make_keys(CHANGES[change], FINGERPRINT)[1]
+
+
+def test_the_keys_of_cells_without_shots_are_those_from_before_there_were_shots():
+    cell = a_cell(backbone=a_backbone("NetB0"))
+    setting = cache_key(
+        {
+            "features": feature_facts(cell, FINGERPRINT), "registry": cell.backbone.facts, "mode": "native",
+            "strategy": "probe", "head": "linear", "folds": None, "val_fraction": 0.1, "split_version": SPLIT_VERSION,
+        }
+    )  # fmt: skip
+
+    assert make_keys(cell, FINGERPRINT)[1] == setting
+
+
+def test_all_shots_share_the_features_of_all_images():
+    facts = [feature_facts(a_cell(shots=shots), FINGERPRINT) for shots in (None, 1, 5)]
+
+    assert facts[0] == facts[1] == facts[2]
 
 
 def test_splits_that_are_drawn_otherwise_are_another_setting(monkeypatch: pytest.MonkeyPatch):

@@ -233,6 +233,10 @@ def test_a_wrong_usage_is_told_by_the_parser(call: Call, arguments: tuple[str, .
         (("run", "--where", "seed=0", "--where", "seed=1"), r"--where gives seed twice"),
         (("run", "--folds", "1"), r"--folds: .*greater than or equal to 2"),
         (("run", "--folds", "1000"), r"folds = 1000: class '8' of digits has only 174 different images"),
+        (("run", "--shots", "1,few"), r"--shots takes whole numbers .* got '1,few'"),
+        (("run", "--shots", "5,0"), r"--shots: .*greater than or equal to 1"),
+        (("run", "--shots", ","), r"--shots: Give at least one"),
+        (("run", "--shots", "1,200"), r"shots = 200: class '8' of digits has only 125 different training images"),
         (("run", "--val-fraction", "0"), r"--val-fraction: .*greater than 0"),
         (("run", "--val-fraction", "1"), r"--val-fraction: .*less than 1"),
         (("run", "--val-fraction", "nan"), r"--val-fraction: .*finite number"),
@@ -400,6 +404,15 @@ def test_what_is_left_out_of_a_dataset_is_said_once_and_not_in_the_json(call: Ca
     assert "--drop-duplicates" not in dropped.err
 
 
+def test_shots_are_shown_where_a_cell_has_some(call: Call):
+    few, all_images = call("run", "--shots", "1,25", "--dry-run"), call("run", "--seeds", "0", "--dry-run")
+
+    assert " Shots " in few.out
+    assert " 25 " in few.out
+    assert "2 cells, 1 pass over images" in few.out
+    assert "Shots" not in all_images.out
+
+
 # --- lists -----------------------------------------------------------------------------------------------------------
 
 
@@ -409,9 +422,9 @@ def test_what_is_left_out_of_a_dataset_is_said_once_and_not_in_the_json(call: Ca
         ("backbones", {"ResNet50", "EfficientNetV2B0", "MobileNetV2-dogs", "VGG16-hed"}),
         ("datasets", {"digits", "mnist", "fashion_mnist", "cifar10", "cifar100", "idx:FOLDER", "folder:PATH"}),
         ("modes", {"native", "unit", "raw", "tf", "caffe", "torch", "double", "bgr"}),
-        ("heads", {"linear", "ridge", "knn", "dense"}),
+        ("heads", {"linear", "ridge", "knn", "prototype", "dense"}),
         ("networks", {"lenet5", "simple_cnn", "conv_bn", "small_cnn", "two_conv", "two_conv_bn", "separable_net"}),
-        ("recipes", {"demo", "fashion_mnist"}),
+        ("recipes", {"demo", "fashion_mnist", "few_shot"}),
     ],
 )
 def test_a_list_as_json_has_the_names(call: Call, kind: str, names: set[str]):

@@ -1,6 +1,7 @@
 """A dataset's splits, subsets and fingerprint."""
 
 import math
+import re
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.datasets.dataset import Dataset, check_splits, make_dataset, split_dataset, take_subset
+from benchmark.datasets.dataset import Dataset, make_dataset, take_subset
 from benchmark.datasets.images import ArrayImages, EncodedImages
+from benchmark.datasets.splits import check_splits, split_dataset
 from benchmark.errors import DataError
 from benchmark.preprocessing import View
 
@@ -380,10 +382,10 @@ def test_splits_are_checked_for_all_runs_and_the_cures_are_named():
     dataset = toy_dataset([6] * 8, [2] * 8)  # a twentieth of a class is less than half an image
 
     with pytest.raises(DataError, match=r"raise val_fraction \(--val-fraction\) to 0\.09 or more, add images"):
-        check_splits(dataset, [(0, 0.5, None), (1, 0.05, None)])
+        check_splits(dataset, [(0, 0.5, None, None), (1, 0.05, None, None)])
 
-    check_splits(dataset, [(seed, 0.5, None) for seed in range(3)])
-    check_splits(dataset, [(fold, 0.1, 8) for fold in range(8)])
+    check_splits(dataset, [(seed, 0.5, None, None) for seed in range(3)])
+    check_splits(dataset, [(fold, 0.1, 8, None) for fold in range(8)])
 
 
 def test_every_fold_is_checked():
@@ -393,16 +395,85 @@ def test_every_fold_is_checked():
 
     for fold in range(4):
         try:
-            check_splits(dataset, [(fold, 0.1, 4)])
+            check_splits(dataset, [(fold, 0.1, 4, None)])
         except DataError:
             continue
         drawn.append(fold)
 
     assert 0 < len(drawn) < 4
     with pytest.raises(DataError, match="the validation split of toy cannot be drawn"):
-        check_splits(dataset, [(fold, 0.1, 4) for fold in range(4)])
+        check_splits(dataset, [(fold, 0.1, 4, None) for fold in range(4)])
 
 
 def test_a_limit_that_is_too_small_names_a_larger_one_as_the_cure():
     with pytest.raises(DataError, match="take a larger --limit, or leave that class out"):
         take_subset(toy_dataset([50, 50], [20, 20]), 3)
+
+
+# --- shots -----------------------------------------------------------------------------------------------------------
+
+
+@settings(deadline=None, max_examples=50)
+@given(counts=class_counts, shots=st.integers(1, 6), seed=st.integers(0, 1000), folds=st.sampled_from([None, 3]))
+def test_shots_are_drawn_of_each_class_for_train_and_validation_and_all_test_images_stay(counts, shots, seed, folds):
+    dataset = toy_dataset([3 * n for n in counts], [9] * len(counts))
+    options = {"seed": seed % 3, "val_fraction": 0.2, "folds": folds}
+    whole = split_dataset(dataset, **options)
+
+    few = split_dataset(dataset, **options, shots=shots)
+
+    n_val = np.bincount(dataset.labels[whole.val])
+    assert np.bincount(dataset.labels[few.train]).tolist() == [shots] * len(counts)
+    assert np.bincount(dataset.labels[few.val]).tolist() == np.minimum(n_val, shots).tolist()
+    assert few.test.tolist() == whole.test.tolist()
+    assert set(few.train) <= set(whole.train)
+    assert set(few.val) <= set(whole.val)
+    assert few.train.tolist() == sorted(few.train)
+
+
+@settings(deadline=None, max_examples=50)
+@given(few=st.integers(1, 10), more=st.integers(0, 10), seed=st.integers(0, 1000), has_val=st.booleans())
+def test_the_many_shots_of_a_seed_contain_its_few(few: int, more: int, seed: int, has_val: bool):
+    dataset = toy_dataset([40, 30], [5, 5], [12, 8] if has_val else None)
+
+    small, large = (split_dataset(dataset, seed=seed, val_fraction=0.3, shots=n) for n in (few, few + more))
+
+    assert set(small.train) <= set(large.train)
+    assert set(small.val) <= set(large.val)
+
+
+@pytest.mark.parametrize("val_counts", [None, [9, 9]], ids=["drawn validation", "own validation"])
+def test_each_seed_draws_other_shots(val_counts: list[int] | None):
+    dataset = toy_dataset([40, 40], [5, 5], val_counts)
+
+    drawn = {tuple(split_dataset(dataset, seed=seed, val_fraction=0.2, shots=3).train.tolist()) for seed in range(20)}
+
+    assert len(drawn) == 20
+
+
+def test_a_class_with_fewer_training_images_than_shots_is_named():
+    dataset = toy_dataset([40, 12], [5, 5])
+
+    message = "shots = 10: class 'class 1' of toy has only 9 different training images. Take fewer shots or more"
+    with pytest.raises(DataError, match=re.escape(message)):
+        check_splits(dataset, [(0, 0.25, None, 9), (0, 0.25, None, 10)])
+
+    check_splits(dataset, [(0, 0.25, None, 9)])
+
+
+def test_shots_ignore_a_class_without_images():
+    dataset = a_dataset_of(np.array([1] * 8 + [2] * 8), n_test=0)
+
+    split = split_dataset(dataset, seed=0, val_fraction=0.25, shots=2)
+
+    assert np.bincount(dataset.labels[split.train]).tolist() == [0, 2, 2]
+
+
+def test_copies_are_one_shot():
+    pixels = np.array([0, 0, 0, 1, 2, 3, 4, 5, 6, 7], np.uint8).reshape(-1, 1, 1, 1)
+    labels = np.array([0] * 6 + [1] * 4)
+    dataset = Dataset("toy", ArrayImages(pixels), labels, ("a", "b"), np.array([], np.int64), "f")
+
+    split = split_dataset(dataset, seed=0, val_fraction=0.25, shots=3)
+
+    assert len(set(pixels[split.train].ravel())) == len(split.train) == 6

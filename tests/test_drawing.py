@@ -161,6 +161,20 @@ def test_an_image_more_moves_at_most_one_image_at_each_border_of_folds(
     assert sum(len(earlier - later) for earlier, later in zip(*tested, strict=True)) <= folds - 1
 
 
+@settings(deadline=None, max_examples=30)
+@given(images=classes, label=st.integers(0, 1), name=st.text("xyz", min_size=1), seed=st.integers(0, 2**32 - 1))
+def test_an_image_more_takes_the_place_of_at_most_one_shot(images: Classes, label: int, name: str, seed: int):
+    before = dataset_of(images, n_test=3)
+    images[label].insert(0, name)
+
+    after = dataset_of(images, n_test=3)
+
+    splits = [split_dataset(one, seed=seed, val_fraction=0.4, shots=3) for one in (before, after)]
+    for part in ("train", "val"):
+        drawn = [names_at(one, getattr(split, part)) for one, split in zip((before, after), splits, strict=True)]
+        assert len(drawn[0] - drawn[1]) <= 1
+
+
 def test_renamed_files_stay_in_their_splits(tmp_path: Path):
     root = write_classes(tmp_path / "pets", {"cat": 20, "dog": 20})
     before = load_dataset(f"folder:{root}")

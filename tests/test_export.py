@@ -59,7 +59,7 @@ val_fraction = 0.25
 backbones = ["Tiny"]
 dense = { epochs = 30 }
 [[grid]]
-heads = ["linear", "dense", "knn"]
+heads = ["linear", "dense", "knn", "prototype"]
 crop = 0.875
 [[grid]]
 backbones = ["Grey"]
@@ -235,8 +235,9 @@ def refused(program: Program, folder: Path, *arguments: str) -> str:
     return " ".join(ended.stderr.split())
 
 
-def test_a_head_without_layers_is_refused(sweep: Path, rows: pd.DataFrame, program: Program):
-    run_id = rows.loc[("probe", "knn"), "run_id"]
+@pytest.mark.parametrize("head", ["knn", "prototype"])
+def test_a_head_without_layers_is_refused(head: str, sweep: Path, rows: pd.DataFrame, program: Program):
+    run_id = rows.loc[("probe", head), "run_id"]
 
     assert "export a run with the head linear or dense" in refused(program, sweep, "export", run_id)
 

@@ -5,8 +5,13 @@ import itertools
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
+from sklearn.metrics.pairwise import euclidean_distances
+from sklearn.neighbors import NearestCentroid
+from sklearn.preprocessing import normalize
 
 from benchmark.options import DenseOptions
 from benchmark.strategies.dense import _batches as make_batches
@@ -155,7 +160,8 @@ def test_parameters_are_weights_and_biases():
 
     counted = {head: count_head_params(head, 1280, 10, options) for head in HEADS}
 
-    assert counted == {"linear": 12_810, "ridge": 12_810, "knn": 0, "dense": 1280 * 256 + 256 + 256 * 10 + 10}
+    # 1280 * 11; 1280 * 256 + 256 + 256 * 10 + 10
+    assert counted == {"linear": 12_810, "ridge": 12_810, "knn": 0, "prototype": 14_080, "dense": 330_506}
 
 
 def test_linear_scores_are_probabilities(rng):
@@ -166,8 +172,8 @@ def test_linear_scores_are_probabilities(rng):
     assert_probabilities(fitted, data.val)
 
 
-@pytest.mark.parametrize("head", ["ridge", "knn"])
-def test_ridge_and_knn_make_no_claim_to_probabilities(head, rng):
+@pytest.mark.parametrize("head", ["ridge", "knn", "prototype"])
+def test_heads_without_a_model_of_probabilities_make_no_claim_to_probabilities(head, rng):
     assert not fit(head, make_data(rng)).are_probabilities
 
 
@@ -457,6 +463,69 @@ def test_knn_takes_features_that_are_all_zero(rng):
     scores = fit("knn", data).scores(np.zeros((2, 6), np.float32))
 
     assert scores.sum(axis=1) == pytest.approx(1)
+
+
+# prototype
+
+
+def centred_to_length_one(data: HeadData, features: np.ndarray) -> np.ndarray:
+    """Features in float64, less the mean of the train split, by scikit-learn's normalisation."""
+    return normalize(features.astype(np.float64) - data.train.astype(np.float64).mean(axis=0))
+
+
+@pytest.mark.parametrize("n_train", [9, 150], ids=["few images", "many images"])
+def test_prototype_is_scikit_learns_nearest_centroid_of_centred_vectors_of_length_one(n_train, rng):
+    data = make_data(rng, n_classes=4, n_train=n_train, noise=3.0)
+    reference = NearestCentroid().fit(centred_to_length_one(data, data.train), data.train_labels)
+    val = centred_to_length_one(data, data.val)
+
+    scores = fit("prototype", data).scores(data.val)
+
+    assert scores.argmax(axis=1).tolist() == reference.predict(val).tolist()
+    assert scores == pytest.approx(-(euclidean_distances(val, reference.centroids_) ** 2), abs=1e-4)
+
+
+def test_prototype_by_hand():
+    """The mean is (1, 0); the images are at (1, 0), (0, 1) and (-1, -1) / sqrt(2) from it; two are of class 1."""
+    train = np.array([[2.0, 0.0], [1.0, 1.0], [0.0, -1.0]], np.float32)
+    data = HeadData(train, np.array([0, 1, 1]), train[:1], np.array([0]), 2)
+
+    scores = fit("prototype", data).scores(np.array([[3.0, 0.0]], np.float32))
+
+    root = 1 / np.sqrt(2)
+    assert scores == pytest.approx(np.array([[0.0, -((1 + root / 2) ** 2) - (0.5 - root / 2) ** 2]]), abs=1e-6)
+
+
+@settings(deadline=None)
+@given(scale=st.floats(1e-2, 1e3), offset=st.floats(-100, 100))
+def test_prototype_does_not_look_at_the_scale_and_the_origin_of_all_features(scale, offset):
+    data = make_data(np.random.default_rng(7), noise=3.0)
+    moved = dataclasses.replace(data, train=np.float32(data.train * scale + offset))
+
+    scores = fit("prototype", data).scores(data.val)
+    of_moved = fit("prototype", moved).scores(np.float32(data.val * scale + offset))
+
+    assert of_moved == pytest.approx(scores, abs=2e-2)
+
+
+def test_prototype_gives_a_class_without_training_images_the_lowest_score(rng):
+    data = make_data(rng)
+    is_kept = data.train_labels != 1
+    data = dataclasses.replace(data, train=data.train[is_kept], train_labels=data.train_labels[is_kept])
+    far_off = np.concatenate([data.val, -data.val, data.val + 1e6])
+
+    scores = fit("prototype", data).scores(far_off)
+
+    assert (scores[:, 1] < scores[:, [0, 2]].min(axis=1)).all()
+
+
+def test_prototype_does_not_look_at_validation_images(rng):
+    data = make_data(rng)
+    other = dataclasses.replace(data, val=data.val * 100, val_labels=data.val_labels[::-1].copy())
+
+    first, second = (fit("prototype", one).scores(data.val) for one in (data, other))
+
+    assert first.tobytes() == second.tobytes()
 
 
 # dense

@@ -22,7 +22,7 @@ from benchmark.analysis.leaderboard import (
     make_leaderboard,
 )
 from benchmark.analysis.loading import count_failed, find_ledgers, load_runs
-from benchmark.analysis.presentation import leaderboard_cells, leaderboard_sections
+from benchmark.analysis.presentation import SHOTS_NOTE, leaderboard_cells, leaderboard_sections
 from benchmark.analysis.published import compare_published, load_published
 from benchmark.errors import LedgerError, UnknownNameError
 from benchmark.ledger import DONE, FAILED, Ledger
@@ -93,8 +93,9 @@ def test_the_interval_is_wilsons_of_the_mean_accuracy_at_the_size_of_the_test_se
     "other",
     [
         {"backbone": "NetB"}, {"mode": "unit"}, {"head": "knn"}, {"strategy": "finetune"}, {"stages": "0,epochs=3"},
-        {"folds": 3}, {"head_options": "units=8"}, {"input_size_px": 96}, {"resize": "nearest"}, {"crop": "crop"},
-        {"augment": "flip"}, {"precision": "bfloat16"}, {"val_fraction": 0.2}, {"weights": "imagenet"},
+        {"folds": 3}, {"shots": 5}, {"head_options": "units=8"}, {"input_size_px": 96}, {"resize": "nearest"},
+        {"crop": "crop"}, {"augment": "flip"}, {"precision": "bfloat16"}, {"val_fraction": 0.2},
+        {"weights": "imagenet"},
     ],
     ids=lambda other: next(iter(other)),
 )  # fmt: skip
@@ -289,6 +290,58 @@ def test_that_seeds_were_not_varied_is_said(ledger: Ledger, n_seeds: tuple[int, 
 
     assert [line.partition(" other seeds")[0] for line in text.splitlines() if line.startswith("Seeds")] == notes
     assert ("for other images and other seeds" in text) == (max(n_seeds) > 1)
+
+
+# --- shots -----------------------------------------------------------------------------------------------------------
+
+
+def test_settings_are_ranked_among_those_with_as_many_shots_and_the_most_images_come_first(ledger: Ledger):
+    for shots, head, accuracy in (
+        (1, "linear", 0.4), (1, "knn", 0.5), (10, "linear", 0.9), (10, "knn", 0.8), (None, "linear", 0.95),
+    ):  # fmt: skip
+        for seed in (0, 1):
+            add(ledger, shots=shots, head=head, accuracy=accuracy, seed=seed)
+
+    cells = leaderboard_cells(board_of(ledger))
+
+    assert cells[["Rank", "Head", "Strategy", "Seeds"]].to_numpy().tolist() == [
+        ["1", "linear", "probe", "2"], ["1", "linear", "probe(shots=10)", "2"], ["2", "knn", "probe(shots=10)", "2"],
+        ["1", "knn", "probe(shots=1)", "2"], ["2", "linear", "probe(shots=1)", "2"],
+    ]  # fmt: skip
+    assert SHOTS_NOTE in markdown_of(ledger)
+
+
+def test_shots_are_tested_against_the_best_with_as_many(ledger: Ledger, rng: np.random.Generator):
+    images = rng.random(1000)
+    for shots, best in ((1, 0.5), (10, 0.9)):
+        for head, level in (("linear", best), ("knn", best - 0.2)):
+            add_predicted(ledger, images < level, shots=shots, head=head)
+
+    board = board_with_ties(ledger)
+
+    assert board[["shots", "head", "rank", "rank_last"]].to_numpy().tolist() == [
+        [10, "linear", 1, 1], [10, "knn", 2, 2], [1, "linear", 1, 1], [1, "knn", 2, 2],
+    ]  # fmt: skip
+    assert board["p_best"].isna().tolist() == [True, False, True, False]
+    assert "could not be tested" not in markdown_of(ledger, correctness=Correctness(load_runs([ledger.folder])))
+
+
+def test_where_no_setting_of_so_many_shots_is_native_all_of_them_are_ranked(ledger: Ledger):
+    add(ledger)
+    add(ledger, shots=5, mode="unit")
+
+    assert board_of(ledger)["rank"].tolist() == [1, 1]
+
+
+def test_a_published_figure_is_of_all_images(ledger: Ledger):
+    add(ledger, accuracy=0.9)
+    add(ledger, accuracy=0.5, shots=5)
+    figure = Published(dataset="digits", backbone="NetA", value=0.92)
+
+    board = board_of(ledger, published=[figure])
+
+    assert board["published"].isna().tolist() == [False, True]
+    assert compare_published(board, [figure])["measured"].tolist() == [0.9]
 
 
 # --- chance ----------------------------------------------------------------------------------------------------------

@@ -21,8 +21,8 @@ from benchmark.storage import write_whole
 # The contract with everything that reads results: names and order.
 RUN_COLUMNS = [
     "schema", "run_id", "cell_key", "setting_key", "status", "error_type", "error_message", "warning", "weights",
-    "backbone", "dataset", "classes", "limit", "part", "drop_duplicates", "mode", "strategy", "stages", "folds", "head",
-    "head_options", "input_size_px", "resize", "crop", "augment", "engine", "precision", "batch_size",
+    "backbone", "dataset", "classes", "limit", "part", "drop_duplicates", "mode", "strategy", "stages", "folds",
+    "shots", "head", "head_options", "input_size_px", "resize", "crop", "augment", "engine", "precision", "batch_size",
     "val_fraction", "seed",
     "n_train", "n_val", "n_test", "n_left_out", "n_duplicates", "n_classes", "chance", "accuracy", "accuracy_low",
     "accuracy_high", "top5_accuracy",

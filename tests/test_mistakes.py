@@ -320,6 +320,19 @@ def test_images_that_have_changed_are_refused_with_what_changed(
     assert out == ""
 
 
+def test_of_a_run_with_shots_the_test_images_are_found_and_no_number_of_images_is_made_up(
+    call: Call, image_folder: Path, tmp_path: Path
+):
+    answer(tmp_path / "results" / "toy", "folder:pets", n_wrong=2, shots=1, n_train=2, n_val=2)
+
+    code, out, _ = call("run0", "--format", "csv")
+    repaint(image_folder)
+    _, _, err = call("run0")
+
+    assert (code, len(out.splitlines())) == (0, 3)
+    assert "has changed since run run0: other images" in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -250,12 +250,13 @@ def test_a_dataset_that_is_at_hand_but_unusable_stops_the_plan(ledger: Ledger, t
     [
         ({"val_fraction": 0.01}, "the validation split of digits@200 cannot be drawn: .*--val-fraction"),
         ({"folds": 100}, "folds = 100: class .* of digits@200 has only"),
+        ({"shots": (1, 30)}, "shots = 30: class .* of digits@200 has only"),
         (
             {"strategies": ("finetune",), "stages": (Stage(class_weights=(("nein", 2.0),)),)},
             "Unknown class in class_weights 'nein'",
         ),
     ],
-    ids=["val_fraction", "folds", "class_weights"],
+    ids=["val_fraction", "folds", "shots", "class_weights"],
 )
 def test_what_the_dataset_cannot_give_is_refused_before_anything_runs(
     ledger: Ledger, options: dict[str, Any], message: str
@@ -314,6 +315,24 @@ def test_seeds_that_have_nothing_to_draw_are_run_once_and_said(ledger: Ledger, t
         f"{dataset}: knn is not run with seed 0, 1: it would repeat seed 2, since the validation split is given and "
         "nothing else is random"
     ]
+
+
+def test_every_seed_draws_shots_whatever_splits_the_dataset_has(ledger: Ledger, tmp_path: Path):
+    dataset = split_folder(tmp_path / "pets")
+
+    plan = plan_of(ledger, Grid(backbones=("Tiny",), datasets=(dataset,), heads=("knn",), seeds=(0, 1), shots=(1, 2)))
+
+    assert plan.counts == {MISSING: 4}
+    assert remarks_on(plan) == []
+
+
+def test_shots_are_cells_of_their_own(ledger: Ledger):
+    write_row(ledger, plan_of(ledger, GRID.model_copy(update={"shots": (5,)})).cells[0])
+
+    plan = plan_of(ledger, GRID.model_copy(update={"shots": (1, 5)}))
+
+    assert [(one.cell.shots, one.cell.seed) for one in plan.cells if one.state == DONE] == [(5, 0)]
+    assert plan_of(ledger).counts == {MISSING: 3}
 
 
 def test_a_seed_that_was_done_stays_done_and_a_chosen_one_is_run(ledger: Ledger, tmp_path: Path):

@@ -125,6 +125,84 @@ def test_without_native_the_best_mode_stands_for_a_backbone():
     assert {colour for _, _, colour in bars(axes)} == {MODE_COLOURS["tf"]}
 
 
+# --- few training images ---------------------------------------------------------------------------------------------
+
+
+def few_shots(shots: int | None, *accuracies: float, **columns: Any) -> list[dict[str, Any]]:
+    """The runs of a setting, one per seed; all training images are 130 of each class."""
+    facts = {"shots": shots, "n_train": 1300, "n_classes": 10, **columns}
+    return [{"seed": seed, "accuracy": accuracy, **facts} for seed, accuracy in enumerate(accuracies)]
+
+
+def marks(axes: Any) -> list[tuple[float, float, bool]]:
+    """Images of each class, accuracy, and whether the mark is filled, of all marks from the left."""
+    groups = [group for group in axes.collections if isinstance(group, PathCollection)]
+    return sorted(
+        (round(float(x), 3), round(float(y), 3), to_hex(group.get_facecolors()[0]) != "#ffffff")
+        for group in groups
+        for x, y in np.asarray(group.get_offsets())
+    )
+
+
+def test_lines_over_few_images_join_the_means_of_the_draws_and_bands_are_their_deviation():
+    evidence = evidence_of(
+        *few_shots(1, 0.3, 0.5), *few_shots(5, 0.6, 0.8), *few_shots(None, 0.9, 0.9),
+        *few_shots(1, 0.2, 0.2, head="knn"), *few_shots(5, 0.4, 0.6, head="knn"),
+    )  # fmt: skip
+
+    figure = figure_of("shots", evidence)
+
+    (axes,) = figure.axes
+    assert axes.get_xscale() == "log"
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert list(zip(axes.get_xticks(), labels, strict=True)) == [(1, "1"), (5, "5"), (130, "\nall: 130")]
+    assert marks(axes) == [(1, 0.2, True), (1, 0.4, True), (5, 0.5, True), (5, 0.7, True), (130, 0.9, False)]
+    ends = [sorted(band.get_paths()[0].vertices[:, 1]) for band in axes.collections if isinstance(band, PolyCollection)]
+    root = np.sqrt(0.02)  # of two values 0.2 apart
+    assert [(min(some), max(some)) for some in ends] == [
+        (pytest.approx(0.2), pytest.approx(0.5 + root)), (pytest.approx(0.4 - root), pytest.approx(0.7 + root)),
+    ]  # fmt: skip
+    assert legend_names(figure) == ["knn", "linear", "all training images, their mean of each class"]
+    assert figure.legends[0].get_title().get_text() == "toys: accuracy with few training images, NetA"
+    assert [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [0.1]
+
+
+def test_lines_over_few_images_say_what_differs_and_modes_have_dashes():
+    evidence = evidence_of(
+        *(
+            run
+            for backbone, mode in (("NetA", "native"), ("NetA", "unit"), ("NetB", "native"))
+            for shots in (1, 10)
+            for run in few_shots(shots, 0.5, 0.6, backbone=backbone, mode=mode)
+        ),
+        *few_shots(None, 0.9, backbone="NetC"),
+    )
+
+    figure = figure_of("shots", evidence)
+
+    (axes,) = figure.axes
+    assert legend_names(figure) == ["NetA", "NetB", "native", "unit"]
+    assert len(marks(axes)) == 6
+    curves = [line for line in axes.lines if list(line.get_xdata()) == [1, 10]]
+    assert len({(to_hex(line.get_color()), line.is_dashed()) for line in curves}) == len(curves) == 3
+
+
+def test_of_too_many_lines_over_few_images_the_best_are_shown():
+    evidence = evidence_of(
+        *(
+            run
+            for number in range(9)
+            for shots in (1, 10)
+            for run in few_shots(shots, 0.1 * number, backbone=f"Net{number}")
+        )
+    )
+
+    figure = figure_of("shots", evidence)
+
+    assert legend_names(figure) == [f"Net{number}" for number in range(2, 9)]
+    assert figure.legends[0].get_title().get_text().endswith(", the best 7 of 9")
+
+
 # --- a mode's colour -------------------------------------------------------------------------------------------------
 
 

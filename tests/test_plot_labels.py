@@ -14,9 +14,8 @@ from benchmark.charts.labels import fit, name_settings, shorten, wrap
 
 
 def names(*settings: dict[str, Any]) -> list[str]:
-    return name_settings(
-        pd.DataFrame([{**RUN, "variant": "", "folds": None, **setting} for setting in settings])[list(SETTING)]
-    ).tolist()
+    rows = [{**RUN, "variant": "", "folds": None, "shots": None, **setting} for setting in settings]
+    return name_settings(pd.DataFrame(rows)[list(SETTING)]).tolist()
 
 
 def test_a_backbone_is_its_own_name_where_nothing_else_differs():
@@ -51,12 +50,18 @@ def test_options_are_named_only_where_they_alone_differ_and_only_those():
         ("precision", ("float32", "bfloat16"), ("float32", "bfloat16")),
         ("resize", ("bilinear", "nearest"), ("bilinear", "nearest")),
         ("crop", ("squash", "crop"), ("squash", "crop")),
+        ("shots", (1, 25), ("shots=1", "shots=25")),
     ],
 )
 def test_what_differs_within_a_backbone_is_named(column: str, values: tuple[Any, Any], parts: tuple[str, str]):
     one, other = ({column: value} for value in values)
 
     assert names(one, other) == [f"NetA, {part}" for part in parts]
+
+
+@pytest.mark.parametrize(("column", "part"), [("shots", "shots=5"), ("folds", "5 folds")])
+def test_all_images_need_no_name(column: str, part: str):
+    assert names({column: None}, {column: 5}) == ["NetA", f"NetA, {part}"]
 
 
 def test_no_augmentation_needs_no_name():

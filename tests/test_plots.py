@@ -14,7 +14,7 @@ from matplotlib import rcParams
 from matplotlib.collections import PathCollection
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
-from toys import class_rows, curve, four_settings, many_settings, number_runs, runs_table, write_ledger
+from toys import a_run, class_rows, curve, four_settings, many_settings, number_runs, runs_table, write_ledger
 
 from benchmark.charts import FORMATS, PLOTS, Chart, Evidence, NothingToDrawError, draw, render, save_plots
 from benchmark.charts.drawing import DPI
@@ -41,6 +41,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for backbone, mode, accuracy in (("NetA", "native", 0.9), ("NetA", "unit", 0.4), ("NetB", "native", 0.8))
         for seed in range(2)
     )
+    few = {"backbone": "NetB", "head": "dense", "n_train": 1290, "n_classes": 10, **facts}
+    rows += [
+        a_run(len(rows) + number, shots=shots, seed=seed, accuracy=0.3 + 0.1 * shots, **few)
+        for number, (shots, seed) in enumerate(itertools.product((1, 5), range(2)))
+    ]
     history, per_class, confusion = [], [], []
     predicted = np.where(np.arange(len(true)) % 10 == 3, (true + 1) % 10, true)
     for row in rows:
@@ -164,7 +169,7 @@ def test_a_picture_carries_its_own_description(charts: dict[str, Chart]):
 def test_marks_of_an_svg_have_tooltips(charts: dict[str, Chart]):
     svg = "{http://www.w3.org/2000/svg}"
 
-    for plot, n_marks in (("accuracy", 3), ("pareto", 3), ("time", 10), ("ablation", 2), ("seeds", 6)):
+    for plot, n_marks in (("accuracy", 5), ("pareto", 5), ("time", 20), ("ablation", 2), ("seeds", 10), ("shots", 2)):
         root = ElementTree.fromstring(render(charts[plot], "svg"))
         tips = [
             group.find(f"{svg}title").text for group in root.iter(f"{svg}g") if group.find(f"{svg}title") is not None
@@ -228,6 +233,7 @@ def test_what_does_not_apply_is_left_out_without_a_word(tmp_path: Path, caplog: 
         ("ablation-heatmap", "no setting was run both in mode native"),
         ("curves", "no finished run has learning curves: a dense head, finetune and scratch have them"),
         ("seeds", "every setting was run with one seed only"),
+        ("shots", "no setting was run with few images of each class, such as --shots 1,5,10,25"),
         ("confusion", "the ledger has no confusion counts"),
         ("per-class", "the ledger has no per-class metrics"),
         ("gallery", "the predictions of the best setting were not kept"),
@@ -386,6 +392,11 @@ LEDGERS: dict[str, list[dict[str, Any]]] = {
         for head, options in (("linear", ""), ("dense", "units=512,dropout=0.0"), ("knn", ""))
         for row in many_settings(10, tail=LONG, n_seeds=2, head=head, head_options=options)
     ],
+    "long names, few images": [
+        {**row, "backbone": row["backbone"] + LONG, "shots": shots, "n_train": 1290, "n_classes": 10}
+        for row in four_settings()
+        for shots in (1, 5, 100, None)
+    ],
     "a long dataset": four_settings(dataset=f"folder:/data/{'very/long/' * 20}[cat,dog]@1000"),
 }
 
@@ -394,7 +405,7 @@ LEDGERS: dict[str, list[dict[str, Any]]] = {
 def test_texts_are_neither_cut_nor_upon_each_other(kind: str):
     evidence = Evidence(runs_table(number_runs(LEDGERS[kind])))
     (dataset,) = evidence.datasets
-    plots = ("accuracy", "pareto", "efficiency", "time", "memory", "ablation", "ablation-heatmap", "seeds")
+    plots = ("accuracy", "pareto", "efficiency", "time", "memory", "ablation", "ablation-heatmap", "seeds", "shots")
 
     charts = {plot: draw(plot, evidence, dataset) for plot in plots}
 

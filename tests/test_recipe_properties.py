@@ -202,7 +202,8 @@ GRIDS = st.builds(
     repeats=st.integers(2, 1000).map(lambda folds: {"folds": folds})
     | st.lists(st.integers(0, 2**32 - 1), min_size=1, unique=True).map(lambda seeds: {"seeds": seeds}),
     heads=NAMES, backbones=NAMES, datasets=NAMES, modes=NAMES, classes=st.none() | NAMES,
-    input_size_px=st.none() | st.integers(1, 4096), limit=st.none() | COUNTS,
+    shots=st.none() | st.lists(COUNTS, min_size=1), input_size_px=st.none() | st.integers(1, 4096),
+    limit=st.none() | COUNTS,
     val_fraction=FRACTIONS, stages=st.none() | st.lists(STAGES, min_size=1),
     dense=st.builds(
         DenseOptions, units=st.integers(0, 2**31 - 1) | st.lists(COUNTS), dropout=SHARES, learning_rate=RATES

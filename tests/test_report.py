@@ -259,6 +259,19 @@ def test_of_settings_that_are_not_told_apart_the_summary_takes_the_smaller(tmp_p
     assert facts["Take"].endswith("Not told apart from it: NetA, mode native")
 
 
+@pytest.mark.slow
+def test_the_summary_compares_what_it_takes_with_settings_of_as_many_shots(tmp_path: Path):
+    ledger = Ledger(tmp_path / "toy")
+    for shots, n_right in ((1, 80), (25, 160)):
+        for backbone in ("NetA", "NetB"):
+            add_predicted(ledger, np.arange(200) < n_right, backbone=backbone, shots=shots)
+
+    facts = {fact.one("dt").text: fact.one("dd").text for fact in report_of(ledger).one("article").all("div")}
+
+    assert facts["Take"].startswith("NetA, shots=25, mode native 80.0")
+    assert facts["Take"].endswith("Not told apart from it: NetB, shots=25, mode native")
+
+
 def test_failed_cells_are_listed_with_their_reason(report: Element):
     (row,) = rows_of_table(report.one("table", id="failures-table"))
 

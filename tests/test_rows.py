@@ -173,6 +173,16 @@ def test_chance_looks_at_the_training_labels_only():
     assert share == 0.25
 
 
+def test_chance_of_shots_looks_at_all_labels_that_are_not_tested():
+    # One shot of each class; of the other images that are not tested, most are dogs.
+    labels = np.array([0, 1, 1, 1, 1, 0, 0, 1])
+    dataset = Dataset("toy", DATASET.images, labels, ("cat", "dog"), np.arange(5, 8), "f")
+
+    share = majority_share(dataset, Split(np.array([0, 1]), np.array([2]), np.arange(5, 8)))
+
+    assert share == pytest.approx(1 / 3)
+
+
 def test_a_head_that_remembers_its_images_has_no_training_accuracy_and_no_gap():
     row = results_of(an_outcome(params_trainable=0, are_probabilities=False, train_accuracy=None))
 

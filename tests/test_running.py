@@ -100,11 +100,14 @@ def test_every_image_is_tested_in_one_fold(folds: pd.DataFrame):
     assert folds["accuracy"].min() > 0.7
 
 
-def test_the_rows_of_folds_agree_with_their_own_predictions(folds: pd.DataFrame):
-    faults = find_faults(map(Path, folds["folder"].unique()), folds)
-
+def find_contradictions(runs: pd.DataFrame) -> list[str]:
+    faults = find_faults(map(Path, runs["folder"].unique()), runs)
     # The recipe is not kept: the sweep was planned by hand.
-    assert [fault.text for fault in faults.values() if fault.is_contradiction] == []
+    return [fault.text for fault in faults.values() if fault.is_contradiction]
+
+
+def test_the_rows_of_folds_agree_with_their_own_predictions(folds: pd.DataFrame):
+    assert find_contradictions(folds) == []
 
 
 def test_folds_are_not_pooled_image_by_image_and_compared_fold_by_fold(folds: pd.DataFrame, tmp_path: Path):
@@ -130,6 +133,33 @@ def test_two_settings_of_folds_are_ranked(pixels_as_features: None, tmp_path: Pa
     assert board["p_best"].isna().all()
     (section,) = leaderboard_sections(board, compare_published(board, ()))
     assert FOLDS_NOTE in section.notes
+
+
+# --- shots -----------------------------------------------------------------------------------------------------------
+
+
+def test_shots_are_trained_on_few_images_and_tested_on_all(pixels_as_features: None, tmp_path: Path):
+    rows = sweep(tmp_path / "shots", shots=(1, 5), seeds=(0, 1), heads=("knn", "prototype"))
+    whole = sweep(tmp_path / "whole", heads=("knn",))
+
+    numbers = rows[["head", "shots", "seed", "n_train", "n_val", "n_test"]].to_numpy().tolist()
+    assert numbers == [
+        [head, shots, seed, 10 * shots, 10 * min(shots, 2), whole["n_test"][0]]
+        for head in ("knn", "prototype") for shots in (1, 5) for seed in (0, 1)
+    ]  # fmt: skip
+    assert set(rows["chance"]) == set(whole["chance"])
+    assert rows.groupby("shots")["accuracy"].mean().is_monotonic_increasing
+    assert find_contradictions(rows) == find_contradictions(whole) == []
+
+
+def test_a_row_of_shots_is_made_again_as_it_was(pixels_as_features: None, tmp_path: Path):
+    options = {"shots": (2,), "seeds": (0, 1), "heads": ("prototype",)}
+    before, after = (sweep(tmp_path / name, **options) for name in ("before", "after"))
+
+    new_rows = dict(zip(zip(before["folder"], before["run_id"], strict=True), after.to_dict("records"), strict=True))
+
+    assert verify_rows(before, new_rows)["change"].tolist() == ["reproduced"] * 2
+    assert before["accuracy"].nunique() == 2, "both seeds drew the same images"
 
 
 # --- memory ----------------------------------------------------------------------------------------------------------

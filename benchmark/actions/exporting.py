@@ -94,7 +94,7 @@ def _best_row(runs: "pd.DataFrame") -> "pd.DataFrame":
     board = board[board["rank"].notna()]
     if board.empty:
         raise BenchmarkError("The ledger has no finished row to export.")
-    first = board.iloc[[0]][list(SETTING)]
+    first = board.sort_values("accuracy", ascending=False, kind="stable").iloc[[0]][list(SETTING)]
     rows = finished(runs).reset_index().merge(first, on=list(SETTING)).set_index("index")
     return rows.sort_values("val_accuracy", ascending=False, kind="stable").iloc[[0]]
 

@@ -29,6 +29,7 @@ class SweepOptions(ImageOptions, total=False):
     heads: Names
     seeds: Sequence[int]
     folds: int
+    shots: Sequence[int]
     part: Literal["train"]
     weights: Literal["random"]
     engine: Literal["auto", "tensorflow", "openvino"]

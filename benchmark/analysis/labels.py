@@ -16,9 +16,15 @@ def dataset_labels(table: pd.DataFrame) -> list[str]:
 
 
 def strategy_labels(table: pd.DataFrame) -> list[str]:
-    """The strategy of each row: `finetune(0, epochs=5 + 20)` starts each stage with the layers that it trains."""
-    folds = ["" if pd.isna(number) else f"folds={number:.0f}" for number in table["folds"]]
-    options = ["; ".join(filter(None, both)) for both in zip(table["stages"], folds, strict=True)]
+    """The strategy of each row, such as `probe(shots=5)`.
+
+    `finetune(0, epochs=5 + 20)` starts each stage with the layers that it trains.
+    """
+    numbers = (
+        ["" if pd.isna(number) else f"{column}={number:.0f}" for number in table[column]]
+        for column in ("folds", "shots")
+    )
+    options = ["; ".join(filter(None, some)) for some in zip(table["stages"], *numbers, strict=True)]
     return _labelled(table["strategy"], options)
 
 

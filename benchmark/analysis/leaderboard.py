@@ -15,6 +15,8 @@ from benchmark.metrics import wilson_interval
 from benchmark.recipes import Published
 
 NOT_NATIVE = f"not in mode {NATIVE}"  # why a setting has no rank
+# Settings that agree in these are ranked together: few training images are no rival of many.
+TOGETHER = ("dataset", "shots")
 AVERAGED = (
     "chance", "balanced_accuracy", "macro_f1", "log_loss", "train_accuracy", "val_accuracy", "overfit_gap",
     "efficiency", "efficiency_above_chance", "params_total", "params_trainable", "flops_g", "extract_s", "train_s",
@@ -45,11 +47,11 @@ def make_leaderboard(
     published: Sequence[Published] = (),
     correctness: Marks | None = None,
 ) -> pd.DataFrame:
-    """Settings ranked within their dataset, each the mean of its seeds.
+    """Settings ranked within their dataset and number of shots, each the mean of its seeds.
 
     Settings in mode native are ranked. Other modes show what a mistake costs, which is the subject of the ablation:
     they stand below, without a rank, and are not tested, so that sweeping them changes no rank. If a dataset has no
-    setting in mode native, all its settings are ranked.
+    setting in mode native with so many shots, all of these are ranked.
 
     Args:
         runs: What `load_runs` returns.
@@ -64,9 +66,9 @@ def make_leaderboard(
         deviation over seeds, empty for one), `accuracy_low` and `accuracy_high` (95 % Wilson interval of the mean
         accuracy at the size of the test set, which all seeds share), the means of the other figures (times without rows
         of jobs that ran at the same time as others), `p_best` (Holm-adjusted p-value of being as good as the most
-        accurate ranked setting of the dataset), `smallest_difference` (from that setting, the smallest difference in
-        accuracy that images and seeds can show; see `significance`), `published` (accuracy), and `difference` (measured
-        minus published).
+        accurate of those that are ranked together), `smallest_difference` (from that setting, the smallest difference
+        in accuracy that images and seeds can show; see `significance`), `published` (accuracy), and `difference`
+        (measured minus published). Those with more training images come first.
 
     Raises:
         UnknownNameError: There is no such column to rank by.
@@ -75,7 +77,8 @@ def make_leaderboard(
     done = finished(runs)
     table = _averaged(done, by)
     is_native = table["mode"] == NATIVE
-    is_candidate = is_native | ~is_native.groupby(table["dataset"]).transform("any").astype(bool)
+    together = [table[column] for column in TOGETHER]
+    is_candidate = is_native | ~is_native.groupby(together, dropna=False).transform("any").astype(bool)
     ties = _standings(done, table[is_candidate], correctness)
     for column in ("p_best", "smallest_difference"):
         table[column] = [getattr(tie, column) if tie else np.nan for tie in ties]
@@ -108,7 +111,7 @@ def _averaged(done: pd.DataFrame, by: str) -> pd.DataFrame:
 
 
 def _standings(done: pd.DataFrame, table: pd.DataFrame, correctness: Marks | None) -> list[Standing | None]:
-    """For every setting of `done`, its range of ranks among those of its dataset in the table; None for the others."""
+    """For every setting of `done`, its range of ranks among those of the table it is ranked with; None for others."""
     n_settings = done.groupby(list(SETTING), dropna=False).ngroups
     standings: list[Standing | None] = [None] * n_settings
     if correctness is None:
@@ -118,7 +121,8 @@ def _standings(done: pd.DataFrame, table: pd.DataFrame, correctness: Marks | Non
     places = done.groupby(list(SETTING), sort=False, dropna=False).ngroup()
     for place, run in zip(places, done[list(SeedRun._fields)].itertuples(index=False, name=None), strict=True):
         runs[place].append(SeedRun(*run))
-    for _, rows in table.sort_values("accuracy", ascending=False, kind="stable").groupby("dataset"):
+    ordered = table.sort_values("accuracy", ascending=False, kind="stable")
+    for _, rows in ordered.groupby(list(TOGETHER), dropna=False):
         settings = [SeedRuns(runs[place], correctness) for place in rows.index]
         for place, standing in zip(rows.index, rank_with_ties(settings), strict=True):
             standings[place] = standing
@@ -128,8 +132,8 @@ def _standings(done: pd.DataFrame, table: pd.DataFrame, correctness: Marks | Non
 def _ranked(
     table: pd.DataFrame, by: str, is_candidate: "pd.Series[bool]", ties: Sequence[Standing | None]
 ) -> pd.DataFrame:
-    """The table with the columns of the ranks, the candidates of each dataset first."""
-    order = table.groupby(["dataset", ~is_candidate])[by].rank(
+    """The table with the columns of the ranks; of those ranked together, the candidates first."""
+    order = table.groupby([*TOGETHER, ~is_candidate], dropna=False)[by].rank(
         method="min", ascending=by in LOWER_IS_BETTER, na_option="bottom"
     )
     # Equal values have equal ranks, whether or not there are predictions to compare.
@@ -146,6 +150,6 @@ def _ranked(
         [~is_candidate, table[by].notna(), table.pop("is_measured")], [NOT_NATIVE, "", elsewhere],
         "not measured",
     )  # fmt: skip
-    ordered = pd.concat([ranks, table], axis=1).assign(order=order, is_other=~is_candidate)
-    ordered = ordered.sort_values(["dataset", "is_other", "order", *SETTING], ignore_index=True)
-    return ordered.drop(columns=["order", "is_other"])
+    places = {"fewness": -table["shots"].fillna(np.inf), "is_other": ~is_candidate, "order": order}
+    ordered = pd.concat([ranks, table], axis=1).assign(**places)
+    return ordered.sort_values(["dataset", *places, *SETTING], ignore_index=True).drop(columns=[*places])

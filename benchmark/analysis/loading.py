@@ -13,8 +13,8 @@ from benchmark.origins import DEFINITION, VERSIONS
 
 # One setting of a sweep; its rows differ in their seed only. `variant` holds differences that have no column here.
 SETTING = (
-    "backbone", "dataset", "mode", "strategy", "stages", "folds", "head", "head_options", "input_size_px", "resize",
-    "crop", "augment", "precision", "variant",
+    "backbone", "dataset", "mode", "strategy", "stages", "folds", "shots", "head", "head_options", "input_size_px",
+    "resize", "crop", "augment", "precision", "variant",
 )  # fmt: skip
 # Columns in which settings can differ that look the same.
 VARYING = {

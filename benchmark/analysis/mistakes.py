@@ -154,4 +154,6 @@ def score_word(row: Mapping[Any, Any]) -> str:
 def described_run(row: Mapping[Any, Any]) -> str:
     """A run in words: `VGG16-hed, mode native, head linear, seed 0`."""
     parts = [row["backbone"], f"mode {row['mode']}", f"head {row['head']}" if row["head"] else row["strategy"]]
+    if not pd.isna(row["shots"]):
+        parts.append(f"shots={row['shots']:.0f}")
     return ", ".join([*parts, f"fold {fold_of(row)}" if fold_of(row) else f"seed {row['seed']:.0f}"])

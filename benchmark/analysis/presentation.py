@@ -9,13 +9,18 @@ from benchmark.analysis.ablation import MARGIN
 from benchmark.analysis.choosing import first_ranked, note_on_top, with_columns
 from benchmark.analysis.formats import MISSING_VALUE, Section, count_of, number_texts
 from benchmark.analysis.labels import head_labels, strategy_labels
-from benchmark.analysis.leaderboard import NOT_NATIVE
+from benchmark.analysis.leaderboard import NOT_NATIVE, TOGETHER
 from benchmark.analysis.significance import ALPHA
 
 # Of the settings with `folds=…` in their strategy.
 FOLDS_NOTE = (
     "Of a setting with folds, seeds stand for its folds: each image was tested once, by the model that was trained on "
     "the other folds. Folds share training images, so their deviation understates what other data would change."
+)
+# Of the settings with `shots=…` in their strategy.
+SHOTS_NOTE = (
+    "A setting with shots is trained on so many images of each class, and each seed draws others; it is ranked among "
+    "those with as many."
 )
 # From this size on, a published number is a count and not a fraction.
 FIRST_COUNT = 1000
@@ -96,6 +101,8 @@ def leaderboard_sections(
 
 def _leaderboard_notes(rows: pd.DataFrame, n_failed: int, by: str) -> tuple[str, ...]:
     notes = _notes_on_ranks(rows[rows["rank"].notna()]) if by == "accuracy" else []
+    if rows["shots"].notna().any():
+        notes.append(SHOTS_NOTE)
     if n_others := int((rows["not_ranked"] == NOT_NATIVE).sum()):
         notes.append(
             f"Not ranked: {count_of(n_others, 'setting')} in other modes than native; see 'benchmark ablation'."
@@ -125,10 +132,11 @@ def _notes_on_ranks(ranked: pd.DataFrame) -> list[str]:
             f"differences from the best below about {least:.4f} (median) are within chance.",
             *notes_on_seeds(ranked, "ranks"),
         ]
-    n_untested = int(ranked["p_best"].isna().sum()) - 1  # the best is not tested against itself
+    n_best = len(ranked[[*TOGETHER]].drop_duplicates())  # which are not tested against themselves
+    n_untested = int(ranked["p_best"].isna().sum()) - n_best
     if n_untested > 0:
         notes.append(
-            f"{n_untested} of {len(ranked) - 1} settings could not be tested against the best: no predictions."
+            f"{n_untested} of {len(ranked) - n_best} settings could not be tested against the best: no predictions."
         )
     return notes
 

@@ -40,22 +40,27 @@ def published_accuracy(setting: Mapping[Any, Any], published: Sequence[Published
 
 
 def is_about(figure: Published, setting: Mapping[Any, Any]) -> bool:
-    """Whether a published figure is about this setting; a column that the figure leaves open may have any value."""
+    """Whether a published figure is about this setting; a column that the figure leaves open may have any value.
+
+    Figures are of all training images, so none is about a setting with shots.
+    """
     asked = figure.model_dump(include={"dataset", "backbone", "strategy", "stages", "mode", "head", "head_options"})
     if figure.head is None:
         asked["head_options"] = None
-    return all(setting[column] == value for column, value in asked.items() if value is not None)
+    return bool(pd.isna(setting["shots"])) and all(
+        setting[column] == value for column, value in asked.items() if value is not None
+    )
 
 
 def compare_published(board: pd.DataFrame, published: Sequence[Published]) -> pd.DataFrame:
     """Every published figure that a setting of the leaderboard has measured too.
 
     Returns:
-        One row per figure and setting: `dataset`, `backbone`, `strategy`, `stages`, `folds`, `mode`, `head`,
-        `head_options`, `metric`, `published`, `measured` (mean of the seeds), `difference` (measured minus published)
-        and `note`.
+        One row per figure and setting: `dataset`, `backbone`, `strategy`, `stages`, `folds`, `shots`, `mode`,
+        `head`, `head_options`, `metric`, `published`, `measured` (mean of the seeds), `difference` (measured minus
+        published) and `note`.
     """
-    columns = ["dataset", "backbone", "strategy", "stages", "folds", "mode", "head", "head_options"]
+    columns = ["dataset", "backbone", "strategy", "stages", "folds", "shots", "mode", "head", "head_options"]
     rows = [
         {
             **{column: setting[column] for column in columns},

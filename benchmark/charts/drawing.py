@@ -17,6 +17,7 @@ from benchmark.charts.evidence import Evidence, NothingToDrawError
 from benchmark.charts.gallery import draw_gallery
 from benchmark.charts.losses import draw_ablation, draw_ablation_heatmap
 from benchmark.charts.pareto import draw_pareto
+from benchmark.charts.shots import draw_shots
 from benchmark.charts.style import settle, theme
 from benchmark.errors import BenchmarkError, check_known
 from benchmark.outputs import write_output
@@ -38,6 +39,7 @@ PLOTS: dict[str, Callable[[Evidence, str], Chart]] = {
     "ablation-heatmap": draw_ablation_heatmap,
     "curves": draw_curves,
     "seeds": draw_seeds,
+    "shots": draw_shots,
     "confusion": draw_confusion,
     "per-class": draw_per_class,
     "gallery": draw_gallery,

@@ -11,8 +11,8 @@ OPTIONS = {"strategy": "stages", "head": "head_options"}
 PLAIN = "probe"
 # Settings that few sweeps change: named only if one backbone has several.
 DETAILS = {
-    "input_size_px": "{:g} px", "folds": "{:g} folds", "precision": "{}", "resize": "{}", "crop": "{}", "augment": "{}",
-    "variant": "{}",
+    "input_size_px": "{:g} px", "folds": "{:g} folds", "shots": "shots={:g}", "precision": "{}", "resize": "{}",
+    "crop": "{}", "augment": "{}", "variant": "{}",
 }  # fmt: skip
 
 
@@ -78,7 +78,7 @@ def _parts(text: str) -> list[tuple[int, str]]:
 def _varies(settings: pd.DataFrame, column: str, *, within: str | None = None) -> pd.Series:
     """Whether a column has several values, in all rows or among those with the same value of another column."""
     groups = settings[within] if within else pd.Series(0, settings.index)
-    return settings.groupby(groups)[column].transform("nunique") > 1
+    return settings.groupby(groups)[column].transform("nunique", dropna=False) > 1
 
 
 def _after_comma(parts: pd.Series) -> pd.Series:

@@ -82,6 +82,12 @@ SeedsOption = Annotated[str | None, _what(help="Whole numbers, comma separated."
 FoldsOption = Annotated[
     int | None, _what(help="Number of folds, instead of seeds: each is tested once, after training on the others.")
 ]
+ShotsOption = Annotated[
+    str | None,
+    _what(
+        help="Numbers of training images of each class, such as 1,5,10,25; each seed draws others.", show_default="all"
+    ),
+]
 ValFractionOption = Annotated[
     float | None,
     _what(help="Share of the training images set aside for validation, if the dataset has none.", show_default="0.1"),
@@ -243,12 +249,12 @@ def split_names(text: str | None) -> tuple[str, ...] | None:
     return tuple(part.strip() for part in parts if part.strip())
 
 
-def _split_seeds(text: str) -> tuple[int, ...]:
+def _split_numbers(key: str, text: str) -> tuple[int, ...]:
     try:
         return tuple(map(int, split_names(text) or ()))
     except ValueError as error:
         raise BenchmarkError(
-            f"--seeds takes whole numbers separated by commas, such as 0,1,2; got {text!r}."
+            f"--{key} takes whole numbers separated by commas, such as 0,1,2; got {text!r}."
         ) from error
 
 
@@ -269,7 +275,8 @@ def parse_where(conditions: Sequence[str] | None) -> dict[str, str]:
 
 
 # Options that are keys of a recipe's grid: those that are comma separated lists, and others.
-_LISTS = ("backbones", "datasets", "modes", "strategies", "heads", "classes", "seeds")
+_NUMBERS = ("seeds", "shots")
+_LISTS = ("backbones", "datasets", "modes", "strategies", "heads", "classes", *_NUMBERS)
 _VALUES = (
     "input_size_px", "limit", "folds", "val_fraction", "max_bad_images", "drop_duplicates", "engine", "precision",
     "batch_size", "resize", "crop",
@@ -280,5 +287,5 @@ def grid_options(params: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a recipe's grid that the options of a command give, from the `params` of its context."""
     given = {key: params[key] for key in (*_LISTS, *_VALUES) if params.get(key) is not None}
     for key in given.keys() & set(_LISTS):
-        given[key] = _split_seeds(given[key]) if key == "seeds" else split_names(given[key])
+        given[key] = _split_numbers(key, given[key]) if key in _NUMBERS else split_names(given[key])
     return given

@@ -176,7 +176,7 @@ def plot(
         str | None,
         typer.Option(
             help="Names of plots, comma separated: accuracy, pareto, efficiency, time, memory, ablation, "
-            "ablation-heatmap, curves, seeds, confusion, per-class, gallery.",
+            "ablation-heatmap, curves, seeds, shots, confusion, per-class, gallery.",
             show_default="all that the ledgers can give",
             autocompletion=complete("benchmark.charts:PLOTS"),
         ),

@@ -30,7 +30,7 @@ EXIT_SOME_FAILED = 1
 EXIT_INTERRUPTED = 130
 
 # Columns of a table of cells, and those that a narrow screen leaves out first.
-SHOWN_COLUMNS = ("backbone", "dataset", "mode", "head", "input_size_px", "seed", "state")
+SHOWN_COLUMNS = ("backbone", "dataset", "mode", "head", "input_size_px", "shots", "seed", "state")
 LEAST_TELLING = ("params_total", "input_size_px", "seed")
 
 
@@ -44,6 +44,7 @@ def run(
     heads: options.HeadsOption = None,
     seeds: options.SeedsOption = None,
     folds: options.FoldsOption = None,
+    shots: options.ShotsOption = None,
     val_fraction: options.ValFractionOption = None,
     input_size_px: options.InputSizeOption = None,
     limit: options.LimitOption = None,
@@ -106,7 +107,7 @@ def _show_dry_run(chosen: "list[PlannedCell]", *, again: bool, as_json: bool) ->
         console.show_json({"cells": records, "estimate_s": round(expected.total_s, 1)})
         return
     if records:
-        print_records(records, as_json=False, columns=(*SHOWN_COLUMNS, "params_total"), least_telling=LEAST_TELLING)
+        _print_cells(records, "params_total")
     source = "measured rate" if expected.is_measured else "guessed rate"
     console.show(
         f"{count_of(len(records), 'cell')}, {count_of(expected.n_passes, 'pass')} over images. "
@@ -159,9 +160,19 @@ def status(
         plan = plan_sweep(read_recipe(find_recipe(name)), options.known_backbones(registry), results)
         records = [{**planned.cell.columns, "state": planned.state, "reason": planned.reason} for planned in plan.cells]
         name = plan.sweep.name
-    print_records(records, as_json=as_json, columns=(*SHOWN_COLUMNS, "reason"), least_telling=LEAST_TELLING)
-    if not as_json:
+    if as_json:
+        console.show_json(records)
+    else:
+        _print_cells(records, "reason")
         console.show(f"{name}: {tally(record['state'] for record in records)}.")
+
+
+def _print_cells(records: list[dict[Any, Any]], last: str) -> None:
+    """Print cells, the column `last` last; a column that is empty in all of them is left out."""
+    from benchmark.plan.grid import value_text
+
+    shown = [{**record, "shots": value_text(record["shots"])} for record in records]
+    print_records(shown, as_json=False, columns=(*SHOWN_COLUMNS, last), least_telling=LEAST_TELLING)
 
 
 def _records_of_ledger(folder: Path) -> list[dict[Any, Any]]:

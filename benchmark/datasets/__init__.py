@@ -1,10 +1,11 @@
 """Datasets: a name turned into images, labels and splits with a fingerprint."""
 
 from benchmark.datasets.catalog import DATASETS, check_dataset_name, known_shape, load_dataset, load_local_dataset
-from benchmark.datasets.dataset import Dataset, Split, check_splits, split_dataset
+from benchmark.datasets.dataset import Dataset
 from benchmark.datasets.drawing import SPLIT_VERSION
 from benchmark.datasets.images import ArrayImages, EncodedImages, Identities, Images, Source, array_source
 from benchmark.datasets.pixels import OnProgress
+from benchmark.datasets.splits import Split, check_splits, split_dataset
 
 __all__ = [
     "DATASETS",

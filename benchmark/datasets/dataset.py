@@ -1,14 +1,13 @@
-"""The record of a dataset, its fingerprint, its splits and its subsets."""
+"""The record of a dataset, its fingerprint, its test images and its subsets."""
 
 import hashlib
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.datasets.drawing import FOLDS, SUBSET, TEST, places, shuffled
+from benchmark.datasets.drawing import SUBSET, TEST, check_parts, divided, places, shuffled
 from benchmark.datasets.images import Images
 from benchmark.errors import DataError, some_of
 
@@ -55,79 +54,6 @@ class Dataset:
         return len(self.labels)
 
 
-@dataclass(frozen=True)
-class Split:
-    """Positions `(k,)` int64 of the train, validation and test images; each image is in exactly one."""
-
-    train: NDArray[np.int64]
-    val: NDArray[np.int64]
-    test: NDArray[np.int64]
-
-
-def split_dataset(dataset: Dataset, *, seed: int, val_fraction: float, folds: int | None = None) -> Split:
-    """The three splits of a run. What is drawn is drawn by content; see `drawing.places`.
-
-    Without folds, the seed moves images between train and validation only. With folds, each image is a test image of
-    one fold, whatever splits the dataset has.
-
-    Args:
-        dataset: The dataset.
-        seed: Of the validation split; with `folds`, also the number of the fold that is the test split.
-        val_fraction: Share of the validation split in the images that are not tested, if it is drawn.
-        folds: Number of parts of all images, always the same.
-
-    Raises:
-        DataError: A class has too few images to be in both train and validation, or in each fold.
-    """
-    test = dataset.test if folds is None else _fold(dataset, seed, folds)
-    rest = np.setdiff1d(np.arange(len(dataset)), test)
-    if folds is None and dataset.val is not None:
-        return Split(np.setdiff1d(rest, dataset.val), dataset.val, test)
-    what = f"the validation split of {dataset.name}"
-    cure = _cure(dataset.labels[rest], val_fraction)
-    train, val = _divided(dataset.images, dataset.labels, rest, val_fraction, draw=seed, what=what, cure=cure)
-    return Split(train, val, test)
-
-
-def check_splits(dataset: Dataset, draws: Iterable[tuple[int, float, int | None]]) -> None:
-    """Refuse splits that cannot be drawn, before work is done for a run that would need them.
-
-    Args:
-        dataset: The dataset.
-        draws: Seed, `val_fraction` and folds of each run.
-
-    Raises:
-        DataError: As `split_dataset`.
-    """
-    for seed, val_fraction, folds in dict.fromkeys(draws):
-        split_dataset(dataset, seed=seed, val_fraction=val_fraction, folds=folds)
-
-
-def _cure(labels: NDArray[np.int64], val_fraction: float) -> str:
-    """What to do if no validation split of this share can be drawn from images with these labels."""
-    smallest = int(np.unique(labels, return_counts=True)[1].min())
-    if smallest == 1:
-        return "add images"
-    enough = math.ceil(50 / smallest) / 100  # half an image of the smallest class, which is rounded to one
-    change = (
-        f"raise val_fraction (--val-fraction) to {enough} or more" if val_fraction < enough else "lower val_fraction"
-    )
-    return f"{change}, add images"
-
-
-def _fold(dataset: Dataset, number: int, folds: int) -> NDArray[np.int64]:
-    """The positions of the images of one fold, ascending: a contiguous part of each class in the order of the draw."""
-    labels, contents = dataset.labels, dataset.images.contents
-    different = np.unique(contents, return_index=True)[1]  # copies are in one fold
-    present, counts = np.unique(labels[different], return_counts=True)
-    if folds > counts.min():
-        raise DataError(
-            f"folds = {folds}: class {dataset.class_names[present[counts.argmin()]]!r} of {dataset.name} has only "
-            f"{counts.min()} different images, fewer than one per fold. Take fewer folds or more images."
-        )
-    return np.flatnonzero(np.floor(places(contents, labels, FOLDS) * folds) == number)
-
-
 def make_dataset(
     name: str,
     images: Images,
@@ -153,7 +79,7 @@ def make_dataset(
     if test is None:
         positions = np.setdiff1d(np.arange(len(labels)), [] if val is None else val)
         what, cure = f"the test split of {name}", "add images or a test split"
-        _, test = _divided(images, labels, positions, TEST_FRACTION, draw=TEST, what=what, cure=cure)
+        _, test = divided(images.contents, labels, positions, TEST_FRACTION, draw=TEST, what=what, cure=cure)
     digest = hashlib.sha256(content)
     digest.update("\0".join(class_names).encode())
     for array in (labels, test, val):
@@ -210,7 +136,7 @@ def take_subset(dataset: Dataset, limit: int) -> Dataset:
     contents = dataset.images.contents
     order = np.lexsort((shuffled(contents, SUBSET), places(contents, groups, SUBSET)))
     kept = np.sort(order[:limit])
-    _check_parts(f"--limit {limit} of {dataset.name}", groups, [kept], "take a larger --limit")
+    check_parts(f"--limit {limit} of {dataset.name}", groups, [kept], "take a larger --limit")
     names = f"{dataset.fingerprint}:{kept.tolist()}"
     return replace(
         dataset,
@@ -237,7 +163,7 @@ def take_train_part(dataset: Dataset) -> Dataset:
     val = None if dataset.val is None else np.flatnonzero(np.isin(kept, dataset.val))
     positions = np.setdiff1d(np.arange(len(kept)), [] if val is None else val)
     what, cure = f"a split of the training images of {dataset.name}", "take a larger --limit, add images"
-    _, test = _divided(images, labels, positions, TEST_FRACTION, draw=TEST, what=what, cure=cure)
+    _, test = divided(images.contents, labels, positions, TEST_FRACTION, draw=TEST, what=what, cure=cure)
     return replace(
         dataset,
         name=f"{dataset.name} ({TRAIN_PART})",
@@ -248,47 +174,3 @@ def take_train_part(dataset: Dataset) -> Dataset:
         has_own_test=False,
         fingerprint=hashlib.sha256(f"{dataset.fingerprint}:{TRAIN_PART}:{test.tolist()}".encode()).hexdigest(),
     )
-
-
-def _divided(
-    images: Images,
-    labels: NDArray[np.int64],
-    positions: NDArray[np.int64],
-    fraction: float,
-    *,
-    draw: int,
-    what: str,
-    cure: str,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions divided into a rest and a part of this fraction of each class, both in the order given.
-
-    Args:
-        images: All images.
-        labels: Of all images.
-        positions: Of the images to divide.
-        fraction: Of the part.
-        draw: See `drawing.shuffled`.
-        what: Names the part in the error.
-        cure: See `_check_parts`.
-
-    Raises:
-        DataError: A class would be missing from the rest or the part.
-    """
-    is_part = places(images.contents[positions], labels[positions], draw) <= fraction
-    _check_parts(what, labels[positions], [np.flatnonzero(~is_part), np.flatnonzero(is_part)], cure)
-    return positions[~is_part], positions[is_part]
-
-
-def _check_parts(what: str, groups: NDArray[np.int64], parts: Sequence[NDArray[np.int64]], cure: str) -> None:
-    """Refuse parts (positions in `groups`) that lack a group; `cure` is what else helps, beside other images.
-
-    Raises:
-        DataError: With the number of images in the last part.
-    """
-    present, sizes = np.unique(groups, return_counts=True)
-    if any(len(np.setdiff1d(present, groups[part])) for part in parts):
-        raise DataError(
-            f"{what} cannot be drawn: with {len(parts[-1])} of {len(groups)} images, some of the {len(sizes)} classes "
-            f"(or classes of a split) would get no image. The smallest has {sizes.min()}: {cure}, or leave that class "
-            "out."
-        )

@@ -79,6 +79,7 @@ class Cell:
     stages: tuple[Stage, ...] = ()
     augmentation: Augmentation = NO_AUGMENTATION
     folds: int | None = None
+    shots: int | None = None
     batch_size: int | None = None
     # Of the network that a builder of the user's makes; empty for others, and until it was built.
     network_sha256: str = ""
@@ -108,6 +109,7 @@ class Cell:
             "strategy": self.strategy,
             "stages": "" if self.stages == USUAL_STAGES.get(self.strategy, ()) else stages_label(self.stages),
             "folds": self.folds,
+            "shots": self.shots,
             "head": self.head,
             "head_options": self.head_options,
             "input_size_px": self.input_size_px,
@@ -158,7 +160,7 @@ class Cell:
     def __str__(self) -> str:
         return (
             f"{self.backbone.name} {self.dataset.name} {self.mode} {self.strategy} {self.head} "
-            f"{self.input_size_px} px seed {self.seed}"
+            f"{self.input_size_px} px{f' shots {self.shots}' if self.shots else ''} seed {self.seed}"
         )
 
 
@@ -214,6 +216,7 @@ def make_keys(cell: Cell, dataset_fingerprint: str, versions: Mapping[str, Any] 
             "strategy": cell.strategy,
             "head": cell.head,
             "folds": cell.folds,
+            **({"shots": cell.shots} if cell.shots else {}),
             "val_fraction": cell.val_fraction,
             "split_version": SPLIT_VERSION,
             **options,

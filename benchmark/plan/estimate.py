@@ -17,7 +17,7 @@ from benchmark.provenance import usable_cpus
 # TensorFlow and build a network, and the time of a head for each number in its features.
 GUESSED_GFLOPS_PER_CORE = 20.0
 JOB_OVERHEAD_S = 12.0
-HEAD_S_PER_NUMBER = {"linear": 7e-7, "dense": 6e-7, "ridge": 1e-7, "knn": 1e-7}
+HEAD_S_PER_NUMBER = {"linear": 7e-7, "dense": 6e-7, "ridge": 1e-7, "knn": 1e-7, "prototype": 1e-8}
 UNKNOWN_FLOPS_G = 5.0
 UNKNOWN_FEATURE_DIM = 2048
 UNKNOWN_NETWORK_FLOPS_G = 0.01
@@ -95,10 +95,12 @@ def flops_g_at_size(cell: Cell) -> float:
 
 def _head_s(planned: PlannedCell, gflops: float) -> float:
     """Seconds to train and test: of a head on features, or of a network, forward and twice as much back."""
+    shots = planned.cell.shots
+    n_images = min(planned.n_images, 2 * shots * planned.n_classes) if shots else planned.n_images
     if planned.cell.strategy != PROBE:
         n_epochs = sum(stage.epochs for stage in planned.cell.stages)
-        return n_epochs * planned.n_images * flops_g_at_size(planned.cell) * TRAINING_OVER_INFERENCE / gflops
-    numbers = planned.n_images * (planned.cell.backbone.feature_dim or UNKNOWN_FEATURE_DIM)
+        return n_epochs * n_images * flops_g_at_size(planned.cell) * TRAINING_OVER_INFERENCE / gflops
+    numbers = n_images * (planned.cell.backbone.feature_dim or UNKNOWN_FEATURE_DIM)
     return HEAD_S_PER_NUMBER[planned.cell.head] * numbers
 
 

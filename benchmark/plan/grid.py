@@ -68,16 +68,16 @@ def matching(rows: Sequence[Mapping[Any, Any]], where: Mapping[str, str]) -> lis
     for column, pattern in where.items():
         if rows and column not in rows[0]:
             raise UnknownNameError("column in --where", column, rows[0])
-        found = {_value_text(rows[place][column]) for place in places}
+        found = {value_text(rows[place][column]) for place in places}
         # An equal value is no pattern, since names may contain brackets.
         wanted = {pattern} & found or set(fnmatch.filter(found, pattern))
-        places = [place for place in places if _value_text(rows[place][column]) in wanted]
+        places = [place for place in places if value_text(rows[place][column]) in wanted]
         if rows and not places:
             raise UnknownNameError(f"{column} in --where", pattern, found)
     return places
 
 
-def _value_text(value: Any) -> str:
+def value_text(value: Any) -> str:
     """A value as people write it: 500 also where a table has 500.0, and nothing where it has none."""
     if value is None or value != value:  # noqa: PLR0124  # NaN is no value
         return ""
@@ -177,7 +177,7 @@ def _cells(grid: Grid, registry: Registry) -> Iterable[Cell]:
         request = replace(request_of(grid), name=dataset)
         check_input_size(backbone, size_px)
         seeds = range(grid.folds) if grid.folds else grid.seeds
-        for head, seed in itertools.product(_heads(grid, backbone), seeds):
+        for head, shots, seed in itertools.product(_heads(grid, backbone), grid.shots or (None,), seeds):
             yield Cell(
                 backbone=backbone,
                 dataset=request,
@@ -196,6 +196,7 @@ def _cells(grid: Grid, registry: Registry) -> Iterable[Cell]:
                 stages=grid.stages or (),
                 augmentation=grid.augment,
                 folds=grid.folds,
+                shots=shots,
             )
 
 

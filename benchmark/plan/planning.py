@@ -178,7 +178,7 @@ def _dataset_facts(
         dataset = request.load(on_progress, {cell.view.before_mode for cell in cells})
     except DownloadError as error:
         return error
-    check_splits(dataset, [(cell.seed, cell.val_fraction, cell.folds) for cell in cells])
+    check_splits(dataset, [(cell.seed, cell.val_fraction, cell.folds, cell.shots) for cell in cells])
     for stage in {stage for cell in cells for stage in cell.stages}:
         stage.check_classes(dataset.class_names)
     return DatasetFacts(
@@ -273,12 +273,13 @@ def _mark_repeats(
 ) -> Iterator[PlannedCell]:
     """The cells, those that would only repeat the numbers of an earlier seed as `REPEAT`.
 
-    A seed draws the validation split, and what TensorFlow trains; with neither, its number has no effect.
+    A seed draws the validation split, shots, and what TensorFlow trains; without all of these, its number has no
+    effect.
     """
     first_seeds: dict[str, int] = {}
     for planned in cells:
         cell, facts = planned.cell, datasets.get(planned.cell.dataset)
-        is_drawn = cell.is_trained_by_tensorflow or cell.folds or not (facts and facts.has_own_val)
+        is_drawn = cell.is_trained_by_tensorflow or cell.folds or cell.shots or not (facts and facts.has_own_val)
         first = cell.seed if is_drawn else first_seeds.setdefault(planned.setting_key, cell.seed)
         if first == cell.seed or planned.state == DONE:
             yield planned

@@ -184,8 +184,8 @@ def plan_rounds(dataset: Dataset, limit: int | None, n_seeds: int, val_fraction:
         try:
             subset = take_subset(dataset, n_all)
             part = take_train_part(subset)
-            check_splits(part, [(fold, val_fraction, N_FOLDS) for fold in range(N_FOLDS)])
-            check_splits(subset, [(seed, val_fraction, None) for seed in range(n_seeds)])
+            check_splits(part, [(fold, val_fraction, N_FOLDS, None) for fold in range(N_FOLDS)])
+            check_splits(subset, [(seed, val_fraction, None, None) for seed in range(n_seeds)])
         except DataError:
             if is_last:
                 raise

@@ -36,7 +36,8 @@ def load_tested(row: Mapping[Any, Any] | pd.Series, name: str, class_names: Sequ
         drop_duplicates=row["drop_duplicates"] == 1,
     )
     if dataset.fingerprint != row["dataset_fingerprint"]:
-        changes = "; ".join(_changes(row, dataset, class_names)) or "the same numbers of images, but others"
+        same = "the same numbers of images, but others" if pd.isna(row["shots"]) else "other images"
+        changes = "; ".join(_changes(row, dataset, class_names)) or same
         raise DataError(
             f"{name} has changed since run {row['run_id']}: {changes}. Restore the images, or make the row again: "
             f"{rerun_command(row)}"
@@ -51,7 +52,7 @@ def load_tested(row: Mapping[Any, Any] | pd.Series, name: str, class_names: Sequ
 
 def _changes(row: Mapping[Any, Any] | pd.Series, dataset: Dataset, class_names: Sequence[str]) -> list[str]:
     """What is different now, as far as the row and the names of its classes tell."""
-    n_before = row["n_train"] + row["n_val"] + row["n_test"]
+    n_before = row["n_train"] + row["n_val"] + row["n_test"] if pd.isna(row["shots"]) else float("nan")
     numbers = {"images": (n_before, len(dataset)), "files left out": (row["n_left_out"], dataset.n_left_out)}
     if not fold_of(row):
         numbers["test images"] = (row["n_test"], len(dataset.test))

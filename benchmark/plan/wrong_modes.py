@@ -10,7 +10,7 @@ from benchmark.preprocessing import Step
 from benchmark.xray.verdicts import find_differences, judge_mode, map_of_steps
 
 # Cells that agree in these columns and in their dataset are compared with each other.
-COMPARED = ("backbone", "strategy", "stages", "folds", "head", "head_options", "input_size_px")
+COMPARED = ("backbone", "strategy", "stages", "folds", "shots", "head", "head_options", "input_size_px")
 
 
 def wrong_modes(cells: Iterable[Cell]) -> dict[Cell, str]:

@@ -16,6 +16,7 @@ TITLES = {
     "ablation": "What wrong preprocessing costs",
     "time": "Where the time goes",
     "accuracy": "Accuracy of every setting",
+    "shots": "Few training images",
     "ablation-heatmap": "Points lost to wrong modes",
     "seeds": "Spread over seeds",
     "curves": "Learning curves",

@@ -28,7 +28,7 @@ GLOSSARY = {
     "their number, find one setting better and all but four worse. Other modes than native have no rank.",
     "Mode": "How the pixels are preprocessed; native is what the backbone was trained with.",
     "Strategy": "How the backbone is used. probe: it is frozen; finetune: its last layers are trained too; scratch: "
-    "all of it is trained, from random weights.",
+    "all of it is trained, from random weights. shots=5: on five images of each class.",
     "Head": "What is trained on top of the backbone.",
     "Published": "The figure of a report that the recipe repeats; Difference: measured less published.",
     "Accuracy": "Share of test images named correctly, mean of the seeds ± their standard deviation.",

@@ -109,6 +109,8 @@ def _facts(board: pd.DataFrame, ablation: pd.DataFrame) -> list[Fact]:
     if settings.empty:
         return [Fact("Take", "not known", f"No setting was run in mode {NATIVE}."), _damage(ablation)]
     best = settings.iloc[0]
+    shots = settings["shots"].fillna(0)
+    settings = settings[shots == shots.iloc[0]]  # the others are ranked apart
     tied = settings[settings["rank_first"].eq(1).fillna(False)]
     cheapest = tied.sort_values(["latency_ms", "params_total"], kind="stable")
     taken = cheapest.iloc[0] if len(cheapest) else best

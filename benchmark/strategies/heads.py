@@ -29,6 +29,8 @@ KNN_TEMPERATURES = (0.02, 0.07, 0.2)
 SMALLEST_DEVIATION = 1e-6
 # A logit so low that its class has the probability zero.
 IMPOSSIBLE = -1e9
+# Of `prototype`: below every score, since two vectors of at most length one are at most 2 apart.
+NO_PROTOTYPE = -5.0
 
 
 def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: float = TOLERANCE) -> FittedHead:
@@ -165,12 +167,48 @@ def _weighted_votes(
     return shares
 
 
+def fit_prototype(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
+    """The class whose mean is nearest, of features centred by their training mean and scaled to length one.
+
+    This is CL2N of SimpleShot (Wang et al., SimpleShot: revisiting nearest-neighbor classification for few-shot
+    learning, 2019). As in the paper, the distance is Euclidean, and a class mean of vectors of length one is not scaled
+    again. The paper centres by the mean of other classes, which a run does not have. Nothing is chosen, so validation
+    images are not looked at.
+
+        z = (x - m) / |x - m|        (n, d), m the mean of the training features
+        c_k = mean of z of class k   (k, d)
+        score = -|z - c_k|^2         (n, k), from -4 to 0
+
+    A class that no training image has gets a lower score than all others.
+    """
+    mean = data.train.mean(axis=0, dtype=np.float64).astype(np.float32)
+    train = _unit_length(data.train - mean)
+    has_images = np.bincount(data.train_labels, minlength=data.n_classes) > 0
+    prototypes = np.zeros((data.n_classes, train.shape[1]), np.float32)
+    for label in np.flatnonzero(has_images):
+        prototypes[label] = train[data.train_labels == label].mean(axis=0, dtype=np.float64)
+
+    def scores(features: Features) -> Features:
+        unit = _unit_length(features - mean)
+        squares = np.square(unit).sum(axis=1, keepdims=True) + np.square(prototypes).sum(axis=1)  # (n, k)
+        nearness: Features = 2 * unit @ prototypes.T - squares
+        nearness[:, ~has_images] = NO_PROTOTYPE
+        return nearness
+
+    return FittedHead(
+        scores=scores,
+        are_probabilities=False,
+        n_params=count_head_params("prototype", data.train.shape[1], data.n_classes, options),
+    )
+
+
 HeadFitter = Callable[[HeadData, int, DenseOptions], FittedHead]
 
 HEADS: dict[str, HeadFitter] = {
     "linear": fit_linear,
     "ridge": fit_ridge,
     "knn": fit_knn,
+    "prototype": fit_prototype,
     "dense": fit_dense,
 }
 
@@ -184,6 +222,8 @@ def count_head_params(head: str, feature_dim: int, n_classes: int, options: Dens
     """Numbers that a head trains, without training it."""
     if head == "knn":
         return 0
+    if head == "prototype":
+        return feature_dim * (n_classes + 1)  # the mean of all images, too
     if head == "dense":
         return options.n_params(feature_dim, n_classes)
     return (feature_dim + 1) * n_classes

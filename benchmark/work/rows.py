@@ -151,8 +151,13 @@ def result_columns(dataset: Dataset, split: Split, costs: Costs, result: Outcome
 
 
 def majority_share(dataset: Dataset, split: Split) -> float:
-    """Accuracy on the test split of always predicting the most frequent class of the training split."""
-    commonest = np.bincount(dataset.labels[split.train]).argmax()
+    """Accuracy on the test split of always predicting the most frequent class of the training split.
+
+    Shots have all classes equally often: then it is the most frequent class of all images that are not tested.
+    """
+    has_shots = sum(map(len, (split.train, split.val, split.test))) < len(dataset)
+    labels = np.delete(dataset.labels, split.test) if has_shots else dataset.labels[split.train]
+    commonest = np.bincount(labels).argmax()
     return float(np.mean(dataset.labels[split.test] == commonest))
 
 

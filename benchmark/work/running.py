@@ -84,7 +84,9 @@ class CellRunner:
         cell = planned.cell
         self._conditions = conditions_of(row)
         dataset, _ = self._dataset()
-        split = split_dataset(dataset, seed=cell.seed, val_fraction=cell.val_fraction, folds=cell.folds)
+        split = split_dataset(
+            dataset, seed=cell.seed, val_fraction=cell.val_fraction, folds=cell.folds, shots=cell.shots
+        )
         do = self._probe if cell.strategy == PROBE else self._train
         costs, outcome, peak_rss_mib = do(planned, split)
         row = {
