@@ -21,7 +21,8 @@ OF_LINE = [column for column in SETTING if column != "shots"]
 # Yellow is left out: white paper swallows it.
 COLOURS = [colour for colour in OKABE_ITO if colour != "#F0E442"]
 MARKERS = "osD^vPX"
-DASHES = ["", (4, 2), (1, 1), (4, 1, 1, 1), (6, 2), (2, 2), (3, 1, 1, 1, 1, 1), (8, 2)]
+# Lengths of ink and gap of each mode's line, the first one without gaps.
+DASHES: list[tuple[int, ...]] = [(), (4, 2), (1, 1), (4, 1, 1, 1), (6, 2), (2, 2), (3, 1, 1, 1, 1, 1), (8, 2)]
 NAME_CHARACTERS = 60
 HEIGHT_IN = 4.8
 
@@ -122,17 +123,16 @@ def _handles(lines: list[str], modes: list[str], *, has_all: bool) -> "list[Arti
     from matplotlib.lines import Line2D
 
     handles: list[Artist] = [
-        Line2D([], [], color=colour, marker=marker, markeredgewidth=0, label=shorten(line, NAME_CHARACTERS))
-        for line, colour, marker in zip(lines, COLOURS, MARKERS, strict=False)
+        Line2D([], [], color=colour, marker=marker, markeredgewidth=0, label=shorten(name, NAME_CHARACTERS))
+        for name, colour, marker in zip(lines, COLOURS, MARKERS, strict=False)
     ]
-    if len(modes) > 1:
-        styles = [(0, dashes) if dashes else "-" for dashes in DASHES]
-        handles += [
-            Line2D([], [], color=INK, linestyle=style, label=mode) for mode, style in zip(modes, styles, strict=False)
-        ]
+    for mode, dashes in zip(modes if len(modes) > 1 else (), DASHES, strict=False):
+        line = Line2D([], [], color=INK, label=mode)
+        line.set_dashes(dashes)
+        handles.append(line)
     if has_all:
-        hollow = {"marker": "o", "markerfacecolor": PAPER, "markeredgecolor": INK}
-        handles.append(Line2D([], [], linestyle="", label="all training images, their mean of each class", **hollow))
+        label = "all training images, their mean of each class"
+        handles.append(Line2D([], [], marker="o", linestyle="", color=PAPER, markeredgecolor=INK, label=label))
     return handles
 
 
