@@ -9,7 +9,7 @@ import pytest
 from benchmark.errors import DownloadError
 from benchmark.features.cache import BuildFacts, cached_features
 from benchmark.features.engine import Extraction
-from benchmark.options import DenseOptions
+from benchmark.options import DenseOptions, Stage
 from benchmark.plan import estimate as estimate_module
 from benchmark.plan.cells import Cell, DatasetRequest, feature_facts
 from benchmark.plan.estimate import GUESSED_GFLOPS_PER_CORE, JOB_OVERHEAD_S, estimate, flops_g_at_size
@@ -148,3 +148,16 @@ def test_cells_whose_dataset_cannot_be_had_cost_nothing():
     blocked = PlannedCell(planned.cell, "", MISSING, obstacle=DownloadError("no network"))
 
     assert estimate([blocked]).total_s == 0.0
+
+
+@pytest.mark.parametrize("strategy", ["probe", "scratch"])
+def test_few_images_are_trained_on_sooner(strategy: str):
+    """Of ten classes, five training and five validation images each; there are not more than 1,000."""
+    stages = (Stage(epochs=3),) if strategy == "scratch" else ()
+
+    whole, few, many = (
+        estimate([a_plan(strategy=strategy, stages=stages, shots=shots)]).heads_s for shots in (None, 5, 500)
+    )
+
+    assert few == pytest.approx(whole / 10)
+    assert many == whole

@@ -21,7 +21,7 @@ OF_LINE = [column for column in SETTING if column != "shots"]
 # Yellow is left out: white paper swallows it.
 COLOURS = [colour for colour in OKABE_ITO if colour != "#F0E442"]
 MARKERS = "osD^vPX"
-# The first is a line without gaps.
+# Lengths of ink and gap of each mode's line, the first one without gaps.
 DASHES: list[tuple[int, ...]] = [(), (4, 2), (1, 1), (4, 1, 1, 1), (6, 2), (2, 2), (3, 1, 1, 1, 1, 1), (8, 2)]
 NAME_CHARACTERS = 60
 HEIGHT_IN = 4.8
@@ -43,12 +43,11 @@ def draw_shots(evidence: Evidence, dataset: str) -> Chart:
     few = shown[shown["shots"].notna()]
     runs = evidence.runs_of(few)
     runs = runs.assign(line=few["line"].to_numpy()[runs["place"]])
-    dashes = [some or "" for some in DASHES[: len(modes)]]
     figure, ((axes,),) = new_figure(HEIGHT_IN)
     axes.set_xscale("log")
     sns.lineplot(
         runs, x="shots", y="accuracy", hue="line", hue_order=lines, palette=COLOURS[: len(lines)], style="mode",
-        style_order=modes, dashes=dashes, errorbar="sd", err_kws={"alpha": 0.15, "linewidth": 0},
+        style_order=modes, dashes=DASHES[: len(modes)], errorbar="sd", err_kws={"alpha": 0.15, "linewidth": 0},
         linewidth=1.6, legend=False, ax=axes,
     )  # fmt: skip
     for line, colour, marker in zip(lines, COLOURS, MARKERS, strict=False):
@@ -124,19 +123,16 @@ def _handles(lines: list[str], modes: list[str], *, has_all: bool) -> "list[Arti
     from matplotlib.lines import Line2D
 
     handles: list[Artist] = [
-        Line2D([], [], color=colour, marker=marker, markeredgewidth=0, label=shorten(line, NAME_CHARACTERS))
-        for line, colour, marker in zip(lines, COLOURS, MARKERS, strict=False)
+        Line2D([], [], color=colour, marker=marker, markeredgewidth=0, label=shorten(name, NAME_CHARACTERS))
+        for name, colour, marker in zip(lines, COLOURS, MARKERS, strict=False)
     ]
-    if len(modes) > 1:
-        handles += [
-            Line2D([], [], color=INK, dashes=dashes, label=mode) if dashes else Line2D([], [], color=INK, label=mode)
-            for mode, dashes in zip(modes, DASHES, strict=False)
-        ]
+    for mode, dashes in zip(modes if len(modes) > 1 else (), DASHES, strict=False):
+        line = Line2D([], [], color=INK, label=mode)
+        line.set_dashes(dashes)
+        handles.append(line)
     if has_all:
-        whole = "all training images, their mean of each class"
-        handles.append(
-            Line2D([], [], linestyle="", marker="o", markerfacecolor=PAPER, markeredgecolor=INK, label=whole)
-        )
+        label = "all training images, their mean of each class"
+        handles.append(Line2D([], [], marker="o", linestyle="", color=PAPER, markeredgecolor=INK, label=label))
     return handles
 
 
