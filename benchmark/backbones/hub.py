@@ -7,6 +7,8 @@ from benchmark.errors import ConfigError
 from benchmark.presets import loading, source_of
 from benchmark.registry import Backbone
 
+N_IMAGENET_CLASSES = 1000
+
 
 class Encoder(NamedTuple):
     """An image encoder.
@@ -46,6 +48,40 @@ def build_encoder(backbone: Backbone, size_px: int) -> Encoder:
     return Encoder(keras.Model(whole.inputs[0], outputs[-1], name=whole.name), _n_prefix(whole))
 
 
+def build_classifier(backbone: Backbone, size_px: int) -> Any:
+    """The network of a preset with its own classifier, from images to probabilities of ImageNet's 1,000 classes.
+
+    Raises:
+        ConfigError: The preset has no such classifier, or takes images of another size only.
+        DownloadError: Its files are not here and cannot be downloaded.
+    """
+    import keras
+    import keras_hub
+
+    assert backbone.hub is not None
+    source = source_of(backbone.hub, backbone.folder)
+    with loading(source):
+        task = keras_hub.models.ImageClassifier.from_preset(source, load_weights=backbone.weights == PRESET)
+    shape, outputs = tuple(task.inputs[0].shape[1:]), task.outputs[0]
+    if outputs.shape[-1] != N_IMAGENET_CLASSES:
+        raise ConfigError(
+            f"{backbone.name}: its classifier knows {outputs.shape[-1]} classes, not ImageNet's {N_IMAGENET_CLASSES}: "
+            "choose another preset, or strategy probe."
+        )
+    if set(shape[:2]) not in ({size_px}, {None}):
+        raise ConfigError(_of_one_size(backbone, shape[0], size_px))
+    if task.activation is None or keras.activations.get(task.activation) is keras.activations.linear:
+        outputs = keras.layers.Softmax(dtype="float32", name="probabilities")(outputs)
+    return keras.Model(task.inputs[0], outputs, name=task.name)
+
+
+def _of_one_size(backbone: Backbone, only_px: int | None, size_px: int | None) -> str:
+    return (
+        f"{backbone.name} takes images of {only_px} px only, got {size_px} px: leave --input-size out, or give "
+        f"{only_px}."
+    )
+
+
 def _image_shape(whole: Any) -> tuple[int | None, ...]:
     """Height, width and channels of the images; those of a vision tower beside one of text."""
     tower = getattr(whole, "vision_encoder", whole)
@@ -63,11 +99,7 @@ def _resized(backbone: Backbone, whole: Any, shape: tuple[int | None, ...], sour
     try:
         return keras_hub.models.Backbone.from_preset(source, load_weights=load_weights, image_shape=shape)
     except Exception as error:  # each family has its own
-        size_px = _image_shape(whole)[0]
-        raise ConfigError(
-            f"{backbone.name} takes images of {size_px} px only, got {shape[0]} px: leave --input-size out, or give "
-            f"{size_px}."
-        ) from error
+        raise ConfigError(_of_one_size(backbone, _image_shape(whole)[0], shape[0])) from error
 
 
 def _n_prefix(whole: Any) -> int:
