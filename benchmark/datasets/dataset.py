@@ -54,6 +54,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def is_only_tested(self) -> bool:
+        """Whether all images are test images, so that nothing can be trained on them."""
+        return len(self.test) == len(self)
+
 
 @dataclass(frozen=True)
 class Split:
@@ -68,7 +73,7 @@ def split_dataset(dataset: Dataset, *, seed: int, val_fraction: float, folds: in
     """The three splits of a run. What is drawn is drawn by content; see `drawing.places`.
 
     Without folds, the seed moves images between train and validation only. With folds, each image is a test image of
-    one fold, whatever splits the dataset has.
+    one fold, whatever splits the dataset has. A dataset that is only tested has no other images.
 
     Args:
         dataset: The dataset.
@@ -79,6 +84,9 @@ def split_dataset(dataset: Dataset, *, seed: int, val_fraction: float, folds: in
     Raises:
         DataError: A class has too few images to be in both train and validation, or in each fold.
     """
+    if dataset.is_only_tested:
+        nothing = np.arange(0)
+        return Split(nothing, nothing, dataset.test)
     test = dataset.test if folds is None else _fold(dataset, seed, folds)
     rest = np.setdiff1d(np.arange(len(dataset)), test)
     if folds is None and dataset.val is not None:
@@ -154,13 +162,32 @@ def make_dataset(
         positions = np.setdiff1d(np.arange(len(labels)), [] if val is None else val)
         what, cure = f"the test split of {name}", "add images or a test split"
         _, test = _divided(images, labels, positions, TEST_FRACTION, draw=TEST, what=what, cure=cure)
+    fingerprint = _fingerprint(content, class_names, labels, test, val)
+    return Dataset(name, images, labels, class_names, test, fingerprint, val, has_own_test, notes)
+
+
+def make_tested_dataset(
+    name: str, images: Images, labels: NDArray[np.int64], class_names: tuple[str, ...], *, content: bytes
+) -> Dataset:
+    """A dataset that is only tested: a class may have a single image. See `make_dataset`.
+
+    Raises:
+        DataError: Fewer than two classes have images.
+    """
+    notes = _class_notes(name, labels, class_names, {})
+    test = np.arange(len(labels))
+    fingerprint = _fingerprint(content, class_names, labels, test)
+    return Dataset(name, images, labels, class_names, test, fingerprint, has_own_test=True, notes=notes)
+
+
+def _fingerprint(content: bytes, class_names: Sequence[str], *arrays: NDArray[np.int64] | None) -> str:
     digest = hashlib.sha256(content)
     digest.update("\0".join(class_names).encode())
-    for array in (labels, test, val):
+    for array in arrays:
         if array is not None:
             digest.update(f"|{array.shape}|".encode())
             digest.update(np.ascontiguousarray(array, np.int64).data)
-    return Dataset(name, images, labels, class_names, test, digest.hexdigest(), val, has_own_test, notes)
+    return digest.hexdigest()
 
 
 def _class_notes(
@@ -198,7 +225,7 @@ def take_subset(dataset: Dataset, limit: int) -> Dataset:
     """A dataset of `limit` images that keeps the shares of classes and splits; a larger one contains a smaller one.
 
     Raises:
-        DataError: `limit` leaves some class of some split without an image.
+        DataError: `limit` leaves some class of some split without an image, and the dataset is not only tested.
     """
     if limit >= len(dataset):
         return dataset
@@ -210,7 +237,8 @@ def take_subset(dataset: Dataset, limit: int) -> Dataset:
     contents = dataset.images.contents
     order = np.lexsort((shuffled(contents, SUBSET), places(contents, groups, SUBSET)))
     kept = np.sort(order[:limit])
-    _check_parts(f"--limit {limit} of {dataset.name}", groups, [kept], "take a larger --limit")
+    if not dataset.is_only_tested:
+        _check_parts(f"--limit {limit} of {dataset.name}", groups, [kept], "take a larger --limit")
     names = f"{dataset.fingerprint}:{kept.tolist()}"
     return replace(
         dataset,
