@@ -21,7 +21,7 @@ LATER_COLUMNS = frozenset(
     """
     network_sha256 part drop_duplicates n_left_out n_duplicates engine batch_size openvino_version pillow_version
     model_mib latency_ms latency_p95_ms weighted_precision weighted_recall auroc calibration_error split_version
-    costs_from
+    costs_from restrict_classes
     """.split()
 )
 # What those columns hold in the rows of such files, where it is known: there was no other.

@@ -69,6 +69,7 @@ class Grid(Record):
         classes: Only these classes of the dataset.
         max_bad_images: How many undecodable images of a folder may be left out.
         drop_duplicates: Whether images of a folder that are copies of others are left out.
+        restrict_classes: Whether `classify` chooses among the classes of the dataset only, not among all 1,000.
         val_fraction: Share of the training images set aside for choices, where the dataset has no split for it.
         dense: Options of the head `dense`.
         stages: How `finetune` and `scratch` train; None for the usual stages of each.
@@ -95,6 +96,7 @@ class Grid(Record):
     classes: Names | None = None
     max_bad_images: Annotated[int, Field(ge=0, lt=2**31)] = 0
     drop_duplicates: bool = False
+    restrict_classes: bool = False
     val_fraction: Fraction = 0.1
     dense: DenseOptions = DenseOptions()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, strict=False)] | None = None

@@ -29,6 +29,8 @@ LARGEST_INPUT_PX = 4096
 REGISTRY_FILE = "backbones.toml"
 # Keys of an entry that are arguments of some constructors.
 ARGUMENTS = ("alpha", "minimalistic", "depth_multiplier", "include_preprocessing")
+# The side in px that the classifier takes, of networks whose classifier has a weight for each place of a feature map.
+OF_ONE_SIZE = {"VGG16": 224, "VGG19": 224}
 SHIPPED = Path(__file__).parent / "data"
 CHECKOUT = Path(__file__).parents[1]
 
@@ -182,6 +184,11 @@ class Backbone(BaseModel):
         return self.builder is not None and not self.builder.startswith(SHIPPED_BUILDERS)
 
     @property
+    def has_imagenet_classifier(self) -> bool:
+        """Whether it can be built with a classifier of ImageNet's 1,000 classes; see `build_whole`."""
+        return self.application is not None and self.weights in ("imagenet", "random")
+
+    @property
     def is_shipped(self) -> bool:
         """Whether the registry that comes with the project has the same entry, with its weights or random ones."""
         shipped = shipped_entries().get(self.name)
@@ -302,6 +309,20 @@ def get_backbone(registry: Registry, name: str) -> Backbone:
     """
     check_known("backbone", name, registry)
     return registry[name]
+
+
+def check_classifier_size(backbone: Backbone, size_px: int) -> None:
+    """Refuse a size that the network's own classifier does not take.
+
+    Raises:
+        BenchmarkError: The classifier takes one size only.
+    """
+    only_px = OF_ONE_SIZE.get(backbone.application or "", size_px)
+    if size_px != only_px:
+        raise BenchmarkError(
+            f"{backbone.name}: its classifier takes images of {only_px} px only, got {size_px} px: choose "
+            f"--input-size {only_px}, or another backbone."
+        )
 
 
 def check_input_size(backbone: Backbone, size_px: int) -> None:
