@@ -123,7 +123,7 @@ def test_a_network_without_imagenets_classifier_is_refused_and_others_are_named(
     registry = {**REGISTRY, "Mine": a_backbone("Mine", **facts)}
 
     with pytest.raises(
-        BenchmarkError, match="Mine cannot classify: its weights have no classifier .* do: NetB1, NetB0"
+        BenchmarkError, match=r"Mine cannot classify: its weights have no classifier .* do: NetB1, NetB0"
     ):
         expand(a_sweep(a_grid(backbones=("Mine",))), registry)
     matched = expand(a_sweep(a_grid(backbones=("*",))), registry)

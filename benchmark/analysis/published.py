@@ -1,5 +1,6 @@
 """Published figures beside the measured ones."""
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,17 @@ def published_accuracy(setting: Mapping[Any, Any], published: Sequence[Published
 
 def is_about(figure: Published, setting: Mapping[Any, Any]) -> bool:
     """Whether a published figure is about this setting; a column that the figure leaves open may have any value."""
-    asked = figure.model_dump(include={"dataset", "backbone", "strategy", "stages", "mode", "head", "head_options"})
+    asked = figure.model_dump(include={"backbone", "strategy", "stages", "mode", "head", "head_options"})
     if figure.head is None:
         asked["head_options"] = None
-    return all(setting[column] == value for column, value in asked.items() if value is not None)
+    return _is_dataset(figure.dataset, setting["dataset"]) and all(
+        setting[column] == value for column, value in asked.items() if value is not None
+    )
+
+
+def _is_dataset(asked: str, dataset: str) -> bool:
+    # Names may hold brackets, so only a star makes a pattern.
+    return asked == dataset or ("*" in asked and fnmatch.fnmatchcase(dataset, asked))
 
 
 def compare_published(board: pd.DataFrame, published: Sequence[Published]) -> pd.DataFrame:
