@@ -44,8 +44,9 @@ FAILED = "failed"
 
 # The columns that a recipe determines. A later row of a ledger that agrees in all of them replaces an earlier one.
 CELL_COLUMNS = (
-    "backbone", "dataset", "classes", "limit", "part", "drop_duplicates", "mode", "strategy", "stages", "folds",
-    "shots", "head", "head_options", "input_size_px", "resize", "crop", "augment", "engine", "precision",
+    "backbone", "dataset", "classes", "limit", "part", "drop_duplicates", "restrict_classes", "mode", "strategy",
+    "stages", "folds", "shots", "head", "head_options", "input_size_px", "resize", "crop", "augment", "engine",
+    "precision",
     "batch_size", "val_fraction", "seed",
 )  # fmt: skip
 RUN_COLUMNS = (

@@ -19,9 +19,9 @@ WRONG_MODE = "wrong_mode"
 # Columns that the first files of schema 2 do not have.
 LATER_COLUMNS = frozenset(
     """
-    network_sha256 part drop_duplicates shots n_left_out n_duplicates engine batch_size openvino_version
-    pillow_version model_mib latency_ms latency_p95_ms weighted_precision weighted_recall auroc calibration_error
-    split_version costs_from keras_hub_version pooling
+    network_sha256 part drop_duplicates restrict_classes shots n_left_out n_duplicates engine batch_size
+    openvino_version pillow_version model_mib latency_ms latency_p95_ms weighted_precision weighted_recall auroc
+    calibration_error split_version costs_from keras_hub_version pooling
     """.split()
 )
 # What those columns hold in the rows of such files, where it is known: there was no other.

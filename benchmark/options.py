@@ -15,11 +15,12 @@ Epochs = Annotated[int, Field(ge=1, le=100_000)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Rate = Annotated[float, Field(gt=0)]
 
-PROBE, FINETUNE, SCRATCH = "probe", "finetune", "scratch"
+PROBE, FINETUNE, SCRATCH, CLASSIFY = "probe", "finetune", "scratch", "classify"
 STRATEGIES = {
     PROBE: "the backbone is frozen; a head is trained on its features, which are extracted once",
     FINETUNE: "the head first, then the backbone's last layers at a lower rate, in stages",
     SCRATCH: "random weights, everything is trained",
+    CLASSIFY: "nothing is trained: the network's own classifier names the class of each image",
 }
 
 ALL_LAYERS = "all"

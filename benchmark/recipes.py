@@ -59,6 +59,7 @@ class Grid(Record):
         classes: Only these classes of the dataset.
         max_bad_images: How many undecodable images of a folder may be left out.
         drop_duplicates: Whether images of a folder that are copies of others are left out.
+        restrict_classes: Whether `classify` chooses among the classes of the dataset only, not among all 1,000.
         val_fraction: Share of the training images set aside for choices, where the dataset has no split for it.
         dense: Options of the head `dense`.
         stages: How `finetune` and `scratch` train; None for the usual stages of each.
@@ -87,6 +88,7 @@ class Grid(Record):
     classes: Names | None = None
     max_bad_images: Annotated[int, Field(ge=0, lt=2**31)] = 0
     drop_duplicates: bool = False
+    restrict_classes: bool = False
     val_fraction: Fraction = 0.1
     dense: DenseOptions = DenseOptions()
     stages: Annotated[tuple[Stage, ...], Field(min_length=1, strict=False)] | None = None
@@ -98,8 +100,12 @@ class Grid(Record):
 class Published(Record):
     """A figure from a report, to be shown beside the measured one.
 
+    A table `[[published]]` with `values = { accuracy = 0.79, top5_accuracy = 0.945 }` in place of `metric` and `value`
+    is read as one figure for each.
+
     Attributes:
-        dataset: As leaderboards name it, so with the classes chosen of it.
+        dataset: As leaderboards name it, so with the classes chosen of it. `*` stands for any text: `folder:*` is any
+            folder.
         backbone: Its name in the registry.
         strategy: Its name.
         stages: As the column of that name has them; None for any.
@@ -210,10 +216,29 @@ def read_published(path: Path) -> tuple[str, tuple[Published, ...]]:
 
 
 def _published(path: Path, content: Mapping[str, Any]) -> tuple[Published, ...]:
-    tables = enumerate(_tables(path, content, "published", []), start=1)
     return tuple(
-        _validated(Published, f"{path}, table [[published]] number {number}", table) for number, table in tables
+        _validated(Published, place, figure)
+        for number, table in enumerate(_tables(path, content, "published", []), start=1)
+        for place in (f"{path}, table [[published]] number {number}",)
+        for figure in _figures(place, table)
     )
+
+
+def _figures(place: str, table: dict[str, Any]) -> list[dict[str, Any]]:
+    """The table, or if it has `values`, a table for each of them.
+
+    Raises:
+        ConfigError: `values` are not a table, or stand beside one of the keys whose place they take.
+    """
+    if "values" not in table:
+        return [table]
+    values, rest = table["values"], {key: value for key, value in table.items() if key != "values"}
+    if not isinstance(values, dict) or not values or {"metric", "value"} & rest.keys():
+        raise ConfigError(
+            f"{place}:\n  values: expected a table of metrics and their values, such as {{ accuracy = 0.79 }}, and "
+            "neither metric nor value beside it."
+        )
+    return [{**rest, "metric": metric, "value": value} for metric, value in values.items()]
 
 
 def _tables(path: Path, content: Mapping[str, Any], name: str, default: list[Any]) -> list[dict[str, Any]]:

@@ -82,8 +82,9 @@ OF_RUNS: dict[str, Rule] = {
     **rules(
         Rule(ONE_MORE),
         """
-        limit drop_duplicates folds shots input_size_px batch_size seed n_train n_val n_test n_left_out n_duplicates
-        n_classes params_total params_backbone params_trainable feature_dim epochs feature_version split_version
+        limit drop_duplicates restrict_classes folds shots input_size_px batch_size seed n_train n_val n_test n_left_out
+        n_duplicates n_classes params_total params_backbone params_trainable feature_dim epochs feature_version
+        split_version
         """,
     ),
     **rules(

@@ -21,9 +21,9 @@ from benchmark.storage import write_whole
 # The contract with everything that reads results: names and order.
 RUN_COLUMNS = [
     "schema", "run_id", "cell_key", "setting_key", "status", "error_type", "error_message", "warning", "weights",
-    "backbone", "dataset", "classes", "limit", "part", "drop_duplicates", "mode", "strategy", "stages", "folds",
-    "shots", "head", "head_options", "input_size_px", "resize", "crop", "augment", "engine", "precision", "batch_size",
-    "val_fraction", "seed",
+    "backbone", "dataset", "classes", "limit", "part", "drop_duplicates", "restrict_classes", "mode", "strategy",
+    "stages", "folds", "shots", "head", "head_options", "input_size_px", "resize", "crop", "augment", "engine",
+    "precision", "batch_size", "val_fraction", "seed",
     "n_train", "n_val", "n_test", "n_left_out", "n_duplicates", "n_classes", "chance", "accuracy", "accuracy_low",
     "accuracy_high", "top5_accuracy",
     "balanced_accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision", "weighted_recall",

@@ -68,7 +68,9 @@ def an_outcome(**facts: Any) -> Outcome:
 
 
 def some_costs(*extractions: Extraction, were_cached: bool | None = False) -> Costs:
-    return Costs(BUILD, 1.0, extractions or (EXTRACTION,), feature_dim=7, were_cached=were_cached)
+    return Costs(
+        BUILD, BUILD.params_backbone, 1.0, extractions or (EXTRACTION,), feature_dim=7, were_cached=were_cached
+    )
 
 
 def results_of(outcome: Outcome, *, were_cached: bool = False) -> dict[str, Any]:
@@ -210,7 +212,7 @@ def test_a_training_of_two_passes_counts_both():
 
 
 def test_a_training_without_a_pass_has_no_rate_and_says_nothing_of_a_cache():
-    costs = Costs(BUILD, 1.0, (), feature_dim=None, were_cached=None)
+    costs = Costs(BUILD, BUILD.params_backbone, 1.0, (), feature_dim=None, were_cached=None)
 
     row = result_columns(DATASET, SPLIT, costs, an_outcome())
 

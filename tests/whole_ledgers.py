@@ -85,7 +85,7 @@ def _costs(cell: Cell) -> Costs:
     is_probe = cell.strategy == PROBE
     build = BuildFacts(1.5, 2_257_984, 0.05, "a" * 64, 8.62, *((9.1, 11.2) if is_probe else ()))
     passes = () if cell.strategy == "scratch" else (one_pass,)
-    return Costs(build, 0.1, passes, 1280 if passes else None, False if passes else None)
+    return Costs(build, build.params_backbone, 0.1, passes, 1280 if passes else None, False if passes else None)
 
 
 def _outcome(cell: Cell, dataset: Dataset, split: Split, rng: np.random.Generator) -> Outcome:

@@ -32,6 +32,7 @@ class SweepOptions(ImageOptions, total=False):
     shots: Sequence[int]
     part: Literal["train"]
     weights: Literal["random"]
+    restrict_classes: bool
     engine: Literal["auto", "tensorflow", "openvino"]
     precision: Literal["float32", "bfloat16", "float16"]
     batch_size: int

@@ -2,16 +2,22 @@
 
 import pandas as pd
 
+from benchmark.options import CLASSIFY
+
 
 def dataset_labels(table: pd.DataFrame) -> list[str]:
-    """The dataset of each row, such as `folder:pets[cat,dog]@100 (train)`: its classes, its limit and its part."""
-    columns = [table[column] for column in ("dataset", "classes", "limit", "part")]
+    """The dataset of each row, such as `folder:pets[cat,dog]@100 (train)`: its classes, its limit and its part.
+
+    What `classify` scores is another dataset, with other test images and classes: `folder:val (classify)`.
+    """
+    columns = [table[column] for column in ("dataset", "classes", "limit", "part", "strategy", "restrict_classes")]
     return [
         name
         + (f"[{classes}]" if classes else "")
         + ("" if pd.isna(limit) else f"@{limit:.0f}")
         + (f" ({part})" if part and not pd.isna(part) else "")
-        for name, classes, limit, part in zip(*columns, strict=True)
+        + (f" ({CLASSIFY}{', restricted' if is_restricted == 1 else ''})" if strategy == CLASSIFY else "")
+        for name, classes, limit, part, strategy, is_restricted in zip(*columns, strict=True)
     ]
 
 

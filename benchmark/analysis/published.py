@@ -1,5 +1,6 @@
 """Published figures beside the measured ones."""
 
+import fnmatch
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,16 @@ def is_about(figure: Published, setting: Mapping[Any, Any]) -> bool:
 
     Figures are of all training images, so none is about a setting with shots.
     """
-    asked = figure.model_dump(include={"dataset", "backbone", "strategy", "stages", "mode", "head", "head_options"})
+    asked = figure.model_dump(include={"backbone", "strategy", "stages", "mode", "head", "head_options"})
     if figure.head is None:
         asked["head_options"] = None
-    return bool(pd.isna(setting["shots"])) and all(
-        setting[column] == value for column, value in asked.items() if value is not None
-    )
+    is_same = all(setting[column] == value for column, value in asked.items() if value is not None)
+    return is_same and bool(pd.isna(setting["shots"])) and _is_dataset(figure.dataset, setting["dataset"])
+
+
+def _is_dataset(asked: str, dataset: str) -> bool:
+    # Names may hold brackets, so only a star makes a pattern.
+    return asked == dataset or ("*" in asked and fnmatch.fnmatchcase(dataset, asked))
 
 
 def compare_published(board: pd.DataFrame, published: Sequence[Published]) -> pd.DataFrame:

@@ -290,7 +290,8 @@ def _of_predictions(run: _Run, true: Labels, predicted: Labels, names: tuple[str
 
 def _millions(row: Row) -> float:
     # Without parameters, or with training images kept in their place, there is no efficiency.
-    return float(row["params_total"] / MILLION if row["params_trainable"] else np.nan) or np.nan
+    keeps_images = not row["params_trainable"] and row["n_train"]
+    return float(np.nan if keeps_images else row["params_total"] / MILLION) or np.nan
 
 
 def _other_figure(row: Row, column: str, derived: float | None, source: str) -> Iterator[Fault]:

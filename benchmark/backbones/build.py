@@ -15,7 +15,7 @@ from benchmark.backbones.sources import local_path, weights_file
 from benchmark.backbones.weights import load_arrays
 from benchmark.downloads import fast_failing_downloads
 from benchmark.errors import ConfigError, FeaturesError, check_known
-from benchmark.registry import ARGUMENTS, Backbone, check_input_size
+from benchmark.registry import ARGUMENTS, Backbone, check_classifier_size, check_input_size
 from benchmark.storage import sha256_of_file
 
 # Random weights are one fixed draw, so that their features can be cached like any others.
@@ -62,6 +62,34 @@ def build_backbone(backbone: Backbone, size_px: int) -> Any:
     return network
 
 
+def build_whole(backbone: Backbone, size_px: int) -> Any:
+    """The network with its own classifier of ImageNet's classes, with its weights, in inference mode.
+
+    Args:
+        backbone: Its registry record, which `has_imagenet_classifier`.
+        size_px: Side of the square input.
+
+    Returns:
+        A Keras model from `(n, size_px, size_px, 3)` float32, preprocessed, to probabilities `(n, 1000)`.
+
+    Raises:
+        BenchmarkError: The network or its classifier does not take images of this size.
+        FeaturesError: A weight is not a finite number.
+        DownloadError: The weights cannot be downloaded.
+    """
+    import keras
+
+    assert backbone.has_imagenet_classifier, "the grid refuses the others"
+    check_input_size(backbone, size_px)
+    check_classifier_size(backbone, size_px)
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(RANDOM_WEIGHTS_SEED)
+    network = _whole_application(backbone, (size_px, size_px, RGB))
+    _check_finite(network, backbone)
+    network.trainable = False
+    return network
+
+
 def build_untrained(backbone: Backbone, size_px: int, seed: int, *, n_channels: int = RGB, n_classes: int = 2) -> Any:
     """The network with weights drawn from the seed, all of it trainable.
 
@@ -100,7 +128,7 @@ def _features_network(backbone: Backbone, size_px: int) -> Any:
 
 def _build_network(backbone: Backbone, input_shape: tuple[int, int, int]) -> Any:
     if backbone.application is not None:
-        return _build_application(backbone, input_shape)
+        return _build_application(backbone, include_top=False, input_shape=input_shape)
     if backbone.builder is not None:
         network = call_builder(backbone, input_shape=input_shape)
     else:
@@ -110,7 +138,28 @@ def _build_network(backbone: Backbone, input_shape: tuple[int, int, int]) -> Any
     return network
 
 
-def _build_application(backbone: Backbone, input_shape: tuple[int, int, int]) -> Any:
+def _whole_application(backbone: Backbone, input_shape: tuple[int, int, int]) -> Any:
+    if backbone.weights != "imagenet":
+        return _build_application(backbone, include_top=True, input_shape=input_shape)
+    # With a classifier, Keras gives ImageNet's weights to networks of their own size only.
+    pretrained = _build_application(backbone, include_top=True)
+    if pretrained.input_shape[1:] == input_shape:
+        return pretrained
+    network = _build_application(backbone.with_random_weights(), include_top=True, input_shape=input_shape)
+    network.set_weights(pretrained.get_weights())
+    if _n_rescaling(pretrained) > _n_rescaling(network):
+        _fold_imagenet_rescaling(network)
+    return network
+
+
+def _n_rescaling(network: Any) -> int:
+    import keras
+
+    return sum(isinstance(layer, keras.layers.Rescaling) for layer in network.layers)
+
+
+def _build_application(backbone: Backbone, **options: Any) -> Any:
+    """What the constructor of `keras.applications` returns for these options of its own and those of the entry."""
     import keras
 
     assert backbone.application is not None
@@ -126,7 +175,7 @@ def _build_application(backbone: Backbone, input_shape: tuple[int, int, int]) ->
     with fast_failing_downloads(f"The ImageNet weights of {backbone.name}"), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # MobileNet: "`input_shape` is undefined or non-square"
         try:
-            return constructor(include_top=False, weights=weights, input_shape=input_shape, **backbone.arguments)
+            return constructor(weights=weights, **options, **backbone.arguments)
         except ValueError as error:  # such as an alpha that has no ImageNet weights
             if not backbone.arguments:
                 raise

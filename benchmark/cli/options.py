@@ -77,7 +77,7 @@ BackbonesOption = Annotated[str | None, _names("backbones", "Names or patterns, 
 DatasetsOption = Annotated[str | None, _names("datasets", "Names, comma separated; quote one that holds a comma.")]
 ModesOption = Annotated[str | None, _names("modes", "Preprocessing modes or patterns, comma separated.")]
 HeadsOption = Annotated[str | None, _names("heads", "Heads or patterns, comma separated.")]
-StrategiesOption = Annotated[str | None, _names("strategies", "probe, finetune or scratch, comma separated.")]
+StrategiesOption = Annotated[str | None, _names("strategies", "probe, finetune, scratch or classify, comma separated.")]
 SeedsOption = Annotated[str | None, _what(help="Whole numbers, comma separated.")]
 FoldsOption = Annotated[
     int | None, _what(help="Number of folds, instead of seeds: each is tested once, after training on the others.")
@@ -146,6 +146,10 @@ BadImagesOption = Annotated[
 DuplicatesOption = Annotated[
     bool | None,
     _images("--drop-duplicates", help="Leave out copies of images, above all those of test images in train."),
+]
+RestrictOption = Annotated[
+    bool | None,
+    _images("--restrict-classes", help="Let classify choose among the dataset's classes only, not all 1,000."),
 ]
 
 JobsOption = Annotated[
@@ -278,8 +282,8 @@ def parse_where(conditions: Sequence[str] | None) -> dict[str, str]:
 _NUMBERS = ("seeds", "shots")
 _LISTS = ("backbones", "datasets", "modes", "strategies", "heads", "classes", *_NUMBERS)
 _VALUES = (
-    "input_size_px", "limit", "folds", "val_fraction", "max_bad_images", "drop_duplicates", "engine", "precision",
-    "batch_size", "resize", "crop",
+    "input_size_px", "limit", "folds", "val_fraction", "max_bad_images", "drop_duplicates", "restrict_classes",
+    "engine", "precision", "batch_size", "resize", "crop",
 )  # fmt: skip
 
 

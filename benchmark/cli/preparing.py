@@ -6,6 +6,7 @@ from benchmark import console
 from benchmark.actions.sweeps import AD_HOC_SWEEP, find_sweep
 from benchmark.cli import options
 from benchmark.cli.listing import print_records
+from benchmark.options import CLASSIFY
 
 
 def fetch(
@@ -27,8 +28,10 @@ def fetch(
         for request in dict.fromkeys(cell.dataset for cell in cells):
             console.show(f"{request.name}: {fetch_dataset(request)}")
     if wants_backbones:
-        for backbone, size_px in dict.fromkeys((cell.backbone, cell.input_size_px) for cell in cells):
-            console.show(f"{backbone.name}: {fetch_backbone(backbone, size_px)}")
+        # Keras has one file with the classifier, and one without it.
+        needed = {(cell.backbone, cell.input_size_px, cell.strategy == CLASSIFY): cell for cell in cells}
+        for cell in needed.values():
+            console.show(f"{cell.backbone.name}: {fetch_backbone(cell)}")
 
 
 def params(

@@ -51,6 +51,7 @@ def run(
     classes: options.ClassesOption = None,
     max_bad_images: options.BadImagesOption = None,
     drop_duplicates: options.DuplicatesOption = None,
+    restrict_classes: options.RestrictOption = None,
     engine: options.EngineOption = None,
     precision: options.PrecisionOption = None,
     batch_size: options.BatchSizeOption = None,
@@ -119,10 +120,16 @@ def _show_dry_run(chosen: "list[PlannedCell]", *, again: bool, as_json: bool) ->
 
 def _params_total(planned: "PlannedCell") -> int | None:
     """Of backbone and head; None where registry or dataset do not tell (`benchmark params` builds the network)."""
+    from benchmark.options import CLASSIFY
     from benchmark.strategies.heads import count_head_params
 
     cell, backbone = planned.cell, planned.cell.backbone
-    if backbone.params_backbone is None or backbone.feature_dim is None or not planned.n_classes:
+    if (
+        cell.strategy == CLASSIFY
+        or backbone.params_backbone is None
+        or backbone.feature_dim is None
+        or not planned.n_classes
+    ):
         return None
     return backbone.params_backbone + count_head_params(cell.head, backbone.feature_dim, planned.n_classes, cell.dense)
 

@@ -11,6 +11,7 @@ from benchmark.datasets.dataset import Dataset, make_dataset, take_subset, take_
 from benchmark.datasets.files import check_text
 from benchmark.datasets.folder import load_folder
 from benchmark.datasets.idx import read_idx_folder
+from benchmark.datasets.imagenet import with_imagenet_classes
 from benchmark.datasets.images import ArrayImages, LabelledArrays
 from benchmark.datasets.keras_cache import DIGIT_NAMES, KERAS_DATASETS, has_keras_dataset, read_keras_dataset
 from benchmark.datasets.pixels import OnProgress
@@ -70,6 +71,7 @@ def load_dataset(
     classes: Sequence[str] | None = None,
     max_bad_images: int = 0,
     drop_duplicates: bool = False,
+    imagenet_classes: str | None = None,
     views: Collection[View] = (),
     on_progress: OnProgress | None = None,
 ) -> Dataset:
@@ -82,6 +84,8 @@ def load_dataset(
         classes: For `folder:`, keep only these.
         max_bad_images: For `folder:`, the number of files that may be left out because they cannot be decoded.
         drop_duplicates: For `folder:`, leave out copies of images.
+        imagenet_classes: For networks that know ImageNet's classes and are only tested: one split, labelled as
+            `with_imagenet_classes` has it for these. None for the dataset as it is.
         views: For `folder:`, keep the images that are read for these; the files are decoded in any case.
         on_progress: For `folder:`, called after each file.
 
@@ -104,16 +108,19 @@ def load_dataset(
             classes=classes,
             max_bad_images=max_bad_images,
             drop_duplicates=drop_duplicates,
+            only_tested=imagenet_classes is not None,
             # A subset is drawn after the scan, and only its images are worth their room.
             views=views if limit is None else (),
             on_progress=on_progress,
         )
     elif kind == "tfds":
-        dataset = load_tfds(name)
+        dataset = load_tfds(name, only_tested=imagenet_classes is not None)
     elif kind == "idx":
         dataset = _array_dataset(name, read_idx_folder(folder))
     else:
         dataset = _array_dataset(name, _read_digits() if name == "digits" else read_keras_dataset(name))
+    if imagenet_classes is not None:
+        dataset = with_imagenet_classes(dataset, imagenet_classes)
     if limit is not None:
         dataset = take_subset(dataset, limit)
     return dataset if part is None else take_train_part(dataset)
@@ -126,6 +133,7 @@ def load_local_dataset(
     part: str | None = None,
     classes: Sequence[str] | None = None,
     drop_duplicates: bool = False,
+    imagenet_classes: str | None = None,
 ) -> Dataset:
     """The dataset of that name if it is on this machine: nothing is downloaded, and any bad files are left out.
 
@@ -139,7 +147,13 @@ def load_local_dataset(
         raise DataError(f"{name} is not on this machine: download it with 'benchmark fetch --datasets {name}'.")
     # A row does not say how many bad files were accepted; its fingerprint tells whether these are the same images.
     return load_dataset(
-        name, limit=limit, part=part, classes=classes, max_bad_images=sys.maxsize, drop_duplicates=drop_duplicates
+        name,
+        limit=limit,
+        part=part,
+        classes=classes,
+        max_bad_images=sys.maxsize,
+        drop_duplicates=drop_duplicates,
+        imagenet_classes=imagenet_classes,
     )
 
 

@@ -53,6 +53,11 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def is_only_tested(self) -> bool:
+        """Whether all images are test images, so that nothing can be trained on them."""
+        return len(self.test) == len(self)
+
 
 def make_dataset(
     name: str,
@@ -80,13 +85,32 @@ def make_dataset(
         positions = np.setdiff1d(np.arange(len(labels)), [] if val is None else val)
         what, cure = f"the test split of {name}", "add images or a test split"
         _, test = divided(images.contents, labels, positions, TEST_FRACTION, draw=TEST, what=what, cure=cure)
+    fingerprint = _fingerprint(content, class_names, labels, test, val)
+    return Dataset(name, images, labels, class_names, test, fingerprint, val, has_own_test, notes)
+
+
+def make_tested_dataset(
+    name: str, images: Images, labels: NDArray[np.int64], class_names: tuple[str, ...], *, content: bytes
+) -> Dataset:
+    """A dataset that is only tested: a class may have a single image. See `make_dataset`.
+
+    Raises:
+        DataError: Fewer than two classes have images.
+    """
+    notes = _class_notes(name, labels, class_names, {})
+    test = np.arange(len(labels))
+    fingerprint = _fingerprint(content, class_names, labels, test)
+    return Dataset(name, images, labels, class_names, test, fingerprint, has_own_test=True, notes=notes)
+
+
+def _fingerprint(content: bytes, class_names: Sequence[str], *arrays: NDArray[np.int64] | None) -> str:
     digest = hashlib.sha256(content)
     digest.update("\0".join(class_names).encode())
-    for array in (labels, test, val):
+    for array in arrays:
         if array is not None:
             digest.update(f"|{array.shape}|".encode())
             digest.update(np.ascontiguousarray(array, np.int64).data)
-    return Dataset(name, images, labels, class_names, test, digest.hexdigest(), val, has_own_test, notes)
+    return digest.hexdigest()
 
 
 def _class_notes(
@@ -124,7 +148,7 @@ def take_subset(dataset: Dataset, limit: int) -> Dataset:
     """A dataset of `limit` images that keeps the shares of classes and splits; a larger one contains a smaller one.
 
     Raises:
-        DataError: `limit` leaves some class of some split without an image.
+        DataError: `limit` leaves some class of some split without an image, and the dataset is not only tested.
     """
     if limit >= len(dataset):
         return dataset
@@ -136,7 +160,8 @@ def take_subset(dataset: Dataset, limit: int) -> Dataset:
     contents = dataset.images.contents
     order = np.lexsort((shuffled(contents, SUBSET), places(contents, groups, SUBSET)))
     kept = np.sort(order[:limit])
-    check_parts(f"--limit {limit} of {dataset.name}", groups, [kept], "take a larger --limit")
+    if not dataset.is_only_tested:
+        check_parts(f"--limit {limit} of {dataset.name}", groups, [kept], "take a larger --limit")
     names = f"{dataset.fingerprint}:{kept.tolist()}"
     return replace(
         dataset,

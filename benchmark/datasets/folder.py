@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmark.datasets.copies import copy_notes, group_copies, superfluous
-from benchmark.datasets.dataset import MIN_CLASSES, Dataset, make_dataset
+from benchmark.datasets.dataset import MIN_CLASSES, Dataset, make_dataset, make_tested_dataset
 from benchmark.datasets.decoding import USUAL_SHIFT, decode_file
 from benchmark.datasets.files import Reason, check_text, path_text, walk_files
 from benchmark.datasets.images import EncodedImages
-from benchmark.datasets.layout import TEST, TRAIN, UNSPLIT, VAL, Layout, find_layout
+from benchmark.datasets.layout import TEST, TESTED_FIRST, TRAIN, UNSPLIT, VAL, Layout, find_layout
 from benchmark.datasets.notes import QUIET, depth_notes, left_out_notes
 from benchmark.datasets.pixels import OnProgress
 from benchmark.datasets.scan import Scan, home_of, scan_files
@@ -45,6 +45,7 @@ class Contents(NamedTuple):
         left_out: The other files.
         faults: Why images cannot be decoded.
         notes: What was assumed of the folders.
+        untested: The splits that are not looked at.
     """
 
     class_names: tuple[str, ...]
@@ -53,6 +54,7 @@ class Contents(NamedTuple):
     left_out: dict[Path, Reason]
     faults: list[str]
     notes: tuple[str, ...]
+    untested: tuple[str, ...] = ()
 
 
 def load_folder(
@@ -62,6 +64,7 @@ def load_folder(
     classes: Sequence[str] | None,
     max_bad_images: int,
     drop_duplicates: bool = False,
+    only_tested: bool = False,
     views: Collection[View] = (),
     on_progress: OnProgress | None = None,
 ) -> Dataset:
@@ -76,6 +79,7 @@ def load_folder(
         classes: Keep only these, in this order; None keeps all, sorted by name.
         max_bad_images: Number of files that may be left out because they cannot be decoded.
         drop_duplicates: Leave out images that are copies; see `copies.superfluous`.
+        only_tested: Nothing is trained: read one split only, see `TESTED_FIRST`, all of whose images are tested.
         views: The images that are read now are kept for these; see `scan_files`.
         on_progress: Called after each file.
 
@@ -84,14 +88,14 @@ def load_folder(
             too many files are bad, or it is not clear what is a split and what is a class.
         UnknownNameError: A name in `classes` is not a folder.
     """
-    contents = read_folder(root, classes=classes, views=views, on_progress=on_progress)
+    contents = read_folder(root, classes=classes, only_tested=only_tested, views=views, on_progress=on_progress)
     _check_faults(root, contents.faults, max_bad_images)
     if drop_duplicates:
         contents = _without_copies(contents)
-    _check_images(root, contents)
+    _check_images(root, contents, needs_all_classes=not only_tested)
     scans = [image.scan for image in contents.images]
     shift = _shift(scans)
-    dataset = _make(name, root, contents, shift)
+    dataset = _make(name, root, contents, shift, only_tested=only_tested)
 
     # The split of each image, also where the test images were drawn.
     splits = np.zeros(len(dataset), np.int64)
@@ -107,7 +111,10 @@ def load_folder(
     return replace(
         dataset,
         notes=(*contents.notes, *dataset.notes, *left_out, *copies, *depth_notes(scans, shift)),
-        remarks=left_out_notes(root, contents.left_out, quiet=True),
+        remarks=(
+            *left_out_notes(root, contents.left_out, quiet=True),
+            *(f"the images of {split} are not scored" for split in contents.untested),
+        ),
         n_left_out=sum(reason not in QUIET for reason in contents.left_out.values()),
         n_duplicates=n_duplicates,
     )
@@ -117,11 +124,16 @@ def read_folder(
     root: Path,
     *,
     classes: Sequence[str] | None,
+    only_tested: bool = False,
     views: Collection[View] = (),
     on_progress: OnProgress | None = None,
 ) -> Contents:
     """What is in a folder; see `load_folder` for its arguments and errors."""
-    layout = find_layout(root)
+    layout = find_layout(root, needs_train=not only_tested)
+    found = dict.fromkeys(split for split, _ in layout.class_folders)
+    if only_tested:
+        tested = next((split for split in TESTED_FIRST if split in found), UNSPLIT)
+        layout = layout._replace(class_folders=[one for one in layout.class_folders if one[0] == tested])
     class_names = _class_names(root, layout, classes)
     left_out = {file.path: file.reason for file in layout.others if file.reason}
     splits = tuple(dict.fromkeys(split for split, _ in layout.class_folders))
@@ -145,7 +157,8 @@ def read_folder(
             faults.append(scan.fault)
         else:
             images.append(Image(file.path, split, label, scan))
-    return Contents(class_names, splits, images, left_out, faults, layout.notes)
+    untested = tuple(split for split in found if split not in splits)
+    return Contents(class_names, splits, images, left_out, faults, layout.notes, untested)
 
 
 def _class_names(root: Path, layout: Layout, classes: Sequence[str] | None) -> tuple[str, ...]:
@@ -188,8 +201,8 @@ def _without_copies(contents: Contents) -> Contents:
     )
 
 
-def _check_images(root: Path, contents: Contents) -> None:
-    """Refuse splits and classes without images."""
+def _check_images(root: Path, contents: Contents, *, needs_all_classes: bool) -> None:
+    """Refuse splits without images and, if all classes are needed, classes without images to train on."""
     found = {image.split for image in contents.images}
     trained = {image.label for image in contents.images if image.split in (UNSPLIT, TRAIN)}
     empty = [split for split in contents.splits if split and split not in found]
@@ -198,7 +211,7 @@ def _check_images(root: Path, contents: Contents) -> None:
     why = f" ({'; '.join(left_out)})" if left_out else ""
     if empty:
         raise DataError(f"{path_text(root)}: no images in the split {', '.join(empty)}{why}. Add some or remove it.")
-    if lacking:
+    if needs_all_classes and lacking:
         raise DataError(
             f"{path_text(root)}: no images to train on in class {', '.join(lacking)}{why}. Add images, such as .jpg or "
             ".png files, or remove the folder."
@@ -211,26 +224,24 @@ def _shift(scans: Sequence[Scan]) -> int:
     return next((shift for top, shift in SHIFTS.items() if tops and max(tops) <= top), USUAL_SHIFT)
 
 
-def _make(name: str, root: Path, contents: Contents, shift: int) -> Dataset:
+def _make(name: str, root: Path, contents: Contents, shift: int, *, only_tested: bool) -> Dataset:
     """The dataset; a `shift` that is not the usual one is part of its fingerprint."""
     images = contents.images
     positions = {split: np.flatnonzero([image.split == split for image in images]) for split in contents.splits}
     mark = "" if shift == USUAL_SHIFT else f"|{shift}"
-    return make_dataset(
-        name,
-        EncodedImages(
-            home=home_of(root),
-            ids=tuple(image.scan.sha256 + ("" if image.scan.grey_top is None else mark) for image in images),
-            places=tuple(image.path for image in images),
-            decode=partial(decode_file, shift=shift),
-            name_of=partial(_name_in, root),
-        ),
-        np.array([image.label for image in images], np.int64),
-        contents.class_names,
-        content=("".join(image.scan.sha256 for image in images) + mark).encode(),
-        test=positions.get(TEST),
-        val=positions.get(VAL),
+    encoded = EncodedImages(
+        home=home_of(root),
+        ids=tuple(image.scan.sha256 + ("" if image.scan.grey_top is None else mark) for image in images),
+        places=tuple(image.path for image in images),
+        decode=partial(decode_file, shift=shift),
+        name_of=partial(_name_in, root),
     )
+    labels = np.array([image.label for image in images], np.int64)
+    content = ("".join(image.scan.sha256 for image in images) + mark).encode()
+    if only_tested:
+        return make_tested_dataset(name, encoded, labels, contents.class_names, content=content)
+    test, val = positions.get(TEST), positions.get(VAL)
+    return make_dataset(name, encoded, labels, contents.class_names, content=content, test=test, val=val)
 
 
 def _name_in(root: Path, path: Path) -> str:

@@ -24,6 +24,9 @@ SPLIT_WORDS = {
     "testing": TEST,
 }  # fmt: skip
 
+# Where nothing is trained, the first of these is tested that a dataset has: a network may have learned from the others.
+TESTED_FIRST = (TEST, VAL, TRAIN, UNSPLIT)
+
 _T = TypeVar("_T")
 
 
@@ -41,11 +44,15 @@ class Layout(NamedTuple):
     notes: tuple[str, ...]
 
 
-def find_layout(root: Path) -> Layout:
+def find_layout(root: Path, *, needs_train: bool = True) -> Layout:
     """The class folders of a dataset.
 
     If `root` has folders named like splits, in any case, and these hold folders, those are the classes. Else the
     folders of `root` are.
+
+    Args:
+        root: The folder.
+        needs_train: See `split_words`.
 
     Raises:
         DataError: `root` is no folder or cannot be read, or it is not clear what is a split and what is a class.
@@ -66,7 +73,9 @@ def find_layout(root: Path) -> Layout:
             _check_no_images(folder, inner)
             others.append(folder)
     class_folders = []
-    for split, folder in split_words({path.name: path for path in inner}, path_text(root)).items():
+    for split, folder in split_words(
+        {path.name: path for path in inner}, path_text(root), needs_train=needs_train
+    ).items():
         classes, loose = inner[folder]
         if not classes:
             raise DataError(
@@ -78,15 +87,16 @@ def find_layout(root: Path) -> Layout:
     return Layout(class_folders, _outside(others), ())
 
 
-def split_words(named: dict[str, _T], where: str) -> dict[str, _T]:
+def split_words(named: dict[str, _T], where: str, *, needs_train: bool = True) -> dict[str, _T]:
     """What has the name of a split, in any usual spelling, by the split: train first, then val and test.
 
     Args:
         named: By the names that were found.
         where: The dataset, for messages.
+        needs_train: Whether a train split must be there.
 
     Raises:
-        DataError: There is no train split, or a split is there twice.
+        DataError: There is no train split, or no split at all, or a split is there twice.
     """
     found: dict[str, tuple[str, _T]] = {}
     for name, value in named.items():
@@ -95,7 +105,7 @@ def split_words(named: dict[str, _T], where: str) -> dict[str, _T]:
             raise DataError(f"{where} has two splits for {split}: {found[split][0]} and {name}. Merge or rename them.")
         if split:
             found[split] = (name, value)
-    if TRAIN not in found:
+    if not found or (needs_train and TRAIN not in found):
         raise DataError(
             f"{where} has no split named train or training, only {', '.join(named) or 'none'}: add it, or rename the "
             "one that is meant."

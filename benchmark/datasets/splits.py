@@ -30,7 +30,7 @@ def split_dataset(
     """The three splits of a run. What is drawn is drawn by content; see `drawing.places`.
 
     Without folds, the seed moves images between train and validation only. With folds, each image is a test image of
-    one fold, whatever splits the dataset has.
+    one fold, whatever splits the dataset has. A dataset that is only tested has no other images.
 
     With shots, only so many training images of each class are used, and at most as many validation images, which are
     labelled images too: a head that chooses its penalty by hundreds of them does not learn from few images. The test
@@ -47,6 +47,9 @@ def split_dataset(
         DataError: A class has too few images to be in both train and validation, or in each fold, or fewer training
             images than `shots`.
     """
+    if dataset.is_only_tested:
+        nothing = np.arange(0)
+        return Split(nothing, nothing, dataset.test)
     test = dataset.test if folds is None else _fold(dataset, seed, folds)
     rest = np.setdiff1d(np.arange(len(dataset)), test)
     if folds is None and dataset.val is not None:

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from benchmark.datasets.dataset import Dataset, make_dataset
+from benchmark.datasets.dataset import Dataset, make_dataset, make_tested_dataset
 from benchmark.datasets.images import EncodedImages
-from benchmark.datasets.layout import TEST, TRAIN, VAL, split_words
+from benchmark.datasets.layout import SPLITS, TEST, TESTED_FIRST, TRAIN, VAL, split_words
 from benchmark.datasets.pixels import RGB
 from benchmark.datasets.resizing import resize
 from benchmark.datasets.tfrecords import TFRecords
@@ -29,12 +29,16 @@ FILE_FORMAT = "array_record"  # allows reading a record without those before it
 Records = Sequence[Mapping[str, Any]]
 
 
-def load_tfds(name: str) -> Dataset:
+def load_tfds(name: str, *, only_tested: bool = False) -> Dataset:
     """The dataset of TensorFlow Datasets whose name follows `tfds:`, such as `tfds:stanford_dogs`.
 
     Its splits for training, validation and testing are used, by any of their usual names. With only one of the last
     two, that one is the test split; with neither, a fifth of each class is set aside, drawn by content. A split
     whose labels are kept secret is not used.
+
+    Args:
+        name: Of the dataset.
+        only_tested: Nothing is trained: read one split only, see `TESTED_FIRST`, all of whose images are tested.
 
     Raises:
         DataError: TensorFlow Datasets is not installed, or the dataset has no images with one label each.
@@ -46,34 +50,53 @@ def load_tfds(name: str) -> Dataset:
     if not split_names(builder):
         call_silently_in_child(prepare_tfds, name)
         builder = _builder(name)
-    found = split_words({split: split for split in split_names(builder)}, name)
-    read = {split: _ids_and_labels(builder, own_name) for split, own_name in found.items()}
-    labels = {split: one for split, (_, one) in read.items()}
-    used = [split for split, one in labels.items() if (one >= 0).all()]  # -1 stands for a label that is kept secret
-    if TRAIN not in used:
+    found = split_words({split: split for split in split_names(builder)}, name, needs_train=not only_tested)
+    read = _labelled_splits(builder, found, only_tested=only_tested)
+    used = list(read)
+    if not used or not (only_tested or TRAIN in used):
         raise DataError(f"{name} has training images without a label, so nothing can be learned from them.")
-    ends = np.cumsum([len(labels[split]) for split in used])
-    positions = {split: np.arange(end - len(labels[split]), end) for split, end in zip(used, ends, strict=True)}
-    has_both = VAL in positions and TEST in positions
+    encoded = EncodedImages(
+        home=str(builder.info.full_name),
+        # Its decoder is not that of files, and its description says how a record is decoded.
+        ids=tuple(f"{image_id}|{builder.info.full_name}" for ids, _ in read.values() for image_id in ids),
+        places=tuple((number, index) for number, split in enumerate(used) for index in range(len(read[split][1]))),
+        decode=_decoder([_records(builder, found[split], with_images=True) for split in used]),
+        name_of=lambda place: f"{found[used[place[0]]]}[{place[1]}]",
+    )
+    labels = np.concatenate([one for _, one in read.values()])
+    # In TensorFlow Datasets, each state of a dataset has its own version, which this name contains.
+    content = str(builder.info.full_name).encode()
+    unused = sorted(set(split_names(builder)) - {found[split] for split in used})
+    if only_tested:
+        dataset = make_tested_dataset(name, encoded, labels, class_names, content=content)
+        return replace(dataset, remarks=tuple(f"the images of {split} are not scored" for split in unused))
+    ends = np.cumsum([len(one) for _, one in read.values()])
+    positions = {split: np.arange(end - len(read[split][1]), end) for split, end in zip(used, ends, strict=True)}
     dataset = make_dataset(
         name,
-        EncodedImages(
-            home=str(builder.info.full_name),
-            # Its decoder is not that of files, and its description says how a record is decoded.
-            ids=tuple(f"{image_id}|{builder.info.full_name}" for split in used for image_id in read[split][0]),
-            places=tuple((number, index) for number, split in enumerate(used) for index in range(len(labels[split]))),
-            decode=_decoder([_records(builder, found[split], with_images=True) for split in used]),
-            name_of=lambda place: f"{found[used[place[0]]]}[{place[1]}]",
-        ),
-        np.concatenate([labels[split] for split in used]),
+        encoded,
+        labels,
         class_names,
-        # In TensorFlow Datasets, each state of a dataset has its own version, which this name contains.
-        content=str(builder.info.full_name).encode(),
+        content=content,
         test=positions.get(TEST, positions.get(VAL)),
-        val=positions[VAL] if has_both else None,
+        val=positions[VAL] if VAL in positions and TEST in positions else None,
     )
-    unused = set(split_names(builder)) - {found[split] for split in used}
-    return replace(dataset, notes=(*dataset.notes, *(f"the split {split} is not used" for split in sorted(unused))))
+    return replace(dataset, notes=(*dataset.notes, *(f"the split {split} is not used" for split in unused)))
+
+
+def _labelled_splits(
+    builder: Any, found: Mapping[str, str], *, only_tested: bool
+) -> dict[str, tuple[list[str], NDArray[np.int64]]]:
+    """What `_ids_and_labels` returns for each split whose labels are known; if it is only tested, for the first."""
+    read = {}
+    for split in TESTED_FIRST if only_tested else SPLITS:
+        if split in found:
+            ids, labels = _ids_and_labels(builder, found[split])
+            if (labels >= 0).all():  # -1 stands for a label that is kept secret
+                read[split] = (ids, labels)
+                if only_tested:
+                    break
+    return read
 
 
 def _ids_and_labels(builder: Any, split: str) -> tuple[list[str], NDArray[np.int64]]:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.backbones.sources import weights_identity
-from benchmark.datasets import SPLIT_VERSION, Dataset, OnProgress, load_dataset
+from benchmark.datasets import OWN_CLASSES, SPLIT_VERSION, Dataset, OnProgress, load_dataset
 from benchmark.features.cache import FEATURE_VERSION, cache_key
 from benchmark.features.engines import OPENVINO
 from benchmark.options import (
+    CLASSIFY,
     DENSE_OPTIONS_BEFORE,
     NO_AUGMENTATION,
     PROBE,
@@ -36,7 +37,7 @@ KEYED_VERSIONS = ("keras_version", "tensorflow_version", "pillow_version")
 
 @dataclass(frozen=True)
 class DatasetRequest:
-    """A dataset as a recipe asks for it."""
+    """A dataset as a recipe asks for it; see `datasets.load_dataset`."""
 
     name: str
     limit: int | None = None
@@ -44,6 +45,7 @@ class DatasetRequest:
     max_bad_images: int = 0
     drop_duplicates: bool = False
     part: str | None = None
+    imagenet_classes: str | None = None
 
     def load(self, on_progress: OnProgress | None = None, views: Collection[View] = ()) -> Dataset:
         """The dataset; see `datasets.load_dataset` for `views` and for what it raises."""
@@ -54,6 +56,7 @@ class DatasetRequest:
             classes=self.classes,
             max_bad_images=self.max_bad_images,
             drop_duplicates=self.drop_duplicates,
+            imagenet_classes=self.imagenet_classes,
             views=views,
             on_progress=on_progress,
         )
@@ -93,7 +96,7 @@ class Cell:
     @property
     def is_trained_by_tensorflow(self) -> bool:
         """Whether TensorFlow trains something in it; scikit-learn and NumPy train the other heads."""
-        return self.strategy != PROBE or self.head == TRAINED_HEAD
+        return self.strategy != CLASSIFY and (self.strategy != PROBE or self.head == TRAINED_HEAD)
 
     @functools.cached_property
     def columns(self) -> dict[str, Any]:
@@ -105,6 +108,7 @@ class Cell:
             "limit": self.dataset.limit,
             "part": self.dataset.part or "",
             "drop_duplicates": int(self.dataset.drop_duplicates) or None,
+            "restrict_classes": int(self.dataset.imagenet_classes == OWN_CLASSES) or None,
             "mode": self.mode,
             "strategy": self.strategy,
             "stages": "" if self.stages == USUAL_STAGES.get(self.strategy, ()) else stages_label(self.stages),
@@ -180,6 +184,7 @@ def feature_facts(cell: Cell, dataset_fingerprint: str, versions: Mapping[str, A
         "precision": cell.precision,
         **({"batch_size": cell.batch_size} if cell.batch_size else {}),
         **({"network_sha256": cell.network_sha256} if cell.network_sha256 else {}),
+        **({"output": "classifier"} if cell.strategy == CLASSIFY else {}),
         **{name: minor_version(str(versions[name])) for name in KEYED_VERSIONS},
         **({"keras_hub_version": minor_version(str(versions["keras_hub_version"]))} if cell.backbone.hub else {}),
         **({"openvino_version": minor_version(str(versions["openvino_version"]))} if cell.engine == OPENVINO else {}),
@@ -201,7 +206,7 @@ def make_keys(cell: Cell, dataset_fingerprint: str, versions: Mapping[str, Any] 
     options: dict[str, Any] = {}
     if cell.strategy == PROBE:
         options = {"dense": cell.dense.model_dump()} if cell.head == TRAINED_HEAD else {}
-    else:
+    elif cell.strategy != CLASSIFY:
         options = {
             "units": cell.dense.widths,
             "dropout": cell.dense.dropout,

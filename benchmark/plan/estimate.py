@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmark.caching import list_cache
 from benchmark.features.cache import is_cached
-from benchmark.options import PROBE
+from benchmark.options import CLASSIFY, PROBE
 from benchmark.plan.cells import Cell, feature_facts, job_key, view_key
 from benchmark.plan.planning import PlannedCell
 from benchmark.provenance import usable_cpus
@@ -59,7 +59,8 @@ def estimate(cells: Iterable[PlannedCell], *, again: bool = False) -> Estimate:
     planned = [cell for cell in cells if cell.obstacle is None]
     rates = _measured_gflops()
     fallback = statistics.median(rates.values()) if rates else guess_gflops()
-    passes = {(job_key(one.cell), view_key(one.cell)): one for one in planned if one.cell.strategy == PROBE}
+    frozen = [one for one in planned if one.cell.strategy in (PROBE, CLASSIFY)]
+    passes = {(job_key(one.cell), view_key(one.cell)): one for one in frozen}
     to_extract = [
         one for one in passes.values() if again or not is_cached(feature_facts(one.cell, one.dataset_fingerprint))
     ]
@@ -95,6 +96,8 @@ def flops_g_at_size(cell: Cell) -> float:
 
 def _head_s(planned: PlannedCell, gflops: float) -> float:
     """Seconds to train and test: of a head on features, or of a network, forward and twice as much back."""
+    if planned.cell.strategy == CLASSIFY:
+        return 0.0
     shots = planned.cell.shots
     n_images = min(planned.n_images, 2 * shots * planned.n_classes) if shots else planned.n_images
     if planned.cell.strategy != PROBE:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from benchmark.isolation import call_silently_in_child
-from benchmark.options import PROBE, SCRATCH
+from benchmark.options import FINETUNE, SCRATCH
 from benchmark.plan.cells import Cell, DatasetRequest
 from benchmark.registry import Backbone
 
@@ -54,7 +54,7 @@ def _examine(groups: Mapping[Network, Sequence[Cell]]) -> "dict[Cell, Found]":
             n_channels=n_channels,
             n_classes=n_classes,
             draws_weights=backbone.weights == "random" or any(cell.strategy == SCRATCH for cell in cells),
-            is_trained=any(cell.strategy != PROBE for cell in cells),
+            is_trained=any(cell.strategy in (FINETUNE, SCRATCH) for cell in cells),
             steps=frozenset(step for cell in cells for step in cell.view.steps),
         )
         for (backbone, size_px, (n_channels, n_classes)), cells in groups.items()

@@ -2,8 +2,8 @@
 
 from benchmark.backbones.sources import weights_file
 from benchmark.isolation import call_silently_in_child
-from benchmark.plan.cells import DatasetRequest
-from benchmark.registry import Backbone
+from benchmark.options import CLASSIFY
+from benchmark.plan.cells import Cell, DatasetRequest
 
 # Where the files of these weights are.
 KEPT_BY = {"imagenet": "Keras's cache", "preset": "its folder, or KerasHub's cache"}
@@ -19,27 +19,28 @@ def fetch_dataset(request: DatasetRequest) -> str:
     return f"{len(dataset):,} images, {len(dataset.class_names)} classes, fingerprint {dataset.fingerprint[:12]}"
 
 
-def fetch_backbone(backbone: Backbone, size_px: int) -> str:
-    """Download a backbone's weights and say where they are.
+def fetch_backbone(cell: Cell) -> str:
+    """Download the weights of a cell's backbone, for its strategy, and say where they are.
 
     Raises:
         BenchmarkError: They cannot be downloaded.
     """
-    path = weights_file(backbone)
+    path = weights_file(cell.backbone)
     if path is not None:
         return str(path)
-    if backbone.weights in KEPT_BY:
-        call_silently_in_child(build_once, backbone, size_px)
-        return f"in {KEPT_BY[backbone.weights]}"
+    if cell.backbone.weights in KEPT_BY:
+        call_silently_in_child(build_once, cell)
+        return f"in {KEPT_BY[cell.backbone.weights]}"
     return "needs no file"
 
 
-def build_once(backbone: Backbone, size_px: int) -> None:
-    """Build a backbone: only Keras or KerasHub knows which files it needs, and downloads them then.
+def build_once(cell: Cell) -> None:
+    """Build a cell's network: only Keras or KerasHub knows which files it needs, and downloads them then.
 
     Raises:
         DownloadError: It cannot be downloaded.
     """
-    from benchmark.backbones.build import build_backbone
+    from benchmark.backbones.build import build_backbone, build_whole
 
-    build_backbone(backbone, size_px)
+    build = build_whole if cell.strategy == CLASSIFY else build_backbone
+    build(cell.backbone, cell.input_size_px)

@@ -7,21 +7,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from benchmark.datasets import check_dataset_name
-from benchmark.errors import BenchmarkError, UnknownNameError, check_known
+from benchmark.datasets import ALL_CLASSES, OWN_CLASSES, check_dataset_name
+from benchmark.errors import BenchmarkError, UnknownNameError, check_known, some_of
 from benchmark.features.engines import OPENVINO, TENSORFLOW, choose_engine
 from benchmark.features.graph import NO_FLOAT16
 from benchmark.ledger import RUN_COLUMNS, RUNS, TEXT_COLUMNS
-from benchmark.options import ALL_LAYERS, FINETUNE, PROBE, SCRATCH, STRATEGIES, USUAL_STAGES, Stage
+from benchmark.options import ALL_LAYERS, CLASSIFY, FINETUNE, PROBE, SCRATCH, STRATEGIES, USUAL_STAGES, Stage
 from benchmark.plan.cells import TRAINED_HEAD, Cell, DatasetRequest
 from benchmark.preprocessing import MODES, USUAL_CROP, USUAL_RESIZE, Crop, check_resizing
 from benchmark.provenance import environment
 from benchmark.recipes import Grid, Published, Sweep
-from benchmark.registry import Backbone, Registry, check_input_size, select_names
+from benchmark.registry import Backbone, Registry, check_classifier_size, check_input_size, select_names
 from benchmark.strategies.heads import HEADS
 
 # The modes of a network with its own classifier: they work on grey images too.
 NETWORK_MODES = ("native", "unit", "raw", "tf")
+# The strategies that leave the network as it is, and take its output for each image once.
+FROZEN = (PROBE, CLASSIFY)
 
 
 def expanded(sweep: Sweep, registry: Registry) -> Sweep:
@@ -93,15 +95,16 @@ def _grids_of_strategies(grid: Grid, registry: Registry) -> Iterator[Grid]:
     heads = select_names("head", grid.heads, HEADS)  # a wrong name is a mistake even if no strategy uses it
     modes = select_names("mode", grid.modes, MODES)
     strategies = select_names("strategy", grid.strategies, STRATEGIES)
+    if grid.restrict_classes and CLASSIFY not in strategies:
+        raise BenchmarkError(
+            f"restrict_classes is for strategy {CLASSIFY!r}: choose it, or leave restrict_classes out."
+        )
     for strategy, backbones in _backbones_by_strategy(grid, strategies, registry).items():
         update: dict[str, Any] = {"backbones": tuple(backbones), "modes": tuple(modes), "strategies": (strategy,)}
-        if strategy == PROBE:
-            if label := grid.augment.label():
-                raise BenchmarkError(
-                    f"augment ({label}) has no effect on strategy {PROBE!r}, which trains on features that are "
-                    f"extracted once: choose {FINETUNE!r} or {SCRATCH!r}, or leave augment out."
-                )
-            update |= {"heads": tuple(heads), "stages": None}
+        update["restrict_classes"] = grid.restrict_classes and strategy == CLASSIFY
+        if strategy in FROZEN:
+            _check_frozen(grid, strategy)
+            update |= {"stages": None, **({"heads": tuple(heads)} if strategy == PROBE else {})}
         else:
             _check_training(grid, strategy, has_head=not all(registry[name].has_classifier for name in backbones))
             update |= {"stages": _stages(grid, strategy)}
@@ -110,24 +113,60 @@ def _grids_of_strategies(grid: Grid, registry: Registry) -> Iterator[Grid]:
             yield grid.model_copy(update={**update, **own})
 
 
+def _check_frozen(grid: Grid, strategy: str) -> None:
+    """Refuse options that have no effect on a network that is not trained."""
+    if label := grid.augment.label():
+        why = "trains on features that are extracted once" if strategy == PROBE else "trains nothing"
+        raise BenchmarkError(
+            f"augment ({label}) has no effect on strategy {strategy!r}, which {why}: choose {FINETUNE!r} or "
+            f"{SCRATCH!r}, or leave augment out."
+        )
+    if strategy == PROBE:
+        return
+    given = {
+        "heads": "heads" in grid.model_fields_set, "folds": grid.folds is not None, "part": grid.part is not None,
+    }  # fmt: skip
+    if names := [name for name, is_given in given.items() if is_given]:
+        raise BenchmarkError(
+            f"{', '.join(names)}: strategy {strategy!r} trains nothing. Leave out what is for training, or give other "
+            "strategies a [[grid]] of their own."
+        )
+
+
 def _backbones_by_strategy(grid: Grid, strategies: Sequence[str], registry: Registry) -> dict[str, list[str]]:
-    """The backbones that can take each strategy; those with their own classifier take only `scratch`.
+    """The backbones that can take each strategy.
 
     Raises:
         BenchmarkError: No backbone that a name or pattern matches can take any of the strategies.
     """
     names = select_names("backbone", grid.backbones, registry)
     usable = {
-        strategy: [name for name in names if strategy == SCRATCH or not registry[name].has_classifier]
-        for strategy in strategies
+        strategy: [name for name in names if _can_take(strategy, registry[name], grid)] for strategy in strategies
     }
     for asked in grid.backbones:
         if not any(asked in some or fnmatch.filter(some, asked) for some in usable.values()):
-            raise BenchmarkError(
-                f"{asked}: a network with its own classifier takes the strategy {SCRATCH!r} only, got "
-                f"{', '.join(strategies)}: add {SCRATCH!r} to the strategies, or leave {asked} out."
-            )
+            raise BenchmarkError(_no_strategy_for(asked, names, strategies, registry))
     return {strategy: some for strategy, some in usable.items() if some}
+
+
+def _can_take(strategy: str, backbone: Backbone, grid: Grid) -> bool:
+    if strategy == CLASSIFY:
+        is_drawn = grid.weights == "random" and backbone.application is not None
+        return (backbone.with_random_weights() if is_drawn else backbone).has_imagenet_classifier
+    return strategy == SCRATCH or not backbone.has_classifier
+
+
+def _no_strategy_for(asked: str, names: Sequence[str], strategies: Sequence[str], registry: Registry) -> str:
+    if all(registry[name].has_classifier for name in fnmatch.filter(names, asked)):
+        return (
+            f"{asked}: a network with its own classifier takes the strategy {SCRATCH!r} only, got "
+            f"{', '.join(strategies)}: add {SCRATCH!r} to the strategies, or leave {asked} out."
+        )
+    able = [name for name, backbone in registry.items() if backbone.has_imagenet_classifier]
+    return (
+        f"{asked} cannot {CLASSIFY}: its weights have no classifier of ImageNet's classes. Networks of Keras "
+        f'Applications with weights = "imagenet" do: {some_of(able)}. Choose one of them, or another strategy.'
+    )
 
 
 def _by_defaults(
@@ -135,14 +174,14 @@ def _by_defaults(
 ) -> dict[tuple[str, str, Crop], list[str]]:
     """The backbones by their engine, resizing and crop, which each decides itself where the grid does not."""
     has_gpu = bool(environment()["gpu"])
-    if strategy == PROBE and grid.precision == "float16" and (not has_gpu or grid.engine == OPENVINO):
+    if strategy in FROZEN and grid.precision == "float16" and (not has_gpu or grid.engine == OPENVINO):
         raise BenchmarkError(NO_FLOAT16)
     found: dict[tuple[str, str, Crop], list[str]] = {}
     for name in backbones:
         backbone = registry[name]
         resize, crop = backbone.usual_view
         engine = TENSORFLOW
-        if strategy == PROBE:
+        if strategy in FROZEN:
             engine = choose_engine(grid.engine, backbone.usual_engine, has_gpu=has_gpu, precision=grid.precision)
         found.setdefault((engine, grid.resize or resize, grid.crop or crop), []).append(name)
     return found
@@ -176,6 +215,8 @@ def _cells(grid: Grid, registry: Registry) -> Iterable[Cell]:
         size_px = grid.input_size_px or backbone.input_size_px
         request = replace(request_of(grid), name=dataset)
         check_input_size(backbone, size_px)
+        if strategy == CLASSIFY:
+            check_classifier_size(backbone, size_px)
         seeds = range(grid.folds) if grid.folds else grid.seeds
         for head, shots, seed in itertools.product(_heads(grid, backbone), grid.shots or (None,), seeds):
             yield Cell(
@@ -201,9 +242,16 @@ def _cells(grid: Grid, registry: Registry) -> Iterable[Cell]:
 
 
 def request_of(grid: Grid) -> DatasetRequest:
-    """The first dataset of a grid, as the grid asks for it."""
+    """The first dataset of a grid of one strategy, as the grid asks for it."""
+    imagenet_classes = OWN_CLASSES if grid.restrict_classes else ALL_CLASSES
     return DatasetRequest(
-        grid.datasets[0], grid.limit, grid.classes, grid.max_bad_images, grid.drop_duplicates, grid.part
+        grid.datasets[0],
+        grid.limit,
+        grid.classes,
+        grid.max_bad_images,
+        grid.drop_duplicates,
+        grid.part,
+        imagenet_classes if grid.strategies == (CLASSIFY,) else None,
     )
 
 
@@ -221,7 +269,7 @@ def _with_weights(backbone: Backbone, grid: Grid) -> Backbone:
 def _heads(grid: Grid, backbone: Backbone) -> Sequence[str]:
     if grid.strategies == (PROBE,):
         return grid.heads
-    return ("",) if backbone.has_classifier else (TRAINED_HEAD,)
+    return ("",) if backbone.has_classifier or grid.strategies == (CLASSIFY,) else (TRAINED_HEAD,)
 
 
 def _check_mode(backbone: Backbone, mode: str) -> None:

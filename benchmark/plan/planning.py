@@ -12,6 +12,7 @@ import pandas as pd
 from benchmark.datasets import check_splits
 from benchmark.errors import BenchmarkError, DownloadError
 from benchmark.ledger import CELL_COLUMNS, DONE, FAILED, Ledger, cell_names
+from benchmark.options import CLASSIFY
 from benchmark.origins import DEFINITION, INPUTS, VERSIONS, what_changed
 from benchmark.plan.cells import Cell, DatasetRequest, job_key, make_keys, view_key
 from benchmark.plan.examining import examine_networks
@@ -279,12 +280,15 @@ def _mark_repeats(
     first_seeds: dict[str, int] = {}
     for planned in cells:
         cell, facts = planned.cell, datasets.get(planned.cell.dataset)
-        is_drawn = cell.is_trained_by_tensorflow or cell.folds or cell.shots or not (facts and facts.has_own_val)
+        is_trained = cell.strategy != CLASSIFY
+        is_random = cell.is_trained_by_tensorflow or cell.folds or cell.shots
+        is_drawn = is_trained and (is_random or not (facts and facts.has_own_val))
         first = cell.seed if is_drawn else first_seeds.setdefault(planned.setting_key, cell.seed)
         if first == cell.seed or planned.state == DONE:
             yield planned
         else:
-            reason = f"it would repeat seed {first}, since the validation split is given and nothing else is random"
+            why = "the validation split is given and nothing else is random" if is_trained else "nothing is trained"
+            reason = f"it would repeat seed {first}, since {why}"
             yield replace(planned, state=REPEAT, reason=reason)
 
 

@@ -10,11 +10,11 @@ def remarks_on(plan: Plan) -> list[str]:
     for planned in plan.cells:
         cell, facts = planned.cell, plan.datasets.get(planned.cell.dataset)
         if planned.state == REPEAT:
-            seeds.setdefault((cell.dataset.name, cell.head, planned.reason), []).append(cell.seed)
+            seeds.setdefault((cell.dataset.name, cell.head or cell.strategy, planned.reason), []).append(cell.seed)
         if cell.folds and facts and (facts.has_own_val or facts.has_own_test):
             pooled[f"{cell.dataset.name}: folds are drawn from all images, whatever its own splits"] = None
     repeats = [
-        f"{dataset}: {head} is not run with seed {', '.join(map(str, dict.fromkeys(some)))}: {reason}"
-        for (dataset, head, reason), some in seeds.items()
+        f"{dataset}: {what} is not run with seed {', '.join(map(str, dict.fromkeys(some)))}: {reason}"
+        for (dataset, what, reason), some in seeds.items()
     ]
     return [*repeats, *pooled]

@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.datasets import Dataset, load_local_dataset, split_dataset
+from benchmark.datasets import ALL_CLASSES, OWN_CLASSES, Dataset, load_local_dataset, split_dataset
 from benchmark.errors import DataError, some_of
 from benchmark.ledger import fold_of
+from benchmark.options import CLASSIFY
 
 
 def rerun_command(row: Mapping[Any, Any] | pd.Series) -> str:
@@ -28,12 +29,18 @@ def load_tested(row: Mapping[Any, Any] | pd.Series, name: str, class_names: Sequ
     Raises:
         DataError: The dataset is not on this machine, cannot be used, or has changed.
     """
+    imagenet_classes = None
+    if row["strategy"] == CLASSIFY:
+        imagenet_classes = OWN_CLASSES if row["restrict_classes"] == 1 else ALL_CLASSES
+    # With all 1,000 classes, the names are not those that were chosen.
+    chosen = row["classes"].split(",") if imagenet_classes == ALL_CLASSES else class_names
     dataset = load_local_dataset(
         name,
         limit=None if pd.isna(row["limit"]) else int(row["limit"]),
         part=row["part"] or None,
-        classes=class_names if row["classes"] else None,
+        classes=chosen if row["classes"] else None,
         drop_duplicates=row["drop_duplicates"] == 1,
+        imagenet_classes=imagenet_classes,
     )
     if dataset.fingerprint != row["dataset_fingerprint"]:
         same = "the same numbers of images, but others" if pd.isna(row["shots"]) else "other images"

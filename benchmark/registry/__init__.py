@@ -8,7 +8,7 @@ from benchmark.registry.files import (
     shipped_entries,
     shipped_path,
 )
-from benchmark.registry.names import check_input_size, get_backbone, select_names
+from benchmark.registry.names import check_classifier_size, check_input_size, get_backbone, select_names
 from benchmark.registry.record import ARGUMENTS, FILE, LARGEST_INPUT_PX, Backbone
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "REGISTRY_FILE",
     "Backbone",
     "Registry",
+    "check_classifier_size",
     "check_input_size",
     "get_backbone",
     "load_registry",

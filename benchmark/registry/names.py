@@ -5,7 +5,7 @@ from collections.abc import Container, Iterable
 
 from benchmark.errors import BenchmarkError, UnknownNameError, check_known
 from benchmark.registry.files import Registry
-from benchmark.registry.record import Backbone
+from benchmark.registry.record import OF_ONE_SIZE, Backbone
 
 
 def select_names(kind: str, patterns: Iterable[str], known: Iterable[str]) -> list[str]:
@@ -39,6 +39,20 @@ def get_backbone(registry: Registry, name: str) -> Backbone:
     """
     check_known("backbone", name, registry)
     return registry[name]
+
+
+def check_classifier_size(backbone: Backbone, size_px: int) -> None:
+    """Refuse a size that the network's own classifier does not take.
+
+    Raises:
+        BenchmarkError: The classifier takes one size only.
+    """
+    only_px = OF_ONE_SIZE.get(backbone.application or "", size_px)
+    if size_px != only_px:
+        raise BenchmarkError(
+            f"{backbone.name}: its classifier takes images of {only_px} px only, got {size_px} px: choose "
+            f"--input-size {only_px}, or another backbone."
+        )
 
 
 def check_input_size(backbone: Backbone, size_px: int) -> None:

@@ -21,6 +21,8 @@ from benchmark.preprocessing import CROPS, RESIZERS, USUAL_CROP, USUAL_RESIZE, C
 LARGEST_INPUT_PX = 4096
 # Keys of an entry that are arguments of some constructors.
 ARGUMENTS = ("alpha", "minimalistic", "depth_multiplier", "include_preprocessing")
+# The side in px that the classifier takes, of networks whose classifier has a weight for each place of a feature map.
+OF_ONE_SIZE = {"VGG16": 224, "VGG19": 224}
 
 # Builders that come with the project; every other one is somebody's own code.
 SHIPPED_BUILDERS = "benchmark.backbones.networks:"
@@ -207,6 +209,11 @@ class Backbone(BaseModel):
     def has_own_builder(self) -> bool:
         """Whether code of its user's makes the network."""
         return self.builder is not None and not self.builder.startswith(SHIPPED_BUILDERS)
+
+    @property
+    def has_imagenet_classifier(self) -> bool:
+        """Whether it can be built with a classifier of ImageNet's 1,000 classes; see `build_whole`."""
+        return self.application is not None and self.weights in ("imagenet", "random")
 
     @property
     def is_shipped(self) -> bool:

@@ -100,9 +100,9 @@ class Outcome:
     Attributes:
         scores: `(n, k)` float32 of the test images; the greatest is the predicted class.
         are_probabilities: Whether the scores are a probabilistic model's.
-        train_accuracy: 0..1; None for `knn`, which finds each training image itself.
-        val_accuracy: 0..1.
-        params_total: Parameters of backbone and head.
+        train_accuracy: 0..1; None for `knn`, which finds each training image itself, and if nothing was trained.
+        val_accuracy: 0..1; None if nothing was trained.
+        params_total: Parameters of backbone and head, or of the network with its own classifier.
         params_trainable: Those that were trained.
         epochs: Passes over the training images or features; None where the solver has no epochs.
         history: Learning curves and choices.
@@ -116,7 +116,7 @@ class Outcome:
     scores: Features
     are_probabilities: bool
     train_accuracy: float | None
-    val_accuracy: float
+    val_accuracy: float | None
     params_total: int
     params_trainable: int
     epochs: int | None

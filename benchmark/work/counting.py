@@ -6,7 +6,7 @@ from typing import Any
 from benchmark.datasets import known_shape
 from benchmark.errors import BenchmarkError
 from benchmark.isolation import call_silently_in_child
-from benchmark.options import PROBE
+from benchmark.options import CLASSIFY, PROBE
 from benchmark.plan.cells import Cell
 from benchmark.strategies.heads import count_head_params
 
@@ -70,6 +70,8 @@ def _count(cell: Cell) -> dict[str, int]:
 
         body = build_untrained(cell.backbone, cell.input_size_px, seed=0)
         return _probe_counts(cell, int(body.count_params()), int(body.outputs[0].shape[-1]))
+    if cell.strategy == CLASSIFY:
+        return _count_whole(cell)
     n_channels, n_classes = _shape(cell)
     classifier = untrained_classifier(cell, n_channels, n_classes)
     return {
@@ -77,3 +79,15 @@ def _count(cell: Cell) -> dict[str, int]:
         "params_backbone": int(classifier.body.count_params()),
         "params_trainable": classifier.most_trainable([stage.unfreeze for stage in cell.stages]),
     }
+
+
+def _count_whole(cell: Cell) -> dict[str, int]:
+    """The counts of a network with its own classifier, of which nothing is trained."""
+    from benchmark.backbones.build import build_untrained, build_whole
+
+    backbone = cell.backbone
+    n_backbone = backbone.params_backbone if backbone.is_shipped else None
+    if n_backbone is None:
+        n_backbone = int(build_untrained(backbone, cell.input_size_px, seed=0).count_params())
+    n_total = int(build_whole(backbone.with_random_weights(), cell.input_size_px).count_params())
+    return {"params_total": n_total, "params_backbone": n_backbone, "params_trainable": 0}

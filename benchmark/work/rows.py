@@ -21,6 +21,7 @@ from benchmark.storage import OUT_OF_SPACE
 from benchmark.strategies.outcome import Outcome
 
 MILLION = 1e6
+MANY_CLASSES = 1000
 # The columns on which times depend, beside the cell.
 CONDITIONS = ("n_jobs", "cpu", "cpu_vectors", "cpu_count", "gpu", "tensorflow_version", "openvino_version")
 # The stage in `HISTORY` that holds the passes over the images.
@@ -72,7 +73,8 @@ class Costs:
     """The parts that a run needed before its training, and what each cost when it was made.
 
     Attributes:
-        build: Of the backbone.
+        build: Of the backbone, or of the network with its own classifier.
+        params_backbone: Parameters of the backbone without a head; None if not known.
         load_s: Seconds to load the dataset.
         extractions: Passes over the images.
         feature_dim: Width of the features; None where a network has its classifier inside.
@@ -81,6 +83,7 @@ class Costs:
     """
 
     build: BuildFacts
+    params_backbone: int | None
     load_s: float
     extractions: tuple[Extraction, ...]
     feature_dim: int | None
@@ -105,9 +108,12 @@ def result_columns(dataset: Dataset, split: Split, costs: Costs, result: Outcome
     values = score_metrics(labels, result.scores, are_probabilities=result.are_probabilities)
     chance = majority_share(dataset, split)
     # A head that trains nothing keeps its training images, which are no parameters.
-    params_millions = result.params_total / MILLION if result.params_trainable else 0.0
+    keeps_images = not result.params_trainable and len(split.train)
+    params_millions = 0.0 if keeps_images else result.params_total / MILLION
     test_accuracy = float(values["accuracy"] or 0.0)
-    gap = None if result.train_accuracy is None else result.train_accuracy - result.val_accuracy
+    gap = None
+    if result.train_accuracy is not None and result.val_accuracy is not None:
+        gap = result.train_accuracy - result.val_accuracy
     phases = {
         "load_s": costs.load_s,
         "build_s": costs.build.build_s,
@@ -130,7 +136,7 @@ def result_columns(dataset: Dataset, split: Split, costs: Costs, result: Outcome
         "val_accuracy": result.val_accuracy,
         "overfit_gap": gap,
         "params_total": result.params_total,
-        "params_backbone": costs.build.params_backbone,
+        "params_backbone": costs.params_backbone,
         "params_trainable": result.params_trainable,
         "efficiency": test_accuracy / params_millions if params_millions else None,
         "efficiency_above_chance": (test_accuracy - chance) / params_millions if params_millions else None,
@@ -153,11 +159,12 @@ def result_columns(dataset: Dataset, split: Split, costs: Costs, result: Outcome
 def majority_share(dataset: Dataset, split: Split) -> float:
     """Accuracy on the test split of always predicting the most frequent class of the training split.
 
-    Shots have all classes equally often: then it is the most frequent class of all images that are not tested.
+    Shots have all classes equally often: then it is the most frequent class of all images that are not tested. Where
+    nothing is trained, it is the most frequent class of the test split.
     """
     has_shots = sum(map(len, (split.train, split.val, split.test))) < len(dataset)
-    labels = np.delete(dataset.labels, split.test) if has_shots else dataset.labels[split.train]
-    commonest = np.bincount(labels).argmax()
+    trained = np.delete(dataset.labels, split.test) if has_shots else dataset.labels[split.train]
+    commonest = np.bincount(trained if len(trained) else dataset.labels[split.test]).argmax()
     return float(np.mean(dataset.labels[split.test] == commonest))
 
 
@@ -181,9 +188,17 @@ def history_rows(run_id: str, result: Outcome, costs: Costs) -> Rows:
 def class_rows(
     run_id: str, labels: NDArray[np.int64], scores: NDArray[np.float32], class_names: Sequence[str]
 ) -> dict[str, Rows]:
-    """The rows of a run in `PER_CLASS` and `CONFUSION`; pairs of classes that never occur are left out."""
+    """The rows of a run in `PER_CLASS` and `CONFUSION`; pairs of classes that never occur are left out.
+
+    Of `MANY_CLASSES`, also those are left out of `PER_CLASS` that neither occur nor are predicted.
+    """
     predicted = scores.argmax(axis=1)
-    per_class = [{"run_id": run_id, **metric} for metric in per_class_metrics(labels, predicted, class_names)]
+    seen = {class_names[label] for label in np.union1d(labels, predicted)}
+    per_class = [
+        {"run_id": run_id, **metric}
+        for metric in per_class_metrics(labels, predicted, class_names)
+        if len(class_names) < MANY_CLASSES or metric["class_name"] in seen
+    ]
     counts = confusion_counts(labels, predicted, len(class_names))
     columns = ("run_id", "true_class", "predicted_class", "count")
     confusion = [

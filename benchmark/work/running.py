@@ -9,19 +9,20 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.datasets import Dataset, OnProgress, Split, split_dataset
+from benchmark.datasets import OWN_CLASSES, Dataset, OnProgress, Split, imagenet_classes, split_dataset
 from benchmark.errors import FeaturesError
 from benchmark.features.cache import BuildFacts, CachedFeatures, cache_key, cached_features, earlier_features
 from benchmark.features.engine import Extraction, extract_features
 from benchmark.features.extractor import BATCH_SIZE, Latency, has_gpu, measure_latency
 from benchmark.ledger import HISTORY
 from benchmark.memory import Footprint, PeakMemory
-from benchmark.options import FINETUNE, PROBE
+from benchmark.options import CLASSIFY, FINETUNE, PROBE
 from benchmark.plan.cells import Cell, feature_facts, view_key
 from benchmark.plan.planning import PlannedCell
 from benchmark.preprocessing import View, line_of
 from benchmark.storage import cache_root
 from benchmark.strategies.checkpoint import values_of
+from benchmark.strategies.classify import run_classify
 from benchmark.strategies.outcome import DivergedError, Outcome
 from benchmark.strategies.probe import run_probe
 from benchmark.work.events import CellEnded, Report, StageProgress
@@ -87,7 +88,7 @@ class CellRunner:
         split = split_dataset(
             dataset, seed=cell.seed, val_fraction=cell.val_fraction, folds=cell.folds, shots=cell.shots
         )
-        do = self._probe if cell.strategy == PROBE else self._train
+        do = {PROBE: self._probe, CLASSIFY: self._classify}.get(cell.strategy, self._train)
         costs, outcome, peak_rss_mib = do(planned, split)
         row = {
             **row,
@@ -121,8 +122,23 @@ class CellRunner:
                 options=cell.dense,
                 params_backbone=cached.build.params_backbone,
             )
-        extraction = cached.extraction
-        costs = Costs(cached.build, load_s, (extraction,), extraction.feature_dim, cached.was_cached, (cached.made,))
+        params, dim = cached.build.params_backbone, cached.extraction.feature_dim
+        costs = Costs(cached.build, params, load_s, (cached.extraction,), dim, cached.was_cached, (cached.made,))
+        return costs, outcome, memory.rss_mib
+
+    def _classify(self, planned: PlannedCell, split: Split) -> tuple[Costs, Outcome, float]:
+        """As `_probe`, for a network with its own classifier; its answers are cached like features."""
+        backbone, request = planned.cell.backbone, planned.cell.dataset
+        dataset, load_s = self._dataset()
+        cached = self._features_of(planned.cell)
+        is_restricted = request.imagenet_classes == OWN_CLASSES
+        classes = imagenet_classes(dataset.name, dataset.class_names) if is_restricted else None
+        with PeakMemory(self._footprint.of_parts(DATASET)) as memory:
+            outcome = run_classify(
+                cached.features, split.test, classes=classes, params_total=cached.build.params_backbone
+            )
+        params = backbone.params_backbone if backbone.is_shipped else None
+        costs = Costs(cached.build, params, load_s, (cached.extraction,), None, cached.was_cached, (cached.made,))
         return costs, outcome, memory.rss_mib
 
     def _train(self, planned: PlannedCell, split: Split) -> tuple[Costs, Outcome, float]:
@@ -175,7 +191,7 @@ class CellRunner:
         extractions = tuple(one.extraction for one in passes.values())
         were_cached = all(one.was_cached for one in passes.values()) if passes else None
         made = tuple(one.made for one in passes.values())
-        costs = Costs(built, load_s, extractions, classifier.feature_dim, were_cached, made)
+        costs = Costs(built, built.params_backbone, load_s, extractions, classifier.feature_dim, were_cached, made)
         return costs, outcome, memory.rss_mib - sum(shared_mib)
 
     def _activations(
@@ -328,47 +344,17 @@ class CellRunner:
         return CompiledNetwork(cell.engine, frozen, dataset.images.n_channels, cell.precision, size)
 
     def _build_backbone(self, precision: str) -> tuple["FrozenNetwork", BuildFacts]:
-        """The frozen backbone and what is known of it."""
-        from benchmark.backbones.build import build_backbone, weights_sha256
-        from benchmark.features.graph import FrozenNetwork, keras_precision
+        """See `build_frozen`."""
+        from benchmark.work.networks import build_frozen
 
         self._report(StageProgress("building the backbone", 0, 1))
-        backbone, size_px = self._cell.backbone, self._cell.input_size_px
         self._check_builder()
-        started = time.perf_counter()
-        with keras_precision(precision, has_gpu=has_gpu()):
-            network = build_backbone(backbone, size_px)
-        frozen = FrozenNetwork(network, size_px)
-        build_s = time.perf_counter() - started
-        sha256 = weights_sha256(backbone, network)
-        return frozen, BuildFacts(build_s, frozen.params, frozen.flops_g(), sha256, frozen.weights_mib)
+        return build_frozen(self._cell, precision)
 
     def _check_builder(self) -> None:
-        """Refuse the network of a builder that is not the one of the cell's key: its code changed meanwhile.
+        from benchmark.work.networks import check_builder
 
-        Raises:
-            BuilderError: It changed.
-        """
-        from benchmark.backbones.build import RANDOM_WEIGHTS_SEED, build_untrained
-        from benchmark.backbones.builders import BuilderError
-        from benchmark.backbones.identity import network_sha256
-
-        cell = self._cell
-        if not cell.network_sha256:
-            return
-        dataset, _ = self._dataset()
-        network = build_untrained(
-            cell.backbone,
-            cell.input_size_px,
-            RANDOM_WEIGHTS_SEED,
-            n_channels=dataset.images.n_channels,
-            n_classes=len(dataset.class_names),
-        )
-        if network_sha256(network) != cell.network_sha256:
-            raise BuilderError(
-                f"{cell.backbone.name}: builder {cell.backbone.builder!r} changed after this sweep was planned: run "
-                "the same command again."
-            )
+        check_builder(self._cell, self._dataset()[0])
 
     def _reporter(self, stage: str) -> OnProgress:
         """A progress callback that reports a few times a second."""
