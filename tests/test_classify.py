@@ -16,6 +16,7 @@ from benchmark.features.cache import FEATURE_VERSION, BuildFacts
 from benchmark.features.engine import Extraction
 from benchmark.ledger import CONFUSION, PER_CLASS, Ledger, cell_names
 from benchmark.plan.cells import Cell, DatasetRequest, feature_facts, job_key, make_keys
+from benchmark.plan.fetching import fetch_imagenet_weights
 from benchmark.plan.grid import expand, expanded
 from benchmark.plan.planning import MISSING, REPEAT, make_plan
 from benchmark.plan.remarks import remarks_on
@@ -183,6 +184,18 @@ def test_a_dataset_that_a_cell_cannot_use_stops_the_plan(
 
     with pytest.raises(DataError, match=message):
         make_plan(Sweep(name="toy", grid=(grid,)), REGISTRY, Ledger(tmp_path / "ledger"))
+
+
+def test_weights_are_fetched_with_the_classifier_for_this_strategy_only(monkeypatch: pytest.MonkeyPatch):
+    """Keras has two files of each network's weights."""
+    built = []
+    for name in ("build_whole", "build_backbone"):
+        monkeypatch.setattr(f"benchmark.backbones.build.{name}", lambda *_, name=name: built.append(name))
+
+    for cell in (*cells_of(), a_cell()):
+        fetch_imagenet_weights(cell)
+
+    assert built == ["build_whole", "build_backbone"]
 
 
 # --- scores ----------------------------------------------------------------------------------------------------------

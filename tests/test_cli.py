@@ -19,6 +19,7 @@ from toys import a_run
 from benchmark import __version__
 from benchmark.charts import PLOTS
 from benchmark.cli import main
+from benchmark.errors import DownloadError
 from benchmark.ledger import DONE, FAILED, RUNS, SCHEMA, Ledger
 
 COMMANDS = ("run", "recommend", "status", "leaderboard", "plot", "report", "inspect", "list", "fetch", "cache")
@@ -468,6 +469,32 @@ def test_the_published_parameter_counts_of_nine_backbones_come_out_exactly(call:
     assert answer.code == 0
     cells = json.loads(answer.out)["cells"]
     assert {cell["backbone"]: cell["params_total"] for cell in cells} == E1_PARAMS
+
+
+def test_a_dry_run_of_imagenet_lists_every_network_and_says_that_its_images_are_not_here(
+    call: Call, monkeypatch: pytest.MonkeyPatch
+):
+    def cannot_download(*_: object, **__: object) -> None:
+        raise DownloadError("The dataset tfds:imagenet_v2 is not on this machine and cannot be downloaded.")
+
+    monkeypatch.setattr("benchmark.plan.cells.load_dataset", cannot_download)
+
+    answer, table = (call("run", "imagenet", "--limit", "100", "--dry-run", *more) for more in (("--json",), ()))
+
+    cells = json.loads(answer.out)["cells"]
+    assert len({cell["backbone"] for cell in cells}) == 38
+    assert {(cell["limit"], cell["head"], cell["params_total"], cell["state"]) for cell in cells} == {
+        (100, "", None, "missing")
+    }
+    assert table.err.count("tfds:imagenet_v2 is not on this machine") == 1
+    assert "ConvNeXtXLarge" in table.out
+
+
+def test_restricted_classes_need_the_strategy_that_has_them(call: Call):
+    answer = call("run", "demo", "--restrict-classes")
+
+    assert answer.code == 2
+    assert "restrict_classes is for strategy 'classify'" in answer.err
 
 
 @pytest.mark.slow

@@ -469,6 +469,37 @@ def test_a_published_figure_stands_beside_the_setting_it_belongs_to(ledger: Ledg
     assert pd.isna(found["native", "linear"])
 
 
+def test_a_star_in_a_published_figure_stands_for_any_text(ledger: Ledger):
+    for dataset in ("folder:/data/val", "tfds:imagenet_v2"):
+        add(ledger, dataset=dataset, dataset_fingerprint=dataset.ljust(64, "f").replace("/", "-").replace(":", "-"))
+    figures = [Published(dataset="folder:*", backbone="NetA", value=0.75)]
+
+    board = board_of(ledger, published=figures)
+
+    found = {line["dataset"]: line["published"] for line in board.to_dict("records")}
+    assert found["folder:/data/val"] == 0.75
+    assert pd.isna(found["tfds:imagenet_v2"])
+
+
+def test_brackets_in_the_dataset_of_a_published_figure_are_part_of_its_name(ledger: Ledger):
+    add(ledger, dataset="folder:pets", classes="cat,dog")
+
+    board = board_of(ledger, published=[Published(dataset="folder:pets[cat,dog]", backbone="NetA", value=0.75)])
+
+    assert board["published"].tolist() == [0.75]
+
+
+def test_what_is_scored_by_classify_is_a_dataset_of_its_own(ledger: Ledger):
+    add(ledger, dataset="folder:val", dataset_fingerprint="a" * 64)
+    add(ledger, dataset="folder:val", strategy="classify", head="", dataset_fingerprint="b" * 64)
+    add(ledger, dataset="folder:val", strategy="classify", head="", restrict_classes=1, dataset_fingerprint="c" * 64)
+
+    board = board_of(ledger)
+
+    assert board["dataset"].tolist() == ["folder:val", "folder:val (classify)", "folder:val (classify, restricted)"]
+    assert board["rank"].tolist() == [1, 1, 1]
+
+
 def test_published_figures_are_read_from_the_recipe_beside_the_ledger(ledger: Ledger):
     add(ledger)
     ledger.keep_recipe(

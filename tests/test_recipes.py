@@ -96,6 +96,35 @@ def test_published_figures_are_kept(tmp_path):
     assert sweep.published == (figure,)
 
 
+def test_several_metrics_of_one_network_are_figures_of_their_own(tmp_path):
+    text = """
+    name = "mine"
+
+    [[published]]
+    dataset = "folder:*"
+    backbone = "VGG16"
+    values = { accuracy = 0.713, top5_accuracy = 0.901 }
+    note = "their table 2"
+    """
+
+    sweep = read_recipe(written(tmp_path, text))
+
+    same = {"dataset": "folder:*", "backbone": "VGG16", "note": "their table 2"}
+    assert sweep.published == (
+        Published(**same, metric="accuracy", value=0.713), Published(**same, metric="top5_accuracy", value=0.901),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "keys", ["values = 0.7", "values = {}", "values = { accuracy = 0.7 }\nvalue = 0.7", "values = {}\nmetric = 'auroc'"]
+)
+def test_values_take_the_place_of_metric_and_value(tmp_path, keys: str):
+    text = f'name = "mine"\n[[published]]\ndataset = "digits"\nbackbone = "VGG16"\n{keys}'
+
+    with pytest.raises(ConfigError, match=rf"(?s){PUBLISHED_1}:.*values: expected a table of metrics and their values"):
+        read_recipe(written(tmp_path, text))
+
+
 @pytest.mark.parametrize(
     ("text", "place", "complaint"),
     [
@@ -225,6 +254,42 @@ def test_a_shipped_recipe_bears_its_files_name_and_expands_against_the_shipped_r
     assert sweep.name == name
     assert sweep.description
     assert cells
+
+
+def test_the_recipe_imagenet_has_every_documented_network_with_its_figures():
+    registry = read_registry(shipped_path("backbones.toml"))
+    sweep = read_recipe(find_recipe("imagenet"))
+
+    cells = expand(sweep, registry)
+
+    documented = {name for name, entry in registry.items() if entry.weights == "imagenet"} - {
+        "MobileNetV3Small", "MobileNetV3Large",
+    }  # fmt: skip
+    assert sorted(cell.backbone.name for cell in cells) == sorted(documented)
+    assert len(documented) == 38
+    assert {(cell.strategy, cell.mode, cell.crop, cell.resize) for cell in cells} == {
+        ("classify", "native", 0.875, "bilinear-antialias")
+    }
+    by_metric = {
+        metric: {figure.backbone for figure in sweep.published if figure.metric == metric}
+        for metric in {figure.metric for figure in sweep.published}
+    }
+    assert by_metric["accuracy"] == by_metric["params_total"] == by_metric["model_mib"] == documented
+    assert documented - by_metric["top5_accuracy"] == {name for name in documented if name.startswith("ConvNeXt")}
+    assert len(by_metric["latency_ms"]) == 26
+    assert {figure.dataset for figure in sweep.published} == {"folder:*"}
+
+
+def test_the_documented_parameters_of_imagenets_networks_are_plausible():
+    """With the classifier, a network has at least 1,000 weights more for each of its features."""
+    registry = read_registry(shipped_path("backbones.toml"))
+
+    for figure in read_recipe(find_recipe("imagenet")).published:
+        entry = registry[figure.backbone]
+        if figure.metric == "params_total":
+            assert figure.value > 0.98 * (entry.params_backbone + 1000 * entry.feature_dim), figure.backbone
+        if figure.metric == "model_mib":
+            assert figure.value > 0.98 * entry.params_backbone * 4 / 2**20, figure.backbone
 
 
 def test_the_demo_is_two_backbones_by_three_modes_two_heads_and_three_seeds():

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from benchmark.backbones.build import build_backbone, build_whole
-from benchmark.errors import BenchmarkError, DownloadError
+from benchmark.errors import BenchmarkError, DownloadError, WeightsError
 from benchmark.features.engines import ENGINES, CompiledNetwork, is_installed
 from benchmark.features.graph import FrozenNetwork
+from benchmark.plan.grid import expand
 from benchmark.preprocessing import resolve_mode
+from benchmark.recipes import Grid, Sweep
 from benchmark.registry import OF_ONE_SIZE, Backbone, load_registry
+from benchmark.work.counting import count_params
 
 pytestmark = pytest.mark.slow
 
@@ -68,6 +71,47 @@ def test_the_arguments_of_an_entry_reach_the_constructor():
     network = build_whole(backbone, 32)
 
     assert network.count_params() == constructed(backbone, weights=None, input_shape=(32, 32, 3)).count_params()
+
+
+def test_a_file_that_holds_the_classifier_gives_the_same_answers_and_features(tmp_path: Path, rng: np.random.Generator):
+    import keras
+
+    pixels = rng.uniform(-1, 1, (2, 32, 32, 3)).astype(np.float32)
+    network = constructed(random_entry("MobileNet"), weights=None, input_shape=(32, 32, 3), alpha=0.25)
+    network.save_weights(tmp_path / "whole.weights.h5")
+    entry = Backbone(
+        name="Mine", folder=tmp_path, application="MobileNet", alpha=0.25, mode="tf", input_size_px=32,
+        weights="file:whole.weights.h5", weights_classifier=True, weights_skip=("conv2d_14",),
+    )  # fmt: skip
+
+    found, features = answers(build_whole(entry, 32), pixels), answers(build_backbone(entry, 32), pixels)
+
+    np.testing.assert_allclose(found, answers(network, pixels), rtol=1e-5)
+    body = keras.Model(network.input, network.get_layer("global_average_pooling2d").output)
+    np.testing.assert_allclose(features, answers(body, pixels).reshape(2, -1), rtol=1e-5)
+
+
+def test_a_file_without_the_classifier_is_refused_by_the_name_of_the_layer(tmp_path: Path):
+    options = {"weights": None, "input_shape": (32, 32, 3), "alpha": 0.25}
+    constructed(random_entry("MobileNet"), include_top=False, **options).save_weights(tmp_path / "body.weights.h5")
+    entry = Backbone(
+        name="Mine", folder=tmp_path, application="MobileNet", alpha=0.25, mode="tf", input_size_px=32,
+        weights="file:body.weights.h5", weights_classifier=True,
+    )  # fmt: skip
+
+    with pytest.raises(WeightsError, match=r"body.weights.h5 lacks the arrays of layer conv_preds"):
+        build_whole(entry, 32)
+
+
+@pytest.mark.usefixtures("forked_children")
+def test_the_parameters_are_those_of_the_whole_network_and_none_is_trained():
+    grid = Grid(backbones=("MobileNet",), datasets=("folder:val",), strategies=("classify",), input_size_px=32)
+
+    (counts,) = count_params(expand(Sweep(name="toy", grid=(grid,)), REGISTRY))
+
+    n_params = constructed(random_entry("MobileNet"), weights=None, input_shape=(32, 32, 3)).count_params()
+    assert counts["params_total"] == n_params
+    assert (counts["params_backbone"], counts["params_trainable"]) == (REGISTRY["MobileNet"].params_backbone, 0)
 
 
 @pytest.fixture
@@ -130,7 +174,7 @@ def test_at_another_size_imagenets_weights_give_what_keras_gives_there(imagenet_
     assert np.abs(found[0] / found[1] - 1).max() > 0.1, "the answers hardly depend on the image"
 
 
-def test_without_a_network_the_weights_with_the_classifier_are_a_download_error(tmp_path: Path):
+def test_without_a_network_the_weights_with_the_classifier_are_a_download_error():
     with pytest.raises(DownloadError, match="The ImageNet weights of MobileNetV2"):
         build_whole(REGISTRY["MobileNetV2"], 96)
 

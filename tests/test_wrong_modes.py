@@ -116,6 +116,13 @@ def test_finetuning_with_a_wrong_mode_is_warned_of_too():
     assert warned({"modes": ("unit",), "strategies": ("finetune",)}) == [("unit", "digits", "dense", "finetune", 224)]
 
 
+def test_classifying_with_a_wrong_mode_is_warned_of_too():
+    grid = {"datasets": ("folder:val",), "strategies": ("classify",)}
+
+    assert warned({**grid, "modes": ("unit",)}) == [("unit", "folder:val", "", "classify", 224)]
+    assert warned({**grid, "modes": ("unit", "native")}) == []
+
+
 @pytest.mark.parametrize("name", sorted(recipe_paths()))
 def test_no_shipped_recipe_has_a_wrong_mode_without_meaning_it(name):
     sweep = read_recipe(find_recipe(name))

@@ -102,12 +102,17 @@ def _best_row(runs: "pd.DataFrame") -> "pd.DataFrame":
 def _check_exportable(record: Mapping[Any, Any]) -> None:
     from benchmark.exporting.model import EXPORTED_HEADS
     from benchmark.ledger import DONE
-    from benchmark.options import PROBE
+    from benchmark.options import CLASSIFY, PROBE
 
     run_id = record["run_id"]
     if record["status"] != DONE:
         raise BenchmarkError(
             f"Run {run_id} failed ({record['error_type']}: {record['error_message']}): export another."
+        )
+    if record["strategy"] == CLASSIFY:
+        raise BenchmarkError(
+            f"Run {run_id} trained nothing, so there is nothing to export: {record['backbone']} with its own "
+            "classifier is a model of keras.applications. Export a run of another strategy."
         )
     if record["strategy"] == PROBE and record["head"] not in EXPORTED_HEADS:
         raise BenchmarkError(

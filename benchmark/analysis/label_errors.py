@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from benchmark.analysis.mistakes import Answers, read_answers
 from benchmark.ledger import DONE, fold_of
+from benchmark.options import CLASSIFY
 
 LIBRARY = "cleanlab"
 
@@ -29,6 +30,8 @@ def find_label_errors(runs: pd.DataFrame, row: Mapping[Any, Any]) -> NDArray[np.
         runs: All rows of the ledgers, as `load_all_runs` returns them.
         row: Of the run, which is one of the folds.
     """
+    if row["strategy"] == CLASSIFY:
+        return "Likely label errors are looked for among the answers of heads that were trained here, in folds."
     if not fold_of(row):
         return "Likely label errors are found among the answers on all images: run the setting with --folds 5."
     if pd.isna(row["log_loss"]):

@@ -18,9 +18,10 @@ NOT_NATIVE = f"not in mode {NATIVE}"  # why a setting has no rank
 # Settings that agree in these are ranked together: few training images are no rival of many.
 TOGETHER = ("dataset", "shots")
 AVERAGED = (
-    "chance", "balanced_accuracy", "macro_f1", "log_loss", "train_accuracy", "val_accuracy", "overfit_gap",
-    "efficiency", "efficiency_above_chance", "params_total", "params_trainable", "flops_g", "extract_s", "train_s",
-    "eval_s", "wall_s", "images_per_s", "latency_ms", "latency_p95_ms", "model_mib", "peak_rss_mib",
+    "chance", "top5_accuracy", "balanced_accuracy", "macro_f1", "log_loss", "calibration_error", "train_accuracy",
+    "val_accuracy", "overfit_gap", "efficiency", "efficiency_above_chance", "params_total", "params_trainable",
+    "flops_g", "extract_s", "train_s", "eval_s", "wall_s", "images_per_s", "latency_ms", "latency_p95_ms", "model_mib",
+    "peak_rss_mib",
 )  # fmt: skip
 TIMES = ("extract_s", "train_s", "eval_s", "wall_s", "images_per_s", "latency_ms", "latency_p95_ms")
 HIGHER_IS_BETTER = frozenset(

@@ -11,6 +11,7 @@ from benchmark.analysis.formats import MISSING_VALUE, Section, count_of, number_
 from benchmark.analysis.labels import head_labels, strategy_labels
 from benchmark.analysis.leaderboard import NOT_NATIVE, TOGETHER
 from benchmark.analysis.significance import ALPHA
+from benchmark.options import CLASSIFY
 
 # Of the settings with `folds=…` in their strategy.
 FOLDS_NOTE = (
@@ -34,12 +35,16 @@ USUAL = (
 UNBALANCED = 1.5
 # Columns of the leaderboard that only some tables need, with their headings and formats.
 LESS_COMMON = {
-    "chance": ("Chance", "{:.4f}"), "balanced_accuracy": ("Balanced accuracy", "{:.4f}"),
-    "macro_f1": ("Macro F1", "{:.4f}"), "log_loss": ("Log loss", "{:.4f}"), "overfit_gap": ("Overfit gap", "{:+.4f}"),
+    "chance": ("Chance", "{:.4f}"), "top5_accuracy": ("Top-5", "{:.4f}"),
+    "balanced_accuracy": ("Balanced accuracy", "{:.4f}"), "macro_f1": ("Macro F1", "{:.4f}"),
+    "log_loss": ("Log loss", "{:.4f}"), "calibration_error": ("Calibration error", "{:.4f}"),
+    "overfit_gap": ("Overfit gap", "{:+.4f}"),
     "flops_g": ("Operations, G", "{:.3g}"), "model_mib": ("Model MiB", "{:.1f}"), "extract_s": ("Extract, s", "{:.0f}"),
     "train_s": ("Train, s", "{:.0f}"), "latency_p95_ms": ("Latency 95 %, ms", "{:.1f}"),
 }  # fmt: skip
 OF_CLASSES = frozenset({"chance", "balanced_accuracy", "macro_f1"})
+# What is usually reported of classifiers that are not trained here.
+OF_CLASSIFIERS = frozenset({"top5_accuracy", "log_loss", "calibration_error"})
 
 # The columns that a narrow screen leaves out, the first of them first; of the leaderboard with their headings.
 LEADERBOARD_LEAST_TELLING = {
@@ -148,12 +153,15 @@ def _scope(rows: pd.DataFrame) -> str:
 
 def notes_on_seeds(rows: pd.DataFrame, what: str) -> list[str]:
     """A note that one seed says nothing about others, if any row has only one."""
+    rows = rows[rows["strategy"] != CLASSIFY]  # which draws nothing
     n_single = int((rows["n_seeds"] == 1).sum())
     where = "" if n_single == len(rows) else f" in {n_single} of {count_of(len(rows), 'row')}"
     return [f"Seeds were not varied{where}, so other seeds may give other {what}."] if n_single else []
 
 
 def _are_unbalanced(rows: pd.DataFrame) -> bool:
+    # Of the classes that a classifier knows, most do not occur: nothing follows from their number.
+    rows = rows[rows["strategy"] != CLASSIFY]
     return bool((rows["chance"] > UNBALANCED / rows["n_classes"]).any())
 
 
@@ -203,7 +211,11 @@ def leaderboard_cells(table: pd.DataFrame, *, by: str = "accuracy", also: Sequen
 def _less_common_cells(table: pd.DataFrame, by: str, also: Sequence[str]) -> dict[str, list[str]]:
     """What the table is ranked by, what only unbalanced classes need, `also`, and why settings have no rank."""
     beside = {"chance"} if by in OF_CLASSES or by == "efficiency_above_chance" else set()
-    shown = {by, *also, *beside, *(OF_CLASSES if _are_unbalanced(table) else ())}
+    is_classified = (table["strategy"] == CLASSIFY).any()
+    shown = {
+        *(by, *also, *beside), *(OF_CLASSES if _are_unbalanced(table) else ()),
+        *(OF_CLASSIFIERS if is_classified else ()),
+    }  # fmt: skip
     cells = {
         heading: number_texts(table[column], pattern)
         for column, (heading, pattern) in LESS_COMMON.items()

@@ -3,6 +3,7 @@
 import hashlib
 import inspect
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -45,18 +46,8 @@ def build_backbone(backbone: Backbone, size_px: int) -> Any:
     # Keras numbers layers that have no name of their own, and weights files know them by that number.
     keras.utils.clear_session()
     keras.utils.set_random_seed(RANDOM_WEIGHTS_SEED)
-    path = weights_file(backbone)
     network = _features_network(backbone, size_px)
-    if path is not None and backbone.weights != backbone.model:
-        load_arrays(
-            network,
-            path,
-            group=backbone.weights_group,
-            match=backbone.weights_match,
-            skip=backbone.weights_skip,
-        )
-        if backbone.weights_graph == "imagenet":
-            _fold_imagenet_rescaling(network)
+    _load_weights(backbone, network, skip=backbone.weights_skip)
     _check_finite(network, backbone)
     network.trainable = False
     return network
@@ -73,7 +64,7 @@ def build_whole(backbone: Backbone, size_px: int) -> Any:
         A Keras model from `(n, size_px, size_px, 3)` float32, preprocessed, to probabilities `(n, 1000)`.
 
     Raises:
-        BenchmarkError: The network or its classifier does not take images of this size.
+        BenchmarkError: The network or its classifier does not take images of this size, or the weights do not fit.
         FeaturesError: A weight is not a finite number.
         DownloadError: The weights cannot be downloaded.
     """
@@ -138,9 +129,21 @@ def _build_network(backbone: Backbone, input_shape: tuple[int, int, int]) -> Any
     return network
 
 
+def _load_weights(backbone: Backbone, network: Any, *, skip: Sequence[str]) -> None:
+    """Put the arrays of the entry's weights file, if it has one, into the network; `skip` is that of `load_arrays`."""
+    path = weights_file(backbone)
+    if path is None or backbone.weights == backbone.model:
+        return
+    load_arrays(network, path, group=backbone.weights_group, match=backbone.weights_match, skip=skip)
+    if backbone.weights_graph == "imagenet":
+        _fold_imagenet_rescaling(network)
+
+
 def _whole_application(backbone: Backbone, input_shape: tuple[int, int, int]) -> Any:
     if backbone.weights != "imagenet":
-        return _build_application(backbone, include_top=True, input_shape=input_shape)
+        network = _build_application(backbone, include_top=True, input_shape=input_shape)
+        _load_weights(backbone, network, skip=())
+        return network
     # With a classifier, Keras gives ImageNet's weights to networks of their own size only.
     pretrained = _build_application(backbone, include_top=True)
     if pretrained.input_shape[1:] == input_shape:

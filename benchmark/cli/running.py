@@ -109,6 +109,8 @@ def _show_dry_run(chosen: "list[PlannedCell]", *, again: bool, as_json: bool) ->
         return
     if records:
         _print_cells(records, "params_total")
+    for obstacle in dict.fromkeys(str(one.obstacle) for one in chosen if one.obstacle):
+        console.say(obstacle, style="yellow")
     source = "measured rate" if expected.is_measured else "guessed rate"
     console.show(
         f"{count_of(len(records), 'cell')}, {count_of(expected.n_passes, 'pass')} over images. "

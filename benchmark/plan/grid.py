@@ -165,7 +165,8 @@ def _no_strategy_for(asked: str, names: Sequence[str], strategies: Sequence[str]
     able = [name for name, backbone in registry.items() if backbone.has_imagenet_classifier]
     return (
         f"{asked} cannot {CLASSIFY}: its weights have no classifier of ImageNet's classes. Networks of Keras "
-        f'Applications with weights = "imagenet" do: {some_of(able)}. Choose one of them, or another strategy.'
+        f'Applications with weights = "imagenet" do: {some_of(able)}. Choose one of them, or another strategy. If a '
+        "weights file has the classifier too, write weights_classifier = true into its registry entry."
     )
 
 

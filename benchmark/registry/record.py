@@ -113,6 +113,8 @@ class Backbone(BaseModel):
         weights_skip: Names or patterns of layers in the weights file that the backbone does not have, such as
             `["dense*"]` for the head of a fine-tuned model.
         weights_match: Whether arrays go to layers of the same name, or layer after layer in the file's order.
+        weights_classifier: Whether the weights file also holds the network's classifier of ImageNet's 1,000 classes, so
+            that it can take strategy `classify`. For other strategies, `weights_skip` names the classifier's layers.
         weights_graph: `"imagenet"` if the file was saved from the graph that Keras builds for `weights="imagenet"`
             (that of EfficientNetB0 to B7 is different, see `backbones.build`).
         has_classifier: Whether the network ends in its own classifier. Its `builder` also takes `n_classes`, its
@@ -150,6 +152,7 @@ class Backbone(BaseModel):
     # Strict mode takes no list, which is what TOML has, for a tuple.
     weights_skip: Annotated[tuple[str, ...], Field(strict=False)] = ()
     weights_match: Literal["name", "order"] = "name"
+    weights_classifier: bool = False
     weights_graph: Literal["imagenet", "plain"] = "plain"
     has_classifier: bool = False
     engine: Literal["tensorflow", "openvino"] | None = None
@@ -183,6 +186,10 @@ class Backbone(BaseModel):
             self.weights == "random" and self.model is not None,
         )
         yield (
+            "weights_classifier = true needs application, and weights from a file",
+            self.weights_classifier and (self.application is None or self.weights in ("imagenet", "random")),
+        )
+        yield (
             'has_classifier = true needs builder and weights = "random"',
             self.has_classifier and (self.builder is None or self.weights != "random"),
         )
@@ -213,7 +220,8 @@ class Backbone(BaseModel):
     @property
     def has_imagenet_classifier(self) -> bool:
         """Whether it can be built with a classifier of ImageNet's 1,000 classes; see `build_whole`."""
-        return self.application is not None and self.weights in ("imagenet", "random")
+        has_weights = self.weights in ("imagenet", "random") or self.weights_classifier
+        return self.application is not None and has_weights
 
     @property
     def is_shipped(self) -> bool:
