@@ -15,7 +15,7 @@ from PIL import Image
 from toy_presets import SIDE, write_preset
 
 from benchmark import presets, run
-from benchmark.backbones.build import build_backbone, build_untrained
+from benchmark.backbones.build import build_backbone, build_untrained, build_whole
 from benchmark.datasets.resizing import resize
 from benchmark.errors import BenchmarkError, ConfigError, DownloadError, UnknownNameError
 from benchmark.preprocessing import Normalisation, View, apply_steps, resolve_mode
@@ -192,6 +192,53 @@ def test_a_converter_that_cannot_be_followed_is_refused_with_what_to_do(tmp_path
     assert given.usual_view == ("bilinear-antialias", "squash")
 
 
+# Its own classifier
+
+
+def write_classifier(folder: Path, n_classes: int) -> Path:
+    """A preset of a ViT with a classifier, written as KerasHub writes it."""
+    import keras
+    import keras_hub
+
+    write_preset("ViT", folder)
+    keras.utils.set_random_seed(2)
+    task = keras_hub.models.ViTImageClassifier(
+        backbone=keras_hub.models.Backbone.from_preset(str(folder)),
+        num_classes=n_classes,
+        preprocessor=keras_hub.models.ViTImageClassifierPreprocessor(
+            keras_hub.layers.ImageConverter.from_preset(str(folder))
+        ),
+    )
+    task.save_to_preset(str(folder))
+    return folder
+
+
+def test_a_preset_classifies_as_keras_hub_does(tmp_path, rng):
+    import keras_hub
+
+    path = write_classifier(tmp_path / "preset", 1000)
+    images = rng.integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
+    backbone = entry(path)
+    pixels = apply_steps(resolve_mode("native", backbone.native_mode), images.astype(np.float32))
+
+    found = np.asarray(build_whole(backbone, SIDE)(np.asarray(pixels, np.float32)))
+
+    logits = keras_hub.models.ImageClassifier.from_preset(str(path)).predict(images, verbose=0).astype(np.float64)
+    np.testing.assert_allclose(found, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), atol=1e-5)
+
+
+def test_a_classifier_of_other_classes_is_refused(tmp_path):
+    path = write_classifier(tmp_path / "preset", 7)
+
+    with pytest.raises(ConfigError, match=r"its classifier knows 7 classes, not ImageNet's 1000"):
+        build_whole(entry(path), SIDE)
+
+
+def test_a_preset_without_a_classifier_is_refused(folder):
+    with pytest.raises(ConfigError, match=r"has no classifier|cannot be loaded"):
+        build_whole(entry(folder / "DINOV2"), SIDE)
+
+
 # Verdicts
 
 
@@ -313,6 +360,25 @@ def test_presets_run_like_any_backbone(runs):
     assert set(native["crop"]) == {"crop"}
     assert (native["weights"] == "preset").all()
     assert (native["params_backbone"] > 1000).all()
+
+
+def test_the_classifier_of_a_preset_is_run_in_any_mode(tmp_path, rng):
+    path = write_classifier(tmp_path / "preset", 1000)
+    for wordnet_id in ("n01440764", "n02102040"):
+        (tmp_path / "images" / wordnet_id).mkdir(parents=True)
+        for number in range(3):
+            pixels = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / wordnet_id / f"{number}.png")
+
+    rows = run(
+        results=tmp_path, datasets=f"folder:{tmp_path / 'images'}", backbones=f"hub:{path}", strategies="classify",
+        modes=["native", "raw"],
+    )  # fmt: skip
+
+    assert rows["status"].tolist() == ["done", "done"]
+    assert rows["n_classes"].tolist() == [1000, 1000]
+    assert rows["n_test"].tolist() == [6, 6]
+    assert rows["log_loss"].nunique() == 2
 
 
 def test_a_preset_is_fine_tuned_and_a_contradicting_entry_is_warned_of(folder, tmp_path):

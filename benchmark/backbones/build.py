@@ -75,7 +75,12 @@ def build_whole(backbone: Backbone, size_px: int) -> Any:
     check_classifier_size(backbone, size_px)
     keras.utils.clear_session()
     keras.utils.set_random_seed(RANDOM_WEIGHTS_SEED)
-    network = _whole_application(backbone, (size_px, size_px, RGB))
+    if backbone.hub is not None:
+        from benchmark.backbones.hub import build_classifier
+
+        network = build_classifier(backbone, size_px)
+    else:
+        network = _whole_application(backbone, (size_px, size_px, RGB))
     _check_finite(network, backbone)
     network.trainable = False
     return network

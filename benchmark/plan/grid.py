@@ -151,7 +151,7 @@ def _backbones_by_strategy(grid: Grid, strategies: Sequence[str], registry: Regi
 
 def _can_take(strategy: str, backbone: Backbone, grid: Grid) -> bool:
     if strategy == CLASSIFY:
-        is_drawn = grid.weights == "random" and backbone.application is not None
+        is_drawn = grid.weights == "random" and (backbone.application or backbone.hub) is not None
         return (backbone.with_random_weights() if is_drawn else backbone).has_imagenet_classifier
     return strategy == SCRATCH or not backbone.has_classifier
 

@@ -219,9 +219,12 @@ class Backbone(BaseModel):
 
     @property
     def has_imagenet_classifier(self) -> bool:
-        """Whether it can be built with a classifier of ImageNet's 1,000 classes; see `build_whole`."""
+        """Whether it can be built with a classifier of ImageNet's 1,000 classes; see `build_whole`.
+
+        Of presets only KerasHub knows, when it builds them.
+        """
         has_weights = self.weights in ("imagenet", "random") or self.weights_classifier
-        return self.application is not None and has_weights
+        return self.hub is not None or (self.application is not None and has_weights)
 
     @property
     def is_shipped(self) -> bool:
