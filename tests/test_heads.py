@@ -13,8 +13,10 @@ from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import normalize
 
+from benchmark.datasets import array_source
 from benchmark.options import DenseOptions
 from benchmark.strategies.dense import _batches as make_batches
+from benchmark.strategies.feeding import fixed_batches
 from benchmark.strategies.heads import (
     HEADS,
     KNN_TEMPERATURES,
@@ -596,6 +598,16 @@ def test_dense_stops_early_and_keeps_the_best_epoch(rng):
 @pytest.mark.slow
 def test_dense_says_that_its_epochs_were_not_enough(dense):
     assert dense.warning == "training ended at the maximum of 4 epochs"
+
+
+@pytest.mark.slow
+def test_no_thread_tunes_the_batches(rng):
+    """TensorFlow waits for it when a training ends: up to a minute, or as long as a short training took."""
+    of_head = make_batches(make_data(rng), 0, DenseOptions(epochs=1), 1)
+    of_network = fixed_batches(array_source(np.zeros((4, 2), np.float32)), None, np.arange(4))
+
+    assert of_head.options().autotune.enabled is False
+    assert of_network.options().autotune.enabled is False
 
 
 @pytest.mark.slow

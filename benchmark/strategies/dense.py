@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from benchmark.options import DenseOptions
+from benchmark.strategies.feeding import untuned
 from benchmark.strategies.outcome import Features, FittedHead, HeadData, check_loss, history_points
 
 SCORED_AT_ONCE = 8192
@@ -32,7 +33,7 @@ def fit_dense(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
     stopping = keras.callbacks.EarlyStopping(monitor="val_loss", patience=options.patience, restore_best_weights=True)
     curves = model.fit(
         _batches(data, seed, options, n_steps),
-        validation_data=tf.data.Dataset.from_tensors((data.val, data.val_labels)),
+        validation_data=untuned(tf.data.Dataset.from_tensors((data.val, data.val_labels))),
         epochs=options.epochs,
         steps_per_epoch=n_steps,
         callbacks=[stopping],
@@ -129,7 +130,7 @@ def _batches(data: HeadData, seed: int, options: DenseOptions, n_steps: int) -> 
         return tf.gather(features, rows), tf.gather(labels, rows)
 
     epochs = tf.data.Dataset.range(options.epochs, output_type=tf.int32)
-    return epochs.flat_map(batches_of_epoch).map(gather).prefetch(2)
+    return untuned(epochs.flat_map(batches_of_epoch).map(gather).prefetch(2))
 
 
 def _scores(weights: list[NDArray[np.float32]], features: Features) -> Features:

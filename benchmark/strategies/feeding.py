@@ -37,7 +37,19 @@ def batches(
         signature = (signature, tf.TensorSpec((None, targets.shape[1]), tf.float32))
     dataset = tf.data.Dataset.from_generator(generate, output_signature=signature)
     n_batches = -(-n // batch_size)
-    return dataset.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2)
+    return untuned(dataset.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2))
+
+
+def untuned(dataset: Any) -> Any:
+    """A `tf.data.Dataset` without the thread that tunes it: nothing here has a size to tune.
+
+    That thread sleeps twice as long each time, up to a minute, and whoever lets go of the dataset waits until it wakes.
+    """
+    import tensorflow as tf
+
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def fixed_batches(source: Source, targets: NDArray[np.float32] | None, positions: Positions) -> Any:
