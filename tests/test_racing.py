@@ -229,4 +229,8 @@ def test_the_recipe_of_a_race_holds_every_cell_and_survives_being_written(regist
 def test_the_shown_name_of_a_dataset_tells_its_train_part_from_the_whole():
     rows = pd.DataFrame({"dataset": "digits", "classes": "", "limit": [449, 449, None], "part": ["train", "", np.nan]})
 
-    assert dataset_labels(rows) == ["digits@449 (train)", "digits@449", "digits"]
+    assert dataset_labels(rows.assign(strategy="probe", restrict_classes=np.nan)) == [
+        "digits@449 (train)",
+        "digits@449",
+        "digits",
+    ]

@@ -35,7 +35,7 @@ from benchmark.analysis.significance import ALPHA
 from benchmark.analysis.soundness import DERIVED, ROUNDING, Fault, RunKey, is_near
 from benchmark.ledger import CELL_COLUMNS, DONE, HISTORY, RUNS, TEXT_COLUMNS, Ledger
 from benchmark.migration import LATER_COLUMNS
-from benchmark.options import PROBE
+from benchmark.options import CLASSIFY, PROBE
 from benchmark.origins import DEFINITION, MACHINE, VERSIONS, what_changed
 
 # Columns that the keys hold, beside versions: a row with the keys of the cell has the values of the cell.
@@ -182,7 +182,8 @@ def _judge_again(pair: Pair, before: Row, after: Row, kept: Callable[[Row], _Kep
     ways = [*_other_epochs(before, after), *other_choices(one.points, other.points)] if is_elsewhere else []
     tolerance = None
     if is_elsewhere:
-        tolerance = ANOTHER_WAY if ways or before["strategy"] != PROBE else ELSEWHERE
+        is_trained = before["strategy"] not in (PROBE, CLASSIFY)
+        tolerance = ANOTHER_WAY if ways or is_trained else ELSEWHERE
     others = [
         *_other_values(before, after),
         *_other_figures(pair, before, after, tolerance),
