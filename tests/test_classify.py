@@ -16,7 +16,7 @@ from benchmark.features.cache import FEATURE_VERSION, BuildFacts
 from benchmark.features.engine import Extraction
 from benchmark.ledger import CONFUSION, PER_CLASS, Ledger, cell_names
 from benchmark.plan.cells import Cell, DatasetRequest, feature_facts, job_key, make_keys
-from benchmark.plan.fetching import fetch_imagenet_weights
+from benchmark.plan.fetching import build_once
 from benchmark.plan.grid import expand, expanded
 from benchmark.plan.planning import MISSING, REPEAT, make_plan
 from benchmark.plan.remarks import remarks_on
@@ -193,7 +193,7 @@ def test_weights_are_fetched_with_the_classifier_for_this_strategy_only(monkeypa
         monkeypatch.setattr(f"benchmark.backbones.build.{name}", lambda *_, name=name: built.append(name))
 
     for cell in (*cells_of(), a_cell()):
-        fetch_imagenet_weights(cell)
+        build_once(cell)
 
     assert built == ["build_whole", "build_backbone"]
 

@@ -72,7 +72,8 @@ def cells_about(figure: Published, experiment: str) -> list[Cell]:
 
 def named(columns: dict[str, Any]) -> dict[str, Any]:
     """The columns of a cell with its dataset as leaderboards name it."""
-    return {**columns, "dataset": dataset_labels(pd.DataFrame([{"limit": None, "part": "", **columns}]))[0]}
+    usual = {"limit": None, "part": "", "restrict_classes": None}
+    return {**columns, "dataset": dataset_labels(pd.DataFrame([{**usual, **columns}]))[0]}
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -380,7 +380,7 @@ def test_captions_never_overlap_and_stay_under_their_image():
         tuple(NAMES), np.linspace(0.4, 0, n_images).astype(np.float16),
     )  # fmt: skip
     table = make_mistakes(answers, lambda index: NAMES[index % 7] or "x", np.arange(n_images) % 2 == 0)
-    (row,) = number_runs([{"dataset": "folder:" + "long/" * 30, "folds": None}])
+    (row,) = number_runs([{"dataset": "folder:" + "long/" * 30, "folds": None, "shots": None}])
 
     chart = sheet.draw_sheet(table, digits, row)
 
@@ -408,7 +408,7 @@ def test_a_sheet_holds_the_images_in_the_order_of_the_table(call: Call, tmp_path
     table = make_mistakes(
         Answers(np.zeros(5, np.int16), np.ones(5, np.int16), np.arange(5).astype(np.float16) / 8, ("no", "yes")), str
     )
-    (row,) = number_runs([{"folds": None}])
+    (row,) = number_runs([{"folds": None, "shots": None}])
 
     chart = sheet.draw_sheet(table, digits, row)
 

@@ -329,8 +329,8 @@ def test_datasets_have_sections_of_their_own(tmp_path: Path, rng: np.random.Gene
 
 def test_options_are_left_out_of_names_unless_they_alone_tell_settings_apart():
     columns = {
-        **SETTING, "strategy": "finetune", "stages": "all,epochs=3", "folds": None, "head": "dense",
-        "head_options": "units=8", "variant": "",
+        **SETTING, "strategy": "finetune", "stages": "all,epochs=3", "folds": None, "shots": None,
+        "head": "dense", "head_options": "units=8", "variant": "",
     }  # fmt: skip
     other = {**columns, "backbone": "NetB"}
     settings = pd.DataFrame([columns, {**columns, "head_options": "units=9"}, other])

@@ -13,7 +13,8 @@ from benchmark.features.graph import FrozenNetwork
 from benchmark.plan.grid import expand
 from benchmark.preprocessing import resolve_mode
 from benchmark.recipes import Grid, Sweep
-from benchmark.registry import OF_ONE_SIZE, Backbone, load_registry
+from benchmark.registry import Backbone, load_registry
+from benchmark.registry.record import OF_ONE_SIZE
 from benchmark.work.counting import count_params
 
 pytestmark = pytest.mark.slow

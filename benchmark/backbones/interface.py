@@ -111,7 +111,7 @@ def _pool(backbone: Backbone, output: Any, n_prefix: int) -> Any:
     rank, how = len(output.shape), backbone.pooling
     pools: dict[tuple[int, str | None], Any] = {
         (VECTOR, None): lambda: lambda vectors: vectors,
-        (VECTOR, "embedding"): lambda: lambda vectors: vectors,
+        **({(VECTOR, "embedding"): lambda: lambda vectors: vectors} if backbone.hub else {}),
         (TOKENS, "avg"): layers.GlobalAveragePooling1D,
         (TOKENS, "max"): layers.GlobalMaxPooling1D,
         (TOKENS, "tokens"): lambda: lambda tokens: ops.mean(tokens[:, n_prefix:], axis=1),
