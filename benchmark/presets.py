@@ -3,7 +3,6 @@
 KerasHub imports TensorFlow, so it is asked in a child process, once for each preset; the answer is kept in the cache.
 """
 
-import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -21,7 +20,7 @@ from benchmark.downloads import can_reach
 from benchmark.errors import BenchmarkError, ConfigError, DownloadError, UnknownNameError
 from benchmark.isolation import call_silently_in_child
 from benchmark.preprocessing import CAFFE_MEAN_BGR, FULL, NATIVE_MODES, RESIZERS, Normalisation, Step, line_of
-from benchmark.storage import cache_root, digest_of_text, sha256_of_file, write_whole
+from benchmark.storage import cache_root, digest_of_text, sha256_once, write_whole
 
 # How the name of a backbone begins that is a preset without a registry entry.
 HUB = "hub:"
@@ -131,14 +130,8 @@ def _digest(folder: Path, suffix: str) -> str:
     digest = hashlib.sha256()
     for path in sorted(folder.rglob(f"*{suffix}")):
         if path.is_file():
-            state = path.stat()
-            digest.update(f"{path.relative_to(folder)} {_sha256(path, state.st_size, state.st_mtime_ns)}\n".encode())
+            digest.update(f"{path.relative_to(folder)} {sha256_once(path)}\n".encode())
     return digest.hexdigest()
-
-
-@functools.lru_cache(maxsize=64)
-def _sha256(path: Path, size: int, mtime_ns: int) -> str:  # noqa: ARG001  # they are parts of the key
-    return sha256_of_file(path)
 
 
 def list_presets() -> list[dict[str, Any]]:

