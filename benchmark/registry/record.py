@@ -265,7 +265,7 @@ class Backbone(BaseModel):
     @property
     def facts(self) -> dict[str, Any]:
         """Every fact that can change a result, for cell keys."""
-        # The columns of a row hold how images were resized and cropped, whoever decided it.
+        # A row has columns for resizing and crop, so the entry need not repeat them.
         informative = {
             *("folder", "is_trusted", "flops_g", "params_backbone", "feature_dim", "engine", "resize", "crop"),
         }

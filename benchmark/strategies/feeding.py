@@ -43,7 +43,7 @@ def batches(
 def untuned(dataset: Any) -> Any:
     """A `tf.data.Dataset` without the thread that tunes it: nothing here has a size to tune.
 
-    That thread sleeps twice as long each time, up to a minute, and whoever lets go of the dataset waits until it wakes.
+    The thread's pauses double, up to a minute, and deleting the dataset waits for the end of a pause.
     """
     import tensorflow as tf
 
