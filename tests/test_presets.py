@@ -195,36 +195,42 @@ def test_a_converter_that_cannot_be_followed_is_refused_with_what_to_do(tmp_path
 # Its own classifier
 
 
-def write_classifier(folder: Path, n_classes: int) -> Path:
-    """A preset of a ViT with a classifier, written as KerasHub writes it."""
+def write_classifier(folder: Path, n_classes: int, family: str = "ViT", **options: Any) -> Path:
+    """A preset of a network with a classifier, written as KerasHub writes it."""
     import keras
     import keras_hub
 
-    write_preset("ViT", folder)
+    write_preset(family, folder)
     keras.utils.set_random_seed(2)
-    task = keras_hub.models.ViTImageClassifier(
+    converter = keras_hub.layers.ImageConverter.from_preset(str(folder))
+    task = getattr(keras_hub.models, f"{family}ImageClassifier")(
         backbone=keras_hub.models.Backbone.from_preset(str(folder)),
         num_classes=n_classes,
-        preprocessor=keras_hub.models.ViTImageClassifierPreprocessor(
-            keras_hub.layers.ImageConverter.from_preset(str(folder))
-        ),
+        preprocessor=getattr(keras_hub.models, f"{family}ImageClassifierPreprocessor")(converter),
+        **options,
     )
     task.save_to_preset(str(folder))
     return folder
 
 
-def test_a_preset_classifies_as_keras_hub_does(tmp_path, rng):
+@pytest.mark.parametrize(
+    ("family", "options"),
+    [("ViT", {}), ("ViT", {"activation": "softmax"}), ("MobileNet", {"num_features": 16}), ("ResNet", {})],
+)
+def test_a_preset_classifies_as_keras_hub_does(tmp_path, rng, family, options):
     import keras_hub
 
-    path = write_classifier(tmp_path / "preset", 1000)
+    path = write_classifier(tmp_path / "preset", 1000, family, **options)
     images = rng.integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
     backbone = entry(path)
     pixels = apply_steps(resolve_mode("native", backbone.native_mode), images.astype(np.float32))
 
     found = np.asarray(build_whole(backbone, SIDE)(np.asarray(pixels, np.float32)))
 
-    logits = keras_hub.models.ImageClassifier.from_preset(str(path)).predict(images, verbose=0).astype(np.float64)
-    np.testing.assert_allclose(found, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), atol=1e-5)
+    said = keras_hub.models.ImageClassifier.from_preset(str(path)).predict(images, verbose=0).astype(np.float64)
+    if "activation" not in options:
+        said = np.exp(said) / np.exp(said).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found, said, atol=1e-5)
 
 
 def test_a_classifier_of_other_classes_is_refused(tmp_path):

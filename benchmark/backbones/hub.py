@@ -70,7 +70,9 @@ def build_classifier(backbone: Backbone, size_px: int) -> Any:
         )
     if set(shape[:2]) not in ({size_px}, {None}):
         raise ConfigError(_of_one_size(backbone, shape[0], size_px))
-    if task.activation is None or keras.activations.get(task.activation) is keras.activations.linear:
+    # Classifiers without a choice of activation end in logits.
+    activation = keras.activations.get(getattr(task, "activation", None))
+    if activation is not keras.activations.softmax:
         outputs = keras.layers.Softmax(dtype="float32", name="probabilities")(outputs)
     return keras.Model(task.inputs[0], outputs, name=task.name)
 
