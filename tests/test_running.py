@@ -203,7 +203,7 @@ def fake_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CellRunner, "_build_backbone", lambda *_: (FakeBackbone(), BUILD))
     monkeypatch.setattr(CellRunner, "_compiled", lambda *_: FakeCompiled())
     monkeypatch.setattr("benchmark.work.running.measure_latency", lambda *_: Latency(1.0, 2.0))
-    monkeypatch.setattr("benchmark.work.running._start_tensorflow", lambda: None)
+    monkeypatch.setattr(CellRunner, "_start_tensorflow", lambda _: None)
     monkeypatch.setattr("benchmark.work.running.has_gpu", lambda: False)
     monkeypatch.setattr("benchmark.features.graph.set_precision", lambda _: None)
 

@@ -109,7 +109,7 @@ class CellRunner:
         dataset, load_s = self._dataset()
         cached = self._features_of(cell)
         if cell.is_trained_by_tensorflow:
-            self._once(TENSORFLOW_ITSELF, _start_tensorflow)
+            self._once(TENSORFLOW_ITSELF, self._start_tensorflow)
         used = (DATASET, TENSORFLOW_ITSELF) if cell.is_trained_by_tensorflow else (DATASET,)
         with PeakMemory(self._footprint.of_parts(*used)) as memory:
             outcome = run_probe(
@@ -150,7 +150,7 @@ class CellRunner:
         cell = planned.cell
         dataset, load_s = self._dataset()
         own = f"classifier of {planned.key}"
-        self._once(TENSORFLOW_ITSELF, _start_tensorflow)
+        self._once(TENSORFLOW_ITSELF, self._start_tensorflow)
         self._report(StageProgress("building the network", 0, 1))
         self._once("builder", self._check_builder)
         with self._footprint.keeping(own):
@@ -304,7 +304,7 @@ class CellRunner:
 
     def _timed_backbone(self, cell: Cell) -> Ready:
         """The backbone for the engine and precision of a cell, with the latency of one image."""
-        self._once(TENSORFLOW_ITSELF, _start_tensorflow)
+        self._once(TENSORFLOW_ITSELF, self._start_tensorflow)
         backbone = f"backbone in {cell.precision if has_gpu() else 'float32'}"
         frozen, built = self._once(backbone, lambda: self._build_backbone(cell.precision))
         dataset, _ = self._dataset()
@@ -356,6 +356,20 @@ class CellRunner:
 
         check_builder(self._cell, self._dataset()[0])
 
+    def _start_tensorflow(self) -> None:
+        """Import the libraries of networks, which no cell is to be charged for; let the memory of GPUs grow with need.
+
+        By default TensorFlow takes all of a GPU's memory at once, and its peak would mean nothing.
+        """
+        import keras  # noqa: F401  # see above
+        import tensorflow as tf
+
+        if self._cell.backbone.hub is not None:
+            import keras_hub  # noqa: F401
+
+        for device in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(device, True)
+
     def _reporter(self, stage: str) -> OnProgress:
         """A progress callback that reports a few times a second."""
         last = 0.0
@@ -373,15 +387,3 @@ class CellRunner:
 def checkpoint_path(key: str) -> Path:
     """The checkpoint file of the cell with that key, which is kept until its row is written."""
     return cache_root() / "training" / f"{key}.npz"
-
-
-def _start_tensorflow() -> None:
-    """Import TensorFlow and Keras, which no cell is to be charged for, and let the memory of GPUs grow with need.
-
-    By default TensorFlow takes all of a GPU's memory at once, and its peak would mean nothing.
-    """
-    import keras  # noqa: F401  # see above
-    import tensorflow as tf
-
-    for device in tf.config.list_physical_devices("GPU"):
-        tf.config.experimental.set_memory_growth(device, True)
