@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from rich.cells import cell_len
-from rich.console import Console, JustifyMethod
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, JustifyMethod, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
@@ -20,6 +20,7 @@ from rich.text import Text
 
 from benchmark.analysis.formats import MISSING_VALUE, TEXT_HEADINGS, Section, heading_of, json_text
 from benchmark.escaping import printable, printable_lines
+from benchmark.fitting import GAP, fit
 
 if TYPE_CHECKING:
     from benchmark.work.events import CellEnded, Event, StageProgress
@@ -74,13 +75,6 @@ SAYABLE_ONCE = {
     "Dataset", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Input px", "Seed", "Seeds",
     "Interval over",
 }  # fmt: skip
-# Columns of longer texts are folded; numbers and most names are shorter and stay whole.
-LONGEST_WHOLE = 24
-# Columns are left out if long texts would be folded to less than the first width; names are folded below the second.
-# Where no column may be left out, texts are folded to what fits, but not to less than the third.
-FOLDED_WELL, FOLDED_NARROW, FOLDED_LEAST = 24, 12, 5
-# Two margins and a line of the frame.
-COLUMN_FRAME = 3
 
 
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, least_telling: Sequence[str] = ()) -> None:
@@ -104,13 +98,16 @@ def _value_text(value: object) -> str:
 
 
 def show_sections(sections: Iterable[Section]) -> None:
-    """Print tables with their notes."""
-    for section in sections:
+    """Print tables with their notes, with a blank line between them."""
+    for number, section in enumerate(sections):
+        if number:
+            stdout.print()
         texts = {str(heading): column.tolist() for heading, column in section.cells.items()}
+        numbers = set(texts) - TEXT_HEADINGS
         if section.is_chosen:
-            _show_whole(texts, section.heading, section.notes)
+            _print(texts, numbers, section.heading, section.notes)
         else:
-            _show(texts, set(texts) - TEXT_HEADINGS, section.least_telling, section.heading, section.notes)
+            _show(texts, numbers, section.least_telling, section.heading, section.notes)
 
 
 def _show(
@@ -120,65 +117,45 @@ def _show(
     title: str = "",
     notes: Sequence[str] = (),
 ) -> None:
-    """Print a table of texts; the title names values that all rows share, a note the columns that did not fit."""
-    shown = {name: [*map(printable, texts)] for name, texts in columns.items() if any(texts)}
+    """Print a table of texts; its title names the values that all rows share, and empty columns are not shown."""
+    columns = {name: texts for name, texts in columns.items() if any(texts)}
     same = {
-        name: texts[0] for name, texts in shown.items() if name in SAYABLE_ONCE and len(texts) > len(set(texts)) == 1
+        name: texts[0] for name, texts in columns.items() if name in SAYABLE_ONCE and len(texts) > len({*texts}) == 1
     }
-    widths = {name: max(map(cell_len, (*texts, *name.split()))) for name, texts in shown.items() if name not in same}
-    left_out = []
-    for name in least_telling:
-        if _needed(widths, FOLDED_WELL) <= stdout.width:
-            break
-        if widths.pop(name, None) and name:
-            left_out.append(name)
-    if left_out:
-        notes = [*notes, f"No room for {', '.join(left_out)}: widen the window, or choose another format."]
     title = ", ".join(filter(None, [title, *(f"{name} {text}" for name, text in same.items())]))
-    _print(shown, widths, numbers, title, notes)
-
-
-def _show_whole(columns: Mapping[str, Sequence[str]], title: str, notes: Sequence[str]) -> None:
-    """As `_show`, but with every column; the lines of a table that does not fit are longer than the screen is wide."""
-    shown, numbers = {name: [*map(printable, texts)] for name, texts in columns.items()}, set(columns) - TEXT_HEADINGS
-    widths = {name: max(map(cell_len, (*texts, *name.split()))) for name, texts in shown.items()}
-    fold = max(widths.values())
-    while fold > FOLDED_LEAST and _needed(widths, fold) > stdout.width:
-        fold -= 1
-        widths = {name: width if name in numbers else min(width, fold) for name, width in widths.items()}
-    _print(shown, widths, numbers, title, notes, needed=_needed(widths, fold))
+    varying = {name: texts for name, texts in columns.items() if name not in same}
+    _print(varying, numbers, title, notes, least_telling)
 
 
 def _print(
-    shown: Mapping[str, Sequence[str]],
-    widths: Mapping[str, int],
+    columns: Mapping[str, Sequence[str]],
     numbers: Collection[str],
     title: str,
     notes: Sequence[str],
-    *,
-    needed: int = 0,
+    least_telling: Iterable[str] = (),
 ) -> None:
-    """Print those columns of a table that have a width; it is no wider than the screen, unless this many are needed."""
-    table = Table(width=needed if needed > stdout.width else None)
-    are_names_whole = _needed(widths, FOLDED_NARROW) <= max(needed, stdout.width)
-    for name, width in widths.items():
-        is_fixed = width <= LONGEST_WHOLE and (name in numbers or are_names_whole)
+    """Print a table of texts as the screen has room for it; a note names the columns for which it has none."""
+    printed = {name: [*map(printable, texts)] for name, texts in columns.items()}
+    fitted = fit(printed, numbers, stdout.width, least_telling)
+    table = Table(
+        box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, GAP - 1, 0, 0),
+        width=max(fitted.width, 1),
+    )  # fmt: skip
+    for name, width in fitted.widths.items():
         justify: JustifyMethod = "right" if name in numbers else "left"
-        table.add_column(name, justify=justify, width=width if is_fixed else None, overflow="fold")
-    for row in zip(*(shown[name] for name in widths), strict=True):
-        is_best = row[0].split("–")[0] == "1" and next(iter(widths)) == "Rank"
+        table.add_column(name, justify=justify, width=width, overflow="fold", vertical="top")
+    for row in zip(*fitted.cells.values(), strict=True):
+        is_best = row[0].split("–")[0] == "1" and next(iter(fitted.cells)) == "Rank"
         table.add_row(*map(Text, row), style="bold" if is_best else None)
     if title:
         stdout.print(Text(printable(title), style="table.title"))
-    if shown:
-        stdout.print(table, crop=not needed)
-    if notes:
-        stdout.print(Text(printable_lines("\n".join(notes)), style="table.caption"))
-
-
-def _needed(widths: Mapping[str, int], folded: int) -> int:
-    """The width of a table with these columns, the long ones folded to this width."""
-    return 1 + sum(COLUMN_FRAME + (width if width <= LONGEST_WHOLE else folded) for width in widths.values())
+    if columns:
+        stdout.print(table, crop=False, overflow="ignore", no_wrap=True)
+    left_out = [name for name in fitted.left_out if name]
+    if left_out:
+        notes = [*notes, f"No room at {stdout.width} columns for: {'; '.join(left_out)}. A wider window shows more."]
+    for note in (*fitted.footnotes, *map(printable_lines, notes)):
+        stdout.print(Text(note, style="table.caption"))
 
 
 class _RateColumn(ProgressColumn):
@@ -188,8 +165,26 @@ class _RateColumn(ProgressColumn):
         return Text(f"{task.speed:.0f} images/s" if task.fields.get("has_rate") and task.speed else "", style="cyan")
 
 
+class _TimeLeftColumn(TimeRemainingColumn):
+    """The time left, once it is known."""
+
+    def render(self, task: Task) -> Text:
+        return Text.assemble(super().render(task), " left") if task.time_remaining else Text("")
+
+
+class _SweepProgress(Progress):
+    """The bars of a sweep below the name of its cell, which may need the whole width."""
+
+    cell = "starting"
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        """See `Progress`."""
+        yield Text(self.cell, overflow="fold")
+        yield self.make_tasks_table(self.tasks)
+
+
 class SweepDisplay:
-    """The progress of a sweep: its cell, how many are done and the time left; below it the stage of the worker.
+    """The progress of a sweep: its cell, and bars of the cell's stage and of all cells, with the time left.
 
     If standard error is not a terminal, one line per cell is printed instead.
     """
@@ -197,20 +192,20 @@ class SweepDisplay:
     def __init__(self, n_cells: int) -> None:
         self._n_cells = n_cells
         self._n_ended = 0
-        self._progress = Progress(
+        self._progress = _SweepProgress(
             # On a narrow screen, only the description is cut.
             TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
-            BarColumn(bar_width=12),
+            BarColumn(bar_width=16),
             MofNCompleteColumn(),
             _RateColumn(table_column=Column(no_wrap=True)),
-            TimeRemainingColumn(compact=True),
-            TextColumn("left"),
+            _TimeLeftColumn(compact=True, table_column=Column(no_wrap=True)),
             console=stderr,
             expand=True,
+            transient=True,
             disable=not stderr.is_terminal,
         )
-        self._cells = self._progress.add_task("starting", total=n_cells)
         self._stage = self._progress.add_task("", total=None, visible=False)
+        self._cells = self._progress.add_task("cells done", total=n_cells)
         self._stage_name = ""
 
     def __enter__(self) -> "SweepDisplay":
@@ -227,7 +222,7 @@ class SweepDisplay:
         if isinstance(event, StageProgress):
             self._show_stage(event)
         elif isinstance(event, CellStarted):
-            self._progress.update(self._cells, description=printable(str(event.planned.cell)))
+            self._progress.cell = printable(str(event.planned.cell))
             self._progress.update(self._stage, visible=False)
             self._stage_name = ""
         else:
@@ -239,7 +234,7 @@ class SweepDisplay:
         if event.stage != self._stage_name:
             self._stage_name = event.stage
             self._progress.reset(
-                self._stage, description=f"  {event.stage}", total=event.n_total, visible=True,
+                self._stage, description=event.stage, total=event.n_total, visible=True,
                 has_rate=event.n_total > 1,
             )  # fmt: skip
         self._progress.update(self._stage, completed=event.n_done)
@@ -275,17 +270,24 @@ def scan_display(verb: str = "reading") -> Iterator[Callable[[str, int, int], No
 
 def say(text: str, *, style: str = "yellow") -> None:
     """Print a message on standard error: yellow for warnings, red for failures."""
-    stderr.print(Text(printable_lines(text), style=style), soft_wrap=True)
+    _print_sentences(stderr, text, style)
 
 
 def show(text: str) -> None:
-    """Print a line on standard output, or several."""
+    """Print a line on standard output as it is, such as a command to copy, or several."""
     stdout.print(Text(printable_lines(text)), soft_wrap=True)
 
 
 def show_text(text: str) -> None:
-    """Print sentences on standard output, broken between words."""
-    stdout.print(Text(printable_lines(text)))
+    """Print sentences on standard output; on a screen lines are broken between words."""
+    _print_sentences(stdout, text)
+
+
+def _print_sentences(console: Console, text: str, style: str = "") -> None:
+    # A word is never broken: it may be a path to copy.
+    console.print(
+        Text(printable_lines(text), style=style, overflow="ignore"), soft_wrap=not console.is_terminal, crop=False
+    )
 
 
 def show_json(content: Any) -> None:

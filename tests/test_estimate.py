@@ -111,7 +111,7 @@ def test_each_backbone_dataset_and_size_starts_a_process():
 def test_a_fresh_machine_is_guessed_from_its_cores():
     expected = estimate([a_plan()])
 
-    assert not expected.is_measured
+    assert expected.n_guessed == expected.n_backbones == 1
     assert expected.extract_s == pytest.approx(1000 * 2.0 / (GUESSED_GFLOPS_PER_CORE * 2))
     assert expected.total_s == pytest.approx(expected.extract_s + expected.heads_s + expected.overhead_s)
 
@@ -131,8 +131,8 @@ def test_a_measured_rate_is_used_for_its_backbone_and_as_a_guess_for_others():
 
     same, other = estimate([a_plan()]), estimate([a_plan(a_backbone("Other", flops_g=4.0))])
 
-    assert same.is_measured
-    assert other.is_measured
+    assert same.n_guessed == 0
+    assert other.n_guessed == 1
     assert same.extract_s == pytest.approx(1000 * 2.0 / 100)
     assert other.extract_s == pytest.approx(1000 * 4.0 / 100)
 
@@ -140,7 +140,7 @@ def test_a_measured_rate_is_used_for_its_backbone_and_as_a_guess_for_others():
 def test_a_record_without_a_rate_is_no_measurement():
     put_into_cache(a_plan(mode="unit"), images_per_s=0.0, flops_g=2.0)
 
-    assert not estimate([a_plan()]).is_measured
+    assert estimate([a_plan()]).n_guessed == 1
 
 
 def test_cells_whose_dataset_cannot_be_had_cost_nothing():

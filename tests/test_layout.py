@@ -66,7 +66,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "predictions", "outputs", "plan", "work",
     },
     "doctor": {"storage", "provenance", "memory", "downloads"},
-    "console": {"escaping", "work", "processes", "analysis"},
+    "fitting": set(),
+    "console": {"escaping", "fitting", "work", "processes", "analysis"},
     "actions": {
         "errors", "escaping", "isolation", "registry", "recipes", "preprocessing", "backbones", "xray", "features",
         "options", "ledger", "plan", "work", "processes", "analysis", "exporting", "console",

@@ -13,7 +13,7 @@ from benchmark.analysis.significance import ALPHA
 from benchmark.analysis.verification import TOLERANCE
 
 # The column without a heading is the mark, which stands for the change or result beside it.
-CELLS_LEAST_TELLING = ("Wall ratio", "", "Input px", "p", "Predictions changed", "Difference", "Seed")
+CELLS_LEAST_TELLING = ("Wall ratio", "", "Input px", "Predictions changed")
 
 
 def changes_sections(comparison: pd.DataFrame) -> list[Section]:
@@ -29,7 +29,7 @@ def changes_sections(comparison: pd.DataFrame) -> list[Section]:
         f"Worse and better: beyond noise at {100 * ALPHA:.0f} %, Holm-corrected over the cells. Times are advisory.",
         *_overall_notes(comparison),
     )
-    return [_pairs_section(tally(comparison["change"], MARKS), table, "Change", numbers, notes)]
+    return _pairs_sections(tally(comparison["change"], MARKS), table, "Change", numbers, notes)
 
 
 def _overall_notes(comparison: pd.DataFrame) -> Iterable[str]:
@@ -46,7 +46,7 @@ def _overall_notes(comparison: pd.DataFrame) -> Iterable[str]:
 def verification_sections(verification: pd.DataFrame) -> list[Section]:
     """How many cells were reproduced, and every cell, from the table of `verify_rows`."""
     numbers = {
-        "Ledger": number_texts(verification["accuracy_before"], "{:.4f}"),
+        "Was": number_texts(verification["accuracy_before"], "{:.4f}"),
         "Now": number_texts(verification["accuracy_after"], "{:.4f}"),
         "Predictions changed": number_texts(verification["n_predictions_changed"], "{:.0f}"),
     }
@@ -56,13 +56,13 @@ def verification_sections(verification: pd.DataFrame) -> list[Section]:
         "Holm-corrected). Changed: neither, or the ledger contradicts itself. Incomplete: files or rows are missing. "
         "Times, rates and memory are advisory.",
     )
-    return [_pairs_section(tally(verification["change"], MARKS), verification, "Result", numbers, notes)]
+    return _pairs_sections(tally(verification["change"], MARKS), verification, "Result", numbers, notes)
 
 
-def _pairs_section(
+def _pairs_sections(
     heading: str, table: pd.DataFrame, outcome: str, numbers: dict[str, Any], notes: tuple[str, ...]
-) -> Section:
-    """One row per cell of two ledgers: its outcome, its name, its numbers and its note."""
+) -> list[Section]:
+    """One row per cell of two ledgers: its outcome, its name, its numbers and its note; one table per dataset."""
     setting = setting_cells(table)
     columns = {
         "": table["mark"],
@@ -75,4 +75,14 @@ def _pairs_section(
         "Wall ratio": number_texts(table["wall_ratio"], "{:.2f}"),
         "Note": table["note"],
     }
-    return Section(heading, pd.DataFrame(columns), notes, least_telling=CELLS_LEAST_TELLING)
+    cells = pd.DataFrame(columns)
+    parts = [part for _, part in cells.groupby("Dataset", sort=False)]
+    if len(parts) < 2:
+        return [Section(heading, cells, notes, least_telling=CELLS_LEAST_TELLING)]
+    return [
+        Section(heading, pd.DataFrame(), notes),
+        *(
+            Section(part["Dataset"].iloc[0], part.drop(columns="Dataset"), level=3, least_telling=CELLS_LEAST_TELLING)
+            for part in parts
+        ),
+    ]

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MISSING_VALUE = "–"
+# Of columns whose names are not words.
+HEADINGS = {
+    "input_size_px": "Input px", "min_size_px": "Least px", "flops_g": "Operations, G", "params_total": "Params",
+    "feature_dim": "Features", "size_mib": "MiB", "used_utc": "Used, UTC",
+}  # fmt: skip
 FORMULA_SIGNS = ("=", "+", "-", "@")
 TEXT_HEADINGS = {
     "Backbone", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Metric", "Note", "Verdict",
@@ -61,7 +66,7 @@ def _markdown_section(section: Section) -> str:
         *section.cells.map(_escaped).itertuples(index=False),
     ]
     heading = f"{'#' * section.level} {_escaped(section.heading)}"
-    lines = [heading, "", *(f"| {' | '.join(row)} |" for row in rows)]
+    lines = [heading, *(["", *(f"| {' | '.join(row)} |" for row in rows)] if len(section.cells.columns) else [])]
     return "\n".join([*lines, *(f"\n{note}" for note in section.notes)])
 
 
@@ -124,8 +129,8 @@ def number_texts(numbers: Iterable[Any], pattern: str) -> list[str]:
 
 
 def heading_of(name: str) -> str:
-    """The heading of a column that is called `input_size_px`: `Input size px`."""
-    return name[:1].upper() + name[1:].replace("_", " ")
+    """The heading of a column that is called `feature_dim`: `Feature dim`."""
+    return HEADINGS.get(name, name[:1].upper() + name[1:].replace("_", " "))
 
 
 def count_of(number: int, noun: str) -> str:

@@ -89,19 +89,26 @@ def leaderboard_sections(
         columns: Of the board, those to show; None for what fits.
     """
     n_failed = n_failed or {}
-    least_telling = tuple(heading for column, heading in LEADERBOARD_LEAST_TELLING.items() if column != by)
+    order = tuple(heading for column, heading in LEADERBOARD_LEAST_TELLING.items() if column != by)
     sections = []
     for dataset in sorted({*board["dataset"], *n_failed}):
         rows, figures = board[board["dataset"] == dataset], comparison[comparison["dataset"] == dataset]
         notes = (*note_on_top(rows, top), *_leaderboard_notes(rows, n_failed.get(dataset, 0), by))
         shown = first_ranked(rows, top)
         section = Section(
-            dataset, leaderboard_cells(shown, by=by, also=columns or ()), notes, least_telling=least_telling
-        )
+            dataset, leaderboard_cells(shown, by=by, also=columns or ()), notes,
+            least_telling=_size_first(order, shown, by),
+        )  # fmt: skip
         sections.append(with_columns(section, shown, columns, LEADERBOARD_HEADINGS))
         if len(figures):
             sections.append(Section(f"{dataset}: published and measured", comparison_cells(figures), level=3))
     return sections
+
+
+def _size_first(order: Sequence[str], rows: pd.DataFrame, by: str = "") -> tuple[str, ...]:
+    """The order in which columns are left out, with the input size first unless it tells settings apart."""
+    is_telling = by == "input_size_px" or (rows.groupby("backbone")["input_size_px"].nunique() > 1).any()
+    return tuple(order) if is_telling else ("Input px", *(heading for heading in order if heading != "Input px"))
 
 
 def _leaderboard_notes(rows: pd.DataFrame, n_failed: int, by: str) -> tuple[str, ...]:
@@ -245,7 +252,9 @@ def ablation_sections(
         if n_unknown := int((rows["interval_over"] == "").sum()):
             notes.append(f"{n_unknown} of {count_of(len(rows), 'row')} without an interval: no predictions.")
         shown = first_ranked(rows, top)
-        section = Section(str(dataset), ablation_cells(shown), tuple(notes), least_telling=ABLATION_LEAST_TELLING)
+        section = Section(
+            str(dataset), ablation_cells(shown), tuple(notes), least_telling=_size_first(ABLATION_LEAST_TELLING, shown)
+        )
         sections.append(with_columns(section, shown, columns, ABLATION_HEADINGS))
     return sections
 

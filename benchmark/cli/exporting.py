@@ -26,15 +26,15 @@ def export(
         Path | None,
         typer.Option(help="Instead of a run_id: the ledger whose best setting in mode native is exported."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="The file: *.keras, *.onnx, *.tflite; a folder for saved_model.")] = Path(
+    out: Annotated[Path, options.output(help="The file: *.keras, *.onnx, *.tflite; a folder for saved_model.")] = Path(
         "model.keras"
     ),
     format_name: Annotated[
         str | None,
-        typer.Option("--format", help="keras, onnx, tflite or saved_model.", show_default="by the suffix of --out"),
+        options.output("--format", help="keras, onnx, tflite or saved_model.", show_default="by the suffix of --out"),
     ] = None,
-    registry: options.RegistryOption = None,
     as_json: options.JsonOption = False,
+    registry: options.RegistryOption = None,
 ) -> None:
     """Make one model of a run: images of any size in, class probabilities out, preprocessing inside.
 
@@ -62,10 +62,13 @@ def export(
 def predict(
     model: Annotated[Path, typer.Argument(help="A .keras file that benchmark export wrote.", show_default=False)],
     images: Annotated[list[Path], typer.Argument(metavar="FILE|FOLDER...", help="Images, or folders of them.")],
-    top: Annotated[int, typer.Option(min=1, help="The number of classes to name for each image.")] = 3,
-    engine: options.EngineOption = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: a line for each image and class.")] = False,
+    top: Annotated[
+        int,
+        options.shown(metavar="N", callback=options.within(1), help="The number of classes to name for each image."),
+    ] = 3,
+    as_csv: Annotated[bool, options.output("--csv", help="Print CSV: a line for each image and class.")] = False,
     as_json: options.JsonOption = False,
+    engine: options.EngineOption = None,
 ) -> None:
     """Name the most likely classes of images, with their probabilities, by an exported model.
 

@@ -18,8 +18,8 @@ DIGITS = 7
 def inspect(
     target: InspectedArgument,
     mode: FedModeOption = None,
-    registry: RegistryOption = None,
     as_json: JsonOption = False,
+    registry: RegistryOption = None,
 ) -> None:
     """Show what a network does to a pixel, and which preprocessing modes are right for it.
 
@@ -56,15 +56,19 @@ def _show(xray: "XRay", fed: str | None) -> None:
 
     stem, modes = xray.stem, xray.modes
     console.show(f"{xray.name}: {xray.source}, at {stem.input_px[0]} x {stem.input_px[1]} px")
-    console.show(f"Native mode: {xray.native} ({describe_step(xray.native)}), known from {xray.native_source}.")
+    console.show_text(f"Native mode: {xray.native} ({describe_step(xray.native)}), known from {xray.native_source}.")
     if xray.preprocess_map is not None:
-        console.show(f"\nProbed: {xray.preprocess} turns pixels in 0..255 into {xray.preprocess_map.channel_order}")
+        console.show_text(
+            f"\nProbed: {xray.preprocess} turns pixels in 0..255 into {xray.preprocess_map.channel_order}"
+        )
         rows = [[str(number), text] for number, text in enumerate(formulas(xray.preprocess_map))]
         console.show_table(("Channel", "Value"), rows)
     console.show(f"\nBuilt in before the first convolution:{'' if stem.layers else ' no Rescaling, no Normalization'}")
     if stem.layers:
         console.show_table(("Layer", "Kind", "Numbers"), map(_layer_cells, stem.layers))
-    console.show(f"\nWhat reaches the first convolution, {stem.first_layer} ({stem.first_kind}), of pixels in 0..255")
+    console.show_text(
+        f"\nWhat reaches the first convolution, {stem.first_layer} ({stem.first_kind}), of pixels in 0..255"
+    )
     console.show_table(
         ("Mode", "Verdict", "Also", "Channels", "Lowest", "Highest"),
         [
@@ -78,12 +82,12 @@ def _show(xray: "XRay", fed: str | None) -> None:
     used = {verdict for one in modes for verdict in (one.verdict, *one.findings)}
     for verdict, meaning in VERDICTS.items():
         if verdict in used:
-            console.show(f"{verdict}: {meaning}.")
+            console.show_text(f"{verdict}: {meaning}.")
     for note in xray.notes:
-        console.show(f"\n{note}")
+        console.show_text(f"\n{note}")
     for one in modes:
         if one.mode == fed:
-            console.show(f"\nYou feed {fed}: {', '.join(one.findings) or one.verdict}.")
+            console.show_text(f"\nYou feed {fed}: {', '.join(one.findings) or one.verdict}.")
 
 
 def formulas(found: "AffineMap") -> list[str]:

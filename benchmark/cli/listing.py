@@ -9,7 +9,7 @@ import typer
 
 from benchmark import console
 from benchmark.analysis.formats import count_of
-from benchmark.cli.options import NAMES, JsonOption, RegistryOption, known_backbones, names_at, refuse_nan
+from benchmark.cli.options import NAMES, JsonOption, RegistryOption, known_backbones, names_at, within
 from benchmark.errors import check_known
 
 # Backbones with their own classifier.
@@ -21,16 +21,18 @@ BACKBONE_FACTS = (
 MIB, GIB = 2**20, 2**30
 # More than any disk or calendar has.
 LARGEST_GIB, LONGEST_DAYS = 2**30, 100_000
+# Enough of a key to find its folder.
+KEY_LENGTH = 8
 SECONDS_PER_DAY = 86_400
 
 
 def list_names(
     kind: Annotated[str, typer.Argument(help=", ".join(KINDS))],
-    registry: RegistryOption = None,
     hub: Annotated[
         bool, typer.Option("--hub", help="Of 'backbones': the presets of KerasHub instead. Nothing is downloaded.")
     ] = False,
     as_json: JsonOption = False,
+    registry: RegistryOption = None,
 ) -> None:
     """Show the names that can be used."""
     from benchmark.presets import list_presets
@@ -82,34 +84,36 @@ def cache_list(as_json: JsonOption = False) -> None:
     entries = list_cache()
     records = [
         {
-            "key": entry.path.name,
             "kind": entry.kind,
             "backbone": entry.facts.get("backbone", ""),
             "dataset": entry.dataset,
             "view": entry.facts.get("view", ""),
             "precision": entry.facts.get("precision", ""),
+            "key": entry.path.name if as_json else entry.path.name[:KEY_LENGTH],
             "size_mib": round(entry.size_bytes / MIB, 1),
             "used_utc": entry.used_utc.strftime("%Y-%m-%d %H:%M"),
         }
         for entry in entries
     ]
-    print_records(records, as_json=as_json, least_telling=("precision", "used_utc"))
+    print_records(records, as_json=as_json, least_telling=("precision", "used_utc", "kind"))
     if not as_json:
         total = sum(entry.size_bytes for entry in entries)
-        console.show(f"{count_of(len(entries), 'entry')}, {total / GIB:.2f} GiB in {cache_root()}")
+        console.show_text(f"{count_of(len(entries), 'entry')}, {total / GIB:.2f} GiB in {cache_root()}")
 
 
 def cache_prune(
     max_gib: Annotated[
         float,
         typer.Option(
-            min=0, max=LARGEST_GIB, callback=refuse_nan, help="Remove the least recently used until this size is left."
+            metavar="GIB",
+            callback=within(0, LARGEST_GIB),
+            help="Remove the least recently used until this size is left.",
         ),
     ] = 0.0,
     older_than_days: Annotated[
         float | None,
         typer.Option(
-            min=0, max=LONGEST_DAYS, callback=refuse_nan, help="Remove only entries not used for this many days."
+            metavar="DAYS", callback=within(0, LONGEST_DAYS), help="Remove only entries not used for this many days."
         ),
     ] = None,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from benchmark import console
-from benchmark.cli.options import RESULTS, FormatOption, OutOption, PathsArgument
+from benchmark.cli.options import RESULTS, FormatOption, OutOption, PathsArgument, output, shown, within
 from benchmark.cli.results import choose_format, publish
 from benchmark.errors import BenchmarkError
 from benchmark.outputs import check_output, write_output
@@ -28,13 +28,16 @@ def mistakes(
     paths: PathsArgument = None,
     top: Annotated[
         int | None,
-        typer.Option(
-            min=1, help="Only so many, the most confident ones.", show_default=f"all; {USUAL_SHEET} of a sheet"
+        shown(
+            metavar="N",
+            callback=within(1),
+            help="Only so many, the most confident ones.",
+            show_default=f"all; {USUAL_SHEET} of a sheet",
         ),
     ] = None,
     sheet: Annotated[
         Path | None,
-        typer.Option(help="Also draw them into this file, .png or .svg, each with its caption.", show_default=False),
+        output(help="Also draw them into this file, .png or .svg, each with its caption.", show_default=False),
     ] = None,
     format_name: FormatOption = None,
     out: OutOption = None,

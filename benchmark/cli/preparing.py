@@ -43,8 +43,8 @@ def params(
     heads: options.HeadsOption = None,
     input_size_px: options.InputSizeOption = None,
     classes: options.ClassesOption = None,
-    registry: options.RegistryOption = None,
     as_json: options.JsonOption = False,
+    registry: options.RegistryOption = None,
 ) -> None:
     """Count the parameters of a recipe's cells; neither weights nor data are needed."""
     from benchmark.plan.grid import expand

@@ -4,6 +4,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -18,7 +19,7 @@ THOUSANDS = {"": 1, "k": 1e3, "M": 1e6, "B": 1e9}
 LONGEST_BUDGET_S = 1_000_000
 MOST_SEEDS = 100
 
-_limit = typer.Option(rich_help_panel="Limits", show_default=False, min=1e-6, callback=options.refuse_nan)
+_limit = partial(typer.Option, rich_help_panel="Limits", show_default=False, metavar="N", callback=options.within(1e-6))
 
 
 def recommend(
@@ -26,16 +27,23 @@ def recommend(
     dataset: Annotated[
         str, typer.Argument(metavar="DATASET", help="As 'benchmark list datasets' shows it, such as folder:pets.")
     ],
-    budget: Annotated[str, typer.Option(help="Time for all cells, such as 90s, 10m or 2h.")] = "10m",
+    budget: Annotated[str, options.what(help="Time for all cells, such as 90s, 10m or 2h.")] = "10m",
     max_params: Annotated[
-        str | None, typer.Option(help="Such as 10M.", rich_help_panel="Limits", show_default=False)
+        str | None,
+        typer.Option(help="Parameters, such as 10M.", rich_help_panel="Limits", show_default=False, metavar="N"),
     ] = None,
-    max_latency_ms: Annotated[float | None, _limit] = None,
-    min_images_per_s: Annotated[float | None, _limit] = None,
-    max_model_mib: Annotated[float | None, _limit] = None,
+    max_latency_ms: Annotated[float | None, _limit(help="Milliseconds to classify one image.")] = None,
+    min_images_per_s: Annotated[float | None, _limit(help="Images per second, of many images.")] = None,
+    max_model_mib: Annotated[float | None, _limit(help="Size of the weights in MiB.")] = None,
     backbones: options.BackbonesOption = None,
     n_seeds: Annotated[
-        int, typer.Option("--seeds", min=1, max=MOST_SEEDS, help="Trainings of each finalist for the test.")
+        int,
+        options.what(
+            "--seeds",
+            metavar="N",
+            callback=options.within(1, MOST_SEEDS),
+            help="Trainings of each finalist for the test.",
+        ),
     ] = 3,
     val_fraction: options.ValFractionOption = None,
     input_size_px: options.InputSizeOption = None,
@@ -46,8 +54,8 @@ def recommend(
     resize: options.ResizeOption = None,
     crop: options.CropOption = None,
     results: options.ResultsOption = options.RESULTS,
-    registry: options.RegistryOption = None,
     as_json: options.JsonOption = False,
+    registry: options.RegistryOption = None,
 ) -> None:
     """Say which backbone to take for a dataset.
 

@@ -15,8 +15,11 @@ from benchmark.cli.options import (
     PathsArgument,
     RowsOption,
     complete,
+    output,
     parse_where,
+    shown,
     split_names,
+    within,
 )
 from benchmark.errors import BenchmarkError, check_known
 from benchmark.outputs import check_folder, check_output, write_output
@@ -33,7 +36,7 @@ EXIT_NOTHING_TO_COMPARE = 4
 
 
 def _columns_option(of_module: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(
+    option: typer.models.OptionInfo = shown(
         "--columns", show_default="those that fit", autocompletion=complete(f"benchmark.analysis.{of_module}:COLUMNS"),
         help="Show these columns in this order, comma separated, by their names in --format csv.",
     )  # fmt: skip
@@ -43,13 +46,14 @@ def _columns_option(of_module: str) -> typer.models.OptionInfo:
 def leaderboard(
     paths: PathsArgument = None,
     by: Annotated[
-        str, typer.Option(help="The column to rank by and to show, such as accuracy, macro_f1, efficiency or wall_s.")
+        str, shown(help="The column to rank by and to show, such as accuracy, macro_f1, efficiency or wall_s.")
     ] = "accuracy",
     where: RowsOption = None,
     top: Annotated[
         int | None,
-        typer.Option(
-            min=1,
+        shown(
+            metavar="N",
+            callback=within(1),
             show_default="all",
             help="Of each dataset, only settings of this rank or a better one; of all others, the number is said.",
         ),
@@ -89,14 +93,14 @@ def show_board(
     from benchmark.analysis.presentation import leaderboard_sections, not_ranked
     from benchmark.analysis.published import compare_published, load_published
 
-    shown = check_columns(columns, COLUMNS, by=by)
+    chosen = check_columns(columns, COLUMNS, by=by)
     runs = rows_where(load_runs(paths), where or {})
     published = load_published(paths)
     board = make_leaderboard(runs, by=by, published=published, correctness=Correctness(runs))
     n_failed = count_failed(runs)
     comparison = compare_published(first_ranked(board, top), published)
-    sections = leaderboard_sections(board, comparison, n_failed, by=by, top=top, columns=shown)
-    publish(first_ranked(board, top)[shown or [*board]], sections, format_name, out)
+    sections = leaderboard_sections(board, comparison, n_failed, by=by, top=top, columns=chosen)
+    publish(first_ranked(board, top)[chosen or [*board]], sections, format_name, out)
     if n_failed and format_name in ("csv", "json"):
         console.say(not_ranked(sum(n_failed.values())))
 
@@ -105,7 +109,8 @@ def ablation(
     paths: PathsArgument = None,
     where: RowsOption = None,
     top: Annotated[
-        int | None, typer.Option(min=1, help="Only the most harmful of each dataset.", show_default="all")
+        int | None,
+        shown(metavar="N", callback=within(1), help="Only the most harmful of each dataset.", show_default="all"),
     ] = None,
     columns: Annotated[str | None, _columns_option("ablation")] = None,
     format_name: FormatOption = None,
@@ -119,7 +124,7 @@ def ablation(
     from benchmark.analysis.presentation import ablation_sections
 
     format_name = choose_format(format_name, out)
-    shown = check_columns(split_names(columns), COLUMNS)
+    chosen = check_columns(split_names(columns), COLUMNS)
     runs = rows_where(load_runs(paths or [RESULTS]), parse_where(where))
     table = make_ablation(runs, Correctness(runs))
     if table.empty:
@@ -127,8 +132,8 @@ def ablation(
             "There is nothing to compare: no setting was run with the same seed both in mode native and in another "
             "mode. Run a sweep with --modes native,unit or more."
         )
-    sections = ablation_sections(table, top=top, columns=shown)
-    publish(first_ranked(table, top)[shown or [*table]], sections, format_name, out)
+    sections = ablation_sections(table, top=top, columns=chosen)
+    publish(first_ranked(table, top)[chosen or [*table]], sections, format_name, out)
 
 
 def compare(
@@ -161,8 +166,11 @@ def compare(
 
 TopOption = Annotated[
     int | None,
-    typer.Option(
-        min=1, help="Of each dataset, only the most accurate settings, with their other modes.", show_default="all"
+    shown(
+        metavar="N",
+        callback=within(1),
+        help="Of each dataset, only the most accurate settings, with their other modes.",
+        show_default="all",
     ),
 ]
 
@@ -171,10 +179,10 @@ def plot(
     paths: PathsArgument = None,
     where: RowsOption = None,
     top: TopOption = None,
-    out: Annotated[Path, typer.Option(help="The folder of the files.")] = Path("plots"),
+    out: Annotated[Path, output(help="The folder of the files.")] = Path("plots"),
     only: Annotated[
         str | None,
-        typer.Option(
+        shown(
             help="Names of plots, comma separated: accuracy, pareto, efficiency, time, memory, ablation, "
             "ablation-heatmap, curves, seeds, shots, confusion, per-class, gallery.",
             show_default="all that the ledgers can give",
@@ -183,11 +191,11 @@ def plot(
     ] = None,
     formats: Annotated[
         str,
-        typer.Option(help="png, svg or both, comma separated.", autocompletion=complete("benchmark.charts:FORMATS")),
+        shown(help="png, svg or both, comma separated.", autocompletion=complete("benchmark.charts:FORMATS")),
     ] = "png",
     run: Annotated[
         str | None,
-        typer.Option(
+        shown(
             help="The run_id whose classes and images are shown in confusion, per-class and gallery.",
             show_default="the best setting",
         ),
@@ -206,7 +214,7 @@ def report(
     paths: PathsArgument = None,
     where: RowsOption = None,
     top: TopOption = None,
-    out: Annotated[Path, typer.Option(help="The HTML file to write.")] = Path("report.html"),
+    out: Annotated[Path, output(help="The HTML file to write.")] = Path("report.html"),
 ) -> None:
     """Write one or many ledgers as a single HTML file that opens without network; needs the extra 'report'."""
     from benchmark.report.page import make_report

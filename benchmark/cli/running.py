@@ -1,5 +1,6 @@
 """`benchmark run` and `status`: a sweep planned, run and shown."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,14 +25,16 @@ from benchmark.processes.execution import LOCAL, Execution
 
 if TYPE_CHECKING:
     from benchmark.ledger import Ledger
+    from benchmark.plan.estimate import Estimate
     from benchmark.plan.planning import PlannedCell
 
 EXIT_SOME_FAILED = 1
 EXIT_INTERRUPTED = 130
 
-# Columns of a table of cells, and those that a narrow screen leaves out first.
-SHOWN_COLUMNS = ("backbone", "dataset", "mode", "head", "input_size_px", "shots", "seed", "state")
-LEAST_TELLING = ("params_total", "input_size_px", "seed")
+# Columns that every table of cells has; further ones are shown if cells differ in them.
+SHOWN_COLUMNS = {"backbone", "dataset", "mode", "strategy", "head", "input_size_px", "seed"}
+NUMBERS = {"input_size_px", "seed"}
+LEAST_TELLING = ("params_total",)
 
 
 def run(
@@ -51,25 +54,25 @@ def run(
     classes: options.ClassesOption = None,
     max_bad_images: options.BadImagesOption = None,
     drop_duplicates: options.DuplicatesOption = None,
-    restrict_classes: options.RestrictOption = None,
-    engine: options.EngineOption = None,
-    precision: options.PrecisionOption = None,
-    batch_size: options.BatchSizeOption = None,
     resize: options.ResizeOption = None,
     crop: options.CropOption = None,
     name: options.NameOption = AD_HOC_SWEEP,
-    results: options.ResultsOption = options.RESULTS,
-    registry: options.RegistryOption = None,
     where: options.WhereOption = None,
     when: options.WhenOption = "missing",
     jobs: options.JobsOption = 1,
     timeout: options.TimeoutOption = None,
+    results: options.ResultsOption = options.RESULTS,
+    dry_run: options.DryRunOption = False,
+    keep_weights: options.KeepWeightsOption = False,
+    as_json: options.JsonOption = False,
+    registry: options.RegistryOption = None,
+    engine: options.EngineOption = None,
+    precision: options.PrecisionOption = None,
+    batch_size: options.BatchSizeOption = None,
+    restrict_classes: options.RestrictOption = None,
     deterministic: options.DeterministicOption = None,
     executor: options.ExecutorOption = LOCAL,
     ray_address: options.RayAddressOption = None,
-    keep_weights: options.KeepWeightsOption = False,
-    dry_run: options.DryRunOption = False,
-    as_json: options.JsonOption = False,
 ) -> None:
     """Run the missing cells of a recipe, or of the lists given as options, and show the leaderboard.
 
@@ -111,13 +114,24 @@ def _show_dry_run(chosen: "list[PlannedCell]", *, again: bool, as_json: bool) ->
         _print_cells(records, "params_total")
     for obstacle in dict.fromkeys(str(one.obstacle) for one in chosen if one.obstacle):
         console.say(obstacle, style="yellow")
-    source = "measured rate" if expected.is_measured else "guessed rate"
-    console.show(
+    if not records:
+        console.show_text("Nothing to do: every cell is done. To run them again, add --when always.")
+        return
+    console.show_text(
         f"{count_of(len(records), 'cell')}, {count_of(expected.n_passes, 'pass')} over images. "
         f"About {duration_text(expected.total_s)}: extracting {duration_text(expected.extract_s)}, "
-        f"heads {duration_text(expected.heads_s)}, starting {duration_text(expected.overhead_s)} "
-        f"(from this machine's {source}; expect a factor of two)."
+        f"training {duration_text(expected.heads_s)}, starting {duration_text(expected.overhead_s)}. "
+        f"{_about_rates(expected)}"
     )
+
+
+def _about_rates(expected: "Estimate") -> str:
+    if not expected.n_guessed:
+        return "The rates were measured on this machine; expect a factor of two."
+    if expected.n_guessed == expected.n_backbones:
+        return "The rates are guessed: none of these backbones was measured on this machine."
+    of_all = f"{expected.n_guessed} of {expected.n_backbones} backbones"
+    return f"The rates of {of_all} are guessed from the others, which were measured on this machine."
 
 
 def _params_total(planned: "PlannedCell") -> int | None:
@@ -137,10 +151,11 @@ def _params_total(planned: "PlannedCell") -> int | None:
 
 
 def show_ended(ledger: "Ledger", n_failed: int, *, as_json: bool = False) -> None:
-    """Show the leaderboard of a ledger; exits with 1 if cells failed."""
+    """Show the leaderboard of a ledger, and what to do next; exits with 1 if cells failed."""
     from benchmark.ledger import RUNS
 
     show_board([ledger.folder], by="accuracy", format_name="json" if as_json else "table")
+    _say_next(ledger)
     if n_failed:
         console.say(
             f"{count_of(n_failed, 'cell')} failed: see {ledger.folder / RUNS}. To try again, add --when failed.",
@@ -149,11 +164,30 @@ def show_ended(ledger: "Ledger", n_failed: int, *, as_json: bool = False) -> Non
         sys.exit(EXIT_SOME_FAILED)
 
 
+def _say_next(ledger: "Ledger") -> None:
+    """Say where the rows are, and the next commands."""
+    from benchmark.ledger import DONE, RUNS
+
+    runs = ledger.read_runs()
+    done = runs[runs["status"] == DONE]
+    if done.empty:
+        return
+    folder = shlex.quote(str(ledger.folder))
+    steps = {
+        **({f"benchmark ablation {folder}": "what each wrong mode costs"} if done["mode"].nunique() > 1 else {}),
+        f"benchmark report {folder}": "tables and charts as one page",
+        f"benchmark export --best {folder}": "the best setting as one model",
+    }
+    width = max(map(len, steps))
+    lines = [f"  {command:<{width}}  {purpose}" for command, purpose in steps.items()]
+    console.say("\n".join([f"\nThe rows are in {ledger.folder / RUNS}. Next:", *lines]), style="")
+
+
 def status(
     recipe: options.RecipeArgument = None,
     results: options.ResultsOption = options.RESULTS,
-    registry: options.RegistryOption = None,
     as_json: options.JsonOption = False,
+    registry: options.RegistryOption = None,
 ) -> None:
     """Show the state of each cell of a recipe: done, failed, missing, stale or a repeat of another seed, and why.
 
@@ -177,11 +211,17 @@ def status(
 
 
 def _print_cells(records: list[dict[Any, Any]], last: str) -> None:
-    """Print cells, the column `last` last; a column that is empty in all of them is left out."""
+    """Print cells with what they differ in, their state, and the column `last`."""
+    from benchmark.ledger import CELL_COLUMNS
     from benchmark.plan.grid import value_text
 
-    shown = [{**record, "shots": value_text(record["shots"])} for record in records]
-    print_records(shown, as_json=False, columns=(*SHOWN_COLUMNS, last), least_telling=LEAST_TELLING)
+    texts = {column: [value_text(record[column]) for record in records] for column in CELL_COLUMNS}
+    columns = [column for column, values in texts.items() if column in SHOWN_COLUMNS or len({*values}) > 1]
+    shown = [
+        {**record, **{column: texts[column][row] for column in columns if column not in NUMBERS}}
+        for row, record in enumerate(records)
+    ]
+    print_records(shown, as_json=False, columns=(*columns, "state", last), least_telling=LEAST_TELLING)
 
 
 def _records_of_ledger(folder: Path) -> list[dict[Any, Any]]:

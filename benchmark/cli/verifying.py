@@ -26,13 +26,13 @@ NO_CELL = "no recipe of its ledger makes this cell; rows of schema 1 get theirs 
 
 def verify(
     paths: options.PathsArgument = None,
-    cells: Annotated[str, typer.Option(help="Number of cells, the quickest of every backbone in turn, or all.")] = "3",
+    cells: Annotated[str, options.what(help="Number of cells, the quickest of every backbone in turn, or all.")] = "3",
     where: options.WhereOption = None,
-    registry: options.RegistryOption = None,
     timeout: options.TimeoutOption = None,
     jobs: options.JobsOption = 1,
     format_name: options.FormatOption = None,
     out: options.OutOption = None,
+    registry: options.RegistryOption = None,
 ) -> None:
     """Check the files of ledgers against each other, then run cells again in a clean cache, and compare.
 
@@ -146,9 +146,9 @@ def _run_again(
 def rerun(
     run_id: Annotated[str, typer.Argument(help="The run_id of the row, from runs.csv or 'leaderboard --format json'.")],
     paths: options.PathsArgument = None,
-    results: Annotated[Path, typer.Option(help="Where the new row goes.")] = Path("mine"),
+    results: Annotated[Path, options.output("--results", help="Where the new row goes.")] = Path("mine"),
+    dry_run: Annotated[bool, options.output("--dry-run", help="Only print what would be run.")] = False,
     registry: options.RegistryOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be run.")] = False,
 ) -> None:
     """Make a row again, by the recipe stored beside its ledger; then show the leaderboard of the new row.
 

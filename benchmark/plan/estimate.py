@@ -36,14 +36,16 @@ class Estimate:
         extract_s: Seconds for them.
         heads_s: Seconds to train and test the heads.
         overhead_s: Seconds to start processes and build backbones.
-        is_measured: Whether this machine's own extraction rate was known.
+        n_backbones: Backbones of the cells.
+        n_guessed: Those of them whose rate was not measured on this machine.
     """
 
     n_passes: int
     extract_s: float
     heads_s: float
     overhead_s: float
-    is_measured: bool
+    n_backbones: int
+    n_guessed: int
 
     @property
     def total_s(self) -> float:
@@ -65,6 +67,7 @@ def estimate(cells: Iterable[PlannedCell], *, again: bool = False) -> Estimate:
         one for one in passes.values() if again or not is_cached(feature_facts(one.cell, one.dataset_fingerprint))
     ]
     jobs = {job_key(one.cell) for one in planned}
+    backbones = {one.cell.backbone.name for one in planned}
     return Estimate(
         n_passes=len(to_extract),
         extract_s=sum(
@@ -72,7 +75,8 @@ def estimate(cells: Iterable[PlannedCell], *, again: bool = False) -> Estimate:
         ),
         heads_s=sum(_head_s(one, rates.get(one.cell.backbone.name, fallback)) for one in planned),
         overhead_s=JOB_OVERHEAD_S * len(jobs),
-        is_measured=bool(rates),
+        n_backbones=len(backbones),
+        n_guessed=len(backbones - set(rates)),
     )
 
 
