@@ -58,6 +58,11 @@ def test_every_name_has_a_description():
     assert all(DATASETS.values())
 
 
+def test_a_folder_without_its_prefix_is_answered_with_the_name_that_reads_it(tmp_path: Path):
+    with pytest.raises(DataError, match=f"write folder:{tmp_path}"):
+        check_dataset_name(str(tmp_path))
+
+
 def test_an_unknown_name_is_answered_with_the_nearest_one():
     with pytest.raises(
         UnknownNameError, match=r"Unknown dataset 'cifar_10'\. Did you mean 'cifar10'\? Known: cifar10,"

@@ -245,9 +245,10 @@ def test_people_get_the_chosen_columns_in_their_order(call: Call, ledger: Ledger
 
     _, out, _ = call("leaderboard", "--columns", chosen, "--top", "1", "--format", format_name)
 
-    assert re.search("Backbone *[|┃] *(95 % )?interval *[|┃] *Accuracy *[|┃] *Rank *[|┃] *Resize *[|┃] *Augment", out)
-    assert re.search("100 *[|│] *NetA", out)
-    assert re.search("0.9000 *[|│] *1 *[|│] *bilinear *[|│] *– *[|│]", out)
+    gap = "[ |]+"
+    assert re.search(gap.join(["Backbone", "(95 % )?interval", "Accuracy", "Rank", "Resize", "Augment"]), out)
+    assert re.search(gap.join(["100", "NetA"]), out)
+    assert re.search(gap.join(["0.9000", "1", "bilinear", "–"]), out)
 
 
 @pytest.mark.parametrize("command", ["leaderboard", "ablation"])
@@ -262,11 +263,10 @@ def test_no_chosen_column_is_left_out_on_a_narrow_screen(
 
     _, out, _ = call(command, "--columns", ",".join(columns))
 
-    top, *lines = [line for line in out.splitlines() if line.startswith(("┏", "│"))]
-    n_columns = len(top.split("┳"))
-    assert n_columns > 20
-    assert all(line.count("│") == n_columns + 1 for line in lines)
-    assert "bilin" in out
+    rule = next(line for line in out.splitlines() if line.startswith("───"))
+    first = out.splitlines()[out.splitlines().index(rule) + 1]
+    assert len(first.split()) > 20
+    assert "bilinear" in out
     assert "No room" not in out
     assert "…" not in out
 
@@ -277,7 +277,7 @@ def test_few_chosen_columns_fit_80_columns(call: Call, ledger: Ledger, monkeypat
     _, out, _ = call("leaderboard", "--columns", "rank,backbone,mode,log_loss,params_total,n_test,wall_s")
 
     assert max(map(len, out.splitlines())) <= 80
-    assert re.search(r"1 │ NetA +│ native │ +0\.2500 │ +2\.00 │ +100 │ +10 │", out)
+    assert re.search(r"1  NetA +native +0\.2500 +2\.00 +100 +10\b", out)
 
 
 @pytest.mark.parametrize(

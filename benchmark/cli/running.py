@@ -91,14 +91,18 @@ def run(
     plan = plan_sweep(sweep, known, results, options.parse_where(where))
     chosen = plan.to_run(when)
     warn_of_modes(chosen)
-    if dry_run:
+    ledger = Ledger(results / sweep.name)
+    nothing = "" if chosen else f"Nothing to do in {ledger.folder}: {tally(plan.counts)}."
+    if dry_run and (chosen or as_json):
         _show_dry_run(chosen, again=when == "always", as_json=as_json)
         return
-    ledger = Ledger(results / sweep.name)
+    if dry_run:
+        console.show_text(f"{nothing} To run cells again, add --when always.")
+        return
     n_failed = sum(planned.state == FAILED for planned in plan.cells) if when == "missing" else 0
     n_failed += run_plan(plan, ledger, execution, when=when)
-    if not chosen:
-        console.say(f"Nothing to do in {ledger.folder}: {tally(plan.counts)}.", style="green")
+    if nothing:
+        console.say(nothing, style="green")
     show_ended(ledger, n_failed, as_json=as_json)
 
 
@@ -110,13 +114,9 @@ def _show_dry_run(chosen: "list[PlannedCell]", *, again: bool, as_json: bool) ->
     if as_json:
         console.show_json({"cells": records, "estimate_s": round(expected.total_s, 1)})
         return
-    if records:
-        _print_cells(records, "params_total")
+    _print_cells(records, "params_total")
     for obstacle in dict.fromkeys(str(one.obstacle) for one in chosen if one.obstacle):
         console.say(obstacle, style="yellow")
-    if not records:
-        console.show_text("Nothing to do: every cell is done. To run them again, add --when always.")
-        return
     console.show_text(
         f"{count_of(len(records), 'cell')}, {count_of(expected.n_passes, 'pass')} over images. "
         f"About {duration_text(expected.total_s)}: extracting {duration_text(expected.extract_s)}, "

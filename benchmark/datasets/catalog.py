@@ -55,9 +55,11 @@ def check_dataset_name(name: str) -> None:
 
     Raises:
         UnknownNameError: It is neither built in nor starts with `idx:`, `folder:` or `tfds:`.
-        DataError: It is not UTF-8.
+        DataError: It is a folder without `folder:`, or not UTF-8.
     """
     is_place = name.startswith(("idx:", "folder:", "tfds:")) and name.partition(":")[2]
+    if not is_place and name not in DATASETS and name and Path(name).expanduser().is_dir():
+        raise DataError(f"Unknown dataset {name!r}. To read this folder of images, write folder:{name}.")
     if not is_place:
         check_known("dataset", name, DATASETS)
     check_text(name, "dataset")
