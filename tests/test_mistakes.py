@@ -341,7 +341,7 @@ def test_of_a_run_with_shots_the_test_images_are_found_and_no_number_of_images_i
         (["--sheet", "x.gif"], "--sheet draws .png and .svg files, got x.gif"),
         (["--sheet", "results"], "--sheet draws .png and .svg files, got results"),
         (["--sheet", "results/toy/predictions/x.png"], "belongs to the ledger"),
-        (["--top", "0"], "greater than or equal to 1"),
+        (["--top", "0"], "not at least 1"),
         (["nowhere"], "There is no runs.csv in nowhere"),
     ],
 )
