@@ -206,30 +206,32 @@ def inspect(target: str | Path, *, mode: str | None = None, registry: Sequence[s
     return xray_record(inspect_network(str(target), known, mode), mode)
 
 
-def load_ledger(*paths: str | Path) -> "pd.DataFrame":
+def load_ledger(*paths: str | Path, by_machine: bool = False) -> "pd.DataFrame":
     """The last row of every cell of one or many ledgers, failures too.
 
     Args:
         paths: Folders that `benchmark run` wrote, or folders of them; `results` without any.
+        by_machine: Keep the last row of every cell on each machine, and not only that of the last machine.
 
     Returns:
-        The columns of `runs.csv`, which results/README.md explains, then `sweep`, the name of the ledger's folder, and
-        `folder`, its path.
+        The columns of `runs.csv`, which results/README.md explains, then `sweep`, the name of the ledger's folder,
+        `folder`, its path, and `machine`, such as `AMD EPYC, 2 CPUs`, or `several machines`.
 
     Raises:
         LedgerError: There is no ledger, or one cannot be read.
     """
     from benchmark.analysis.loading import load_runs
 
-    return load_runs([Path(path) for path in paths or ("results",)])
+    return load_runs([Path(path) for path in paths or ("results",)], by_machine=by_machine)
 
 
-def leaderboard(runs: "pd.DataFrame", *, by: str = "accuracy") -> "pd.DataFrame":
+def leaderboard(runs: "pd.DataFrame", *, by: str = "accuracy", by_machine: bool = False) -> "pd.DataFrame":
     """The settings of these runs, each the mean of its seeds, ranked within their dataset; wrong modes stand below.
 
     Args:
         runs: What `load_ledger` gives, or some of its rows.
         by: The column to rank by, such as `accuracy`, `efficiency` or `wall_s`.
+        by_machine: Rank each machine's rows among themselves; for runs that were loaded by machine.
 
     Returns:
         The columns of `benchmark.analysis.leaderboard.make_leaderboard`: ranks with ties (`not_ranked` says why there
@@ -243,7 +245,8 @@ def leaderboard(runs: "pd.DataFrame", *, by: str = "accuracy") -> "pd.DataFrame"
     from benchmark.analysis.published import load_published
 
     folders = [Path(folder) for folder in runs["folder"].unique()]
-    return make_leaderboard(runs, by=by, published=load_published(folders), correctness=Correctness(runs))
+    published, correctness = load_published(folders), Correctness(runs)
+    return make_leaderboard(runs, by=by, published=published, correctness=correctness, by_machine=by_machine)
 
 
 def ablation(runs: "pd.DataFrame") -> "pd.DataFrame":

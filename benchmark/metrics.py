@@ -1,12 +1,13 @@
-"""Labels and scores turned into named numbers, by scikit-learn and SciPy."""
+"""Labels and scores turned into named numbers, by scikit-learn and SciPy.
+
+Both are imported when a number is computed: importing them takes as long as planning a sweep.
+"""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
-from sklearn import metrics
 
 CONFIDENCE_LEVEL = 0.95
 TOP_K = 5
@@ -18,6 +19,8 @@ Scores = NDArray[np.float32]
 
 def wilson_interval(n_correct: int, n: int) -> tuple[float, float]:
     """The 95 % confidence interval of the share `n_correct / n`, by Wilson's score method (Wilson 1927)."""
+    from scipy.stats import binomtest
+
     # Tested against the share itself, because the p-value, which is not needed, then costs nothing.
     interval = binomtest(n_correct, n, n_correct / n).proportion_ci(CONFIDENCE_LEVEL, method="wilson")
     return float(interval.low), float(interval.high)
@@ -77,6 +80,8 @@ def top_k_accuracy(labels: Labels, scores: Scores, k: int) -> float:
 
 def log_loss(labels: Labels, probabilities: Scores) -> float:
     """Mean cross-entropy of `(n, k)` probabilities in nats."""
+    from sklearn import metrics
+
     # float32 softmax rows miss 1 by more than scikit-learn's log_loss tolerates without a warning.
     exact = probabilities.astype(np.float64)
     exact /= exact.sum(axis=1, keepdims=True)
@@ -97,6 +102,8 @@ def calibration_error(labels: Labels, probabilities: Scores) -> float:
 
 def _auroc(labels: Labels, scores: Scores) -> float | None:
     """Area under the ROC curve of two classes that both occur: the chance that an image of the second scores higher."""
+    from sklearn import metrics
+
     if scores.shape[1] != 2 or len(np.unique(labels)) != 2:
         return None
     return float(metrics.roc_auc_score(labels, scores[:, 1].astype(np.float64) - scores[:, 0]))
@@ -113,10 +120,14 @@ def per_class_metrics(labels: Labels, predicted: Labels, class_names: Sequence[s
 
 def _by_class(labels: Labels, predicted: Labels, classes: Labels) -> Any:
     """Four arrays `(k,)`: precision, recall, F1 and support of each of these classes."""
+    from sklearn import metrics
+
     return metrics.precision_recall_fscore_support(labels, predicted, labels=classes, zero_division=0)
 
 
 def confusion_counts(labels: Labels, predicted: Labels, n_classes: int) -> NDArray[np.int64]:
     """`(k, k)` counts: rows are true classes, columns predicted ones."""
+    from sklearn import metrics
+
     matrix: NDArray[np.int64] = metrics.confusion_matrix(labels, predicted, labels=np.arange(n_classes))
     return matrix

@@ -8,7 +8,6 @@ its own, because in one process the libraries' pools of threads take the cores f
 import argparse
 import functools
 import importlib
-import json
 import multiprocessing
 import statistics
 import sys
@@ -23,7 +22,18 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from measuring import FIGURES, Contestant, Figures, Race, Target, markdown_table, race, run_script, say, script_options
+from measuring import (
+    Contestant,
+    Figures,
+    Race,
+    Target,
+    markdown_table,
+    measured_once,
+    race,
+    run_script,
+    say,
+    script_options,
+)
 from numpy.typing import NDArray
 
 from benchmark.backbones.build import build_backbone
@@ -33,9 +43,9 @@ from benchmark.features.engines import OPENVINO, TENSORFLOW, CompiledNetwork
 from benchmark.features.extractor import BATCH_SIZE
 from benchmark.features.graph import FrozenNetwork
 from benchmark.preprocessing import resolve_mode
-from benchmark.provenance import environment
 from benchmark.registry import Backbone, get_backbone, load_registry
 
+NAME = "engines"
 SMALL_MODEL = "MobileNetV2@96"
 QUICK_MODELS = ("MobileNetV2@32", "ConvNeXtTiny@32")
 TIMM_NAMES = {
@@ -73,7 +83,6 @@ OVER_TENSORFLOW = {SMALL_MODEL: 1.5}
 LARGEST_RELATIVE_ERROR = 1e-5
 
 LONGEST_REASON = 200
-PARTIAL = FIGURES / "engines.partial.jsonl"  # the networks that a run has done; git ignores it
 SLOW_PASS_S = 20  # what the first pass prepares is little of one that takes longer
 N_POOL = 32  # different images; a round repeats them
 
@@ -377,19 +386,13 @@ def measure_model(model: str, *, weights: str, seconds: float, n_rounds: int) ->
 
 def measured(model: str, options: argparse.Namespace) -> Result:
     """The race of a network; one that a run that was interrupted has done on the same code is not run again."""
-    made_by = {
-        "model": model,
-        **{name: getattr(options, name) for name in ("weights", "seconds", "rounds")},
-        **environment(),
-    }
-    lines = PARTIAL.read_text().splitlines() if PARTIAL.exists() else []
-    for entry in map(json.loads, lines):
-        if entry["made_by"] == made_by:
-            return Result(**{**entry["result"], "race": Race(**entry["result"]["race"])})
-    result = measure_model(model, weights=options.weights, seconds=options.seconds, n_rounds=options.rounds)
-    with PARTIAL.open("a") as file:
-        file.write(json.dumps({"made_by": made_by, "result": asdict(result)}) + "\n")
-    return result
+
+    def measure() -> dict[str, Any]:
+        return asdict(measure_model(model, weights=options.weights, seconds=options.seconds, n_rounds=options.rounds))
+
+    how = {name: getattr(options, name) for name in ("weights", "seconds", "rounds")}
+    result = measured_once(NAME, {"model": model, **how}, measure)
+    return Result(**{**result, "race": Race(**result["race"])})
 
 
 def targets_of(result: Result) -> list[Target]:
@@ -469,10 +472,9 @@ def measure_engines(options: argparse.Namespace) -> Figures:
     """The races of the chosen networks."""
     models = [name.strip() for name in options.models.split(",")] if options.models else all_models()
     results = [measured(model, options) for model in models]
-    PARTIAL.unlink(missing_ok=True)
     targets = tuple(target for result in results for target in targets_of(result))
     title = "Engines: images a second, side by side"
-    return Figures("engines", title, _text(results, options), _numbers(results), targets)
+    return Figures(NAME, title, _text(results, options), _numbers(results), targets)
 
 
 def main() -> int:

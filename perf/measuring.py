@@ -120,6 +120,29 @@ class Figures:
     targets: tuple[Target, ...]
 
 
+def measured_once(name: str, what: Mapping[str, Any], measure: Callable[[], Mapping[str, Any]]) -> dict[str, Any]:
+    """What `measure` returns, or what it returned for the same thing on the same code in a run that was interrupted.
+
+    Args:
+        name: Of the figures. A file beside them, which git ignores, keeps what was measured, a line of JSON each.
+        what: Tells what is measured from everything else that the script measures.
+        measure: Returns something that JSON can hold.
+    """
+    partial = _partial(name)
+    made_by = {**what, **environment()}
+    for entry in map(json.loads, partial.read_text().splitlines() if partial.exists() else ()):
+        if entry["made_by"] == made_by:
+            return dict(entry["result"])
+    result = dict(measure())
+    with partial.open("a") as file:
+        file.write(json.dumps({"made_by": made_by, "result": result}) + "\n")
+    return result
+
+
+def _partial(name: str) -> Path:
+    return FIGURES / f"{name}.partial.jsonl"
+
+
 def script_options(description: str | None) -> argparse.ArgumentParser:
     """A parser with the options that every script has."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
@@ -140,6 +163,7 @@ def run_script(measure: Callable[[argparse.Namespace], Figures], options: argpar
     origin = _origin(options)
     started = time.perf_counter()
     figures = measure(options)
+    _partial(figures.name).unlink(missing_ok=True)
     origin["took_s"] = round(time.perf_counter() - started, 1)
     text = _markdown(figures, origin)
     print(text, end="")

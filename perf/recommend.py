@@ -7,6 +7,7 @@ clock beyond the rows.
 """
 
 import argparse
+import functools
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import tomli_w
-from measuring import Figures, Target, markdown_table, run_script, run_sweep, say, script_options
+from measuring import Figures, Target, markdown_table, measured_once, run_script, run_sweep, say, script_options
 from PIL import Image
 
 from benchmark.analysis.correctness import Correctness
@@ -33,6 +34,7 @@ from benchmark.datasets import load_dataset
 from benchmark.registry import load_registry
 from benchmark.storage import CACHE_VARIABLE
 
+NAME = "recommend"
 # The sizes of the backbones with real weights; at 32 px VGG16 leaves one place of its feature map.
 SIZES_PX = {"MobileNetV2-dogs": (32, 64, 96), "VGG16-hed": (32, 48)}
 QUICK_SIZES_PX = {"MobileNetV2-dogs": (32, 64)}
@@ -126,6 +128,18 @@ def write_emoji(package: Path, folder: Path, n_images: int, rng: np.random.Gener
         shutil.copy(path, folder / category)
 
 
+def compare_on_subset(
+    write: Callable[[Path, int, np.random.Generator], None],
+    options: argparse.Namespace,
+    number: int,
+    work: Path,
+    cache: Path,
+) -> dict[str, object]:
+    """Both commands on other images for each number."""
+    write(work / "images", options.images, np.random.default_rng(number))
+    return compare_on(work / "images", work, cache, is_quick=options.quick)
+
+
 def compare_on(images: Path, work: Path, cache: Path, *, is_quick: bool) -> dict[str, object]:
     """Both commands on the images of a folder: the fields of `Repeat` that they decide."""
     registry = work / "contestants.toml"
@@ -199,9 +213,9 @@ def repeats(options: argparse.Namespace) -> Iterator[Repeat]:
         cache = make_cache(Path(home, "cache"))
         for number in range(options.repeats):
             images = list(writers)[number % len(writers)]
-            work = Path(home, str(number))
-            writers[images](work / "images", options.images, np.random.default_rng(number))
-            found = Repeat(images, number, **compare_on(work / "images", work, cache, is_quick=options.quick))  # type: ignore[arg-type]
+            what = {"images": images, "number": number, "n_images": options.images, "is_quick": options.quick}
+            do = functools.partial(compare_on_subset, writers[images], options, number, Path(home, str(number)), cache)
+            found = Repeat(images, number, **measured_once(NAME, what, do))
             say(f"  {found}")
             yield found
 
@@ -230,7 +244,7 @@ def measure(options: argparse.Namespace) -> Figures:
         f"test images.\n\n{markdown_table(header, rows)}"
     )
     title = "The recommendation beside the exhaustive sweep"
-    return Figures("recommend", title, text, {"repeats": [asdict(one) for one in found]}, targets)
+    return Figures(NAME, title, text, {"repeats": [asdict(one) for one in found]}, targets)
 
 
 def main() -> int:

@@ -81,7 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 MAY_IMPORT_TENSORFLOW = (
     "backbones/", "xray/", "features/", "strategies/", "datasets/", "preprocessing.py", "presets.py",
-    "work/running.py", "work/classifiers.py", "work/networks.py", "exporting/",
+    "work/state.py", "work/classifiers.py", "exporting/",
 )  # fmt: skip
 MAY_IMPORT_MATPLOTLIB = ("charts/",)
 MAY_IMPORT_REPORT_LIBRARIES = ("report/",)

@@ -33,7 +33,8 @@ from benchmark.provenance import environment
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone
 from benchmark.work.events import Event
-from benchmark.work.running import CellRunner
+from benchmark.work.features import JobFeatures
+from benchmark.work.state import JobState
 
 pytestmark = pytest.mark.usefixtures("unexamined")
 
@@ -52,12 +53,12 @@ TOLERANCE_MIB = 10
 def pixels_as_features(monkeypatch: pytest.MonkeyPatch) -> None:
     """The features of an image are its pixels, so that no network is built."""
 
-    def features_of(runner: CellRunner, cell: object) -> CachedFeatures:
-        dataset, _ = runner._dataset()
+    def features_of(features: JobFeatures, *_: object) -> CachedFeatures:
+        dataset, _ = features._job.dataset()
         pixels = dataset.images.read(np.arange(len(dataset)))
         return CachedFeatures(np.float32(pixels).reshape(len(dataset), -1), EXTRACTION, BUILD, False, made={})
 
-    monkeypatch.setattr(CellRunner, "_features_of", features_of)
+    monkeypatch.setattr(JobFeatures, "of_view", features_of)
 
 
 def execute(jobs: Sequence[Job], again: bool, *, n_jobs: int = 1) -> Iterator[Event]:
@@ -200,11 +201,11 @@ class FakeCompiled:
 
 @pytest.fixture
 def fake_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(CellRunner, "_build_backbone", lambda *_: (FakeBackbone(), BUILD))
-    monkeypatch.setattr(CellRunner, "_compiled", lambda *_: FakeCompiled())
-    monkeypatch.setattr("benchmark.work.running.measure_latency", lambda *_: Latency(1.0, 2.0))
-    monkeypatch.setattr(CellRunner, "_start_tensorflow", lambda _: None)
-    monkeypatch.setattr("benchmark.work.running.has_gpu", lambda: False)
+    monkeypatch.setattr(JobFeatures, "_build_backbone", lambda *_: (FakeBackbone(), BUILD))
+    monkeypatch.setattr(JobFeatures, "_compiled", lambda *_: FakeCompiled())
+    monkeypatch.setattr("benchmark.work.features.measure_latency", lambda *_: Latency(1.0, 2.0))
+    monkeypatch.setattr(JobState, "start_tensorflow", lambda _: None)
+    monkeypatch.setattr("benchmark.work.features.has_gpu", lambda: False)
     monkeypatch.setattr("benchmark.features.graph.set_precision", lambda _: None)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.ledger import CELL_COLUMNS, DONE, SCHEMA, Ledger
+from benchmark.ledger import CELL_COLUMNS, DONE, RUNS, SCHEMA, Ledger
 from benchmark.storage import digest_of_text
 
 SETTING = {
@@ -30,7 +30,8 @@ def keys_of(row: Mapping[str, Any]) -> dict[str, str]:
 
 def add(ledger: Ledger, *, status: str = DONE, **columns: Any) -> str:
     """Append a run and return its id."""
-    number = len(ledger.read_runs())
+    file = ledger.folder / RUNS
+    number = file.read_bytes().count(b"\n") - 1 if file.exists() else 0  # reading all of it takes as long as a test
     row = {"schema": SCHEMA, "run_id": f"run{number}", "status": status, "n_jobs": 1, "is_deterministic": 0, **SETTING}
     row |= {**(RESULT if status == DONE else {}), **columns}
     ledger.append_run({**keys_of(row), **row})

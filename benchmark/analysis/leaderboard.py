@@ -7,7 +7,7 @@ import pandas as pd
 
 from benchmark.analysis.ablation import NATIVE
 from benchmark.analysis.correctness import Marks
-from benchmark.analysis.loading import SETTING, are_times_comparable, finished
+from benchmark.analysis.loading import SETTING, SEVERAL, are_times_comparable, finished
 from benchmark.analysis.published import published_accuracy
 from benchmark.analysis.significance import SeedRun, SeedRuns, Standing, rank_with_ties
 from benchmark.errors import check_known
@@ -29,9 +29,9 @@ HIGHER_IS_BETTER = frozenset(
 )
 # All columns of the table, in their order.
 COLUMNS = (
-    "rank", "rank_first", "rank_last", "not_ranked", *SETTING, "n_seeds", "n_test", "n_classes", "n_jobs", "accuracy",
-    "accuracy_std", "accuracy_low", "accuracy_high", *AVERAGED, "p_best", "smallest_difference", "published",
-    "difference",
+    "rank", "rank_first", "rank_last", "not_ranked", *SETTING, "machine", "n_seeds", "n_test", "n_classes", "n_jobs",
+    "accuracy", "accuracy_std", "accuracy_low", "accuracy_high", *AVERAGED, "p_best", "smallest_difference",
+    "published", "difference",
 )  # fmt: skip
 LOWER_IS_BETTER = frozenset(
     {
@@ -47,6 +47,7 @@ def make_leaderboard(
     by: str = "accuracy",
     published: Sequence[Published] = (),
     correctness: Marks | None = None,
+    by_machine: bool = False,
 ) -> pd.DataFrame:
     """Settings ranked within their dataset and number of shots, each the mean of its seeds.
 
@@ -59,14 +60,15 @@ def make_leaderboard(
         by: The column to rank by.
         published: Figures to show beside the measured ones.
         correctness: Of the runs; without it no settings are tied.
+        by_machine: Rank each machine's rows among themselves; for runs that were loaded by machine.
 
     Returns:
         One row per setting: `rank`, `rank_first` and `rank_last` (if ranked by accuracy, the range of ranks that images
-        and seeds allow), `not_ranked` (why there is no rank, otherwise empty), the columns of `SETTING`, `n_seeds`,
-        `n_test`, `n_classes`, `n_jobs` (the most that ran at the same time), `accuracy`, `accuracy_std` (sample
-        deviation over seeds, empty for one), `accuracy_low` and `accuracy_high` (95 % Wilson interval of the mean
-        accuracy at the size of the test set, which all seeds share), the means of the other figures (times without rows
-        of jobs that ran at the same time as others), `p_best` (Holm-adjusted p-value of being as good as the most
+        and seeds allow), `not_ranked` (why there is no rank, otherwise empty), the columns of `SETTING`, `machine`,
+        `n_seeds`, `n_test`, `n_classes`, `n_jobs` (the most that ran at the same time), `accuracy`, `accuracy_std`
+        (sample deviation over seeds, empty for one), `accuracy_low` and `accuracy_high` (95 % Wilson interval of the
+        mean accuracy at the size of the test set, which all seeds share), the means of the other figures (times without
+        rows of jobs that ran at the same time as others), `p_best` (Holm-adjusted p-value of being as good as the most
         accurate of those that are ranked together), `smallest_difference` (from that setting, the smallest difference
         in accuracy that images and seeds can show; see `significance`), `published` (accuracy), and `difference`
         (measured minus published). Those with more training images come first.
@@ -76,16 +78,17 @@ def make_leaderboard(
     """
     check_known("column to rank by", by, HIGHER_IS_BETTER | LOWER_IS_BETTER)
     done = finished(runs)
+    together = [*TOGETHER, "machine"] if by_machine else [*TOGETHER]
     table = _averaged(done, by)
     is_native = table["mode"] == NATIVE
-    together = [table[column] for column in TOGETHER]
-    is_candidate = is_native | ~is_native.groupby(together, dropna=False).transform("any").astype(bool)
-    ties = _standings(done, table[is_candidate], correctness)
+    has_native = is_native.groupby([table[column] for column in together], dropna=False).transform("any")
+    is_candidate = is_native | ~has_native.astype(bool)
+    ties = _standings(done, table[is_candidate], correctness, together)
     for column in ("p_best", "smallest_difference"):
         table[column] = [getattr(tie, column) if tie else np.nan for tie in ties]
     table["published"] = [published_accuracy(setting, published) for setting in table.to_dict("records")]
     table["difference"] = table["accuracy"] - table["published"].astype(float)
-    return _ranked(table, by, is_candidate, ties)
+    return _ranked(table, by, is_candidate, ties, together)
 
 
 def _averaged(done: pd.DataFrame, by: str) -> pd.DataFrame:
@@ -93,7 +96,7 @@ def _averaged(done: pd.DataFrame, by: str) -> pd.DataFrame:
     comparable = are_times_comparable(done)
     times = {column: done[column].where(comparable) for column in TIMES}
     done = done.assign(is_measured=done[by].notna(), **times)
-    groups = done.groupby(list(SETTING), sort=False, dropna=False)
+    groups = done.groupby([*SETTING, "machine"], sort=False, dropna=False)
     accuracy = groups["accuracy"].mean()
     n_test = groups["n_test"].first()
     intervals = [wilson_interval(round(share * n), int(n)) for share, n in zip(accuracy, n_test, strict=True)]
@@ -111,19 +114,22 @@ def _averaged(done: pd.DataFrame, by: str) -> pd.DataFrame:
     return pd.DataFrame(measured, index=accuracy.index).join(groups[list(AVERAGED)].mean()).reset_index()
 
 
-def _standings(done: pd.DataFrame, table: pd.DataFrame, correctness: Marks | None) -> list[Standing | None]:
+def _standings(
+    done: pd.DataFrame, table: pd.DataFrame, correctness: Marks | None, together: Sequence[str]
+) -> list[Standing | None]:
     """For every setting of `done`, its range of ranks among those of the table it is ranked with; None for others."""
-    n_settings = done.groupby(list(SETTING), dropna=False).ngroups
-    standings: list[Standing | None] = [None] * n_settings
+    settings_of_rows = done.groupby([*SETTING, "machine"], sort=False, dropna=False)
+    standings: list[Standing | None] = [None] * settings_of_rows.ngroups
     if correctness is None:
         return standings
     # Plain records, because one DataFrame per setting takes seconds in a ledger of thousands of settings.
     runs: list[list[SeedRun]] = [[] for _ in standings]
-    places = done.groupby(list(SETTING), sort=False, dropna=False).ngroup()
-    for place, run in zip(places, done[list(SeedRun._fields)].itertuples(index=False, name=None), strict=True):
+    for place, run in zip(
+        settings_of_rows.ngroup(), done[list(SeedRun._fields)].itertuples(index=False, name=None), strict=True
+    ):
         runs[place].append(SeedRun(*run))
     ordered = table.sort_values("accuracy", ascending=False, kind="stable")
-    for _, rows in ordered.groupby(list(TOGETHER), dropna=False):
+    for _, rows in ordered.groupby(list(together), dropna=False):
         settings = [SeedRuns(runs[place], correctness) for place in rows.index]
         for place, standing in zip(rows.index, rank_with_ties(settings), strict=True):
             standings[place] = standing
@@ -131,10 +137,14 @@ def _standings(done: pd.DataFrame, table: pd.DataFrame, correctness: Marks | Non
 
 
 def _ranked(
-    table: pd.DataFrame, by: str, is_candidate: "pd.Series[bool]", ties: Sequence[Standing | None]
+    table: pd.DataFrame,
+    by: str,
+    is_candidate: "pd.Series[bool]",
+    ties: Sequence[Standing | None],
+    together: Sequence[str],
 ) -> pd.DataFrame:
     """The table with the columns of the ranks; of those ranked together, the candidates first."""
-    order = table.groupby([*TOGETHER, ~is_candidate], dropna=False)[by].rank(
+    order = table.groupby([*together, ~is_candidate], dropna=False)[by].rank(
         method="min", ascending=by in LOWER_IS_BETTER, na_option="bottom"
     )
     # Equal values have equal ranks, whether or not there are predictions to compare.
@@ -147,10 +157,12 @@ def _ranked(
     ranks = ranks.where(is_candidate & table[by].notna()).astype("Int64")
     beside_others = table["n_jobs"].map("measured while {:.0f} jobs ran".format)
     elsewhere = beside_others.where(table["n_jobs"] > 1, "measured under other conditions")
+    elsewhere = elsewhere.where(table["machine"] != SEVERAL, f"measured on {SEVERAL}")
     ranks["not_ranked"] = np.select(
         [~is_candidate, table[by].notna(), table.pop("is_measured")], [NOT_NATIVE, "", elsewhere],
         "not measured",
     )  # fmt: skip
     places = {"fewness": -table["shots"].fillna(np.inf), "is_other": ~is_candidate, "order": order}
     ordered = pd.concat([ranks, table], axis=1).assign(**places)
-    return ordered.sort_values(["dataset", *places, *SETTING], ignore_index=True).drop(columns=[*places])
+    machine = [column for column in together if column == "machine"]
+    return ordered.sort_values(["dataset", *machine, *places, *SETTING], ignore_index=True).drop(columns=[*places])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.analysis.formats import count_of
 from benchmark.analysis.labels import dataset_labels
 from benchmark.errors import BenchmarkError, LedgerError
 from benchmark.ledger import CELL_COLUMNS, DONE, RUNS, Ledger
@@ -22,6 +23,7 @@ VARYING = {
     **VERSIONS, **DEFINITION,
 }  # fmt: skip
 FINGERPRINT_SHOWN = 8
+SEVERAL = "several machines"  # the machine of a setting that ran on more than one
 
 
 def find_ledgers(paths: Iterable[Path]) -> list[Path]:
@@ -39,34 +41,43 @@ def find_ledgers(paths: Iterable[Path]) -> list[Path]:
     return list(folders)
 
 
-def load_runs(paths: Sequence[Path]) -> pd.DataFrame:
+def load_runs(paths: Sequence[Path], *, by_machine: bool = False) -> pd.DataFrame:
     """The last row of every cell of these ledgers, failures too; of a cell in several ledgers, that of the last one.
 
     A cell that failed in one ledger and was finished in another one was finished.
 
     Args:
         paths: Ledger folders, or folders of them.
+        by_machine: Keep the last row of every cell on each machine. Otherwise the machines of a setting are pooled: it
+            has one row per cell, whatever machine made it, and the times of these rows are not comparable.
 
     Returns:
-        The columns of `runs.csv`, then `sweep`, the name of the ledger's folder; `folder`, its path; `dataset_name`,
-        the column `dataset` of the file; and `variant`, which distinguishes settings that otherwise look the same, for
-        example `weights random`. `dataset` is one name for each content: with the chosen classes, the limit and, where
-        one name stands for several contents, the beginning of the fingerprint.
+        The columns of `runs.csv`, then `sweep`, the name of the ledger's folder; `folder`, its path; `machine`, such as
+        `AMD EPYC, 2 CPUs`; `dataset_name`, the column `dataset` of the file; and `variant`, which distinguishes
+        settings that otherwise look the same, for example `weights random`. `dataset` is one name for each content:
+        with the chosen classes, the limit and, where one name stands for several contents, the beginning of the
+        fingerprint.
 
     Raises:
         LedgerError: There is no ledger, or one cannot be read.
     """
-    return last_rows(load_all_runs(paths))
+    return last_rows(load_all_runs(paths), by_machine=by_machine)
 
 
-def last_rows(rows: pd.DataFrame) -> pd.DataFrame:
+def last_rows(rows: pd.DataFrame, *, by_machine: bool = False) -> pd.DataFrame:
     """What `load_runs` makes of the rows that `load_all_runs` returns."""
-    last = rows.drop_duplicates(["folder", "weights", *CELL_COLUMNS], keep="last", ignore_index=True)
+    apart = ["machine"] if by_machine else []
+    last = rows.assign(machine=_machines(rows)).drop_duplicates(
+        ["folder", "weights", *CELL_COLUMNS, *apart], keep="last", ignore_index=True
+    )
     last = last.assign(dataset_name=last["dataset"], dataset=_dataset_names(last), setting=_setting_ids(last))
+    if not by_machine:
+        n_machines = last[last["status"] == DONE].groupby("setting")["machine"].nunique()
+        last["machine"] = last["machine"].where(~(last["setting"].map(n_machines) > 1), SEVERAL)
     done_last = last.sort_values("status", key=lambda status: status == DONE, kind="stable")
-    cells = done_last.drop_duplicates(["setting", "seed"], keep="last")
+    cells = done_last.drop_duplicates(["setting", "seed", *apart], keep="last")
     # A failed cell that was finished in other versions is not a failure any more.
-    is_superseded = (cells["status"] != DONE) & cells.duplicated(list(CELL_COLUMNS), keep="last")
+    is_superseded = (cells["status"] != DONE) & cells.duplicated([*CELL_COLUMNS, *apart], keep="last")
     cells = cells[~is_superseded].sort_index(ignore_index=True)
     return cells.assign(variant=_variants(cells)).drop(columns="setting")
 
@@ -91,6 +102,15 @@ def find_row(runs: pd.DataFrame, run_id: str) -> pd.DataFrame:
         count = f"{len(found)} runs begin" if len(found) else "No run begins"
         raise BenchmarkError(f"{count} with {run_id!r} in {folders}: give one run_id of the file runs.csv.")
     return found
+
+
+def _machines(runs: pd.DataFrame) -> list[str]:
+    """For each row, the processor that did the work and the number of CPUs, as far as the row says."""
+    processors = runs["gpu"].where(runs["gpu"] != "", runs["cpu"]).replace("", "unknown processor")
+    return [
+        name if pd.isna(count) else f"{name}, {count_of(int(count), 'CPU')}"
+        for name, count in zip(processors, runs["cpu_count"], strict=True)
+    ]
 
 
 def _dataset_names(runs: pd.DataFrame) -> pd.Series:
@@ -146,7 +166,7 @@ def are_times_comparable(runs: pd.DataFrame) -> "pd.Series[bool]":
 
     Jobs that share a machine take longer, and times of one machine say nothing of another.
     """
-    return ~(runs["n_jobs"] > 1) & (runs["costs_from"] == "")
+    return ~(runs["n_jobs"] > 1) & (runs["costs_from"] == "") & (runs["machine"] != SEVERAL)
 
 
 def count_failed(runs: pd.DataFrame) -> dict[str, int]:

@@ -10,6 +10,7 @@ from benchmark.analysis.choosing import first_ranked, note_on_top, with_columns
 from benchmark.analysis.formats import MISSING_VALUE, Section, count_of, number_texts
 from benchmark.analysis.labels import head_labels, strategy_labels
 from benchmark.analysis.leaderboard import NOT_NATIVE, TOGETHER
+from benchmark.analysis.loading import SEVERAL
 from benchmark.analysis.significance import ALPHA
 from benchmark.options import CLASSIFY
 
@@ -58,7 +59,7 @@ ABLATION_LEAST_TELLING = ("Interval over", "Relative gain", "Input px", "95 % in
 SETTING_HEADINGS = {"backbone": "Backbone", "mode": "Mode", "head": "Head", "strategy": "Strategy"}
 LEADERBOARD_HEADINGS = {
     **{column: heading for column, (heading, _) in LESS_COMMON.items()}, **LEADERBOARD_LEAST_TELLING,
-    **SETTING_HEADINGS, **dict.fromkeys(("rank", "rank_first", "rank_last"), "Rank"),
+    **SETTING_HEADINGS, "machine": "Machine", **dict.fromkeys(("rank", "rank_first", "rank_last"), "Rank"),
     **dict.fromkeys(("accuracy", "accuracy_std"), "Accuracy"), "accuracy_high": "95 % interval",
 }  # fmt: skip
 ABLATION_HEADINGS = {
@@ -77,6 +78,7 @@ def leaderboard_sections(
     by: str = "accuracy",
     top: int | None = None,
     columns: Sequence[str] | None = None,
+    by_machine: bool = False,
 ) -> list[Section]:
     """One table per dataset, and one of published figures where there are any.
 
@@ -87,19 +89,20 @@ def leaderboard_sections(
         by: The column that the board is ranked by, which every screen shows.
         top: Show only ranks up to this one; the notes are about all settings.
         columns: Of the board, those to show; None for what fits.
+        by_machine: One table per dataset and machine, as the board was ranked.
     """
     n_failed = n_failed or {}
     order = tuple(heading for column, heading in LEADERBOARD_LEAST_TELLING.items() if column != by)
     sections = []
     for dataset in sorted({*board["dataset"], *n_failed}):
         rows, figures = board[board["dataset"] == dataset], comparison[comparison["dataset"] == dataset]
-        notes = (*note_on_top(rows, top), *_leaderboard_notes(rows, n_failed.get(dataset, 0), by))
-        shown = first_ranked(rows, top)
-        section = Section(
-            dataset, leaderboard_cells(shown, by=by, also=columns or ()), notes,
-            least_telling=_size_first(order, shown, by),
-        )  # fmt: skip
-        sections.append(with_columns(section, shown, columns, LEADERBOARD_HEADINGS))
+        parts = {f"{dataset} on {machine}": part for machine, part in rows.groupby("machine")} if by_machine else {}
+        for title, part in parts.items() or [(dataset, rows)]:
+            notes = (*note_on_top(part, top), *_leaderboard_notes(part, n_failed.get(dataset, 0), by))
+            shown = first_ranked(part, top)
+            cells = leaderboard_cells(shown, by=by, also=columns or ())
+            section = Section(title, cells, notes, least_telling=_size_first(order, shown, by))
+            sections.append(with_columns(section, shown, columns, LEADERBOARD_HEADINGS))
         if len(figures):
             sections.append(Section(f"{dataset}: published and measured", comparison_cells(figures), level=3))
     return sections
@@ -118,6 +121,11 @@ def _leaderboard_notes(rows: pd.DataFrame, n_failed: int, by: str) -> tuple[str,
     if n_others := int((rows["not_ranked"] == NOT_NATIVE).sum()):
         notes.append(
             f"Not ranked: {count_of(n_others, 'setting')} in other modes than native; see 'benchmark ablation'."
+        )
+    if rows["machine"].nunique() > 1 or (rows["machine"] == SEVERAL).any():
+        notes.append(
+            "The rows are of several machines, whose times are not comparable: 'benchmark leaderboard --by-machine' "
+            "shows and ranks those of each machine."
         )
     if rows["folds"].notna().any():
         notes.append(FOLDS_NOTE)
@@ -190,6 +198,7 @@ def leaderboard_cells(table: pd.DataFrame, *, by: str = "accuracy", also: Sequen
             for rank, first, last in rows_of(table, "rank", "rank_first", "rank_last")
         ],
         **setting_cells(table),
+        **({"Machine": table["machine"]} if table["machine"].nunique() > 1 else {}),
         "Accuracy": [
             (f"{mean:.4f}" if pd.isna(deviation) else f"{mean:.4f} ± {deviation:.4f}") + " (chance)" * is_at_chance
             for (mean, deviation), is_at_chance in zip(

@@ -59,6 +59,9 @@ def leaderboard(
         ),
     ] = None,
     columns: Annotated[str | None, _columns_option("leaderboard")] = None,
+    by_machine: Annotated[
+        bool, shown("--by-machine", help="Rank the rows of each machine apart; see the column machine.")
+    ] = False,
     format_name: FormatOption = None,
     out: OutOption = None,
 ) -> None:
@@ -68,7 +71,7 @@ def leaderboard(
     """  # fmt: skip
     show_board(
         paths or [RESULTS], by=by, where=parse_where(where), top=top, columns=split_names(columns),
-        format_name=choose_format(format_name, out), out=out,
+        by_machine=by_machine, format_name=choose_format(format_name, out), out=out,
     )  # fmt: skip
 
 
@@ -81,25 +84,27 @@ def show_board(
     where: "Mapping[str, str] | None" = None,
     top: int | None = None,
     columns: "Sequence[str] | None" = None,
+    by_machine: bool = False,
 ) -> None:
     """Print the leaderboard of ledger folders, or of folders of them; or write it to `out`.
 
-    The column that it is ranked by is always shown.
+    The column that it is ranked by is always shown. Times of several machines are ranked by machine in any case.
     """
     from benchmark.analysis.choosing import check_columns, first_ranked, rows_where
     from benchmark.analysis.correctness import Correctness
-    from benchmark.analysis.leaderboard import COLUMNS, make_leaderboard
+    from benchmark.analysis.leaderboard import COLUMNS, TIMES, make_leaderboard
     from benchmark.analysis.loading import count_failed, load_runs
     from benchmark.analysis.presentation import leaderboard_sections, not_ranked
     from benchmark.analysis.published import compare_published, load_published
 
     chosen = check_columns(columns, COLUMNS, by=by)
-    runs = rows_where(load_runs(paths), where or {})
-    published = load_published(paths)
-    board = make_leaderboard(runs, by=by, published=published, correctness=Correctness(runs))
+    runs = rows_where(load_runs(paths, by_machine=by_machine or by in TIMES), where or {})
+    by_machine = by_machine or (by in TIMES and runs["machine"].nunique() > 1)
+    published = [] if by_machine else load_published(paths)
+    board = make_leaderboard(runs, by=by, published=published, correctness=Correctness(runs), by_machine=by_machine)
     n_failed = count_failed(runs)
     comparison = compare_published(first_ranked(board, top), published)
-    sections = leaderboard_sections(board, comparison, n_failed, by=by, top=top, columns=chosen)
+    sections = leaderboard_sections(board, comparison, n_failed, by=by, top=top, columns=chosen, by_machine=by_machine)
     publish(first_ranked(board, top)[chosen or [*board]], sections, format_name, out)
     if n_failed and format_name in ("csv", "json"):
         console.say(not_ranked(sum(n_failed.values())))

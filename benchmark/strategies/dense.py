@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from benchmark.options import DenseOptions
 from benchmark.strategies.feeding import untuned
@@ -135,6 +134,8 @@ def _batches(data: HeadData, seed: int, options: DenseOptions, n_steps: int) -> 
 
 def _scores(weights: list[NDArray[np.float32]], features: Features) -> Features:
     """Softmax probabilities `(n, k)`, in blocks that keep memory flat."""
+    from scipy.special import softmax
+
     *hidden_layers, (kernel, bias) = zip(weights[::2], weights[1::2], strict=True)
     blocks = []
     for start in range(0, len(features), SCORED_AT_ONCE):

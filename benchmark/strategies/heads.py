@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
-from sklearn.neighbors import NearestNeighbors
 
 from benchmark.metrics import accuracy, log_loss
 from benchmark.options import DenseOptions
@@ -93,6 +91,8 @@ def fit_ridge(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
     With the eigenvectors `V` and eigenvalues `e` of `X'X` the weights of every penalty `a` are
     `V diag(1 / (e + a)) V' X'Y`, so all penalties cost little more than one.
     """
+    from scipy import linalg
+
     scale = _standardiser(data.train)
     train, val = scale(data.train), scale(data.val)  # (n, d), (m, d)
     one_hot = np.eye(data.n_classes, dtype=np.float32)[data.train_labels]  # (n, k)
@@ -127,6 +127,8 @@ def fit_knn(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
     validation; of equally good ones the fewest neighbours and the lowest temperature. The Euclidean order of vectors
     of length one is that of the cosine, and scikit-learn's search is faster for it.
     """
+    from sklearn.neighbors import NearestNeighbors
+
     most = min(max(KNN_NEIGHBOURS), len(data.train))
     search = NearestNeighbors(n_neighbors=most, algorithm="brute").fit(_unit_length(data.train))
 

@@ -11,15 +11,17 @@ import functools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, optimize
-from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
 from benchmark.provenance import usable_cpus
 from benchmark.strategies.outcome import Features, Labels
+
+if TYPE_CHECKING:
+    from scipy.optimize import OptimizeResult
 
 # Ten times finer moves no test accuracy by a tenth of a point.
 TOLERANCE = 3e-4
@@ -52,6 +54,8 @@ class Solution:
 
     def probabilities(self, features: Features) -> Features:
         """`(n, k)` of features `(n, d)`."""
+        from scipy.special import softmax
+
         found: Features = softmax(features @ self.weights + self.bias, axis=1)
         return found
 
@@ -108,12 +112,16 @@ class _Problem:
         penalty: float,
         threads: ThreadPoolExecutor,
     ) -> None:
+        from scipy import linalg
+
         self._train, self._labels, self._penalty, self._threads = train, labels, penalty, threads
         self._root = linalg.cholesky(hessian, lower=True, overwrite_a=True)
         self._bias_root = np.sqrt(curvature)
 
     def solve(self, weights: Vector, bias: Vector, tolerance: float) -> tuple[Vector, Vector, bool]:
         """Weights `(d, k)` and bias `(k,)` of about the smallest loss, started from these; whether it was reached."""
+        from scipy import optimize
+
         start = np.concatenate([self._root.T @ weights, self._bias_root * bias[np.newaxis]])
         gradient = np.zeros_like(start)
 
@@ -121,7 +129,7 @@ class _Problem:
             value, gradient[:] = self._loss(point.reshape(start.shape))
             return value, gradient.ravel().copy()
 
-        def stop_when_close(intermediate_result: optimize.OptimizeResult) -> None:
+        def stop_when_close(intermediate_result: "OptimizeResult") -> None:
             # In these coordinates the curvature is about one, so that this is the distance to the smallest loss.
             if np.sum(gradient**2) / 2 <= tolerance * intermediate_result.fun:
                 raise StopIteration
@@ -140,6 +148,8 @@ class _Problem:
         return self._solve_root(point[:-1], transposed=True), point[-1] / self._bias_root
 
     def _solve_root(self, right: Vector, *, transposed: bool = False) -> Vector:
+        from scipy import linalg
+
         solved: Vector = linalg.solve_triangular(
             self._root, right, trans="T" if transposed else "N", lower=True, check_finite=False
         )
