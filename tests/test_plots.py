@@ -185,7 +185,7 @@ def test_a_picture_carries_its_own_description(charts: dict[str, Chart]):
 def test_marks_of_an_svg_have_tooltips(charts: dict[str, Chart]):
     svg = "{http://www.w3.org/2000/svg}"
 
-    for plot, n_marks in (("accuracy", 5), ("pareto", 5), ("time", 20), ("ablation", 1), ("seeds", 10), ("shots", 2)):
+    for plot, n_marks in (("accuracy", 5), ("pareto", 5), ("time", 20), ("ablation", 2), ("seeds", 10), ("shots", 2)):
         root = ElementTree.fromstring(render(charts[plot], "svg"))
         tips = [
             group.find(f"{svg}title").text for group in root.iter(f"{svg}g") if group.find(f"{svg}title") is not None

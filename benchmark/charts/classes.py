@@ -94,7 +94,7 @@ def _named(classes: Sequence[str], sizes: "pd.Series[int]", share: float) -> lis
     width = int(share * current_theme().width_in / current_theme().text_in(1))
     return [
         f"{name} ({sizes[full]:,})" if full in sizes.index else name
-        for full, name in zip(classes, shorten_apart(list(classes), width), strict=True)
+        for full, name in zip(classes, shorten_apart(classes, width), strict=True)
     ]
 
 
@@ -104,8 +104,8 @@ def _confusion_map(axes: "Axes", shares: pd.DataFrame, sizes: "pd.Series[int]", 
     percent = 100 * shares
     notes = percent.map(lambda value: f"{value:.0f}" if value > 0.5 else "") if annotated else False
     step = -(-len(shares) // int(3 * current_theme().width_in))
-    names = _named(shares.index, sizes.iloc[:0], CLASS_SHARE)
-    rows = _named(shares.index, sizes, CLASS_SHARE)
+    names = _named(shares.index.tolist(), sizes.iloc[:0], CLASS_SHARE)
+    rows = _named(shares.index.tolist(), sizes, CLASS_SHARE)
     heat_map(
         axes, percent.set_axis(rows).set_axis(names, axis=1), "percent of the true class", ticks=[0, 5, 20, 50, 100],
         cmap="Blues", norm=PowerNorm(0.5, 0, 100), annot=notes, fmt="", linewidths=0.5 if annotated else 0,
@@ -174,7 +174,7 @@ def draw_per_class(evidence: Evidence, dataset: str) -> Chart:
     width = max(8, int(0.62 * current_theme().width_in / current_theme().text_in(1)) // len(columns))
     names = [fit(setting["label"] if has_one_mode else described(setting), width) for setting in settings]
     sizes = _sizes(evidence, runs)
-    labels = _named(shown.index, sizes, 1.8 * CLASS_SHARE)
+    labels = _named(shown.index.tolist(), sizes, 1.8 * CLASS_SHARE)
     heat_map(
         axes, shown.set_axis(labels).set_axis(names, axis=1), "percent named correctly", cmap="YlGnBu", vmin=lowest,
         vmax=100, annot=True, fmt=".0f", yticklabels=True,

@@ -1,6 +1,6 @@
 """The accuracy that a wrong preprocessing costs: every mode against native, as points and as a map."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -87,8 +87,8 @@ def _points_of_change(axes: "Axes", shown: pd.DataFrame, rows: Rows) -> None:
     )  # fmt: skip
     points = axes.collections[-1]
     is_unclear = shown["verdict"] == UNCLEAR
-    points.set_facecolors(colours.where(~is_unclear, PAPER).tolist())
-    points.set_edgecolors(colours.tolist())
+    points.set_facecolor(colours.where(~is_unclear, PAPER).tolist())
+    points.set_edgecolor(colours.tolist())
     points.set(**with_halo(INK, width=2.6))  # yellow is seen on white
     points.set_urls(shown.apply(_tip, axis=1).tolist())
 
@@ -97,8 +97,8 @@ def _verdict_handles(shown: pd.DataFrame) -> "list[Artist]":
     """The legend entry of hollow points, if there are any."""
     from matplotlib.lines import Line2D
 
-    hollow = {"marker": "o", "linestyle": "", "color": PAPER, "markeredgecolor": INK, "markeredgewidth": 1.6}
-    handles: list[Artist] = [Line2D([], [], markersize=6, label="unclear", **hollow)]
+    hollow: dict[str, Any] = {"marker": "o", "linestyle": "", "color": PAPER, "markeredgecolor": INK}
+    handles: list[Artist] = [Line2D([], [], markersize=6, markeredgewidth=1.6, label="unclear", **hollow)]
     return handles if (shown["verdict"] == UNCLEAR).any() else []
 
 

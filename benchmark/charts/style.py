@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.patheffects import AbstractPathEffect
 
 
 @dataclass(frozen=True)
@@ -220,7 +219,7 @@ def heat_map(
     axes.set(xlabel="", ylabel="")
 
 
-def with_halo(colour: str = PAPER, *, width: float = 3.2) -> "dict[str, list[AbstractPathEffect]]":
+def with_halo(colour: str = PAPER, *, width: float = 3.2) -> dict[str, Any]:
     """Options of a line that is seen on any colour: it has an edge, `width` points wide with the line."""
     from matplotlib.patheffects import withStroke
 
