@@ -374,7 +374,7 @@ def test_a_duration_is_written_in_a_unit_that_fits(seconds: float, text: str):
 def test_ticks_are_round_numbers_inside_the_axis(low: float, factor: float):
     ticks = round_ticks(low, low * factor)
 
-    assert 1 <= len(ticks) <= 12
+    assert 1 <= len(ticks) <= 8
     assert ticks == sorted(ticks)
     assert all(low <= tick <= low * factor for tick in ticks)
 
@@ -538,6 +538,16 @@ def test_every_seed_is_a_point_and_the_median_a_line():
 
 def segments(axes: Any) -> list[np.ndarray]:
     return [line for group in axes.collections if isinstance(group, LineCollection) for line in group.get_segments()]
+
+
+@pytest.mark.parametrize("plot", ["seeds", "ablation"])
+def test_rows_are_named_by_what_differs_between_those_that_are_shown(plot: str):
+    runs = [{"mode": mode, "seed": seed, "input_size_px": 96} for mode in ("native", "unit") for seed in range(2)]
+    not_shown = {"input_size_px": 128, "strategy": "finetune", "head": "dense"}
+
+    (axes,) = figure_of(plot, evidence_of(*runs, not_shown)).axes
+
+    assert row_names(axes) == ["NetA" if plot == "seeds" else "NetA: unit"]
 
 
 def boxes(axes: Any) -> list[Any]:

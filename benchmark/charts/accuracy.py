@@ -24,7 +24,7 @@ from benchmark.charts.bar_rows import (
 )
 from benchmark.charts.chart import Chart, label_x, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError, best_ranked, in_one_mode
-from benchmark.charts.labels import accuracy_text, described
+from benchmark.charts.labels import accuracy_text, described, name_settings
 from benchmark.charts.style import INK, PAPER, in_order, mode_colours, new_figure, swatches, with_halo
 from benchmark.options import CLASSIFY
 
@@ -117,6 +117,7 @@ def draw_seeds(evidence: Evidence, dataset: str) -> Chart:
     settings = settings[settings["n_seeds"] > 1]
     if settings.empty:
         raise NothingToDrawError("every setting was run with one seed only")
+    settings = settings.assign(label=name_settings(settings))
     has_one_mode = len(settings) > MAX_BARS
     if has_one_mode:
         settings = in_one_mode(settings)

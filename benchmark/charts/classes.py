@@ -11,7 +11,7 @@ from benchmark.analysis.presentation import UNBALANCED
 from benchmark.charts.bar_rows import BAR_LOOK, modes_shown, room_at_ends, write_at_ends
 from benchmark.charts.chart import Chart, label_x, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError, in_one_mode
-from benchmark.charts.labels import described, fit, shorten, shorten_apart
+from benchmark.charts.labels import described, fit, name_settings, shorten, shorten_apart
 from benchmark.charts.style import blank_figure, current_theme, heat_map, new_figure
 
 if TYPE_CHECKING:
@@ -200,4 +200,5 @@ def _columns(evidence: Evidence, dataset: str) -> pd.DataFrame:
     if evidence.run_id is not None:
         return settings.iloc[[evidence.shown_runs(dataset)["place"].iloc[0]]].reset_index(drop=True)
     n_shown = MAX_NARROW if current_theme().is_narrow else MAX_SETTINGS
-    return in_one_mode(settings).head(n_shown).reset_index(drop=True)
+    columns = in_one_mode(settings).head(n_shown)
+    return columns.assign(label=name_settings(columns)).reset_index(drop=True)

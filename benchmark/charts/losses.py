@@ -7,11 +7,10 @@ import pandas as pd
 
 from benchmark.analysis.ablation import HARMFUL, HARMLESS, HELPFUL, SAME_AS_NATIVE, UNCLEAR
 from benchmark.analysis.formats import count_of
-from benchmark.analysis.loading import SETTING
 from benchmark.charts.bar_rows import HEAD_IN, MAX_ROWS, Rows, write_in_column
 from benchmark.charts.chart import Chart, label_x, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError
-from benchmark.charts.labels import fit
+from benchmark.charts.labels import fit, name_settings
 from benchmark.charts.style import (
     INK,
     PAPER,
@@ -43,8 +42,8 @@ def _losses(evidence: Evidence, dataset: str) -> pd.DataFrame:
     table = evidence.ablation[evidence.ablation["dataset"] == dataset]
     if table.empty:
         raise NothingToDrawError("no setting was run both in mode native and in another one with the same seed")
-    labels = evidence.settings(dataset)[[*SETTING, "label"]]
-    return table.merge(labels, on=list(SETTING)).sort_values("accuracy_lost", ascending=False, ignore_index=True)
+    named = table.assign(label=name_settings(table))
+    return named.sort_values("accuracy_lost", ascending=False, ignore_index=True)
 
 
 def draw_ablation(evidence: Evidence, dataset: str) -> Chart:

@@ -231,19 +231,20 @@ def logarithmic_x(axes: "Axes", low: float, high: float) -> None:
     room = max(high / low, 4.0) ** 0.14
     axes.set_xscale("log")
     axes.set_xlim(low / room, high * room)
-    ticks = round_ticks(*axes.get_xlim())
+    ticks = round_ticks(*axes.get_xlim(), n_most=4 if current_theme().is_narrow else 8)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
 
 
-def round_ticks(low: float, high: float) -> list[float]:
-    """The numbers 1, 2 and 5 times powers of ten from `low` to `high`, others too if these are few; or their mean."""
+def round_ticks(low: float, high: float, *, n_most: int = 8) -> list[float]:
+    """At most so many numbers from `low` to `high`: 1, 2 and 5 times powers of ten, or powers of ten if there are many.
+
+    If there are less than three, other round numbers too; if there is none, the geometric mean.
+    """
     powers = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1)
     numbers = [digit * 10.0**power for power in powers for digit in range(1, 10)]
-    all_inside = [number for number in numbers if low <= number <= high]
-    inside = [number for number in all_inside if f"{number:e}"[0] in "125"]
-    if len(inside) < 3:
-        return all_inside or [float(np.sqrt(low * high))]
-    if len(inside) > 8:
-        inside = [number for number in inside if f"{number:e}"[0] == "1"]
-    return inside
+    inside = [number for number in numbers if low <= number <= high]
+    usual = [number for number in inside if f"{number:e}"[0] in "125"]
+    if len(usual) < 3:
+        return inside[:: -(-len(inside) // n_most)] if inside else [float(np.sqrt(low * high))]
+    return usual if len(usual) <= n_most else [number for number in usual if f"{number:e}"[0] == "1"]
