@@ -58,7 +58,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "plan", "work",
     },
     "charts": {
-        "errors", "escaping", "storage", "datasets", "preprocessing", "ledger", "outputs", "plan", "analysis",
+        "errors", "escaping", "storage", "options", "datasets", "preprocessing", "ledger", "outputs", "plan",
+        "analysis",
     },
     "report": {"errors", "escaping", "storage", "provenance", "preprocessing", "ledger", "analysis", "charts"},
     "exporting": {

@@ -20,7 +20,7 @@ from toys import number_runs, write_ledger
 from benchmark.analysis.label_errors import probabilities
 from benchmark.analysis.mistakes import Answers, make_mistakes
 from benchmark.charts import sheet
-from benchmark.charts.style import WIDTH_IN
+from benchmark.charts.style import THEMES
 from benchmark.cli import main
 from benchmark.datasets import load_dataset, split_dataset
 from benchmark.ledger import FAILED, PREDICTIONS, RUNS, Ledger
@@ -395,7 +395,7 @@ def test_captions_never_overlap_and_stay_under_their_image():
         across = min(one.x1, other.x1) - max(one.x0, other.x0)
         down = min(one.y1, other.y1) - max(one.y0, other.y0)
         assert across <= 1 or down <= 1, (one, other)
-    tile_px = sheet.TILE / WIDTH_IN * width_px
+    tile_px = sheet.TILE / THEMES["screen"].width_in * width_px
     assert all(text.get_window_extent().width <= tile_px for text in texts[1:])
     captions = [text.get_text() for text in texts[1:]]
     assert sum("(0." in caption or "(1." in caption for caption in captions) == 2 * n_images, "a score was cut"

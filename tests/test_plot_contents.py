@@ -13,14 +13,15 @@ from hypothesis.extra import numpy as numpy_strategies
 from matplotlib.collections import LineCollection, PathCollection, PolyCollection, QuadMesh
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.patches import PathPatch
 from sklearn.metrics import confusion_matrix
 from toy_ledgers import add_predicted
 from toys import a_run, class_rows, curve, four_settings, many_settings, number_runs, runs_table, write_ledger
 
 from benchmark.analysis.formats import duration_text
 from benchmark.charts import Chart, Evidence, NothingToDrawError, draw
-from benchmark.charts.pareto import pareto_front, round_ticks
-from benchmark.charts.style import MODE_COLOURS, mode_colour
+from benchmark.charts.pareto import pareto_front
+from benchmark.charts.style import MODE_COLOURS, mode_colour, round_ticks
 from benchmark.ledger import Ledger
 from benchmark.preprocessing import MODES
 
@@ -40,6 +41,11 @@ def bars(axes: Any) -> list[tuple[float, float, str]]:
     drawn = [patch for patch in axes.patches if np.isfinite(patch.get_width())]
     ordered = sorted(drawn, key=lambda patch: (round(patch.get_y(), 6), patch.get_x()))
     return [(patch.get_x(), patch.get_width(), to_hex(patch.get_facecolor()).upper()) for patch in ordered]
+
+
+def point_colours(axes: Any) -> set[str]:
+    groups = [group for group in axes.collections if isinstance(group, PathCollection)]
+    return {to_hex(colour).upper() for group in groups for colour in group.get_facecolors()}
 
 
 def row_names(axes: Any) -> list[str]:
@@ -122,7 +128,7 @@ def test_without_native_the_best_mode_stands_for_a_backbone():
 
     (axes,) = figure_of("efficiency", evidence_of(*settings)).axes
 
-    assert {colour for _, _, colour in bars(axes)} == {MODE_COLOURS["tf"]}
+    assert point_colours(axes) == {"#FFFFFF", MODE_COLOURS["tf"]}
 
 
 # --- few training images ---------------------------------------------------------------------------------------------
@@ -162,7 +168,7 @@ def test_lines_over_few_images_join_the_means_of_the_draws_and_bands_are_their_d
     assert [(min(some), max(some)) for some in ends] == [
         (pytest.approx(0.2), pytest.approx(0.5 + root)), (pytest.approx(0.4 - root), pytest.approx(0.7 + root)),
     ]  # fmt: skip
-    assert legend_names(figure) == ["knn", "linear", "all training images, their mean of each class"]
+    assert legend_names(figure) == ["knn", "linear", "all training images, mean per class"]
     assert figure.legends[0].get_title().get_text() == "toys: accuracy with few training images, NetA"
     assert [line.get_ydata()[0] for line in axes.lines if line.get_linestyle() == ":"] == [0.1]
 
@@ -239,14 +245,14 @@ def test_the_colours_of_modes_are_told_apart_by_all_eyes(vision: str):
     assert nearest > 15
 
 
-@pytest.mark.parametrize("plot", ["accuracy", "ablation"])
+@pytest.mark.parametrize("plot", ["pareto", "accuracy"])
 def test_a_mode_has_its_colour_whichever_others_stand_beside_it(plot: str):
     some = four_settings()[:2]
     more = [*some, *({**some[1], "mode": mode} for mode in ("raw", "tf", "bgr"))]
 
     for settings in (some, more):
         (axes,) = figure_of(plot, evidence_of(*settings)).axes
-        assert (0.5, MODE_COLOURS["unit"]) in [(length, colour) for _, length, colour in bars(axes)]
+        assert MODE_COLOURS["unit"] in {colour for _, _, colour in bars(axes)} | point_colours(axes)
 
 
 def test_a_mode_of_another_version_is_drawn_in_grey_after_the_known_ones():
@@ -274,12 +280,41 @@ def test_the_axis_of_parameters_is_logarithmic_in_millions_and_the_front_joins_t
     assert sorted(text.get_text() for text in axes.texts) == ["NetA", "NetB"]
 
 
-def test_efficiency_bars_show_what_is_above_chance_within_the_whole():
-    (axes,) = figure_of("efficiency", evidence_of(*four_settings())).axes
+def test_efficiency_is_logarithmic_and_what_is_above_chance_is_hollow():
+    at_chance = {"backbone": "NetC", "params_total": 48e6, "accuracy": 0.1}
 
-    assert row_names(axes) == ["NetA, linear", "NetB, linear", "NetB, dense"]
-    lengths = [length for _, length, _ in bars(axes)]
-    np.testing.assert_allclose(lengths, [0.8, 0.7, 0.9 / 24, 0.8 / 24, 0.6 / 24, 0.5 / 24])
+    (axes,) = figure_of("efficiency", evidence_of(*four_settings(), at_chance)).axes
+
+    hollow, filled = (group.get_offsets()[:, 0] for group in axes.collections if isinstance(group, PathCollection))
+    assert axes.get_xscale() == "log"
+    assert row_names(axes) == ["NetA, linear", "NetB, linear", "NetB, dense", "NetC, linear"]
+    np.testing.assert_allclose(np.asarray(filled), [0.8, 0.9 / 24, 0.6 / 24, 0.1 / 48])
+    np.testing.assert_allclose(np.ma.filled(hollow, np.nan), [0.7, 0.8 / 24, 0.5 / 24, np.nan])
+
+
+def test_the_front_joins_no_wrong_mode():
+    settings = [
+        {"accuracy": 0.8},
+        {"mode": "unit", "accuracy": 0.9},
+        {"mode": "tf", "accuracy": 0.7, "params_total": 1},
+    ]
+
+    (axes,) = figure_of("pareto", evidence_of(*settings)).axes
+
+    (front,) = (line.get_xydata() for line in axes.lines if line.get_label() == "Pareto front")
+    np.testing.assert_allclose(front, [[2.0, 0.8]])
+
+
+@pytest.mark.parametrize(("chance", "n_diamonds"), [(0.1, 0), (0.6, 3)])
+def test_uneven_classes_are_marked_with_the_mean_of_their_accuracies(chance: float, n_diamonds: int):
+    rows = [{**row, "chance": chance, "n_classes": 10, "balanced_accuracy": 0.4} for row in four_settings()[:3]]
+
+    (axes,) = figure_of("accuracy", evidence_of(*rows)).axes
+
+    marks = [group.get_offsets() for group in axes.collections if isinstance(group, PathCollection)]
+    assert sum(map(len, marks)) == n_diamonds
+    assert all(x == 0.4 for group in marks for x, _ in group)
+    assert ("uneven" in axes.get_xlabel()) == bool(n_diamonds)
 
 
 def test_wall_time_is_stacked_by_phase_and_ordered_by_the_whole():
@@ -339,7 +374,7 @@ def test_a_duration_is_written_in_a_unit_that_fits(seconds: float, text: str):
 def test_ticks_are_round_numbers_inside_the_axis(low: float, factor: float):
     ticks = round_ticks(low, low * factor)
 
-    assert 1 <= len(ticks) <= 12
+    assert 1 <= len(ticks) <= 8
     assert ticks == sorted(ticks)
     assert all(low <= tick <= low * factor for tick in ticks)
 
@@ -371,16 +406,23 @@ def predicted(tmp_path: Path) -> Evidence:
     return Evidence.load([ledger.folder])
 
 
-def test_ablation_bars_set_a_wrong_mode_against_native_with_the_interval_of_the_difference(predicted: Evidence):
-    (axes,) = figure_of("ablation", predicted).axes
+def test_the_ablation_shows_the_change_against_native_with_its_interval_and_what_is_unclear_hollow(
+    predicted: Evidence,
+):
+    figure = figure_of("ablation", predicted)
 
-    interval = predicted.ablation.loc[0, ["lost_low", "lost_high"]]
-    assert row_names(axes) == ["NetA: unit", "NetB: unit", "NetA: tf"]
-    np.testing.assert_allclose([length for _, length, _ in bars(axes)][:2], [1.25 / 3, 0.82])
-    assert [colour for _, _, colour in bars(axes)][:2] == [MODE_COLOURS["unit"], MODE_COLOURS["native"]]
+    (axes,) = figure.axes
+    interval = predicted.ablation.loc[0, ["lost_low", "lost_high"]].astype(float)
+    (points,) = (group for group in axes.collections if isinstance(group, PathCollection))
     (lines,) = (group for group in axes.collections if isinstance(group, LineCollection))
-    np.testing.assert_allclose(lines.get_segments()[0][:, 0], sorted(0.82 - interval))
-    assert axes.texts[0].get_text() == "−40.3 points, native +97 %"
+    assert row_names(axes) == ["NetA: unit", "NetB: unit", "NetA: tf"]
+    np.testing.assert_allclose(points.get_offsets()[:, 0], [-121 / 3, -9, 2 / 3])
+    assert [to_hex(colour).upper() for colour in points.get_facecolors()] == [
+        MODE_COLOURS["unit"], MODE_COLOURS["unit"], "#FFFFFF",
+    ]  # fmt: skip
+    np.testing.assert_allclose(lines.get_segments()[0][:, 0], sorted(-100 * interval))
+    assert axes.texts[0].get_text() == "0.820 → 0.417"
+    assert legend_names(figure) == ["unit", "tf", "unclear"]
 
 
 def test_the_ablation_map_has_points_lost_around_a_white_zero():
@@ -394,7 +436,7 @@ def test_the_ablation_map_has_points_lost_around_a_white_zero():
     np.testing.assert_allclose(values.filled(np.nan), [[40.3, -0.7], [9.0, np.nan]])
     assert low == -high
     assert high == pytest.approx(100 * (0.40 + 0.39 + 0.42) / 3)
-    assert [text.get_text() for text in axes.texts] == ["40.3", "-0.7", "9.0"]
+    assert [text.get_text() for text in axes.texts] == ["40.3", "−0.7", "9.0"]
     assert "grey: not run" in axes.get_xlabel()
     assert scale.get_ylabel() == "points lost"
 
@@ -481,7 +523,7 @@ def test_each_way_of_training_has_panels_of_its_own_the_best_first(tmp_path: Pat
 # --- seeds -----------------------------------------------------------------------------------------------------------
 
 
-def test_every_seed_is_a_point_and_the_median_a_line_in_its_box():
+def test_every_seed_is_a_point_and_the_median_a_line():
     settings = [*three_seeds(), {"backbone": "Once", "accuracy": 0.9}]
 
     (axes,) = figure_of("seeds", evidence_of(*settings)).axes
@@ -489,8 +531,41 @@ def test_every_seed_is_a_point_and_the_median_a_line_in_its_box():
     (points,) = (group.get_offsets() for group in axes.collections if isinstance(group, PathCollection))
     assert row_names(axes) == ["NetA", "NetB"]
     np.testing.assert_allclose(np.sort(points[:, 0]), np.sort([row["accuracy"] for row in three_seeds()]))
-    medians = {round(line.get_xdata()[0], 6) for line in axes.lines if len(set(line.get_xdata())) == 1}
+    medians = {round(line[0, 0], 6) for line in segments(axes) if line[0, 0] == line[1, 0]}
     assert medians == {0.82, 0.42, 0.71, 0.63}
+    assert not boxes(axes), "three runs have no quartiles"
+
+
+def segments(axes: Any) -> list[np.ndarray]:
+    return [line for group in axes.collections if isinstance(group, LineCollection) for line in group.get_segments()]
+
+
+@pytest.mark.parametrize("plot", ["seeds", "ablation"])
+def test_rows_are_named_by_what_differs_between_those_that_are_shown(plot: str):
+    runs = [{"mode": mode, "seed": seed, "input_size_px": 96} for mode in ("native", "unit") for seed in range(2)]
+    not_shown = {"input_size_px": 128, "strategy": "finetune", "head": "dense"}
+
+    (axes,) = figure_of(plot, evidence_of(*runs, not_shown)).axes
+
+    assert row_names(axes) == ["NetA" if plot == "seeds" else "NetA: unit"]
+
+
+def boxes(axes: Any) -> list[Any]:
+    return [patch for patch in axes.patches if isinstance(patch, PathPatch)]
+
+
+def test_of_many_seeds_a_box_spans_the_quartiles():
+    runs = [{"seed": seed, "accuracy": 0.5 + 0.01 * seed} for seed in range(9)]
+    few = [{"backbone": "Few", "seed": seed, "accuracy": 0.4 + 0.01 * seed} for seed in range(3)]
+
+    (axes,) = figure_of("seeds", evidence_of(*runs, *few)).axes
+
+    (box,) = boxes(axes)
+    assert (box.get_extents().x0, box.get_extents().x1) == pytest.approx(
+        tuple(axes.transData.transform([(0.52, 0), (0.56, 0)])[:, 0]), abs=1
+    )
+    spans = {tuple(np.round(line[:, 0], 6)) for line in segments(axes) if line[0, 0] != line[1, 0]}
+    assert spans == {(0.4, 0.42)}
 
 
 # --- classes ---------------------------------------------------------------------------------------------------------
@@ -542,7 +617,7 @@ def test_the_run_asked_for_is_the_one_that_is_looked_at(classified: Any):
     np.testing.assert_allclose(
         np.ma.filled(cells.get_array(), 0).reshape(3, 3), 100 * confusion_matrix(*answers["run2"], normalize="true")
     )
-    assert [label.get_text() for label in columns.get_xticklabels()] == ["NetB, mode native"]
+    assert [label.get_text() for label in columns.get_xticklabels()] == ["NetB"]
 
 
 def test_a_run_of_one_dataset_is_not_looked_at_in_another(classified: Any, tmp_path: Path):
@@ -566,7 +641,7 @@ def test_classes_are_ordered_from_the_hardest_and_settings_from_the_best(classif
     order = by_setting.mean(axis=1).argsort()
     np.testing.assert_allclose(cells.get_array().reshape(3, 2), 100 * by_setting[order])
     assert row_names(axes) == [NAMES[index] for index in order]
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["NetA, mode native", "NetB, mode native"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["NetA", "NetB"]
 
 
 def test_a_class_without_test_images_has_an_empty_row(tmp_path: Path):
@@ -579,7 +654,8 @@ def test_a_class_without_test_images_has_an_empty_row(tmp_path: Path):
 
     (cells,) = (group for group in axes.collections if isinstance(group, QuadMesh))
     assert np.ma.getmaskarray(cells.get_array()).reshape(3, 3).tolist() == [[False] * 3, [False] * 3, [True] * 3]
-    assert row_names(recalls) == ["cat", "dog"]
+    assert row_names(recalls) == ["cat (2)", "dog (1)"]
+    assert recalls.get_ylabel() == "class (test images)"
 
 
 def test_of_many_classes_the_most_frequent_mistakes_are_listed(tmp_path: Path):

@@ -1,5 +1,6 @@
 """Which test images the gallery shows, and what it says when it cannot."""
 
+import itertools
 import logging
 import shutil
 from pathlib import Path
@@ -98,8 +99,11 @@ def test_classes_whose_names_begin_and_end_alike_are_not_taken_for_one(tmp_path:
     drawn = gallery_of(write_answers(tmp_path / "ledger", f"folder:{image_folder}"))
 
     assert isinstance(drawn, Chart)
-    titles = [panel.get_title() for panel in drawn.figure.axes if panel.images]
-    assert len([title for title in titles if "true:" in title]) == 2
+    titles = [panel.title for panel in drawn.figure.axes if panel.images]
+    assert len([title for title in titles if "true:" in title.get_text()]) == 2
+    drawn.figure.draw_without_rendering()
+    boxes = [title.get_window_extent() for title in titles]
+    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
 
 
 def test_scores_that_are_no_probabilities_are_called_scores(tmp_path: Path):

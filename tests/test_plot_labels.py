@@ -10,7 +10,7 @@ from toys import RUN
 
 from benchmark.analysis.formats import count_of
 from benchmark.analysis.loading import SETTING
-from benchmark.charts.labels import fit, name_settings, shorten, wrap
+from benchmark.charts.labels import fit, name_settings, shorten, shorten_apart, wrap
 
 
 def names(*settings: dict[str, Any]) -> list[str]:
@@ -31,7 +31,15 @@ def test_of_several_strategies_a_probe_is_named_by_its_head():
         {"head": "linear"},
         {"strategy": "finetune", "stages": "0 + 20", "head": "dense"},
         {"backbone": "lenet5", "strategy": "scratch", "head": ""},
-    ) == ["NetA, linear", "NetA, finetune, dense", "lenet5, scratch"]
+    ) == ["NetA, linear", "NetA, finetune", "lenet5, scratch"]
+
+
+def test_of_several_heads_of_a_strategy_each_is_named():
+    finetune = {"strategy": "finetune", "stages": "0 + 20"}
+
+    assert names({"head": "linear"}, {**finetune, "head": "dense"}, {**finetune, "head": "linear"}) == [
+        "NetA, linear", "NetA, finetune, dense", "NetA, finetune, linear",
+    ]  # fmt: skip
 
 
 def test_options_are_named_only_where_they_alone_differ_and_only_those():
@@ -119,17 +127,31 @@ def test_a_wrapped_text_stays_within_its_lines(text: str, width: int, n_lines: i
 
 
 @given(WORDS, st.integers(8, 40))
-def test_a_name_has_at_most_two_lines(label: str, width: int):
+def test_a_name_has_at_most_four_lines(label: str, width: int):
     lines = fit(label, width).split("\n")
 
-    assert len(lines) <= 2
-    assert all(len(line) <= width + 1 for line in lines)  # a comma
+    assert len(lines) <= 4
+    assert all(len(line) <= width for line in lines)
 
 
 def test_of_a_long_name_the_backbone_is_shortened_first():
     label = "MobileNetV2-tuned-by-somebody-for-a-long-time, finetune(0+20)"
 
-    assert fit(label, 30) == "MobileNetV2-tun…or-a-long-time,\nfinetune(0+20)"
+    assert fit(label, 20) == "MobileNetV2-tuned-\nb…y-for-a-long-time,\nfinetune(0+20)"
+
+
+def test_what_differs_is_broken_after_a_comma_rather_than_cut():
+    label = "MobileNetV2-dogs, finetune(epochs=4, learning_rate=1e-05), 128 px"
+
+    assert fit(label, 34) == "MobileNetV2-dogs,\nfinetune(epochs=4,\nlearning_rate=1e-05), 128 px"
+    assert fit("VGG16, dense(units=0, dropout=0.3), 224 px", 34) == "VGG16,\ndense(units=0, dropout=0.3),\n224 px"
+
+
+def test_names_that_begin_and_end_alike_keep_what_differs():
+    names = [f"n0000000{number}-a-rather-long-name" for number in range(3)]
+
+    assert shorten_apart(names, 12) == ["…0-a-r…-name", "…1-a-r…-name", "…2-a-r…-name"]
+    assert shorten_apart(["cat", names[0]], 12) == ["cat", "n00000…-name"]
 
 
 @pytest.mark.parametrize(

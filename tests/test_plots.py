@@ -17,8 +17,7 @@ from matplotlib.transforms import Bbox
 from toys import a_run, class_rows, curve, four_settings, many_settings, number_runs, runs_table, write_ledger
 
 from benchmark.charts import FORMATS, PLOTS, Chart, Evidence, NothingToDrawError, draw, render, save_plots
-from benchmark.charts.drawing import DPI
-from benchmark.charts.style import WIDTH_IN
+from benchmark.charts.style import THEMES
 from benchmark.datasets import load_dataset
 from benchmark.errors import BenchmarkError, UnknownNameError
 from benchmark.ledger import Ledger
@@ -92,8 +91,25 @@ def test_each_plot_gets_a_picture_as_wide_as_a_readme(whole: Path, tmp_path: Pat
     assert sorted(paths) == sorted((tmp_path / "plots").iterdir()), "something else was left behind"
     for path in paths:
         width, height = png_size(path)
-        assert width == int(WIDTH_IN * DPI)
+        assert width == int(THEMES["screen"].width_in * THEMES["screen"].dpi)
         assert 150 < height < 1500, path
+
+
+def test_pictures_of_a_paper_are_a_column_wide_with_type_of_8_points(tmp_path: Path):
+    evidence = Evidence(runs_table(number_runs(four_settings())))
+
+    (path,) = save_plots(evidence, tmp_path, only=["accuracy"], theme_name="paper")
+
+    width_px, _ = png_size(path)
+    chart = draw("accuracy", evidence, "toys", theme_name="paper")
+    assert isinstance(chart, Chart)
+    assert 85 <= 25.4 * width_px / 300 <= 89, "mm at 300 dots per inch"
+    assert {text.get_fontsize() for text in texts_drawn(chart.figure)} == {8.0}
+
+
+def test_an_unknown_theme_is_refused(tmp_path: Path):
+    with pytest.raises(UnknownNameError, match=r"Unknown theme 'papr'\. Did you mean 'paper'\?"):
+        save_plots(Evidence(runs_table(number_runs(four_settings()))), tmp_path, theme_name="papr")
 
 
 def test_each_dataset_gets_pictures_of_its_own(tmp_path: Path):
@@ -360,24 +376,20 @@ def overlap(one: Bbox, other: Bbox) -> bool:
 
 
 def check_readable(name: str, chart: Chart) -> None:
-    """No text is cut by the edge of the figure, no label of an axis lies on another, names lie on nothing."""
+    """No text is cut by the edge of the figure, and none lies on another."""
     figure = chart.figure
     figure.draw_without_rendering()
-    for text in texts_drawn(figure):
-        box = text.get_window_extent()
-        inside = figure.bbox.padded(1.0)
+    inside = figure.bbox.padded(1.0)
+    boxes = [(text, text.get_window_extent()) for text in texts_drawn(figure)]
+    for text, box in boxes:
         assert inside.x0 <= box.x0, (name, text)
         assert box.x1 <= inside.x1, (name, text)
         assert inside.y0 <= box.y0, (name, text)
         assert box.y1 <= inside.y1, (name, text)
-    seen = set(texts_drawn(figure))
-    for axes in figure.axes:
-        for labels in (axes.get_xticklabels(), axes.get_yticklabels(), axes.texts):
-            if any(label.get_rotation() % 90 for label in labels):
-                continue  # the box around a slanted label is larger than the label
-            boxes = [(label.get_text(), label.get_window_extent()) for label in labels if label in seen]
-            for (one, box), (other, other_box) in itertools.combinations(boxes, 2):
-                assert not overlap(box, other_box), (name, one, other)
+    for (one, box), (other, other_box) in itertools.combinations(boxes, 2):
+        # The box around a slanted label is larger than the label.
+        if not (one.get_rotation() % 90 and other.get_rotation() % 90):
+            assert not overlap(box, other_box), (name, one, other)
 
 
 LEDGERS: dict[str, list[dict[str, Any]]] = {
@@ -385,6 +397,19 @@ LEDGERS: dict[str, list[dict[str, Any]]] = {
     "four settings": four_settings(),
     "long names": [
         {**row, "backbone": row["backbone"] + LONG, "seed": seed} for row in four_settings() for seed in (0, 1)
+    ],
+    "uneven": [{**row, "chance": 0.6, "n_classes": 10, "balanced_accuracy": 0.4} for row in four_settings()],
+    "stages and options": [
+        {"backbone": backbone, "head": "dense", "input_size_px": 96 + 32 * number, "accuracy": 0.7, **way}
+        for backbone in ("EfficientNetV2B0", "MobileNetV3Large")
+        for number, way in enumerate(
+            (
+                {"head_options": "units=256"},
+                {"head_options": "units=0,dropout=0.3"},
+                {"strategy": "finetune", "stages": "0,epochs=5 + 20,learning_rate=0.0001,patience=3"},
+                {"strategy": "finetune", "stages": "0,epochs=5 + 40,epochs=4,learning_rate=1e-05,patience=3"},
+            )
+        )
     ],
     "42 backbones in 8 modes": many_settings(42),
     "10 long backbones, 3 heads, 2 seeds": [
@@ -401,13 +426,15 @@ LEDGERS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("kind", LEDGERS)
-def test_texts_are_neither_cut_nor_upon_each_other(kind: str):
+@pytest.mark.parametrize(
+    ("kind", "theme_name"), [*((kind, "screen") for kind in LEDGERS), ("long names", "paper"), ("uneven", "paper")]
+)
+def test_texts_are_neither_cut_nor_upon_each_other(kind: str, theme_name: str):
     evidence = Evidence(runs_table(number_runs(LEDGERS[kind])))
     (dataset,) = evidence.datasets
     plots = ("accuracy", "pareto", "efficiency", "time", "memory", "ablation", "ablation-heatmap", "seeds", "shots")
 
-    charts = {plot: draw(plot, evidence, dataset) for plot in plots}
+    charts = {plot: draw(plot, evidence, dataset, theme_name=theme_name) for plot in plots}
 
     shown = {plot: chart for plot, chart in charts.items() if isinstance(chart, Chart)}
     assert len(shown) >= 5
@@ -420,10 +447,19 @@ def test_every_plot_can_be_read(charts: dict[str, Chart]):
         check_readable(name, one)
 
 
-@pytest.mark.parametrize("n_classes", [2, 20, 21, 120])
-def test_classes_can_be_read_however_many_and_long(tmp_path: Path, n_classes: int):
+def test_every_plot_of_a_paper_can_be_read(whole: Path):
+    evidence = Evidence.load([whole])
+
+    for name in PLOTS:
+        chart = draw(name, evidence, "digits", theme_name="paper")
+        assert isinstance(chart, Chart)
+        check_readable(name, chart)
+
+
+@pytest.mark.parametrize(("n_classes", "theme_name"), [(2, "screen"), (19, "screen"), (120, "screen"), (120, "paper")])
+def test_classes_can_be_read_however_many_and_long(tmp_path: Path, n_classes: int, theme_name: str):
     names = [f"n{number:08d}-a-rather-long-name-of-a-class" for number in range(n_classes)]
-    true = np.repeat(np.arange(n_classes), 10)
+    true = np.repeat(np.arange(n_classes), [100, *[10] * (n_classes - 1)])
     predicted = np.where(np.arange(len(true)) % 10 < 3, (true + 1) % n_classes, true)
     per_class, confusion = class_rows("run0", true, predicted, names)
     setting = {"backbone": f"NetA{LONG}{LONG}"}
@@ -431,7 +467,9 @@ def test_classes_can_be_read_however_many_and_long(tmp_path: Path, n_classes: in
     evidence = Evidence.load([tmp_path / "many"])
 
     for plot in ("confusion", "per-class"):
-        check_readable(plot, drawn(plot, evidence))
+        chart = draw(plot, evidence, "toys", theme_name=theme_name)
+        assert isinstance(chart, Chart)
+        check_readable(plot, chart)
 
 
 def test_names_for_which_there_is_no_room_are_left_out_and_counted():

@@ -386,7 +386,7 @@ def test_charts_of_many_rows_draw_some_and_the_table_has_all(large: str):
     drawn = {tip.partition(":")[0] for tip in tips_of(report, "dataset-1-ablation")}
     tabled = rows_of_table(report.one("table", id="dataset-1-ablation-table"))
 
-    assert (len(drawn), len(tabled)) == (16, 400)
+    assert (len(drawn), len(tabled)) == (24, 400)
     assert "Accuracy of 400 wrong modes" in report.one("figure", id="dataset-1-ablation").one("figcaption").text
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.charts.labels import fit
-from benchmark.charts.style import INK, PAPER, SMALL_PT, in_order
+from benchmark.charts.style import INK, PAPER, current_theme, in_order
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,9 +20,7 @@ MAX_ROWS = 48
 BAR_IN = 0.18
 GAP_IN = 0.12
 SMALL_GAP_IN = 0.05
-LINE_IN = 0.16
 HEAD_IN = 1.1  # title, legend and axis
-LABEL_CHARACTERS = 34
 BAR_LOOK = {"edgecolor": INK, "linewidth": 0.4}
 
 
@@ -81,7 +79,8 @@ class Rows:
         middles: dict[str, float] = {}
         top = gap_in / 2
         for label, number in Counter(labels).items():
-            height = max(bar_in * number, LINE_IN * (fit(label, LABEL_CHARACTERS).count("\n") + 1))
+            n_lines = fit(label, current_theme().label_characters).count("\n") + 1
+            height = max(bar_in * number, current_theme().line_in * n_lines)
             middles[label] = top + height / 2
             places += [middles[label] + bar_in * (index - (number - 1) / 2) for index in range(number)]
             top += height + gap_in
@@ -99,7 +98,8 @@ class Rows:
 
     def dress(self, axes: "Axes") -> None:
         """Name the groups on an axis, the first at the top; long names are wrapped, longer ones lose their middle."""
-        axes.set_yticks(list(self.middles.values()), [fit(label, LABEL_CHARACTERS) for label in self.middles])
+        names = [fit(label, current_theme().label_characters) for label in self.middles]
+        axes.set_yticks(list(self.middles.values()), names)
         axes.tick_params(axis="y", length=0)
         axes.grid(visible=False, axis="y")
         axes.set(ylabel="", ylim=(self.height_in, 0))
@@ -126,12 +126,24 @@ def draw_bars(axes: "Axes", rows: Rows, lengths: pd.Series, tips: Sequence[str],
             bar.set_url(tips[int(np.abs(rows.places - middle).argmin())])
 
 
-def write_at_ends(
-    axes: "Axes", ends: Sequence[float], places: Sequence[float], texts: Sequence[str], *, size: float = SMALL_PT
-) -> None:
+def write_at_ends(axes: "Axes", ends: Sequence[float], places: Sequence[float], texts: Sequence[str]) -> None:
     """Write texts to the right of bars."""
     for end, place, text in zip(ends, places, texts, strict=True):
         axes.annotate(
-            text, (end, place), xytext=(3, 0), textcoords="offset points", va="center", fontsize=size, color=INK,
-            bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6},
+            text, (end, place), xytext=(3, 0), textcoords="offset points", va="center", color=INK,
+            fontsize=current_theme().small_pt, bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 0.6},
+        )  # fmt: skip
+
+
+def room_at_ends() -> float:
+    """How much longer than the longest bar an axis must be for the texts at the ends."""
+    return 1.5 if current_theme().is_narrow else 1.14
+
+
+def write_in_column(axes: "Axes", places: Sequence[float], texts: Sequence[str]) -> None:
+    """Write texts one below the other, to the right of the axes, where no line crosses them."""
+    for place, text in zip(places, texts, strict=True):
+        axes.annotate(
+            text, (1, place), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points",
+            va="center", fontsize=current_theme().small_pt, color=INK,
         )  # fmt: skip

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from benchmark.charts.labels import shorten, wrap
-from benchmark.charts.style import TITLE_PT, WIDTH_IN
+from benchmark.charts.style import current_theme
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
-    from matplotlib.figure import Figure
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.text import Text
 
-TITLE_CHARACTERS = 92
 DATASET_CHARACTERS = 40
+# A text may be a little wider in a file than when it was measured.
+SAFE = 0.97
+LONGEST_NAME = 80  # characters, far more than fit below an image
 
 
 @dataclass(frozen=True)
@@ -49,16 +53,49 @@ def make_chart(
         data: See `Chart`.
     """
     title = f"{shorten(dataset, DATASET_CHARACTERS)}: {shown}"
-    text = wrap(title, TITLE_CHARACTERS, n_lines=3)
+    text = wrap(title, current_theme().title_characters, n_lines=4)
     if not legend:
-        figure.suptitle(text, x=0.01, ha="left", fontsize=TITLE_PT, fontweight="bold")
+        figure.suptitle(text, x=0.01, ha="left", fontsize=current_theme().title_pt, fontweight="bold")
         return Chart(title, figure, alt, data)
-    room_in = WIDTH_IN - 0.2
-    widths_in = [0.46 + 0.071 * len(str(entry.get_label())) for entry in legend]
+    room_in = current_theme().width_in - 0.2
+    longest = int((room_in - 0.46) / current_theme().text_in(1))
+    for entry in legend:
+        entry.set_label(wrap(str(entry.get_label()), longest))
+    widths_in = [0.46 + current_theme().text_in(max(map(len, str(entry.get_label()).split("\n")))) for entry in legend]
+    n_columns = len(legend) if sum(widths_in) < room_in else max(1, int(room_in / max(widths_in)))
+    _grow(figure, (text.count("\n") + -(-len(legend) // n_columns) - 1) * 1.2 * current_theme().line_in)
     # The legend has the title, because Matplotlib draws a legend outside of the axes over a figure's title.
     figure.legend(
-        handles=list(legend), ncols=len(legend) if sum(widths_in) < room_in else max(1, int(room_in / max(widths_in))),
-        title=text, title_fontproperties={"weight": "bold", "size": TITLE_PT}, loc="outside upper left",
+        handles=list(legend), ncols=n_columns,
+        title=text, title_fontproperties={"weight": "bold", "size": current_theme().title_pt}, loc="outside upper left",
         alignment="left", frameon=False, columnspacing=1.2, handlelength=1.4, borderaxespad=0.2,
     )  # fmt: skip
     return Chart(title, figure, alt, data)
+
+
+def _grow(part: "Figure | SubFigure", more_in: float) -> None:
+    """Make a figure higher, so that more lines of text take nothing from its axes."""
+    figure = part.figure
+    figure.set_figheight(figure.get_figheight() + max(0.0, more_in))
+
+
+def label_x(axes: "Axes", *lines: str) -> None:
+    """Write below an axis what it shows; long lines are wrapped."""
+    theme = current_theme()
+    text = "\n".join(wrap(line, theme.axis_characters, n_lines=5) for line in lines if line)
+    _grow(axes.figure, (text.count("\n") - axes.get_xlabel().count("\n")) * theme.line_in)
+    # A narrow figure has the names of its rows to the left, and then no room around the middle of the axis.
+    axes.set_xlabel(text, loc="right" if theme.is_narrow else "center")
+
+
+def write_fitting(text: "Text", pattern: str, name: str, room_in: float) -> None:
+    """Write a name in a pattern, no wider than `room_in`: a longer name loses its middle."""
+    assert text.figure is not None
+    room_px = SAFE * room_in * text.figure.dpi
+    length = min(len(name), LONGEST_NAME)
+    while True:
+        text.set_text(pattern.format(shorten(name, length)))
+        width_px = text.get_window_extent().width
+        if width_px <= room_px or length <= 1:
+            return
+        length = max(1, min(length - 1, int(length * room_px / width_px)))

@@ -6,6 +6,7 @@ import pandas as pd
 from benchmark.analysis.formats import count_of, duration_text
 from benchmark.analysis.loading import SETTING, are_times_comparable
 from benchmark.charts.bar_rows import (
+    BAR_LOOK,
     HEAD_IN,
     SMALL_GAP_IN,
     Rows,
@@ -14,46 +15,63 @@ from benchmark.charts.bar_rows import (
     in_rows,
     modes_shown,
     part_shown,
+    room_at_ends,
     write_at_ends,
+    write_in_column,
 )
-from benchmark.charts.chart import Chart, make_chart
+from benchmark.charts.chart import Chart, label_x, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError, in_one_mode
 from benchmark.charts.labels import described
-from benchmark.charts.style import INK, mode_colours, new_figure, swatches
+from benchmark.charts.style import FAINT, INK, PAPER, logarithmic_x, mode_colours, new_figure, swatches
 
+POINT_SIZE = 40  # area in square points
 PHASES = {"load_s": "load", "build_s": "build", "extract_s": "extract", "train_s": "train", "eval_s": "evaluate"}
 MEMORIES = {"peak_rss_mib": ("process", "#4C6A92"), "peak_device_mib": ("GPU", "#B3C7DE")}
 
 
 def draw_efficiency(evidence: Evidence, dataset: str) -> Chart:
-    """Accuracy per million parameters, one mode per row; the pale part is what chance alone would give."""
+    """Accuracy per million parameters, logarithmic, one mode per row; hollow is what remains without chance."""
+    import seaborn as sns
+    from matplotlib.lines import Line2D
+
     settings = in_one_mode(evidence.settings(dataset)).dropna(subset=["efficiency"])
     if settings.empty:
         raise NothingToDrawError("no finished run has an efficiency")
     shown = in_rows(settings, best_labels(settings, by="efficiency"))
     rows = Rows.grouped(shown["label"].tolist(), gap_in=SMALL_GAP_IN)
     figure, ((axes,),) = new_figure(HEAD_IN + rows.height_in)
-    millions = shown["params_total"] / 1e6
-    texts = [f"{value:.3g}  ({size:.3g} M)" for value, size in zip(shown["efficiency"], millions, strict=True)]
+    texts = list(map(_efficiency_text, shown["efficiency"], shown["params_total"]))
+    whole = shown["efficiency"]
+    # A logarithmic axis has no place for what is not above chance.
+    above = shown["efficiency_above_chance"].where(shown["efficiency_above_chance"] > 0)
+    axes.hlines(rows.places, above, whole, color=FAINT, linewidth=1, zorder=1)
+    axes.scatter(above, rows.places, s=26, facecolor=PAPER, edgecolor=INK, linewidth=0.8, zorder=2)
+    sns.scatterplot(
+        x=whole, y=rows.places, hue=shown["mode"], palette=mode_colours(shown["mode"]), s=POINT_SIZE, legend=False,
+        zorder=3, ax=axes, **BAR_LOOK,
+    )  # fmt: skip
     tips = [f"{described(row)}: {text}" for (_, row), text in zip(shown.iterrows(), texts, strict=True)]
-    look = {"hue": shown["mode"].to_numpy(), "palette": mode_colours(shown["mode"])}
-    draw_bars(axes, rows, shown["efficiency"], tips, alpha=0.35, **{**look, "linewidth": 0})
-    draw_bars(axes, rows, shown["efficiency_above_chance"].fillna(shown["efficiency"]), tips, **look)
-    write_at_ends(axes, shown["efficiency"].tolist(), rows.places.tolist(), texts)
+    axes.collections[-1].set_urls(tips)
+    write_in_column(axes, rows.places.tolist(), texts)
     rows.dress(axes)
-    axes.set(
-        xlim=(0, shown["efficiency"].max() * 1.26),
-        xlabel="test accuracy per million parameters, head included (pale: the part that chance gives)",
-    )
+    logarithmic_x(axes, float(above.fillna(whole).min()), float(whole.max()))
+    label_x(axes, "test accuracy per million parameters, head included, logarithmic")
     first = shown.iloc[0]
+    hollow = Line2D(
+        [], [], marker="o", linestyle="", color=PAPER, markeredgecolor=INK, markersize=5, label="above chance only"
+    )
     return make_chart(
         figure,
         dataset,
         f"efficiency{part_shown(shown, settings)}{modes_shown(shown)}",
         f"Accuracy per million parameters of {count_of(len(shown), 'setting')} on {dataset}. Highest: "
         f"{described(first)}, {first['efficiency']:.3g} with {first['params_total'] / 1e6:.3g} million parameters.",
-        legend=swatches(shown["mode"]),
+        legend=[*swatches(shown["mode"]), hollow],
     )
+
+
+def _efficiency_text(efficiency: float, n_parameters: float) -> str:
+    return f"{efficiency:.3g}  ({n_parameters / 1e6:.3g} M)"
 
 
 def draw_time(evidence: Evidence, dataset: str) -> Chart:
@@ -76,10 +94,8 @@ def draw_time(evidence: Evidence, dataset: str) -> Chart:
         draw_bars(axes, rows, ends[phase], tips, color=colours[phase], linewidth=0)
     write_at_ends(axes, (shown["total_s"] / size_s).tolist(), rows.places.tolist(), totals.tolist())
     rows.dress(axes)
-    axes.set(
-        xlim=(0, shown["total_s"].max() / size_s * 1.14),
-        xlabel=f"wall time of a run, {unit} (each phase as measured when it was really done)",
-    )
+    axes.set_xlim(0, shown["total_s"].max() / size_s * room_at_ends())
+    label_x(axes, f"wall time of a run, {unit} (reused features count with the time that they took)")
     first, last = shown.iloc[0], shown.iloc[-1]
     phases = last[list(PHASES)].astype(float).fillna(0.0)
     longest = str(phases.idxmax())
@@ -133,7 +149,8 @@ def draw_memory(evidence: Evidence, dataset: str) -> Chart:
     draw_bars(axes, rows, sizes, tips, hue=bars["kind"].to_numpy(), palette=colours)
     write_at_ends(axes, sizes.fillna(0.0).tolist(), rows.places.tolist(), texts.tolist())
     rows.dress(axes)
-    axes.set(xlim=(0, largest / size_mib * 1.12), xlabel=f"peak memory of a run, {unit}")
+    axes.set_xlim(0, largest / size_mib * room_at_ends())
+    label_x(axes, f"peak memory of a run, {unit}")
     entries = [Patch(facecolor=colours[column], edgecolor=INK, linewidth=0.4, label=names[column]) for column in names]
     first, last = shown.iloc[0], shown.iloc[-1]
     return make_chart(

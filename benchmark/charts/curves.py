@@ -9,7 +9,17 @@ from benchmark.analysis.formats import count_of
 from benchmark.charts.chart import Chart, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError
 from benchmark.charts.labels import described, shorten, wrap
-from benchmark.charts.style import FAINT, INK, SMALL_PT, in_order, mode_colour, mode_colours, new_figure, swatches
+from benchmark.charts.style import (
+    FAINT,
+    INK,
+    current_theme,
+    in_order,
+    mode_colour,
+    mode_colours,
+    new_figure,
+    swatches,
+    with_halo,
+)
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -28,23 +38,27 @@ def draw_curves(evidence: Evidence, dataset: str) -> Chart:
     """Loss and accuracy over epochs, one row of panels per way of training, one colour per mode.
 
     A line is the mean of the seeds that were still training; the band of the validation split goes from the lowest
-    seed to the highest. A vertical line marks the begin of a stage, after the longest run of the one before.
+    seed to the highest. Of several modes only the first, usually native, has its training drawn. A vertical line marks
+    the begin of a stage, after the longest run of the one before.
     """
     settings = evidence.settings(dataset)
     points = _curve_points(evidence, settings)
     labels = [label for label in settings["label"].unique() if label in set(points["label"])]
     shown = labels[:MAX_PANELS]
     figure, axes = new_figure(0.9 + PANEL_IN * len(shown), len(shown), 2)
+    modes = in_order(points["mode"])
     for row, label in zip(axes, shown, strict=True):
-        some = points[points["label"] == label]
+        # The training of every mode beside its validation would hide both.
+        some = points[(points["label"] == label) & ((points["split"] == "val") | (points["mode"] == modes[0]))]
         for panel, metric in zip(row, METRICS, strict=True):
             _panel(panel, some[some["metric"] == metric], metric)
-        row[0].set_title(wrap(label, 90, n_lines=1), loc="left", fontweight="bold")
-    for panel in axes[-1]:
-        panel.set_xlabel("epoch, over all stages (band: range over seeds)")
+        title = wrap(label, int(0.9 * current_theme().title_characters), n_lines=1)
+        row[0].set_title(title, loc="left", fontweight="bold")
+    figure.supxlabel("epoch, over all stages (band: range over seeds)", fontsize=current_theme().text_pt)
+    figure.align_ylabels()
     part = f", the best {len(shown)} of {len(labels)}" if len(shown) < len(labels) else ""
     alt = _alt(dataset, settings, points, len(labels))
-    legend = [*swatches(points["mode"]), *_line_handles()]
+    legend = [*swatches(points["mode"]), *_line_handles(modes)]
     return make_chart(figure, dataset, f"learning curves{part}", alt, legend=legend)
 
 
@@ -68,7 +82,6 @@ def _curve_points(evidence: Evidence, settings: pd.DataFrame) -> pd.DataFrame:
 
 def _panel(axes: "Axes", points: pd.DataFrame, metric: str) -> None:
     import seaborn as sns
-    from matplotlib import patheffects
     from matplotlib.ticker import MaxNLocator
 
     modes = in_order(points["mode"])[::-1]  # native above the others
@@ -81,7 +94,7 @@ def _panel(axes: "Axes", points: pd.DataFrame, metric: str) -> None:
         )  # fmt: skip
     for line in axes.lines:
         if str(line.get_color()) in map(mode_colour, PALE):
-            line.set_path_effects([patheffects.withStroke(linewidth=2.2, foreground="0.35")])
+            line.set(**with_halo("0.35", width=2.2))
     begins = points.groupby("stage")["begin"].first().sort_values()
     if len(begins) > 1:
         bottom, top = axes.get_ylim()
@@ -90,18 +103,18 @@ def _panel(axes: "Axes", points: pd.DataFrame, metric: str) -> None:
             axes.axvline(begin + 0.5, color=FAINT, linewidth=0.9)
             axes.annotate(
                 shorten(str(stage), 16), (begin + 0.5, 1), xycoords=("data", "axes fraction"), xytext=(3, -3),
-                textcoords="offset points", va="top", fontsize=SMALL_PT, color=INK,
+                textcoords="offset points", va="top", fontsize=current_theme().small_pt, color=INK,
             )  # fmt: skip
-    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(3 if current_theme().is_narrow else 6, integer=True))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     axes.margins(x=0.02)
     axes.set(xlabel="", ylabel=metric)
 
 
-def _line_handles() -> "list[Artist]":
+def _line_handles(modes: list[str]) -> "list[Artist]":
     from matplotlib.lines import Line2D
 
-    names = {"train": "training", "val": "validation"}
+    names = {"train": f"training in {modes[0]}" if len(modes) > 1 else "training", "val": "validation"}
     return [Line2D([], [], color=INK, linestyle=SPLITS[str(split)], label=name) for split, name in names.items()]
 
 

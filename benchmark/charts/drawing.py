@@ -26,7 +26,6 @@ from benchmark.storage import digest_of_text
 log = logging.getLogger(__name__)
 
 FORMATS = ("png", "svg")
-DPI = 125
 LONGEST_STEM = 120  # bytes, of the 255 that most file systems take for a name
 
 PLOTS: dict[str, Callable[[Evidence, str], Chart]] = {
@@ -46,24 +45,25 @@ PLOTS: dict[str, Callable[[Evidence, str], Chart]] = {
 }
 
 
-def draw(name: str, evidence: Evidence, dataset: str) -> Chart | NothingToDrawError:
+def draw(name: str, evidence: Evidence, dataset: str, *, theme_name: str = "screen") -> Chart | NothingToDrawError:
     """One chart of one dataset.
 
     Args:
         name: A key of `PLOTS`.
         evidence: Of the ledgers.
         dataset: One of `evidence.datasets`.
+        theme_name: One of `style.THEMES`.
 
     Returns:
         The chart, or the reason why there is none.
 
     Raises:
-        UnknownNameError: The plot or dataset does not exist.
+        UnknownNameError: The plot, dataset or theme does not exist.
     """
     check_known("plot", name, PLOTS)
     check_known("dataset in these ledgers", dataset, evidence.datasets)
     try:
-        with theme():
+        with theme(theme_name):
             chart = PLOTS[name](evidence, dataset)
             settle(chart.figure)
     except NothingToDrawError as reason:
@@ -87,7 +87,7 @@ def render(chart: Chart, format_name: str) -> bytes:
     metadata: dict[str, Any] = {"Title": chart.title, "Description": chart.alt}
     metadata |= {"Date": None, "Creator": None} if format_name == "svg" else {"Software": None}
     with theme():
-        chart.figure.savefig(file, format=format_name, dpi=DPI, metadata=metadata)
+        chart.figure.savefig(file, format=format_name, metadata=metadata)
     return _with_tooltips(file.getvalue()) if format_name == "svg" else file.getvalue()
 
 
@@ -97,7 +97,12 @@ def _with_tooltips(svg: bytes) -> bytes:
 
 
 def save_plots(
-    evidence: Evidence, folder: Path, *, only: Sequence[str] | None = None, formats: Sequence[str] = ("png",)
+    evidence: Evidence,
+    folder: Path,
+    *,
+    only: Sequence[str] | None = None,
+    formats: Sequence[str] = ("png",),
+    theme_name: str = "screen",
 ) -> list[Path]:
     """Draw the charts of every dataset and return the files written.
 
@@ -109,10 +114,11 @@ def save_plots(
         folder: Where the files go, `<plot>-<dataset>.<format>`.
         only: Names of `PLOTS`; None for all.
         formats: Of `FORMATS`.
+        theme_name: One of `style.THEMES`.
 
     Raises:
         BenchmarkError: There is nothing to draw.
-        UnknownNameError: A plot or format does not exist.
+        UnknownNameError: A plot, format or theme does not exist.
     """
     for name in only or ():
         check_known("plot", name, PLOTS)
@@ -123,7 +129,7 @@ def save_plots(
     paths, skipped = [], []
     stems = _file_stems(evidence.datasets)
     for dataset, name in itertools.product(evidence.datasets, only or PLOTS):
-        chart = draw(name, evidence, dataset)
+        chart = draw(name, evidence, dataset, theme_name=theme_name)
         if isinstance(chart, NothingToDrawError):
             if only or chart.is_fixable:
                 skipped.append(f"{name} of {dataset} is left out: {chart}.")

@@ -8,10 +8,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.analysis.mistakes import Answers, read_answers
-from benchmark.charts.chart import Chart, make_chart
+from benchmark.charts.chart import Chart, make_chart, write_fitting
 from benchmark.charts.evidence import Evidence, NothingToDrawError
-from benchmark.charts.labels import described, shorten
-from benchmark.charts.style import RIGHT, SMALL_PT, WRONG, new_figure
+from benchmark.charts.labels import described
+from benchmark.charts.style import RIGHT, WRONG, current_theme, new_figure
 from benchmark.errors import BenchmarkError, LedgerError
 
 if TYPE_CHECKING:
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
     from benchmark.datasets import Dataset
 
-N_COLUMNS = 6
 N_WRONG = 12
 N_RIGHT = 6
-NAME_CHARACTERS = 15
+GAP_IN, HEAD_IN = 0.12, 0.5
 
 
 def draw_gallery(evidence: Evidence, dataset: str) -> Chart:
@@ -33,15 +32,17 @@ def draw_gallery(evidence: Evidence, dataset: str) -> Chart:
     run, answers = _answers(evidence, dataset)
     images = _test_images(run, answers.class_names)
     wrong, right = surest(answers, right=False, n=N_WRONG), surest(answers, right=True, n=N_RIGHT)
-    n_wrong_rows = -(-len(wrong) // N_COLUMNS)
-    n_rows = n_wrong_rows + -(-len(right) // N_COLUMNS)
-    figure, axes = new_figure(0.6 + 1.75 * n_rows, n_rows, N_COLUMNS)
+    n_columns = current_theme().n_images
+    n_wrong_rows = -(-len(wrong) // n_columns)
+    n_rows = n_wrong_rows + -(-len(right) // n_columns)
+    room_in = current_theme().width_in / n_columns - GAP_IN
+    figure, axes = new_figure(HEAD_IN + (room_in + 2 * current_theme().line_in + GAP_IN) * n_rows, n_rows, n_columns)
     for panel in axes.ravel().tolist():
         panel.set_axis_off()
     # The right answers start a new row.
     panels = [*axes[:n_wrong_rows].flat[: len(wrong)], *axes[n_wrong_rows:].flat[: len(right)]]
     for panel, index in zip(panels, [*wrong, *right], strict=True):
-        _show(panel, read_test_image(images, index), answers, index)
+        _show(panel, read_test_image(images, index), answers, index, room_in)
     who = described(run)
     word = "score" if np.isnan(run["log_loss"]) else "probability"
     title = f"surest wrong answers, then surest right ones, with {word}, by {who}"
@@ -99,15 +100,18 @@ def read_test_image(dataset: "Dataset", index: int) -> NDArray[np.uint8]:
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
 
-def _show(axes: "Axes", pixels: NDArray[np.uint8], answers: Answers, index: int) -> None:
-    said, true = (shorten(answers.name(labels[index]), NAME_CHARACTERS) for labels in (answers.predicted, answers.true))
+def _show(axes: "Axes", pixels: NDArray[np.uint8], answers: Answers, index: int, room_in: float) -> None:
+    """Draw a test image and write above it its predicted class and score, and the true class if that is another."""
+    said, true = (answers.name(labels[index]) for labels in (answers.predicted, answers.true))
     is_right = answers.predicted[index] == answers.true[index]
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
-    answer = f"{said} ({float(answers.confidence[index]):.3f})"
-    axes.set_title(
-        answer if is_right else f"{answer}\ntrue: {true}", fontsize=SMALL_PT,
-        color=RIGHT if is_right else WRONG,
-    )  # fmt: skip
+    size, lines = current_theme().small_pt, []
+    title = axes.set_title("", fontsize=size, color=RIGHT if is_right else WRONG)
+    score = f"{{}} ({float(answers.confidence[index]):.3f})"
+    for pattern, name in [(score, said)] if is_right else [(score, said), ("true: {}", true)]:
+        write_fitting(title, pattern, name, room_in)
+        lines.append(title.get_text())
+    title.set_text("\n".join(lines))
 
 
 def _alt(dataset: str, who: str, answers: Answers, wrong: list[int]) -> str:

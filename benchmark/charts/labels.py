@@ -1,6 +1,8 @@
 """What settings are called in a chart, and texts made to fit."""
 
+import re
 import textwrap
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -20,7 +22,7 @@ def name_settings(settings: pd.DataFrame) -> pd.Series:
     """A short name for each setting of one dataset, without its mode: the backbone, and what else distinguishes it.
 
     Strategies and heads are named without their options, unless only these distinguish settings: then the options
-    that differ are named.
+    that differ are named. The head of another strategy than a probe is named if that strategy has several.
 
     Args:
         settings: The columns of `SETTING`, one row per setting.
@@ -33,7 +35,8 @@ def name_settings(settings: pd.DataFrame) -> pd.Series:
     names = settings["backbone"].astype(str)
     several = _varies(settings, "strategy")
     strategies = named["strategy"].where((settings["strategy"] != PLAIN) & (several | has_options["strategy"]), "")
-    is_head_telling = several | _varies(settings, "head", within="strategy") | has_options["head"]
+    is_one_of_several = several & (settings["strategy"] == PLAIN)
+    is_head_telling = is_one_of_several | _varies(settings, "head", within="strategy") | has_options["head"]
     for part in (strategies, named["head"].where(is_head_telling, "")):
         names += _after_comma(part)
     for column, pattern in DETAILS.items():
@@ -113,9 +116,40 @@ def wrap(text: str, width: int, *, n_lines: int = 2) -> str:
     return ""
 
 
+def shorten_apart(texts: Sequence[str], width: int) -> list[str]:
+    """The texts in at most `width` characters; if their ends are alike, they lose their beginnings instead."""
+    short = [shorten(text, width) for text in texts]
+    if len(set(short)) == len(set(texts)):
+        return short
+    long = [text for text in texts if len(text) > width]
+    n_alike = next(n for n in range(min(map(len, long)) + 1) if len({text[: n + 1] for text in long}) > 1)
+    return [shorten(f"…{text[n_alike:]}" if len(text) > width else text, width) for text in texts]
+
+
 def fit(label: str, width: int) -> str:
-    """A name of `name_settings` in at most two lines: a long backbone loses its middle before anything else is cut."""
+    """A name of `name_settings` in at most four lines, broken after commas where possible, so that nothing is cut.
+
+    Only of a backbone longer than two lines, and of further parts longer than two, the middle is left out.
+    """
     if len(label) <= width:
         return label
     backbone, comma, rest = label.partition(", ")
-    return f"{shorten(backbone, width)},\n{shorten(rest, width)}" if comma else wrap(label, width)
+    first = wrap(f"{backbone}{comma}".strip(), width)
+    return f"{first}\n{_wrap_parts(rest, width)}" if rest else first
+
+
+def _wrap_parts(text: str, width: int) -> str:
+    """A text in at most two lines, broken after a comma if that is enough."""
+    if len(text) <= width:
+        return text
+    commas = [found.start() for found in re.finditer(", ", text)]
+    fitting = [place for place in commas if place < width and len(text) - place - 2 <= width]
+    if not fitting:
+        return wrap(text, width)
+    # Rather between options than within one's brackets, and then in the middle.
+    place = min(fitting, key=lambda place: (_is_within_brackets(text, place), abs(2 * place - len(text))))
+    return f"{text[: place + 1]}\n{text[place + 2 :]}"
+
+
+def _is_within_brackets(text: str, place: int) -> bool:
+    return text.count("(", 0, place) > text.count(")", 0, place)

@@ -1,23 +1,34 @@
-"""The accuracy that a wrong preprocessing costs: every mode against native, as bars and as a map."""
+"""The accuracy that a wrong preprocessing costs: every mode against native, as points and as a map."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis.ablation import HARMFUL, HARMLESS, HELPFUL, NATIVE, SAME_AS_NATIVE, UNCLEAR
+from benchmark.analysis.ablation import HARMFUL, HARMLESS, HELPFUL, SAME_AS_NATIVE, UNCLEAR
 from benchmark.analysis.formats import count_of
-from benchmark.analysis.loading import SETTING
-from benchmark.charts.bar_rows import HEAD_IN, LABEL_CHARACTERS, LINE_IN, MAX_ROWS, Rows, draw_bars, write_at_ends
-from benchmark.charts.chart import Chart, make_chart
+from benchmark.charts.bar_rows import HEAD_IN, MAX_ROWS, Rows, write_in_column
+from benchmark.charts.chart import Chart, label_x, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError
-from benchmark.charts.labels import fit
-from benchmark.charts.style import INK, heat_map, in_order, mode_colours, new_figure, swatches
+from benchmark.charts.labels import fit, name_settings
+from benchmark.charts.style import (
+    INK,
+    PAPER,
+    current_theme,
+    heat_map,
+    in_order,
+    mode_colours,
+    new_figure,
+    swatches,
+    with_halo,
+)
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
-MAX_PAIRS = 16
+MAX_PAIRS = 24
+POINT_SIZE = 46  # area in square points
 # The colours span at least this range, so that chance differences stay pale.
 LEAST_RANGE_POINTS = 5.0
 
@@ -31,46 +42,63 @@ def _losses(evidence: Evidence, dataset: str) -> pd.DataFrame:
     table = evidence.ablation[evidence.ablation["dataset"] == dataset]
     if table.empty:
         raise NothingToDrawError("no setting was run both in mode native and in another one with the same seed")
-    labels = evidence.settings(dataset)[[*SETTING, "label"]]
-    return table.merge(labels, on=list(SETTING)).sort_values("accuracy_lost", ascending=False, ignore_index=True)
+    named = table.assign(label=name_settings(table))
+    return named.sort_values("accuracy_lost", ascending=False, ignore_index=True)
 
 
 def draw_ablation(evidence: Evidence, dataset: str) -> Chart:
-    """Accuracy in a wrong mode and in the native one, the most harmful pairs first.
+    """How much a wrong mode changes the accuracy against native, the most harmful pairs first.
 
-    The line on a wrong mode's bar is the 95 % interval of the paired difference, drawn from the end of native's.
+    A point is the difference in points of accuracy, its line the 95 % interval. It is hollow where the verdict is
+    unclear. Beside it stand the accuracy in mode native and in the wrong one.
     """
     data = _losses(evidence, dataset)
     losses = data[data["verdict"] != SAME_AS_NATIVE]
     if losses.empty:
         raise NothingToDrawError("every mode that was tried does the same as native")
     shown = losses.head(MAX_PAIRS)
-    names = shown["label"] + ": " + shown["mode"]
-    rows = Rows.grouped(names.repeat(2).tolist())
+    rows = Rows.grouped((shown["label"] + ": " + shown["mode"]).tolist())
     figure, ((axes,),) = new_figure(HEAD_IN + rows.height_in)
-    bars = pd.Series(shown[["accuracy", "accuracy_native"]].to_numpy().ravel())
-    modes = [mode for wrong in shown["mode"] for mode in (wrong, NATIVE)]
-    tips = shown.apply(_tip, axis=1).repeat(2).tolist()
-    draw_bars(axes, rows, bars, tips, hue=np.array(modes), palette=mode_colours(modes))
-    low, high = ((shown["accuracy_native"] - shown[side]).clip(0, 1) for side in ("lost_high", "lost_low"))
-    axes.hlines(rows.places[::2], low, high, color=INK, linewidth=1.6)
-    # The interval is NaN where there is none.
-    ends = pd.concat([shown[["accuracy", "accuracy_native"]], high], axis=1).max(axis=1)
-    texts = list(map(_loss_text, shown["accuracy_lost"], shown["relative_gain"]))
-    write_at_ends(axes, ends.tolist(), list(rows.middles.values()), texts)
+    axes.axvline(0, color=INK, linewidth=1.2, zorder=1)
+    axes.hlines(rows.places, -100 * shown["lost_high"], -100 * shown["lost_low"], color=INK, linewidth=1.4, zorder=2)
+    _points_of_change(axes, shown, rows)
     rows.dress(axes)
-    axes.set(xlim=(0, 1.32), xticks=np.linspace(0, 1, 6))
-    axes.set_xlabel("test accuracy; line: 95 % interval of the difference, paired with native", loc="left")
+    texts = [f"{a:.3f} → {b:.3f}" for a, b in zip(shown["accuracy_native"], shown["accuracy"], strict=True)]
+    write_in_column(axes, rows.places.tolist(), texts)
+    label_x(
+        axes, "change of test accuracy against native, points, with 95 % interval", "right: accuracy, native → mode"
+    )
     part = f", the {len(shown)} most harmful of {len(losses)} wrong modes" if len(shown) < len(losses) else ""
     title, alt = f"every mode against native{part}", _ablation_alt(dataset, losses)
-    return make_chart(figure, dataset, title, alt, legend=swatches(modes), data=data)
+    return make_chart(
+        figure, dataset, title, alt, legend=[*swatches(shown["mode"]), *_verdict_handles(shown)], data=data
+    )
 
 
-def _loss_text(lost: float, relative_gain: float) -> str:
-    """Points lost, and the relative gain of native."""
-    points = f"{-100 * lost:+.1f} points".replace("-0.0", "0.0").replace("+0.0", "0.0")
-    gain = f", native {100 * relative_gain:+.0f} %" if abs(relative_gain) >= 0.005 else ""
-    return (points + gain).replace("-", "−")
+def _points_of_change(axes: "Axes", shown: pd.DataFrame, rows: Rows) -> None:
+    """Draw the differences, those that are unclear hollow."""
+    import seaborn as sns
+
+    colours = shown["mode"].map(mode_colours(shown["mode"]))
+    sns.scatterplot(
+        x=-100 * shown["accuracy_lost"], y=rows.places, s=POINT_SIZE, color=INK, linewidth=1.6, zorder=3, legend=False,
+        ax=axes,
+    )  # fmt: skip
+    points = axes.collections[-1]
+    is_unclear = shown["verdict"] == UNCLEAR
+    points.set_facecolor(colours.where(~is_unclear, PAPER).tolist())
+    points.set_edgecolor(colours.tolist())
+    points.set(**with_halo(INK, width=2.6))  # yellow is seen on white
+    points.set_urls(shown.apply(_tip, axis=1).tolist())
+
+
+def _verdict_handles(shown: pd.DataFrame) -> "list[Artist]":
+    """The legend entry of hollow points, if there are any."""
+    from matplotlib.lines import Line2D
+
+    hollow: dict[str, Any] = {"marker": "o", "linestyle": "", "color": PAPER, "markeredgecolor": INK}
+    handles: list[Artist] = [Line2D([], [], markersize=6, markeredgewidth=1.6, label="unclear", **hollow)]
+    return handles if (shown["verdict"] == UNCLEAR).any() else []
 
 
 def _tip(loss: pd.Series) -> str:
@@ -102,9 +130,9 @@ def draw_ablation_heatmap(evidence: Evidence, dataset: str) -> Chart:
     points = 100 * losses.pivot_table(index="label", columns="mode", values="accuracy_lost", sort=False)[modes]
     labels = points.max(axis=1).sort_values(ascending=False, kind="stable").index[:MAX_ROWS]
     sure = losses[losses["verdict"].isin({HARMFUL, HELPFUL})].groupby(["label", "mode"]).size().unstack(fill_value=0)
-    names = [fit(label, LABEL_CHARACTERS) for label in labels]
+    names = [fit(label, current_theme().label_characters) for label in labels]
     n_lines = max(name.count("\n") + 1 for name in names)
-    figure, ((axes,),) = new_figure(HEAD_IN + (0.1 + LINE_IN * n_lines) * max(len(labels), 3))
+    figure, ((axes,),) = new_figure(HEAD_IN + (0.1 + current_theme().line_in * n_lines) * max(len(labels), 3))
     is_sure = sure.reindex(index=labels, columns=modes, fill_value=0).to_numpy() > 0
     _map(axes, points.loc[labels].set_axis(names), is_sure)
     part = f", the {len(labels)} most harmed of {len(points)}" if len(labels) < len(points) else ""
@@ -127,4 +155,4 @@ def _map(axes: "Axes", points: pd.DataFrame, is_sure: np.ndarray) -> None:
     for text, sure in zip(axes.texts, is_sure[points.notna().to_numpy()], strict=True):
         text.set_fontweight("bold" if sure else "normal")
     gaps = "; grey: not run" if points.isna().any(axis=None) else ""
-    axes.set(xlabel=f"mode (bold: the 95 % interval excludes zero{gaps})")
+    label_x(axes, f"mode (bold: the 95 % interval excludes zero{gaps})")

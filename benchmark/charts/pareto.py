@@ -13,10 +13,21 @@ from numpy.typing import NDArray
 from benchmark.analysis.formats import count_of
 from benchmark.analysis.loading import SETTING
 from benchmark.charts.bar_rows import modes_shown
-from benchmark.charts.chart import Chart, make_chart
+from benchmark.charts.chart import Chart, label_x, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError, in_one_mode
-from benchmark.charts.labels import accuracy_text, described, shorten, with_telling_options
-from benchmark.charts.style import FAINT, INK, PAPER, SMALL_PT, in_order, mode_colours, new_figure, settle, swatches
+from benchmark.charts.labels import accuracy_text, described, shorten, shorten_apart, with_telling_options
+from benchmark.charts.style import (
+    FAINT,
+    INK,
+    PAPER,
+    current_theme,
+    in_order,
+    logarithmic_x,
+    mode_colours,
+    new_figure,
+    settle,
+    swatches,
+)
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -28,15 +39,19 @@ MAX_POINTS = 80
 MAX_NAMES = 45
 MAX_IN_TEXT = 5
 NAME_CHARACTERS = 28
-POINT_SIZE = 46  # area in square points
+WAY_CHARACTERS = 60
+POINT_SIZE, SMALL_SIZE = 46, 24  # area in square points
 POINTS_PER_INCH = 72
+FRONT = "Pareto front"
+SIZES = "parameters, millions (head included, logarithmic)"
 LEAST_RANGE = 0.05  # of accuracy, so that chance differences stay small
 
 
 def draw_pareto(evidence: Evidence, dataset: str) -> Chart:
-    """Accuracy against parameters, logarithmic; the line joins the settings that nothing as small or smaller beats.
+    """Accuracy against parameters, logarithmic; the line joins ranked settings that none as small or smaller beats.
 
-    The names stand at each backbone's best point. If there are many settings, each is shown in one mode.
+    Wrong modes have small points and are never on the line: what a mistake gives is nothing to choose. The names
+    stand at each backbone's best ranked point. If there are many settings, each is shown in one mode.
     """
     import seaborn as sns
 
@@ -44,24 +59,31 @@ def draw_pareto(evidence: Evidence, dataset: str) -> Chart:
     front = data[data["is_front"]].sort_values("millions")
     has_one_mode = len(data) > MAX_POINTS
     points = pd.concat([in_one_mode(data), front]).drop_duplicates(list(SETTING)) if has_one_mode else data
-    figure, ((axes,),) = new_figure(5.6 if len(points) <= 24 else 7.6)
+    figure, ((axes,),) = new_figure(_height_in(len(points)))
     ways = dict(zip(sorted(points["way"].unique()), itertools.cycle(MARKERS)))
     drawn = points.sort_values(
         "mode", key=lambda modes: -modes.map(in_order(modes).index), kind="stable"
     )  # native above the others
     sns.scatterplot(
         drawn, x="millions", y="accuracy", hue="mode", palette=mode_colours(points["mode"]), style="way", markers=ways,
-        s=POINT_SIZE, edgecolor=INK, linewidth=0.6, zorder=3, legend=False, ax=axes,
+        size="is_ranked", sizes={True: POINT_SIZE, False: SMALL_SIZE}, edgecolor=INK, linewidth=0.6,
+        zorder=3, legend=False, ax=axes,
     )  # fmt: skip
     tips = drawn.apply(accuracy_text, axis=1) + drawn["millions"].map(", {:.2f} M parameters".format)
     axes.collections[-1].set_urls(tips.tolist())
-    (line,) = axes.plot(front["millions"], front["accuracy"], color=INK, linewidth=1.2, zorder=1, label="Pareto front")
+    (line,) = axes.plot(front["millions"], front["accuracy"], color=INK, linewidth=1.2, zorder=1, label=FRONT)
     _scale(axes, points)
     title = f"accuracy and size{modes_shown(points) if has_one_mode else ''}"
     legend = [*swatches(points["mode"]), *_marker_handles(ways), line]
     chart = make_chart(figure, dataset, title, _alt(dataset, data, front), legend=legend, data=data)
     _write_names(figure, axes, points, front)
     return chart
+
+
+def _height_in(n_points: int) -> float:
+    if current_theme().is_narrow:
+        return 3.6
+    return 5.6 if n_points <= 24 else 7.6
 
 
 def _sized(evidence: Evidence, dataset: str) -> pd.DataFrame:
@@ -75,9 +97,11 @@ def _sized(evidence: Evidence, dataset: str) -> pd.DataFrame:
     if settings.empty:
         raise NothingToDrawError("no finished run has its parameters counted")
     millions = settings["params_total"] / 1e6
-    front = pareto_front(millions.to_numpy(), settings["accuracy"].to_numpy())
+    is_ranked = settings["rank"].notna()
+    ranked = settings.index[is_ranked]
+    front = ranked[pareto_front(millions[ranked].to_numpy(), settings.loc[ranked, "accuracy"].to_numpy())]
     ways = with_telling_options(settings)[["strategy", "head"]].fillna("").agg(" ".join, axis=1)
-    return settings.assign(millions=millions, way=ways, is_front=settings.index.isin(front))
+    return settings.assign(millions=millions, way=ways, is_ranked=is_ranked, is_front=settings.index.isin(front))
 
 
 def _marker_handles(ways: Mapping[str, str]) -> list["Artist"]:
@@ -85,7 +109,9 @@ def _marker_handles(ways: Mapping[str, str]) -> list["Artist"]:
     from matplotlib.lines import Line2D
 
     look: dict[str, Any] = {"linestyle": "", "color": PAPER, "markeredgecolor": INK}
-    handles: list[Artist] = [Line2D([], [], marker=ways[way], label=shorten(way, 40), **look) for way in ways]
+    handles: list[Artist] = [
+        Line2D([], [], marker=ways[way], label=shorten(way, WAY_CHARACTERS), **look) for way in ways
+    ]
     return handles if len(handles) > 1 else []
 
 
@@ -102,27 +128,11 @@ def _alt(dataset: str, data: pd.DataFrame, front: pd.DataFrame) -> str:
 
 
 def _scale(axes: "Axes", points: pd.DataFrame) -> None:
-    axes.set_xscale("log")
-    low, high = points["millions"].min(), points["millions"].max()
-    room = max(high / low, 4.0) ** 0.14
-    axes.set_xlim(low / room, high * room)
+    logarithmic_x(axes, float(points["millions"].min()), float(points["millions"].max()))
     worst, best = points["accuracy"].min(), points["accuracy"].max()
     margin = 0.12 * max(best - worst, LEAST_RANGE)
     axes.set_ylim(worst - margin, best + margin)
-    ticks = round_ticks(*axes.get_xlim())
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axes.minorticks_off()
-    axes.set(xlabel="parameters, millions (head included, logarithmic)", ylabel="test accuracy")
-
-
-def round_ticks(low: float, high: float) -> list[float]:
-    """The numbers 1, 2 and 5 times powers of ten from `low` to `high`; their geometric mean if there are none."""
-    powers = range(int(np.floor(np.log10(low))) - 1, int(np.ceil(np.log10(high))) + 1)
-    numbers = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
-    inside = [number for number in numbers if low <= number <= high]
-    if len(inside) > 8:
-        inside = [number for number in inside if f"{number:e}"[0] == "1"]
-    return inside or [float(np.sqrt(low * high))]
+    axes.set_ylabel("test accuracy")
 
 
 def _write_names(figure: "Figure", axes: "Axes", points: pd.DataFrame, front: pd.DataFrame) -> None:
@@ -132,27 +142,28 @@ def _write_names(figure: "Figure", axes: "Axes", points: pd.DataFrame, front: pd
     """
     import textalloc
 
-    best = points.loc[points.groupby("backbone")["accuracy"].idxmax()]
+    ranked_first = points.sort_values(["is_ranked", "accuracy"], ascending=False, kind="stable")
+    best = ranked_first.drop_duplicates("backbone")
     best = best.assign(is_front=best.index.isin(front.index))
     best = best.sort_values(["is_front", "accuracy"], ascending=False, kind="stable").head(MAX_NAMES)
-    # The layout must be final, because the places are found in pixels.
+    # The layout must be final, because the places are found in pixels; so the note has its room before it is known.
+    label_x(axes, f"{SIZES}; {count_of(len(best), 'name')} left out")
     settle(figure)
     radius_px = POINT_SIZE**0.5 / 2 * figure.dpi / POINTS_PER_INCH
     # textalloc prints a message if it finds no room at all.
     with contextlib.redirect_stdout(io.StringIO()):
         _, _, names, _ = textalloc.allocate(
             axes, best["millions"].to_numpy(), best["accuracy"].to_numpy(),
-            [shorten(name, NAME_CHARACTERS) for name in best["backbone"]],
+            shorten_apart(best["backbone"].tolist(), NAME_CHARACTERS),
             x_scatter=points["millions"].to_numpy(), y_scatter=points["accuracy"].to_numpy(),
             scatter_sizes=[radius_px] * len(points), text_scatter_sizes=[radius_px] * len(best),
             x_lines=[front["millions"].to_numpy()], y_lines=[front["accuracy"].to_numpy()],
-            textsize=SMALL_PT, textcolor=INK, linecolor=FAINT, linewidth=0.7, margin=0.003, min_distance=0.004,
-            max_distance=0.4, nbr_candidates=400, draw_all=False, avoid_label_lines_overlap=True,
+            textsize=current_theme().small_pt, textcolor=INK, linecolor=FAINT, linewidth=0.7, margin=0.003,
+            min_distance=0.004, max_distance=0.4, nbr_candidates=400, draw_all=False, avoid_label_lines_overlap=True,
             avoid_crossing_label_lines=True, zorder=4,
         )  # fmt: skip
     n_left_out = sum(name is None for name in names)
-    if n_left_out:
-        axes.set_xlabel(f"{axes.get_xlabel()}; {count_of(n_left_out, 'name')} left out")
+    label_x(axes, f"{SIZES}; {count_of(n_left_out, 'name')} left out" if n_left_out else SIZES)
 
 
 def pareto_front(costs: NDArray[np.float64], gains: NDArray[np.float64]) -> list[int]:

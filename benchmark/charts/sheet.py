@@ -10,32 +10,29 @@ from PIL import Image
 
 from benchmark.analysis.formats import count_of
 from benchmark.analysis.mistakes import LABEL_COLUMN, described_run, score_word
-from benchmark.charts.chart import DATASET_CHARACTERS, TITLE_CHARACTERS, Chart
+from benchmark.charts.chart import DATASET_CHARACTERS, Chart, write_fitting
 from benchmark.charts.gallery import read_test_image
 from benchmark.charts.labels import shorten, wrap
-from benchmark.charts.style import FAINT, INK, OKABE_ITO, SMALL_PT, TITLE_PT, WIDTH_IN, WRONG, blank_figure, theme
+from benchmark.charts.style import FAINT, INK, OKABE_ITO, THEMES, WRONG, blank_figure, theme
 from benchmark.escaping import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
     from benchmark.datasets import Dataset
 
+SCREEN = THEMES["screen"]
 N_COLUMNS = 5
 # Of one sheet; beyond it, Matplotlib's pictures have no room.
 MOST_IMAGES = 600
 # Inches.
 MARGIN, GAP = 0.1, 0.12
-TILE = (WIDTH_IN - 2 * MARGIN - (N_COLUMNS - 1) * GAP) / N_COLUMNS
+TILE = (SCREEN.width_in - 2 * MARGIN - (N_COLUMNS - 1) * GAP) / N_COLUMNS
 FIRST_LINE, LINE = 0.17, 0.15  # from the image to the foot of the first letters, and from line to line
 ROW = TILE + FIRST_LINE + 2 * LINE + 0.18
 # Sharp on a screen with twice the resolution, and small enough for hundreds of photos.
 THUMBNAIL_PX = 256
-# A text may be a little wider in a file than when it was measured.
-SAFE = 0.97
 FRAME = OKABE_ITO[1]
-LONGEST_NAME = 80  # characters, far more than fit
 
 
 def draw_sheet(mistakes: pd.DataFrame, dataset: "Dataset", row: Mapping[Any, Any]) -> Chart:
@@ -56,14 +53,15 @@ def draw_sheet(mistakes: pd.DataFrame, dataset: "Dataset", row: Mapping[Any, Any
     )
     if LABEL_COLUMN in shown and shown[LABEL_COLUMN].any():
         title += "; framed: the label is likely wrong"
-    text = wrap(title, TITLE_CHARACTERS, n_lines=3)
+    text = wrap(title, SCREEN.title_characters, n_lines=3)
     top_in = MARGIN + 0.19 * (text.count("\n") + 1)
     height_in = top_in + ROW * -(-len(shown) // N_COLUMNS) + MARGIN
     with theme():
         figure = blank_figure(height_in)
         figure.set_layout_engine("none")
         figure.text(
-            MARGIN / WIDTH_IN, 1 - MARGIN / height_in, text, va="top", fontsize=TITLE_PT, fontweight="bold",
+            MARGIN / SCREEN.width_in, 1 - MARGIN / height_in, text, va="top", fontsize=SCREEN.title_pt,
+            fontweight="bold",
         )  # fmt: skip
         for place, (index, mistake) in enumerate(shown.iterrows()):
             across, down = place % N_COLUMNS, place // N_COLUMNS
@@ -80,7 +78,8 @@ def _add(figure: "Figure", corner: tuple[float, float], pixels: NDArray[np.uint8
 
     left, top = corner
     height_in = figure.get_figheight()
-    box = (left / WIDTH_IN, 1 - (top + TILE) / height_in, TILE / WIDTH_IN, TILE / height_in)
+    width_in = SCREEN.width_in
+    box = (left / width_in, 1 - (top + TILE) / height_in, TILE / width_in, TILE / height_in)
     axes = figure.add_axes(box)
     axes.set_axis_off()
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
@@ -93,25 +92,12 @@ def _add(figure: "Figure", corner: tuple[float, float], pixels: NDArray[np.uint8
     )
     for number, (pattern, name, colour) in enumerate(lines):
         y = 1 - (top + TILE + FIRST_LINE + number * LINE) / height_in
-        text = figure.text(left / WIDTH_IN, y, "", fontsize=SMALL_PT, color=colour)
-        _write_fitting(text, pattern, printable(name))
+        text = figure.text(left / width_in, y, "", fontsize=SCREEN.small_pt, color=colour)
+        write_fitting(text, pattern, printable(name), TILE)
 
 
 def _in_brackets(score: float) -> str:
     return "" if pd.isna(score) else f" ({score:.3f})"
-
-
-def _write_fitting(text: "Text", pattern: str, name: str) -> None:
-    """Write a name in a pattern, no wider than an image: a longer name loses its middle."""
-    assert text.figure is not None
-    room_px = SAFE * TILE * text.figure.dpi
-    length = min(len(name), LONGEST_NAME)
-    while True:
-        text.set_text(pattern.format(shorten(name, length)))
-        width_px = text.get_window_extent().width
-        if width_px <= room_px or length <= 1:
-            return
-        length = max(1, min(length - 1, int(length * room_px / width_px)))
 
 
 def _thumbnail(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -7,10 +7,10 @@ import pandas as pd
 
 from benchmark.analysis.formats import count_of
 from benchmark.analysis.loading import SETTING
-from benchmark.charts.chart import Chart, make_chart
+from benchmark.charts.chart import Chart, label_x, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError
 from benchmark.charts.labels import described, name_settings, shorten
-from benchmark.charts.style import INK, OKABE_ITO, PAPER, in_order, new_figure
+from benchmark.charts.style import INK, OKABE_ITO, PAPER, current_theme, in_order, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -24,7 +24,7 @@ MARKERS = "osD^vPX"
 # Lengths of ink and gap of each mode's line, the first one without gaps.
 DASHES: list[tuple[int, ...]] = [(), (4, 2), (1, 1), (4, 1, 1, 1), (6, 2), (2, 2), (3, 1, 1, 1, 1, 1), (8, 2)]
 NAME_CHARACTERS = 60
-HEIGHT_IN = 4.8
+HEIGHT_IN, NARROW_IN = 4.8, 4.2
 
 
 def draw_shots(evidence: Evidence, dataset: str) -> Chart:
@@ -43,7 +43,7 @@ def draw_shots(evidence: Evidence, dataset: str) -> Chart:
     few = shown[shown["shots"].notna()]
     runs = evidence.runs_of(few)
     runs = runs.assign(line=few["line"].to_numpy()[runs["place"]])
-    figure, ((axes,),) = new_figure(HEIGHT_IN)
+    figure, ((axes,),) = new_figure(NARROW_IN if current_theme().is_narrow else HEIGHT_IN)
     axes.set_xscale("log")
     sns.lineplot(
         runs, x="shots", y="accuracy", hue="line", hue_order=lines, palette=COLOURS[: len(lines)], style="mode",
@@ -114,9 +114,10 @@ def _scale(axes: "Axes", points: pd.DataFrame, chance: float) -> None:
     note = ""
     if not np.isnan(chance):
         axes.axhline(chance, linestyle=":", linewidth=1.2, color=INK, zorder=0.5)
-        note = f"; dotted: chance, {chance:.3f}"
-    draws = "line: mean of the draws, band: one standard deviation to both sides"
-    axes.set(xlabel=f"training images of each class, logarithmic\n({draws}{note})", ylabel="test accuracy")
+        note = f"dotted: chance, {chance:.3f}"
+    draws = "line: mean of the draws; band: one standard deviation to both sides"
+    axes.set_ylabel("test accuracy")
+    label_x(axes, "training images of each class, logarithmic", draws, note)
 
 
 def _handles(lines: list[str], modes: list[str], *, has_all: bool) -> "list[Artist]":
@@ -131,7 +132,7 @@ def _handles(lines: list[str], modes: list[str], *, has_all: bool) -> "list[Arti
         line.set_dashes(dashes)
         handles.append(line)
     if has_all:
-        label = "all training images, their mean of each class"
+        label = "all training images, mean per class"
         handles.append(Line2D([], [], marker="o", linestyle="", color=PAPER, markeredgecolor=INK, label=label))
     return handles
 

@@ -198,6 +198,13 @@ def plot(
         str,
         shown(help="png, svg or both, comma separated.", autocompletion=complete("benchmark.charts:FORMATS")),
     ] = "png",
+    theme: Annotated[
+        str,
+        typer.Option(
+            help="screen, or paper: one column wide, 8 pt type.",
+            autocompletion=complete("benchmark.charts.style:THEMES"),
+        ),
+    ] = "screen",
     run: Annotated[
         str | None,
         shown(
@@ -211,7 +218,8 @@ def plot(
 
     check_folder(out)
     evidence = Evidence.load(paths or [RESULTS], run_id=run, where=parse_where(where), top=top)
-    for path in save_plots(evidence, out, only=split_names(only), formats=split_names(formats) or ()):
+    written = save_plots(evidence, out, only=split_names(only), formats=split_names(formats) or (), theme_name=theme)
+    for path in written:
         console.show(str(path))
 
 
