@@ -1,8 +1,10 @@
 """What README and the pages of the site say: commands, examples, tables, links and pictures."""
 
 import re
+import runpy
 import shlex
 import shutil
+import sys
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -102,6 +104,17 @@ def test_every_command_is_one_that_the_program_takes(line: str):
 def test_the_pages_say_how_to_run_a_sweep_and_some_commands_are_tried():
     assert any(words[0] == "run" for words in LINES.values())
     assert {words[0] for words in LINES.values() if runs_quickly(words)} == QUICK
+
+
+def test_the_script_of_the_tutorial_takes_the_options_of_the_pages(monkeypatch: pytest.MonkeyPatch):
+    script = runpy.run_path(str(ROOT / "examples" / "emoji.py"))
+    lines = [line for _, text in blocks("bash") for line in text.splitlines() if "examples/emoji.py" in line]
+    for line in lines:
+        monkeypatch.setattr(sys, "argv", shlex.split(line)[1:])
+
+        script["read_options"]()  # exits where an option is unknown
+
+    assert lines
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ def _parts(name: str, command: Any) -> Iterator[str]:
             groups.setdefault("Argument" if is_argument else one.rich_help_panel or "Option", []).append(one)
     names = (_names(one) if one.required else f"[{_names(one)}]" for one in groups.get("Argument", ()))
     yield f"```text\n{' '.join([name, '[OPTIONS]', *names])}\n```"
-    for group, some in groups.items():
+    for group, some in sorted(groups.items(), key=lambda named: named[0] == "Option"):  # those that experts need last
         rows = ([f"`{_names(one)}`", _value(hints[one.name]), one.help or "", _default(one)] for one in some)
         yield table([group, "value", "meaning", "default"], rows)
 

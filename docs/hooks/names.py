@@ -2,20 +2,34 @@
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from markdown_tables import table
 
 from benchmark.datasets import DATASETS
-from benchmark.errors import BenchmarkError
+from benchmark.errors import (
+    BenchmarkError,
+    DataError,
+    DownloadError,
+    FeaturesError,
+    LedgerError,
+    UnknownNameError,
+    WeightsError,
+)
 from benchmark.options import STRATEGIES
 from benchmark.preprocessing import CROPS, MODES, RESIZERS
+from benchmark.processes.death import CellTimeoutError, WorkerCrashError, WorkerMemoryError
 from benchmark.recipes import read_recipe, recipe_paths
 from benchmark.registry.files import shipped_entries
 from benchmark.strategies.heads import describe_heads
+from benchmark.strategies.outcome import DivergedError
 from benchmark.work.rows import error_type
 from benchmark.xray.verdicts import VERDICTS
 
+FAILURES = (
+    BenchmarkError, UnknownNameError, DownloadError, WeightsError, DataError, FeaturesError, LedgerError, DivergedError,
+    WorkerCrashError, WorkerMemoryError, CellTimeoutError,
+)  # fmt: skip
 # What has no class of its own, and comes from Python or the system.
 OTHER_FAILURES = {
     "disk_full": "The disk is full.",
@@ -77,14 +91,8 @@ def _millions(count: int | None) -> str:
 
 def error_types() -> str:
     """The kinds of failure, as the column `error_type` has them."""
-    return _names("error_type", {**dict(_failures()), **OTHER_FAILURES})
-
-
-def _failures() -> Iterator[tuple[str, str]]:
-    """The kinds of failure that have a class."""
-    for kind in (BenchmarkError, *BenchmarkError.__subclasses__()):
-        if "error_type" in vars(kind):
-            yield kind.error_type, (kind.__doc__ or "").partition("\n")[0]
+    classes = {kind.error_type: (kind.__doc__ or "").partition("\n")[0] for kind in FAILURES}
+    return _names("error_type", {**classes, **OTHER_FAILURES})
 
 
 def failures_without_a_class() -> set[str]:
