@@ -2,7 +2,6 @@
 
 import doctest
 import pkgutil
-import re
 import subprocess
 import sys
 from importlib import resources
@@ -14,9 +13,6 @@ import pytest
 import benchmark
 from benchmark import ablation, export, inspect, leaderboard, load_ledger, recommend, run
 from benchmark.actions.keywords import SweepOptions, as_keys
-from benchmark.analysis.formats import to_markdown
-from benchmark.analysis.presentation import ablation_sections, leaderboard_sections
-from benchmark.analysis.published import compare_published
 from benchmark.errors import BenchmarkError, ConfigError, LedgerError, UnknownNameError
 from benchmark.recipes import Grid
 
@@ -39,30 +35,6 @@ def test_the_tables_are_those_of_the_committed_leaderboard(monkeypatch: pytest.M
     assert board["accuracy"].tolist() == pytest.approx(committed["accuracy"].astype(float).tolist())
     ranges = board[["rank_first", "rank_last"]].astype(object).where(board["rank"].notna(), "")
     assert ranges.astype(str).to_numpy().tolist() == committed[["rank_first", "rank_last"]].to_numpy().tolist()
-
-
-def test_the_example_of_the_readme_runs(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(ROOT)
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
-    found: dict[str, object] = {}
-
-    exec(example, found)
-
-    assert found["best"]["backbone"] == "MobileNetV2-dogs"
-    assert found["harm"][["backbone", "mode", "verdict"]].tolist() == ["VGG16-hed", "unit", "harmful"]
-
-
-def test_the_tables_of_the_readme_are_those_of_the_results(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.chdir(ROOT)
-    runs = load_ledger("results/fashion_mnist")
-    board, harm = leaderboard(runs), ablation(runs)
-    made = to_markdown([*leaderboard_sections(board, compare_published(board, [])), *ablation_sections(harm)])
-
-    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
-    rows = [line for line in lines if line.startswith("| ") and line.count("|") > 10 and line[2] in "–0123456789"]
-
-    assert len(rows) > 10
-    assert [row for row in rows if row not in made] == []
 
 
 def test_some_rows_give_the_tables_of_those_rows():

@@ -1,8 +1,6 @@
-"""What people do: interrupt a sweep and go on, run two at once, and type what the README says."""
+"""What people do: interrupt a sweep and go on, and run two at once."""
 
 import os
-import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -14,12 +12,10 @@ import psutil
 import pytest
 from toy_sweep import UNEXAMINED
 
-from benchmark.cli import main
 from benchmark.ledger import DONE, HISTORY, RUNS, Ledger
 from benchmark.storage import cache_root
 from benchmark.strategies.checkpoint import load_checkpoint
 
-README = Path(__file__).parents[1] / "README.md"
 START_TIMEOUT_S = 120
 END_TIMEOUT_S = 30
 
@@ -219,62 +215,3 @@ def test_a_training_that_cannot_be_done_is_a_failed_row_with_its_reason_and_the_
     assert runs.loc[runs["status"] != DONE, "accuracy"].isna().all()
     for error_type, message in STAGES_AND_WHAT_THEY_END_WITH.values():
         assert any(message in text for text in runs.loc[runs["error_type"] == error_type, "error_message"]), found
-
-
-# --- the README ------------------------------------------------------------------------------------------------------
-
-
-def command_lines(markdown: str) -> list[list[str]]:
-    """The arguments of every call of the program in the shell blocks of a Markdown text."""
-    blocks = re.findall(r"^```(?:sh|bash|shell|console)\n(.*?)^```", markdown, re.DOTALL | re.MULTILINE)
-    lines = "\n".join(blocks).replace("\\\n", " ").splitlines()
-    found = []
-    for line in lines:
-        lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="();<>|&")
-        lexer.whitespace_split = True
-        part: list[str] = []
-        for word in [*lexer, ";"]:
-            if set(word) <= set("();<>|&"):
-                found += [part[index + 1 :] for index in _calls(part)]
-                part = []
-            else:
-                part.append(word)
-    return found
-
-
-def _calls(words: list[str]) -> list[int]:
-    """Where the program's name stands among the words of one command, if it is called at all."""
-    first = next((index for index, word in enumerate(words) if "=" not in word), None)
-    if first is None:
-        return []
-    if Path(words[first]).name == "benchmark":
-        return [first]
-    return [first + 2] if words[first + 1 : first + 3] == ["-m", "benchmark"] else []
-
-
-def test_command_lines_are_found_in_any_dress():
-    text = (
-        "Run `benchmark nothing`.\n```sh\npython -m venv .venv && .venv/bin/benchmark run demo  # first\n"
-        "benchmark list backbones | head -1\nKERAS_HOME=x python -m benchmark \\\n  status\npip install benchmark\n"
-        "```\n```console\n$ benchmark plot results --out 'my plots' > log\n1 plot\n```\n```python\nbenchmark = 1\n```\n"
-    )
-
-    assert command_lines(text) == [
-        ["run", "demo"], ["list", "backbones"], ["status"], ["plot", "results", "--out", "my plots"],
-    ]  # fmt: skip
-
-
-def test_every_command_of_the_readme_is_one_the_program_takes(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
-    lines = command_lines(README.read_text(encoding="utf-8"))
-    mistakes = {}
-    for words in lines:
-        monkeypatch.setattr(sys, "argv", ["benchmark", *words, "--help"])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        if ended.value.code:
-            mistakes[" ".join(words)] = capsys.readouterr().err
-
-    assert mistakes == {}
-    assert any(words[:1] == ["run"] for words in lines), "the README does not say how to run a sweep"

@@ -1,0 +1,55 @@
+"""What MkDocs does beside its own: pages take parts from the code, and the pictures of results/ belong to the site.
+
+A line `{{ NAME }}` of a page becomes what the function of that name in `MADE` returns.
+"""
+
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import columns
+import commands
+import names
+import records
+
+PART = re.compile(r"^\{\{ (\w+) \}\}$", re.MULTILINE)
+MADE = {
+    "commands": commands.commands,
+    "recipe_keys": records.recipe_keys,
+    "registry_keys": records.registry_keys,
+    "modes": names.modes,
+    "strategies": names.strategies,
+    "heads": names.head_names,
+    "datasets": names.datasets,
+    "recipes": names.recipes,
+    "resizers": names.resizers,
+    "backbones": names.backbones,
+    "error_types": names.error_types,
+    "verdicts": names.xray_verdicts,
+    **{f"columns_of_{Path(name).stem}": partial(columns.columns_table, name) for name in columns.meanings()},
+}
+
+
+def fill(markdown: str) -> str:
+    """A page with its parts from the code.
+
+    Raises:
+        KeyError: There is no part of that name.
+    """
+    return PART.sub(lambda found: MADE[found[1]](), markdown)
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """MkDocs asks for the text of each page."""
+    return fill(markdown)
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """MkDocs asks for the files of the site."""
+    from mkdocs.structure.files import File
+
+    plots = Path(config.config_file_path).parent / "results" / "plots"
+    for picture in sorted(plots.glob("*.png")):
+        files.append(File.generated(config, f"plots/{picture.name}", abs_src_path=str(picture)))
+    return files
