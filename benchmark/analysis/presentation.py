@@ -54,7 +54,7 @@ LEADERBOARD_LEAST_TELLING = {
     "difference": "Difference", "efficiency": "Accuracy / M", "wall_s": "Wall, s", "n_seeds": "Seeds",
     "accuracy_low": "95 % interval", "params_total": "Params, M", "published": "Published", "input_size_px": "Input px",
 }  # fmt: skip
-ABLATION_LEAST_TELLING = ("Interval over", "Relative gain", "Input px", "95 % interval")
+ABLATION_LEAST_TELLING = ("Interval over", "Relative gain", "Input px", "Rank", "95 % interval")
 # Columns that tables for people show in a form of their own, with their headings.
 SETTING_HEADINGS = {"backbone": "Backbone", "mode": "Mode", "head": "Head", "strategy": "Strategy"}
 LEADERBOARD_HEADINGS = {

@@ -27,7 +27,7 @@ def recommend(
     dataset: Annotated[
         str, typer.Argument(metavar="DATASET", help="As 'benchmark list datasets' shows it, such as folder:pets.")
     ],
-    budget: Annotated[str, options.what(help="Time for all cells, such as 90s, 10m or 2h.")] = "10m",
+    budget: Annotated[str, options.what(show_default=True, help="Time for all cells, such as 90s, 10m or 2h.")] = "10m",
     max_params: Annotated[
         str | None,
         typer.Option(help="Parameters, such as 10M.", rich_help_panel="Limits", show_default=False, metavar="N"),
@@ -41,6 +41,7 @@ def recommend(
         options.what(
             "--seeds",
             metavar="N",
+            show_default=True,
             callback=options.within(1, MOST_SEEDS),
             help="Trainings of each finalist for the test.",
         ),

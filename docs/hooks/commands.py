@@ -1,6 +1,7 @@
 """The reference of the commands, from the program itself."""
 
 import inspect
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -57,9 +58,17 @@ def _names(parameter: Any) -> str:
 
 def _value(hint: Any) -> str:
     """What a parameter takes, such as `whole number, 1 to 1024`."""
-    low, high = (next((getattr(one, end, None) for one in get_args(hint)[1:]), None) for end in ("min", "max"))
-    bounds = f", {low:,} to {high:,}" if high is not None else f", at least {low:,}" if low is not None else ""
-    return KINDS[_inner(hint)] + bounds + (", may be repeated" if "list[" in str(hint) else "")
+    return KINDS[_inner(hint)] + _bounds(hint) + (", may be repeated" if "list[" in str(hint) else "")
+
+
+def _bounds(hint: Any) -> str:
+    """The range that `options.within` checks."""
+    callback = next((one.callback for one in get_args(hint)[1:] if getattr(one, "callback", None)), None)
+    limits = inspect.getclosurevars(callback).nonlocals if callback else {}
+    if "low" not in limits:
+        return ""
+    low, high = limits["low"], limits["high"]
+    return f", at least {low:,}" if high == math.inf else f", {low:,} to {high:,}"
 
 
 def _inner(hint: Any) -> type:
