@@ -139,8 +139,8 @@ def fast_failing_downloads(what: str) -> Iterator[None]:
             raise
         raise DownloadError(
             f"{what} is not in Keras's cache and cannot be downloaded: {error}. Connect to the network and run "
-            "'benchmark fetch', put the file into KERAS_HOME (default ~/.keras), or choose weights that are on this "
-            "machine."
+            "'benchmark fetch', put the file into KERAS_HOME (default ~/.keras), or choose a backbone whose weights "
+            "come from a package, such as MobileNetV2-dogs or VGG16-hed."
         ) from error
     finally:
         socket.setdefaulttimeout(previous)

@@ -2,7 +2,9 @@
 
 import multiprocessing
 import os
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -64,6 +66,20 @@ def apply_backend_settings() -> None:
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Inside, nothing is written to stderr, whoever writes it: some messages of TensorFlow cannot be turned off."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _iterate(function: Callable[..., Iterator[Any]], arguments: tuple[Any, ...], sender: Connection) -> None:

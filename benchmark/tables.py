@@ -22,6 +22,8 @@ PLAIN_WORDS = {
     "model_type": "Input should be a table",
     "too_short": "Give at least one",
 }
+# What patterns ask for, by what they begin with.
+FORMS = {"file:": "'file:PATH'", "pypi:": "'pypi:NAME==VERSION/MEMBER'"}
 # How near a key of an inner table must be to be suggested for one of this table.
 NEAR = 0.85
 LONGEST_SHOWN = 80
@@ -95,12 +97,19 @@ def config_error(
             hint = _suggestion(str(loc[-1]), _keys_at(model, loc[:-1]), top_keys if len(loc) == 1 else ())
             key, text, got = (*known, loc[-1]), f"not a key here.{hint}", ""
         else:
-            key, text = tuple(known), PLAIN_WORDS.get(problem["type"]) or problem["msg"].removeprefix("Value error, ")
+            key, text = tuple(known), _plain(problem["type"], problem["msg"])
             got = "" if problem["type"] == "missing" else f" (got {_shortened(problem['input'])})"
         name = written(".".join(map(str, key))) if key else "(the table)"
         lines.setdefault((name, got), []).append(text)
     texts = [f"  {name}: {'; or '.join(problems)}{got}" for (name, got), problems in lines.items()]
     return ConfigError("\n".join([f"{place}:", *texts]))
+
+
+def _plain(kind: str, message: str) -> str:
+    """What pydantic says, without its own terms."""
+    if kind == "string_pattern_mismatch":
+        message = next((form for begin, form in FORMS.items() if f"'^{begin}" in message), message)
+    return PLAIN_WORDS.get(kind) or message.removeprefix("Value error, ")
 
 
 def _shortened(value: Any) -> str:

@@ -24,7 +24,7 @@ USUAL_SHEET = 48
 
 
 def mistakes(
-    run_id: Annotated[str, typer.Argument(help="The run_id of the row, from runs.csv or 'leaderboard --format json'.")],
+    run_id: Annotated[str, typer.Argument(help="The run_id of the row, from runs.csv; its beginning is enough.")],
     paths: PathsArgument = None,
     top: Annotated[
         int | None,
@@ -44,7 +44,7 @@ def mistakes(
 ) -> None:
     """List every test image that a run named wrongly, the most confident answer first.
 
-    The beginning of a run_id is enough. The images are loaded again and must be those that the run saw. They are named
+    The images are loaded again and must be those that the run saw. They are named
     by their files, those of other datasets by their number as stored, training images first.
 
     With the extra cleanlab, and if the setting was run with --folds, the column likely_label_error marks the images

@@ -144,7 +144,7 @@ def _run_again(
 
 
 def rerun(
-    run_id: Annotated[str, typer.Argument(help="The run_id of the row, from runs.csv or 'leaderboard --format json'.")],
+    run_id: Annotated[str, typer.Argument(help="The run_id of the row, from runs.csv; its beginning is enough.")],
     paths: options.PathsArgument = None,
     results: Annotated[Path, options.output("--results", help="Where the new row goes.")] = Path("mine"),
     dry_run: Annotated[bool, options.output("--dry-run", help="Only print what would be run.")] = False,
@@ -152,7 +152,7 @@ def rerun(
 ) -> None:
     """Make a row again, by the recipe stored beside its ledger; then show the leaderboard of the new row.
 
-    The beginning of a run_id is enough. Differences between this machine and that of the row are shown on stderr.
+    Differences between this machine and that of the row are shown on stderr.
     """
     from benchmark.analysis.loading import find_row, load_all_runs
     from benchmark.ledger import Ledger

@@ -20,7 +20,7 @@ from benchmark.datasets.resizing import resize
 from benchmark.datasets.tfrecords import TFRecords
 from benchmark.downloads import TIMEOUT_S, can_reach
 from benchmark.errors import DataError, DownloadError, UnknownNameError
-from benchmark.isolation import call_silently_in_child
+from benchmark.isolation import call_silently_in_child, silence
 from benchmark.preprocessing import View
 
 STORE = "storage.googleapis.com"  # where TensorFlow Datasets keeps the descriptions of its datasets
@@ -141,6 +141,7 @@ def split_names(builder: Any) -> tuple[str, ...]:
     return tuple(builder.info.splits)
 
 
+@silence()  # TensorFlow Datasets imports TensorFlow, and looks for credentials of a cloud
 def _builder(name: str) -> Any:
     try:
         import tensorflow_datasets
