@@ -1,8 +1,8 @@
 """From a real colour set to an exported model: which backbone tells nine groups of emoji apart?
 
 The images come from the npm package emoji-datasource-google, which `npm pack` downloads (75 MB); an unpacked copy
-is taken with `--package`. Without an option, the script takes the ten minutes of its budget and what the download, the
-export and the start of the workers need on top. It can be interrupted, and goes on where it was.
+is taken with `--package`. The choice takes up to the ten minutes of `--budget`; the download, the export and the start
+of the workers come on top. If it is interrupted, the same command goes on where it was.
 
     python examples/emoji.py
     python examples/emoji.py --package FOLDER --budget 300 --out emoji
