@@ -34,7 +34,8 @@ def draw_efficiency(evidence: Evidence, dataset: str) -> Chart:
     import seaborn as sns
     from matplotlib.lines import Line2D
 
-    settings = in_one_mode(evidence.settings(dataset)).dropna(subset=["efficiency"])
+    settings = in_one_mode(evidence.settings(dataset))
+    settings = settings[settings["efficiency"] > 0]  # a logarithmic axis has no place for others
     if settings.empty:
         raise NothingToDrawError("no finished run has an efficiency")
     shown = in_rows(settings, best_labels(settings, by="efficiency"))
@@ -42,10 +43,12 @@ def draw_efficiency(evidence: Evidence, dataset: str) -> Chart:
     figure, ((axes,),) = new_figure(HEAD_IN + rows.height_in)
     texts = list(map(_efficiency_text, shown["efficiency"], shown["params_total"]))
     whole = shown["efficiency"]
-    # A logarithmic axis has no place for what is not above chance.
     above = shown["efficiency_above_chance"].where(shown["efficiency_above_chance"] > 0)
-    axes.hlines(rows.places, above, whole, color=FAINT, linewidth=1, zorder=1)
-    axes.scatter(above, rows.places, s=26, facecolor=PAPER, edgecolor=INK, linewidth=0.8, zorder=2)
+    has_above = above.notna()
+    if has_above.any():
+        places = rows.places[has_above]
+        axes.hlines(places, above[has_above], whole[has_above], color=FAINT, linewidth=1, zorder=1)
+        axes.scatter(above[has_above], places, s=26, facecolor=PAPER, edgecolor=INK, linewidth=0.8, zorder=2)
     sns.scatterplot(
         x=whole, y=rows.places, hue=shown["mode"], palette=mode_colours(shown["mode"]), s=POINT_SIZE, legend=False,
         zorder=3, ax=axes, **BAR_LOOK,
@@ -54,7 +57,8 @@ def draw_efficiency(evidence: Evidence, dataset: str) -> Chart:
     axes.collections[-1].set_urls(tips)
     write_in_column(axes, rows.places.tolist(), texts)
     rows.dress(axes)
-    logarithmic_x(axes, float(above.fillna(whole).min()), float(whole.max()))
+    # What is hardly above chance is off the axis, as otherwise it would press the others together.
+    logarithmic_x(axes, max(float(above.fillna(whole).min()), float(whole.min()) / 10), float(whole.max()))
     label_x(axes, "test accuracy per million parameters, head included, logarithmic")
     first = shown.iloc[0]
     hollow = Line2D(
@@ -66,7 +70,7 @@ def draw_efficiency(evidence: Evidence, dataset: str) -> Chart:
         f"efficiency{part_shown(shown, settings)}{modes_shown(shown)}",
         f"Accuracy per million parameters of {count_of(len(shown), 'setting')} on {dataset}. Highest: "
         f"{described(first)}, {first['efficiency']:.3g} with {first['params_total'] / 1e6:.3g} million parameters.",
-        legend=[*swatches(shown["mode"]), hollow],
+        legend=[*swatches(shown["mode"]), *([hollow] if has_above.any() else [])],
     )
 
 
