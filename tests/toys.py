@@ -48,7 +48,7 @@ def number_runs(rows: Iterable[Mapping[str, Any]]) -> list[Row]:
 def runs_table(rows: Iterable[Row], folder: Path = Path("nowhere")) -> pd.DataFrame:
     """What `load_runs` gives."""
     table = pd.DataFrame(list(rows)).reindex(columns=RUN_COLUMNS)
-    return table.assign(sweep=folder.name, folder=str(folder), dataset_name=table["dataset"], variant="")
+    return table.assign(sweep=folder.name, folder=str(folder), dataset_name=table["dataset"], variant="", machine="")
 
 
 def write_ledger(
