@@ -478,5 +478,6 @@ def test_the_parent_process_never_imports_tensorflow(tmp_path: Path, monkeypatch
     assert ended.returncode == 0, ended.stderr
     assert "cell 1/1 Tiny digits native probe knn 16 px seed 0: accuracy 0." in " ".join(ended.stderr.split())
     assert "Tiny" in ended.stdout
-    assert len(ended.stderr.splitlines()) <= 3, "lines of libraries belong into the log"
+    # The cell, a blank line, where the rows are, and two commands that come next.
+    assert len(ended.stderr.splitlines()) <= 5, "lines of libraries belong into the log"
     assert Ledger(tmp_path / "results" / "custom").read_runs()["status"].tolist() == [DONE]

@@ -34,7 +34,7 @@ from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone
 from benchmark.work.events import Event
 from benchmark.work.features import JobFeatures
-from benchmark.work.state import JobState
+from benchmark.work.state import JobState, import_libraries
 
 pytestmark = pytest.mark.usefixtures("unexamined")
 
@@ -201,6 +201,7 @@ class FakeCompiled:
 
 @pytest.fixture
 def fake_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    import_libraries()  # which each process does once
     monkeypatch.setattr(JobFeatures, "_build_backbone", lambda *_: (FakeBackbone(), BUILD))
     monkeypatch.setattr(JobFeatures, "_compiled", lambda *_: FakeCompiled())
     monkeypatch.setattr("benchmark.work.features.measure_latency", lambda *_: Latency(1.0, 2.0))

@@ -30,6 +30,7 @@ class JobState:
     def __init__(self, any_cell: Cell, report: Report) -> None:
         self.cell = any_cell
         self.report = report
+        import_libraries()
         self.footprint = Footprint()
         self._made: dict[str, Any] = {}
 
@@ -79,6 +80,16 @@ class JobState:
                 self.report(StageProgress(stage, n_done, n_total))
 
         return on_progress
+
+
+def import_libraries() -> None:
+    """Import what heads and metrics use, so that the first cell is not charged for it."""
+    import scipy.linalg
+    import scipy.optimize
+    import scipy.special
+    import scipy.stats  # noqa: F401
+    import sklearn.metrics
+    import sklearn.neighbors  # noqa: F401
 
 
 def _start_tensorflow(*, has_preset: bool) -> None:
