@@ -112,3 +112,17 @@ def test_a_failure_on_one_machine_is_superseded_by_another_one_unless_machines_s
 
     assert load_runs([results.folder])["status"].tolist() == ["done"]
     assert sorted(load_runs([results.folder], by_machine=True)["status"]) == ["done", "failed"]
+
+
+def test_the_chart_of_times_shows_one_machine_and_names_it(results: SimpleNamespace):
+    from benchmark.charts import Evidence, draw
+
+    phases = {"load_s": 1.0, "build_s": 1.0, "extract_s": 1.0, "train_s": 1.0, "eval_s": 1.0}
+    for number in range(2):
+        add(results.mine, backbone=f"Net{number}", wall_s=5.0, **phases, **SMALL)
+    add(results.theirs, backbone="Net2", wall_s=5.0, **phases, **LARGE)
+
+    chart = draw("time", Evidence.load([results.folder]), "digits")
+
+    assert "Small, 2 CPUs" in chart.title
+    assert set(chart.data["backbone"]) == {"Net0", "Net1"}

@@ -79,11 +79,17 @@ def _efficiency_text(efficiency: float, n_parameters: float) -> str:
 
 
 def draw_time(evidence: Evidence, dataset: str) -> Chart:
-    """Wall time of a run stacked by phase, mean of the seeds, one mode per row; without jobs that ran beside others."""
+    """Wall time of a run stacked by phase, mean of the seeds, one mode per row; without jobs that ran beside others.
+
+    Of several machines, that of most settings is shown.
+    """
     import seaborn as sns
     from matplotlib.patches import Patch
 
     timed = _timed(evidence, dataset)
+    machines = timed["machine"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    timed = timed[timed["machine"] == machines.index[0]]
+    where = f", {machines.index[0]}" if len(machines) > 1 else ""
     settings = in_one_mode(timed)
     shown = in_rows(settings, best_labels(settings, by="total_s", ascending=True))
     unit, size_s = _time_unit(shown["total_s"].max())
@@ -107,7 +113,7 @@ def draw_time(evidence: Evidence, dataset: str) -> Chart:
     return make_chart(
         figure,
         dataset,
-        f"wall time{part_shown(shown, settings)}{modes_shown(shown)}",
+        f"wall time{where}{part_shown(shown, settings)}{modes_shown(shown)}",
         f"Wall time by phase of {count_of(len(shown), 'setting')} on {dataset}. Fastest: {first['label']}, "
         f"{totals.iloc[0]}; slowest: {last['label']}, {totals.iloc[-1]}, "
         f"{share:.0f} % of it in phase {PHASES[longest]}.",
