@@ -72,7 +72,7 @@ stderr = _Messages(stderr=True)
 
 # If one of these columns has the same value in all rows, the title names the value and the column is left out.
 SAYABLE_ONCE = {
-    "Dataset", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Input px", "Seed", "Seeds",
+    "Dataset", "Strategy", "Mode", "Head", "Augment", "Precision", "Resize", "Crop", "Input px", "Seed", "Seeds",
     "Interval over",
 }  # fmt: skip
 

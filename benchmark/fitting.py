@@ -12,7 +12,9 @@ from rich.cells import cell_len, chop_cells
 # Blanks between two columns.
 GAP = 2
 # Columns whose long texts stand below the table where a screen has no room for them, the first of them first.
-FOOTNOTED = ("Strategy", "Stages", "Augmentation", "Augment", "Head options", "Head", "Reason", "Note")
+FOOTNOTED = ("Strategy", "Stages", "Augment", "Head options", "Head", "Reason", "Note")
+# Texts up to this width are never made a footnote.
+SHORT = 12
 # Texts up to this width stay whole as long as a column can be left out instead; of longer ones, names up to the second.
 LONGEST_WHOLE, LONGEST_NAME = 24, 48
 # Texts are not folded to less.
@@ -106,7 +108,9 @@ def _with_footnotes(columns: Mapping[str, Sequence[str]], screen: int) -> tuple[
             break
         if name in shown and max(map(cell_len, shown[name]), default=0) > LONGEST_WHOLE:
             shown[name] = [
-                f"{_stem(text)} [{numbers.setdefault(text, len(numbers) + 1)}]".lstrip() if text else ""
+                text
+                if cell_len(text) <= SHORT
+                else f"{_stem(text)} [{numbers.setdefault(text, len(numbers) + 1)}]".lstrip()
                 for text in shown[name]
             ]
     return shown, [f"[{number}] {text}" for text, number in numbers.items()]

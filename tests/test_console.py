@@ -19,6 +19,7 @@ from benchmark.analysis.loading import load_runs
 from benchmark.analysis.presentation import LEADERBOARD_LEAST_TELLING, leaderboard_sections
 from benchmark.analysis.published import compare_published
 from benchmark.escaping import from_field, in_utf8, printable, to_field
+from benchmark.fitting import fit
 from benchmark.ledger import Ledger
 from benchmark.work.events import CellEnded, CellStarted, StageProgress
 
@@ -184,3 +185,12 @@ def test_escapes_are_taken_back_to_the_last_character(text: str):
 def test_texts_that_can_be_printed_are_shown_as_they_are(text: str):
     assert printable(text) == text
     assert from_field(text.replace("\\", "")) == text.replace("\\", "")
+
+
+def test_only_long_texts_become_footnotes():
+    stages = "scratch(all, epochs=30, patience=6)"
+
+    fitted = fit({"Backbone": ["NetA", "NetB"], "Strategy": [stages, "probe"]}, set(), 30)
+
+    assert fitted.cells["Strategy"] == ["scratch [1]", "probe"]
+    assert " ".join("".join(fitted.footnotes).split()) == f"[1] {stages}"

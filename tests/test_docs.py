@@ -251,13 +251,7 @@ def targets(text: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_links_lead_to_files(name: str):
-    # The site puts the pictures of results/plots into plots/.
-    found = [
-        (ROOT / name).parent / target
-        if not (name.startswith("docs") and "plots/" in target)
-        else ROOT / "results" / "plots" / Path(target).name
-        for target in targets(TEXTS[name])
-    ]
+    found = [(ROOT / name).parent / target for target in targets(TEXTS[name])]
 
     assert [path for path in found if not path.exists()] == []
 

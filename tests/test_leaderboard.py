@@ -438,7 +438,7 @@ def test_a_rank_is_one_more_than_the_number_of_better_settings(accuracies: list[
         for number, hits in enumerate(accuracies)
     ]
     columns = Ledger(Path("absent")).read_runs().columns
-    runs = pd.DataFrame(rows).reindex(columns=columns).assign(variant="", n_jobs=1)
+    runs = pd.DataFrame(rows).reindex(columns=columns).assign(variant="", machine="", n_jobs=1)
 
     board = make_leaderboard(runs)
 

@@ -20,7 +20,7 @@ HEADINGS = {
 }  # fmt: skip
 FORMULA_SIGNS = ("=", "+", "-", "@")
 TEXT_HEADINGS = {
-    "Backbone", "Strategy", "Mode", "Head", "Augmentation", "Precision", "Resize", "Crop", "Metric", "Note", "Verdict",
+    "Backbone", "Strategy", "Mode", "Head", "Augment", "Precision", "Resize", "Crop", "Metric", "Note", "Verdict",
     "Change", "Result", "Dataset", "Interval over", "Not ranked", "Variant", "Stages", "Head options", "Image",
     "True class", "Predicted class", "Label",
 }  # fmt: skip

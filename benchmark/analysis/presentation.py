@@ -29,7 +29,7 @@ FIRST_COUNT = 1000
 # Settings that few sweeps change: they get a column only in a table where they vary, or differ from these values.
 USUAL = (
     ("Crop", "crop", {"squash"}), ("Resize", "resize", {"bilinear-antialias", "bilinear"}),
-    ("Precision", "precision", {"float32"}), ("Augmentation", "augment", {""}), ("Strategy", "strategy", {"probe"}),
+    ("Precision", "precision", {"float32"}), ("Augment", "augment", {""}), ("Strategy", "strategy", {"probe"}),
     ("Variant", "variant", {""}),
 )  # fmt: skip
 # Classes are unbalanced if chance is this many times what it would be for classes of equal size.
@@ -92,13 +92,15 @@ def leaderboard_sections(
         by_machine: One table per dataset and machine, as the board was ranked.
     """
     n_failed = n_failed or {}
-    order = tuple(heading for column, heading in LEADERBOARD_LEAST_TELLING.items() if column != by)
+    order = (*(heading for column, heading in LEADERBOARD_LEAST_TELLING.items() if column != by), "Not ranked")
     sections = []
     for dataset in sorted({*board["dataset"], *n_failed}):
         rows, figures = board[board["dataset"] == dataset], comparison[comparison["dataset"] == dataset]
         parts = {f"{dataset} on {machine}": part for machine, part in rows.groupby("machine")} if by_machine else {}
-        for title, part in parts.items() or [(dataset, rows)]:
-            notes = (*note_on_top(part, top), *_leaderboard_notes(part, n_failed.get(dataset, 0), by))
+        sought = [*parts.items()] or [(dataset, rows)]
+        for title, part in sought:
+            failed = n_failed.get(dataset, 0) if title == sought[-1][0] else 0  # said once for all machines
+            notes = (*note_on_top(part, top), *_leaderboard_notes(part, failed, by))
             shown = first_ranked(part, top)
             cells = leaderboard_cells(shown, by=by, also=columns or ())
             section = Section(title, cells, notes, least_telling=_size_first(order, shown, by))

@@ -93,13 +93,13 @@ def show_board(
     from benchmark.analysis.choosing import check_columns, first_ranked, rows_where
     from benchmark.analysis.correctness import Correctness
     from benchmark.analysis.leaderboard import COLUMNS, TIMES, make_leaderboard
-    from benchmark.analysis.loading import count_failed, load_runs
+    from benchmark.analysis.loading import count_failed, finished, load_runs
     from benchmark.analysis.presentation import leaderboard_sections, not_ranked
     from benchmark.analysis.published import compare_published, load_published
 
     chosen = check_columns(columns, COLUMNS, by=by)
     runs = rows_where(load_runs(paths, by_machine=by_machine or by in TIMES), where or {})
-    by_machine = by_machine or (by in TIMES and runs["machine"].nunique() > 1)
+    by_machine = by_machine or (by in TIMES and finished(runs)["machine"].nunique() > 1)
     published = [] if by_machine else load_published(paths)
     board = make_leaderboard(runs, by=by, published=published, correctness=Correctness(runs), by_machine=by_machine)
     n_failed = count_failed(runs)

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -175,7 +176,11 @@ def _say_next(ledger: "Ledger") -> None:
     folder = shlex.quote(str(ledger.folder))
     steps = {
         **({f"benchmark ablation {folder}": "what each wrong mode costs"} if done["mode"].nunique() > 1 else {}),
-        f"benchmark report {folder}": "tables and charts as one page",
+        **(
+            {f"benchmark report {folder}": "tables and charts as one page"}
+            if find_spec("itables")  # of an extra
+            else {f"benchmark plot {folder}": "charts as files"}
+        ),
         f"benchmark export --best {folder}": "the best setting as one model",
     }
     width = max(map(len, steps))

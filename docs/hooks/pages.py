@@ -41,8 +41,8 @@ def fill(markdown: str) -> str:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """MkDocs asks for the text of each page."""
-    return fill(markdown)
+    """MkDocs asks for the text of each page. Pictures of `results/plots` are in `plots/` of the site."""
+    return fill(markdown).replace("](../../results/plots/", "](../plots/")
 
 
 def on_files(files: Any, config: Any) -> Any:
