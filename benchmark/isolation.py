@@ -70,11 +70,10 @@ def apply_backend_settings() -> None:
 
 @contextmanager
 def silence() -> Iterator[None]:
-    """Inside, nothing is written to stderr, whoever writes it: some messages of TensorFlow cannot be turned off."""
+    """Inside, stderr is discarded, also what C++ code writes to it: TensorFlow has messages without a switch."""
     sys.stderr.flush()
     kept = os.dup(2)
-    with Path(os.devnull).open("w") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    _discard(2)
     try:
         yield
     finally:
@@ -82,14 +81,19 @@ def silence() -> Iterator[None]:
         os.close(kept)
 
 
+def _discard(*descriptors: int) -> None:
+    """Send what is written to these file descriptors nowhere."""
+    with Path(os.devnull).open("w") as nowhere:
+        for descriptor in descriptors:
+            os.dup2(nowhere.fileno(), descriptor)
+
+
 def _iterate(function: Callable[..., Iterator[Any]], arguments: tuple[Any, ...], sender: Connection) -> None:
     """Send each result with None, or None with the error, and None at the end."""
     apply_backend_settings()
     # TensorFlow would take GPU memory that a run at the same time needs.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    with Path(os.devnull).open("w") as silence:
-        os.dup2(silence.fileno(), 1)
-        os.dup2(silence.fileno(), 2)
+    _discard(1, 2)
     try:
         for result in function(*arguments):
             sender.send((result, None))
