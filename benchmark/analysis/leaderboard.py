@@ -17,6 +17,7 @@ from benchmark.recipes import Published
 NOT_NATIVE = f"not in mode {NATIVE}"  # why a setting has no rank
 # Settings that agree in these are ranked together: few training images are no rival of many.
 TOGETHER = ("dataset", "shots")
+OF_ROW = (*SETTING, "machine")  # what a row of the table is about; see `SEVERAL`
 AVERAGED = (
     "chance", "top5_accuracy", "balanced_accuracy", "macro_f1", "log_loss", "calibration_error", "train_accuracy",
     "val_accuracy", "overfit_gap", "efficiency", "efficiency_above_chance", "params_total", "params_trainable",
@@ -29,7 +30,7 @@ HIGHER_IS_BETTER = frozenset(
 )
 # All columns of the table, in their order.
 COLUMNS = (
-    "rank", "rank_first", "rank_last", "not_ranked", *SETTING, "machine", "n_seeds", "n_test", "n_classes", "n_jobs",
+    "rank", "rank_first", "rank_last", "not_ranked", *OF_ROW, "n_seeds", "n_test", "n_classes", "n_jobs",
     "accuracy", "accuracy_std", "accuracy_low", "accuracy_high", *AVERAGED, "p_best", "smallest_difference",
     "published", "difference",
 )  # fmt: skip
@@ -96,7 +97,7 @@ def _averaged(done: pd.DataFrame, by: str) -> pd.DataFrame:
     comparable = are_times_comparable(done)
     times = {column: done[column].where(comparable) for column in TIMES}
     done = done.assign(is_measured=done[by].notna(), **times)
-    groups = done.groupby([*SETTING, "machine"], sort=False, dropna=False)
+    groups = done.groupby(list(OF_ROW), sort=False, dropna=False)
     accuracy = groups["accuracy"].mean()
     n_test = groups["n_test"].first()
     intervals = [wilson_interval(round(share * n), int(n)) for share, n in zip(accuracy, n_test, strict=True)]
@@ -118,7 +119,7 @@ def _standings(
     done: pd.DataFrame, table: pd.DataFrame, correctness: Marks | None, together: Sequence[str]
 ) -> list[Standing | None]:
     """For every setting of `done`, its range of ranks among those of the table it is ranked with; None for others."""
-    settings_of_rows = done.groupby([*SETTING, "machine"], sort=False, dropna=False)
+    settings_of_rows = done.groupby(list(OF_ROW), sort=False, dropna=False)
     standings: list[Standing | None] = [None] * settings_of_rows.ngroups
     if correctness is None:
         return standings

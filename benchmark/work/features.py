@@ -182,8 +182,8 @@ class JobFeatures:
         from benchmark.work.networks import build_frozen, check_builder
 
         self._job.report(StageProgress("building the backbone", 0, 1))
-        check_builder(self._job.cell, self._job.dataset()[0])
-        return build_frozen(self._job.cell, precision)
+        check_builder(self._job.any_cell, self._job.dataset()[0])
+        return build_frozen(self._job.any_cell, precision)
 
     def _measure_latency(self, frozen: "FrozenNetwork", cell: Cell) -> Latency:
         self._job.report(StageProgress("measuring the latency", 0, 1))

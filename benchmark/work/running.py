@@ -146,7 +146,7 @@ class CellRunner:
         dataset, _ = job.dataset()
         job.start_tensorflow()
         job.report(StageProgress("building the network", 0, 1))
-        job.once("builder", lambda: check_builder(job.cell, dataset))
+        job.once("builder", lambda: check_builder(job.any_cell, dataset))
         with job.footprint.keeping(_own_part(planned)):
             return build_classifier(planned.cell, dataset)
 

@@ -22,13 +22,13 @@ class JobState:
     A step that failed is not tried again: the next cell that needs it gets the same error.
 
     Attributes:
-        cell: Any cell of the job.
+        any_cell: One of the job; all have its dataset, backbone and size.
         report: Takes events.
         footprint: The memory that each thing keeps, by its name.
     """
 
     def __init__(self, any_cell: Cell, report: Report) -> None:
-        self.cell = any_cell
+        self.any_cell = any_cell
         self.report = report
         import_libraries()
         self.footprint = Footprint()
@@ -56,7 +56,7 @@ class JobState:
 
         def load() -> tuple[Dataset, float]:
             started = time.perf_counter()
-            dataset = self.cell.dataset.load(self.reporter("reading"), {self.cell.view.before_mode})
+            dataset = self.any_cell.dataset.load(self.reporter("reading"), {self.any_cell.view.before_mode})
             return dataset, time.perf_counter() - started
 
         return self.once(DATASET, load)
@@ -66,7 +66,7 @@ class JobState:
 
         By default TensorFlow takes all of a GPU's memory at once, and its peak would mean nothing.
         """
-        self.once(TENSORFLOW_ITSELF, lambda: _start_tensorflow(has_preset=self.cell.backbone.hub is not None))
+        self.once(TENSORFLOW_ITSELF, lambda: _start_tensorflow(has_preset=self.any_cell.backbone.hub is not None))
 
     def reporter(self, stage: str) -> OnProgress:
         """A progress callback that reports a few times a second."""
