@@ -8,7 +8,7 @@ import typer
 
 from benchmark import console
 from benchmark.analysis.formats import count_of
-from benchmark.cli import options
+from benchmark.cli import options, parsing
 from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def export(
     """
     from benchmark.actions.exporting import export_model
 
-    known = options.known_backbones(registry)
+    known = parsing.known_backbones(registry)
     made = export_model(run_id, paths or [options.RESULTS], known, out, best=best, format_name=format_name)
     if as_json:
         console.show_json(made)

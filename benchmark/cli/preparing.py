@@ -4,7 +4,7 @@ import typer
 
 from benchmark import console
 from benchmark.actions.sweeps import AD_HOC_SWEEP, find_sweep
-from benchmark.cli import options
+from benchmark.cli import options, parsing
 from benchmark.cli.listing import print_records
 from benchmark.options import CLASSIFY
 
@@ -20,8 +20,8 @@ def fetch(
     from benchmark.plan.fetching import fetch_backbone, fetch_dataset
     from benchmark.plan.grid import expand
 
-    sweep = find_sweep(recipe, options.grid_options(context.params), AD_HOC_SWEEP)
-    cells = expand(sweep, options.known_backbones(registry))
+    sweep = find_sweep(recipe, parsing.grid_options(context.params), AD_HOC_SWEEP)
+    cells = expand(sweep, parsing.known_backbones(registry))
     wants_backbones = recipe is not None or backbones is not None or datasets is None
     wants_datasets = recipe is not None or datasets is not None or backbones is None
     if wants_datasets:
@@ -50,5 +50,5 @@ def params(
     from benchmark.plan.grid import expand
     from benchmark.work.counting import count_params
 
-    sweep = find_sweep(recipe, options.grid_options(context.params), AD_HOC_SWEEP)
-    print_records(count_params(expand(sweep, options.known_backbones(registry))), as_json=as_json)
+    sweep = find_sweep(recipe, parsing.grid_options(context.params), AD_HOC_SWEEP)
+    print_records(count_params(expand(sweep, parsing.known_backbones(registry))), as_json=as_json)

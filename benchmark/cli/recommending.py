@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from benchmark import console
-from benchmark.cli import options
+from benchmark.cli import options, parsing
 from benchmark.cli.running import EXIT_SOME_FAILED
 from benchmark.errors import BenchmarkError
 
@@ -76,12 +76,12 @@ def recommend(
 
     asked = (parse_amount(max_params), max_model_mib, max_latency_ms, min_images_per_s)
     limits = {column: value for column, value in zip(MEASURES, asked, strict=True) if value is not None}
-    given = {key: value for key, value in options.grid_options(context.params).items() if key != "backbones"}
+    given = {key: value for key, value in parsing.grid_options(context.params).items() if key != "backbones"}
     answer, has_failures = recommend_backbone(
         {**given, "datasets": (dataset,)},
-        options.known_backbones(registry),
+        parsing.known_backbones(registry),
         results,
-        patterns=options.split_names(backbones),
+        patterns=parsing.split_names(backbones),
         budget_s=parse_budget(budget),
         limits=limits,
         n_seeds=n_seeds,

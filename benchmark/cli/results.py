@@ -16,11 +16,10 @@ from benchmark.cli.options import (
     RowsOption,
     complete,
     output,
-    parse_where,
     shown,
-    split_names,
     within,
 )
+from benchmark.cli.parsing import parse_where, split_names
 from benchmark.errors import BenchmarkError, check_known
 from benchmark.outputs import check_folder, check_output, write_output
 

@@ -18,7 +18,7 @@ from benchmark.actions.sweeps import (
     warn_of_modes,
 )
 from benchmark.analysis.formats import count_of, duration_text, tally
-from benchmark.cli import options
+from benchmark.cli import options, parsing
 from benchmark.cli.listing import print_records
 from benchmark.cli.results import show_board
 from benchmark.errors import check_known
@@ -87,9 +87,9 @@ def run(
 
     check_known("value of --when", when, WHEN)
     execution = Execution(jobs, timeout, deterministic, executor, ray_address, keep_weights)
-    known = options.known_backbones(registry)
-    sweep = find_sweep(recipe, options.grid_options(context.params), name)
-    plan = plan_sweep(sweep, known, results, options.parse_where(where))
+    known = parsing.known_backbones(registry)
+    sweep = find_sweep(recipe, parsing.grid_options(context.params), name)
+    plan = plan_sweep(sweep, known, results, parsing.parse_where(where))
     chosen = plan.to_run(when)
     warn_of_modes(chosen)
     ledger = Ledger(results / sweep.name)
@@ -205,7 +205,7 @@ def status(
     if name not in recipe_paths() and (results / name / RUNS).exists():
         records = _records_of_ledger(results / name)
     else:
-        plan = plan_sweep(read_recipe(find_recipe(name)), options.known_backbones(registry), results)
+        plan = plan_sweep(read_recipe(find_recipe(name)), parsing.known_backbones(registry), results)
         records = [{**planned.cell.columns, "state": planned.state, "reason": planned.reason} for planned in plan.cells]
         name = plan.sweep.name
     if as_json:

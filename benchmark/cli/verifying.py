@@ -11,7 +11,7 @@ import typer
 
 from benchmark import console
 from benchmark.actions.sweeps import run_chosen
-from benchmark.cli import options
+from benchmark.cli import options, parsing
 from benchmark.cli.results import EXIT_NOTHING_TO_COMPARE, EXIT_REGRESSION, choose_format, publish
 from benchmark.cli.running import show_ended
 from benchmark.errors import BenchmarkError
@@ -50,7 +50,7 @@ def verify(
 
     format_name = choose_format(format_name, out)
     n_cells = None if cells == ALL_CELLS else _number_of(cells)
-    chosen_by = options.parse_where(where)
+    chosen_by = parsing.parse_where(where)
 
     def choose(rows: "pd.DataFrame") -> "pd.DataFrame":
         rows = rows.iloc[matching(rows[list(CELL_COLUMNS)].to_dict("records"), chosen_by)]
@@ -122,7 +122,7 @@ def _run_again(
     from benchmark.plan.repeating import clean_cache, count_without_row, find_cells, rows_again
     from benchmark.processes.runner import run_cells
 
-    backbones = options.known_backbones(registry)
+    backbones = parsing.known_backbones(registry)
     ledgers = [Path(place) for place in chosen["folder"].unique()]
     if n_missing := count_without_row(chosen, load_all_runs(ledgers), backbones):
         console.say(f"Note: {count_of(n_missing, 'cell')} of the stored recipes without a row.")
@@ -161,7 +161,7 @@ def rerun(
     row = find_row(load_all_runs(paths or [options.RESULTS]), run_id)
     (record,) = row.to_dict("records")
     sweep = record["sweep"]
-    (planned,) = plan_again(row, options.known_backbones(registry), Ledger(results / sweep))
+    (planned,) = plan_again(row, parsing.known_backbones(registry), Ledger(results / sweep))
     console.show(f"{planned.cell} of {record['folder']} into {results / sweep}")
     for difference in differences_from_here(record):
         console.say(f"Note: {difference}")

@@ -1,37 +1,32 @@
-"""Leaderboards, ablations and comparisons with published figures as tables for people."""
+"""Leaderboards as tables for people."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import pandas as pd
 
-from benchmark.analysis.ablation import MARGIN
 from benchmark.analysis.choosing import first_ranked, note_on_top, with_columns
 from benchmark.analysis.formats import MISSING_VALUE, Section, count_of, number_texts
-from benchmark.analysis.labels import head_labels, strategy_labels
 from benchmark.analysis.leaderboard import NOT_NATIVE, TOGETHER
 from benchmark.analysis.loading import SEVERAL
+from benchmark.analysis.presentation.published import comparison_cells
+from benchmark.analysis.presentation.settings import (
+    FOLDS_NOTE,
+    INPUT_PX,
+    SETTING_HEADINGS,
+    notes_on_seeds,
+    rows_of,
+    scope_of,
+    setting_cells,
+    size_first,
+)
 from benchmark.analysis.significance import ALPHA
 from benchmark.options import CLASSIFY
 
-# Of the settings with `folds=…` in their strategy.
-FOLDS_NOTE = (
-    "Of a setting with folds, seeds stand for its folds: each image was tested once, by the model that was trained on "
-    "the other folds. Folds share training images, so their deviation understates what other data would change."
-)
 # Of the settings with `shots=…` in their strategy.
 SHOTS_NOTE = (
     "A setting with shots is trained on so many images of each class, and each seed draws others; it is ranked among "
     "those with as many."
 )
-# From this size on, a published number is a count and not a fraction.
-FIRST_COUNT = 1000
-# Settings that few sweeps change: they get a column only in a table where they vary, or differ from these values.
-USUAL = (
-    ("Crop", "crop", {"squash"}), ("Resize", "resize", {"bilinear-antialias", "bilinear"}),
-    ("Precision", "precision", {"float32"}), ("Augment", "augment", {""}), ("Strategy", "strategy", {"probe"}),
-    ("Variant", "variant", {""}),
-)  # fmt: skip
 # Classes are unbalanced if chance is this many times what it would be for classes of equal size.
 UNBALANCED = 1.5
 # Columns of the leaderboard that only some tables need, with their headings and formats.
@@ -46,27 +41,17 @@ LESS_COMMON = {
 OF_CLASSES = frozenset({"chance", "balanced_accuracy", "macro_f1"})
 # What is usually reported of classifiers that are not trained here.
 OF_CLASSIFIERS = frozenset({"top5_accuracy", "log_loss", "calibration_error"})
-
-# The columns that a narrow screen leaves out, the first of them first; of the leaderboard with their headings.
+# The columns that a narrow screen leaves out, the first of them first, with their headings.
 LEADERBOARD_LEAST_TELLING = {
     "efficiency_above_chance": "Above chance / M", "images_per_s": "Images/s", "latency_ms": "Latency, ms",
     "peak_rss_mib": "Peak MiB", "chance": "Chance",
     "difference": "Difference", "efficiency": "Accuracy / M", "wall_s": "Wall, s", "n_seeds": "Seeds",
-    "accuracy_low": "95 % interval", "params_total": "Params, M", "published": "Published", "input_size_px": "Input px",
+    "accuracy_low": "95 % interval", "params_total": "Params, M", "published": "Published", "input_size_px": INPUT_PX,
 }  # fmt: skip
-ABLATION_LEAST_TELLING = ("Interval over", "Relative gain", "Input px", "Rank", "95 % interval")
-# Columns that tables for people show in a form of their own, with their headings.
-SETTING_HEADINGS = {"backbone": "Backbone", "mode": "Mode", "head": "Head", "strategy": "Strategy"}
 LEADERBOARD_HEADINGS = {
     **{column: heading for column, (heading, _) in LESS_COMMON.items()}, **LEADERBOARD_LEAST_TELLING,
     **SETTING_HEADINGS, "machine": "Machine", **dict.fromkeys(("rank", "rank_first", "rank_last"), "Rank"),
     **dict.fromkeys(("accuracy", "accuracy_std"), "Accuracy"), "accuracy_high": "95 % interval",
-}  # fmt: skip
-ABLATION_HEADINGS = {
-    **SETTING_HEADINGS, "rank": "Rank", "input_size_px": "Input px", "interval_over": "Interval over",
-    **dict.fromkeys(("accuracy", "accuracy_native"), "Accuracy → native, %"), "accuracy_lost": "Points lost",
-    **dict.fromkeys(("lost_low", "lost_high"), "95 % interval"), "relative_gain": "Relative gain",
-    "verdict": "Verdict", "n_seeds": "Seeds",
 }  # fmt: skip
 
 
@@ -103,17 +88,11 @@ def leaderboard_sections(
             notes = (*note_on_top(part, top), *_leaderboard_notes(part, failed, by))
             shown = first_ranked(part, top)
             cells = leaderboard_cells(shown, by=by, also=columns or ())
-            section = Section(title, cells, notes, least_telling=_size_first(order, shown, by))
+            section = Section(title, cells, notes, least_telling=size_first(order, shown, by))
             sections.append(with_columns(section, shown, columns, LEADERBOARD_HEADINGS))
         if len(figures):
             sections.append(Section(f"{dataset}: published and measured", comparison_cells(figures), level=3))
     return sections
-
-
-def _size_first(order: Sequence[str], rows: pd.DataFrame, by: str = "") -> tuple[str, ...]:
-    """The order in which columns are left out, with the input size first unless it tells settings apart."""
-    is_telling = by == "input_size_px" or (rows.groupby("backbone")["input_size_px"].nunique() > 1).any()
-    return tuple(order) if is_telling else ("Input px", *(heading for heading in order if heading != "Input px"))
 
 
 def _leaderboard_notes(rows: pd.DataFrame, n_failed: int, by: str) -> tuple[str, ...]:
@@ -149,7 +128,7 @@ def _notes_on_ranks(ranked: pd.DataFrame) -> list[str]:
     least = ranked["smallest_difference"].dropna().median()
     if not pd.isna(least):
         notes += [
-            f"A range of ranks: all but those that are shown to be better or worse for {_scope(ranked)}, at "
+            f"A range of ranks: all but those that are shown to be better or worse for {scope_of(ranked)}, at "
             f"{100 * ALPHA:.0f} % for all pairs together (Holm). On these {ranked['n_test'].max():,.0f} test images, "
             f"differences from the best below about {least:.4f} (median) are within chance.",
             *notes_on_seeds(ranked, "ranks"),
@@ -161,19 +140,6 @@ def _notes_on_ranks(ranked: pd.DataFrame) -> list[str]:
             f"{n_untested} of {len(ranked) - n_best} settings could not be tested against the best: no predictions."
         )
     return notes
-
-
-def _scope(rows: pd.DataFrame) -> str:
-    """What tests and intervals speak of beyond the runs that were made."""
-    return "other images and other seeds" if (rows["n_seeds"] > 1).any() else "other images"
-
-
-def notes_on_seeds(rows: pd.DataFrame, what: str) -> list[str]:
-    """A note that one seed says nothing about others, if any row has only one."""
-    rows = rows[rows["strategy"] != CLASSIFY]  # which draws nothing
-    n_single = int((rows["n_seeds"] == 1).sum())
-    where = "" if n_single == len(rows) else f" in {n_single} of {count_of(len(rows), 'row')}"
-    return [f"Seeds were not varied{where}, so other seeds may give other {what}."] if n_single else []
 
 
 def _are_unbalanced(rows: pd.DataFrame) -> bool:
@@ -241,97 +207,3 @@ def _less_common_cells(table: pd.DataFrame, by: str, also: Sequence[str]) -> dic
     }
     reasons = table["not_ranked"].replace(["", NOT_NATIVE], MISSING_VALUE)  # a note is enough for other modes
     return cells if set(reasons) <= {MISSING_VALUE} else {**cells, "Not ranked": reasons.tolist()}
-
-
-def ablation_sections(
-    ablation: pd.DataFrame, *, top: int | None = None, columns: Sequence[str] | None = None
-) -> list[Section]:
-    """One table per dataset of the cost of each wrong mode, from the table of `make_ablation`.
-
-    `top` and `columns` are those of `leaderboard_sections`.
-    """
-    sections = []
-    for dataset, rows in ablation.groupby("dataset", sort=True):
-        notes = [
-            *note_on_top(rows, top),
-            f"Points lost: native less this mode, with its 95 % interval for {_scope(rows)}, not corrected for the "
-            f"number of comparisons. Harmless: all of it within {100 * MARGIN:.0f} point of zero.",
-            *notes_on_seeds(rows, "intervals"),
-        ]
-        if rows["folds"].notna().any():
-            notes.append(FOLDS_NOTE)
-        if n_unknown := int((rows["interval_over"] == "").sum()):
-            notes.append(f"{n_unknown} of {count_of(len(rows), 'row')} without an interval: no predictions.")
-        shown = first_ranked(rows, top)
-        section = Section(
-            str(dataset), ablation_cells(shown), tuple(notes), least_telling=_size_first(ABLATION_LEAST_TELLING, shown)
-        )
-        sections.append(with_columns(section, shown, columns, ABLATION_HEADINGS))
-    return sections
-
-
-def ablation_cells(table: pd.DataFrame) -> pd.DataFrame:
-    """The ablation of one dataset: one row per setting and wrong mode; accuracies in percent."""
-    columns = {
-        "Rank": number_texts(table["rank"], "{}"),
-        **setting_cells(table),
-        "Accuracy → native, %": [
-            f"{100 * here:.2f} → {100 * native:.2f}" for here, native in rows_of(table, "accuracy", "accuracy_native")
-        ],
-        "Points lost": number_texts(100 * table["accuracy_lost"], "{:+.2f}"),
-        "95 % interval": [
-            MISSING_VALUE if pd.isna(low) else f"{100 * low:+z.2f} to {100 * high:+z.2f}"
-            for low, high in rows_of(table, "lost_low", "lost_high")
-        ],
-        "Interval over": table["interval_over"].replace("", MISSING_VALUE),
-        "Relative gain": number_texts(100 * table["relative_gain"], "{:+z.0f} %"),
-        "Verdict": table["verdict"],
-        "Seeds": number_texts(table["n_seeds"], "{}"),
-    }
-    return pd.DataFrame(columns, index=table.index)
-
-
-def comparison_cells(comparison: pd.DataFrame) -> pd.DataFrame:
-    """Published figures beside measured ones; counts to the last digit."""
-
-    def texts(column: str, sign: str = "") -> list[str]:
-        return [
-            number_texts([value], f"{{:{sign},.{0 if abs(value) >= FIRST_COUNT else 4}f}}")[0]
-            for value in comparison[column]
-        ]
-
-    columns = {
-        "Backbone": comparison["backbone"],
-        "Strategy": strategy_labels(comparison),
-        "Mode": comparison["mode"],
-        "Head": head_labels(comparison),
-        "Metric": comparison["metric"],
-        "Published": texts("published"),
-        "Measured": texts("measured"),
-        "Difference": texts("difference", "+"),
-        "Note": comparison["note"],
-    }
-    return pd.DataFrame(columns, index=comparison.index)
-
-
-def setting_cells(table: pd.DataFrame) -> dict[str, Any]:
-    """The columns that name a setting within its dataset."""
-    shown = table.assign(strategy=strategy_labels(table))
-    # What belongs to no row has no settings.
-    values = {column: {*shown[column]} - {""} for _, column, _ in USUAL if column in shown}
-    return {
-        "Backbone": table["backbone"],
-        "Mode": table["mode"],
-        "Head": head_labels(table),
-        **{
-            heading: shown[column]
-            for heading, column, usual in USUAL
-            if column in values and (len(values[column]) > 1 or not values[column] <= usual)
-        },
-        "Input px": number_texts(table["input_size_px"], "{:.0f}"),
-    }
-
-
-def rows_of(table: pd.DataFrame, *columns: str) -> Iterable[tuple[Any, ...]]:
-    """The values of these columns, row by row."""
-    return table[list(columns)].itertuples(index=False, name=None)
