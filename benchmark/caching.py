@@ -1,9 +1,10 @@
 """The folders of the cache: each has a manifest, can be listed, and is removed when it was not used for long."""
 
 import json
+import math
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,9 +13,11 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from benchmark.storage import cache_root
+from benchmark.storage import cache_root, write_whole
 
 MANIFEST = "manifest.json"
+# The rates of removed entries, so that estimates outlive them.
+RATES = "rates.json"
 # Features, and images resized for a view.
 KINDS = ("features", "images")
 # A folder that grows has this suffix until it is complete.
@@ -79,10 +82,29 @@ def _entry(manifest: Path) -> CacheEntry | None:
         return None
 
 
+def measured_gflops() -> dict[str, float]:
+    """Sustained 1e9 operations a second by backbone, from the entries of the cache and those that were removed."""
+    return _kept_gflops() | _gflops_of(list_cache())
+
+
+def _gflops_of(entries: Iterable[CacheEntry]) -> dict[str, float]:
+    rates = {str(entry.facts.get("backbone")): entry.images_per_s * entry.flops_g for entry in entries}
+    return {backbone: rate for backbone, rate in rates.items() if rate > 0}
+
+
+def _kept_gflops() -> dict[str, float]:
+    """The rates of removed entries; none if their file is missing or damaged."""
+    try:
+        content = json.loads((cache_root() / RATES).read_text(encoding="utf-8"))
+        return {str(backbone): float(rate) for backbone, rate in content.items() if 0 < float(rate) < math.inf}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
 def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterator[CacheEntry]:
     """Remove the least recently used entries until the rest fits, and all old ones; yields each removed entry.
 
-    What another process is filling stays.
+    What another process is filling stays, and so do the measured rates.
 
     Args:
         max_bytes: The greatest size of the rest.
@@ -93,6 +115,9 @@ def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterato
             with suppress(Timeout), lock_of(partial, 0):
                 shutil.rmtree(partial, ignore_errors=True)
     entries = list_cache()
+    if rates := measured_gflops():
+        with write_whole(cache_root() / RATES) as file:
+            file.write(json.dumps(rates, indent=1).encode())
     total = sum(entry.size_bytes for entry in entries)
     now = time.time()
     for entry in entries:

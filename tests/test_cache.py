@@ -17,12 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.caching import MANIFEST, list_cache, prune_cache
+from benchmark.caching import MANIFEST, RATES, list_cache, measured_gflops, prune_cache
 from benchmark.errors import FeaturesError
 from benchmark.features import cache
 from benchmark.features.cache import BuildFacts, cache_key, cached_features, is_cached
 from benchmark.features.engine import Extraction
-from benchmark.storage import check_cache
+from benchmark.storage import cache_root, check_cache
 
 FACTS = {"backbone": "Toy", "mode": "unit", "size_px": 32, "weights": None, "steps": ["unit", "tf"]}
 BUILD = BuildFacts(build_s=1.5, params_backbone=123, flops_g=0.25, weights_sha256="ab", model_mib=0.5)
@@ -451,6 +451,23 @@ def test_pruning_to_nothing_empties_the_cache():
     assert len(removed) == 2
     assert list_cache() == []
     assert not cached_features({"backbone": "first"}, Extractor()).was_cached
+
+
+def test_measured_rates_outlive_the_entries_that_they_were_measured_with():
+    use_entries({"first": 1, "second": 1})
+
+    list(prune_cache(max_bytes=0))
+    list(prune_cache(max_bytes=0))  # with nothing left to learn from
+
+    assert measured_gflops() == {"first": 8.0 * 0.25, "second": 8.0 * 0.25}
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"first": "fast"}', '{"first": [2]}', '{"first": NaN, "second": -1}'])
+def test_a_damaged_file_of_rates_is_as_none(content: str):
+    cache_root().mkdir(parents=True)
+    (cache_root() / RATES).write_text(content)
+
+    assert measured_gflops() == {}
 
 
 def test_pruning_to_nothing_removes_what_a_killed_extraction_left():

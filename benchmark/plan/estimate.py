@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from benchmark.caching import list_cache
+from benchmark.caching import measured_gflops
 from benchmark.features.cache import is_cached
 from benchmark.options import CLASSIFY, PROBE
 from benchmark.plan.cells import Cell, feature_facts, job_key, view_key
@@ -59,7 +59,7 @@ def estimate(cells: Iterable[PlannedCell], *, again: bool = False) -> Estimate:
     With `again`, features in the cache are not used.
     """
     planned = [cell for cell in cells if cell.obstacle is None]
-    rates = _measured_gflops()
+    rates = measured_gflops()
     fallback = statistics.median(rates.values()) if rates else guess_gflops()
     frozen = [one for one in planned if one.cell.strategy in (PROBE, CLASSIFY)]
     passes = {(job_key(one.cell), view_key(one.cell)): one for one in frozen}
@@ -109,12 +109,3 @@ def _head_s(planned: PlannedCell, gflops: float) -> float:
         return n_epochs * n_images * flops_g_at_size(planned.cell) * TRAINING_OVER_INFERENCE / gflops
     numbers = n_images * (planned.cell.backbone.feature_dim or UNKNOWN_FEATURE_DIM)
     return HEAD_S_PER_NUMBER[planned.cell.head] * numbers
-
-
-def _measured_gflops() -> dict[str, float]:
-    """Sustained 1e9 operations a second by backbone, from the feature cache's own records."""
-    return {
-        str(entry.facts["backbone"]): entry.images_per_s * entry.flops_g
-        for entry in list_cache()
-        if entry.images_per_s * entry.flops_g > 0
-    }
