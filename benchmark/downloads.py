@@ -117,13 +117,14 @@ def check_sha256(path: Path, sha256: str, source: str) -> None:
 
 
 @contextmanager
-def fast_failing_downloads(what: str) -> Iterator[None]:
+def fast_failing_downloads(what: str, instead: str) -> Iterator[None]:
     """A context in which downloads by Keras from an unreachable host fail in seconds instead of minutes.
 
     All sockets that this process opens in it wait at most `TIMEOUT_S` for an answer.
 
     Args:
         what: Names the download in the message.
+        instead: What its user can do without a network, for the message.
 
     Raises:
         DownloadError: The download failed. Other errors pass as they are.
@@ -138,9 +139,8 @@ def fast_failing_downloads(what: str) -> Iterator[None]:
         if not is_download and "URL fetch failure" not in str(error):
             raise
         raise DownloadError(
-            f"{what} is not in Keras's cache and cannot be downloaded: {error}. Connect to the network and run "
-            "'benchmark fetch', put the file into KERAS_HOME (default ~/.keras), or choose a backbone whose weights "
-            "come from a package, such as MobileNetV2-dogs or VGG16-hed."
+            f"{what} not in Keras's cache and cannot be downloaded: {error}. Connect to the network and run "
+            f"'benchmark fetch', put the file into KERAS_HOME (default ~/.keras), or {instead}."
         ) from error
     finally:
         socket.setdefaulttimeout(previous)

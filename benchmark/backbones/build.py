@@ -20,6 +20,8 @@ from benchmark.registry import ARGUMENTS, Backbone, check_classifier_size, check
 from benchmark.storage import sha256_of_file
 
 # Random weights are one fixed draw, so that their features can be cached like any others.
+# What to do where weights of Keras cannot be downloaded.
+INSTEAD = "choose a backbone whose weights come from a package, such as MobileNetV2-dogs or VGG16-hed"
 RANDOM_WEIGHTS_SEED = 0
 RGB = 3
 
@@ -180,7 +182,7 @@ def _build_application(backbone: Backbone, **options: Any) -> Any:
             f"{', '.join(ARGUMENTS)} it takes {', '.join(taken) or 'none'}."
         )
     weights = "imagenet" if backbone.weights == "imagenet" else None
-    with fast_failing_downloads(f"The ImageNet weights of {backbone.name}"), warnings.catch_warnings():
+    with fast_failing_downloads(f"The ImageNet weights of {backbone.name} are", INSTEAD), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # MobileNet: "`input_shape` is undefined or non-square"
         try:
             return constructor(weights=weights, **options, **backbone.arguments)

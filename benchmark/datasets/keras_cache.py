@@ -74,7 +74,7 @@ def keep_keras_dataset(name: str) -> None:
 
     before = _downloaded_state(name)
     try:
-        with fast_failing_downloads(f"The dataset {name}"):
+        with fast_failing_downloads(f"The dataset {name} is", _instead(name)):
             (x_train, y_train), (x_test, y_test) = getattr(keras.datasets, name).load_data()
         images, labels = np.concatenate([x_train, x_test]), np.concatenate([y_train, y_test]).ravel()
         class_names = _class_names(name)
@@ -95,6 +95,11 @@ def keep_keras_dataset(name: str) -> None:
             class_names=np.array(class_names),
             source=_downloaded_state(name),
         )
+
+
+def _instead(name: str) -> str:
+    package = "install the Debian package dataset-fashion-mnist, or " if name == "fashion_mnist" else ""
+    return f"{package}take the dataset digits, which is part of scikit-learn"
 
 
 def _read_kept(name: str) -> LabelledArrays | None:
