@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "plan", "work",
     },
     "charts": {
-        "errors", "escaping", "storage", "options", "datasets", "preprocessing", "ledger", "outputs", "plan",
+        "errors", "escaping", "storage", "options", "datasets", "preprocessing", "xray", "ledger", "outputs", "plan",
         "analysis",
     },
     "report": {"errors", "escaping", "storage", "provenance", "preprocessing", "ledger", "analysis", "charts"},

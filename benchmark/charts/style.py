@@ -163,10 +163,12 @@ def in_order(modes: Iterable[str]) -> list[str]:
     return [mode for mode in MODES if mode in present] + sorted(present - set(MODES))
 
 
-def new_figure(height_in: float, n_rows: int = 1, n_columns: int = 1) -> tuple["Figure", "NDArray[np.object_]"]:
+def new_figure(
+    height_in: float, n_rows: int = 1, n_columns: int = 1, *, height_ratios: Sequence[float] | None = None
+) -> tuple["Figure", "NDArray[np.object_]"]:
     """A figure as wide as all others, `height_in` inches high, and its axes `(n_rows, n_columns)`."""
     figure = blank_figure(height_in)
-    axes: NDArray[np.object_] = figure.subplots(n_rows, n_columns, squeeze=False)
+    axes: NDArray[np.object_] = figure.subplots(n_rows, n_columns, squeeze=False, height_ratios=height_ratios)
     return figure, axes
 
 

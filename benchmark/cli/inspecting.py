@@ -1,10 +1,19 @@
 """`benchmark inspect`: what a network and its preprocessing do to a pixel."""
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 from benchmark import console
-from benchmark.cli.options import FedModeOption, InspectedArgument, JsonOption, RegistryOption, known_backbones
+from benchmark.cli.options import (
+    FedModeOption,
+    InspectedArgument,
+    JsonOption,
+    RegistryOption,
+    output,
+)
+from benchmark.cli.parsing import known_backbones
+from benchmark.cli.pictures import check_picture, write_picture
 
 if TYPE_CHECKING:
     from benchmark.xray.affine import AffineMap
@@ -18,6 +27,13 @@ DIGITS = 7
 def inspect(
     target: InspectedArgument,
     mode: FedModeOption = None,
+    picture: Annotated[
+        Path | None,
+        output(
+            help="Also draw a picture as the network sees it in each mode into this file, .png or .svg.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonOption = False,
     registry: RegistryOption = None,
 ) -> None:
@@ -43,11 +59,24 @@ def inspect(
     """
     from benchmark.actions.inspecting import inspect_network, xray_record
 
+    check_picture("--picture", picture)
     xray = inspect_network(target, known_backbones(registry), mode)
     if as_json:
         console.show_json(xray_record(xray, mode))
     else:
         _show(xray, mode)
+    if picture is not None:
+        _draw(xray, picture)
+
+
+def _draw(xray: "XRay", path: Path) -> None:
+    from benchmark.charts.modes import draw_modes
+    from benchmark.charts.style import settle, theme
+
+    with theme():
+        chart = draw_modes(xray)
+        settle(chart.figure)
+    write_picture(path, chart)
 
 
 def _show(xray: "XRay", fed: str | None) -> None:

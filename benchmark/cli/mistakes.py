@@ -7,9 +7,8 @@ import typer
 
 from benchmark import console
 from benchmark.cli.options import RESULTS, FormatOption, OutOption, PathsArgument, output, shown, within
+from benchmark.cli.pictures import check_picture, write_picture
 from benchmark.cli.results import choose_format, publish
-from benchmark.errors import BenchmarkError
-from benchmark.outputs import check_output, write_output
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,8 +55,7 @@ def mistakes(
     from benchmark.plan.tested import load_tested
 
     format_name = choose_format(format_name, out)
-    if sheet is not None:
-        _check_sheet(sheet)
+    check_picture("--sheet", sheet)
     runs = load_all_runs(paths or [RESULTS])
     (row,) = find_row(runs, run_id).to_dict("records")
     answers = require_answers(row)
@@ -73,16 +71,7 @@ def mistakes(
         _write_sheet(sheet, table.head(top or USUAL_SHEET), dataset, row)
 
 
-def _check_sheet(path: Path) -> None:
-    from benchmark.charts import FORMATS
-
-    if path.suffix.lower().removeprefix(".") not in FORMATS:
-        raise BenchmarkError(f"--sheet draws {' and '.join(f'.{name}' for name in FORMATS)} files, got {path}.")
-    check_output(path)
-
-
 def _write_sheet(path: Path, table: "pd.DataFrame", dataset: "Dataset", row: "Mapping[Any, Any]") -> None:
-    from benchmark.charts import render
     from benchmark.charts.sheet import MOST_IMAGES, draw_sheet
 
     if table.empty:
@@ -90,5 +79,4 @@ def _write_sheet(path: Path, table: "pd.DataFrame", dataset: "Dataset", row: "Ma
         return
     if len(table) > MOST_IMAGES:
         console.say(f"{path} shows the first {MOST_IMAGES} mistakes: a sheet has no room for more.")
-    write_output(path, render(draw_sheet(table, dataset, row), path.suffix.lower().removeprefix(".")))
-    console.say(f"Drawn: {path}", style="green")
+    write_picture(path, draw_sheet(table, dataset, row))

@@ -46,6 +46,11 @@ class XRay:
     shown: Step = ""
 
     @property
+    def right(self) -> AffineMap:
+        """The map of a pixel in the right mode up to the first convolution."""
+        return self.stem.built_in.after(map_of_steps((self.shown or self.native,)))
+
+    @property
     def modes(self) -> tuple[Judgement, ...]:
         """The verdict on each mode, in the order of `preprocessing.MODES`."""
         return tuple(judge_mode(mode, self.native, self.stem.built_in, self.shown) for mode in MODES)
