@@ -23,6 +23,7 @@ os.environ["TFDS_DATA_DIR"] = str(Path(_OF_PROCESS.name, "tensorflow_datasets"))
 # variables keep their values, and otherwise import TensorFlow themselves.
 os.environ |= {"TF2_BEHAVIOR": "1", "KMP_DUPLICATE_LIB_OK": "True", "KMP_INIT_AT_FORK": "FALSE"}
 
+EXHAUSTIVE = "exhaustive"
 # `--dist=loadfile` hands out files in this order, so that none of the long ones is left for the end.
 LONGEST = (
     "test_ray.py", "test_alterations.py", "test_significance.py", "test_kills.py", "test_experiments.py",
@@ -31,10 +32,13 @@ LONGEST = (
 )  # fmt: skip
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The long files first; the order is stable otherwise."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The long files first, in a stable order otherwise; exhaustive tests only where `-m` names them."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    if EXHAUSTIVE not in config.option.markexpr:
+        config.hook.pytest_deselected(items=[item for item in items if EXHAUSTIVE in item.keywords])
+        items[:] = [item for item in items if EXHAUSTIVE not in item.keywords]
 
 
 def pytest_collection_finish() -> None:

@@ -282,8 +282,8 @@ def test_every_column_of_every_file_has_a_rule():
 
 
 def in_one_row(number: int) -> dict[int, Any]:
-    """Marks by place: something is tried in one row now, and in all rows in the full run."""
-    return {place: () if place == number % N_ROWS else pytest.mark.slow for place in range(N_ROWS)}
+    """Marks by place: something is tried in one row as a rule, and in all rows by `tox run -e exhaustive`."""
+    return {place: () if place == number % N_ROWS else pytest.mark.exhaustive for place in range(N_ROWS)}
 
 
 PLACES = [pytest.param(place, marks=marks) for place, marks in in_one_row(1).items()]
@@ -325,7 +325,7 @@ def test_a_value_that_was_altered_is_found(check, name: str, column: str, place:
 @pytest.mark.parametrize(
     ("metric", "place"),
     [
-        pytest.param(metric, place, marks=() if place == places[0] else pytest.mark.slow)
+        pytest.param(metric, place, marks=() if place == places[0] else pytest.mark.exhaustive)
         for metric, (places, _) in OF_HISTORY.items()
         for place in places
     ],

@@ -3,7 +3,6 @@
 import re
 import runpy
 import shlex
-import shutil
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -28,11 +27,6 @@ from benchmark.registry import load_registry
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), ROOT / "README.md", ROOT / "results" / "README.md"])
 TEXTS = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in PAGES}
-# Commands that take seconds, and need neither network nor images of one's own; a plot does if its kinds are named.
-QUICK = {"ablation", "cache", "compare", "leaderboard", "list", "params", "plot", "report", "status"}
-# Presets need the extra, revisions a checkout, and the cache of a test is its own.
-NOT_HERE = {"--hub", "HEAD~1:results", "prune"}
-
 Program = Callable[..., SimpleNamespace]
 
 
@@ -85,25 +79,14 @@ def test_command_lines_are_found_in_any_dress():
 LINES = {" ".join(words): words for text in TEXTS.values() for words in command_lines(text)}
 
 
-def runs_quickly(words: list[str]) -> bool:
-    """Whether a command is tried here, not only parsed."""
-    places = [word for word in words if word.startswith("results")]
-    is_here = all((ROOT / place).exists() for place in places) and not NOT_HERE & set(words)
-    return words[0] in QUICK and is_here and (words[0] != "plot" or "--only" in words)
-
-
 @pytest.mark.parametrize("line", sorted(LINES))
 def test_every_command_is_one_that_the_program_takes(line: str):
     found = dict(commands.all_commands())
+    """What they do is in test_docs_commands.py."""
     words = LINES[line]
     name = next(name for name in found if f"benchmark {line} ".startswith(f"{name} "))
 
     found[name].make_context(name, words[len(name.split()) - 1 :])  # raises what the program would answer
-
-
-def test_the_pages_say_how_to_run_a_sweep_and_some_commands_are_tried():
-    assert any(words[0] == "run" for words in LINES.values())
-    assert {words[0] for words in LINES.values() if runs_quickly(words)} == QUICK
 
 
 def test_the_script_of_the_tutorial_takes_the_options_of_the_pages(monkeypatch: pytest.MonkeyPatch):
@@ -115,30 +98,6 @@ def test_the_script_of_the_tutorial_takes_the_options_of_the_pages(monkeypatch: 
         script["read_options"]()  # exits where an option is unknown
 
     assert lines
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the committed results, where commands can write."""
-    folder = tmp_path_factory.mktemp("clone")
-    shutil.copytree(ROOT / "results", folder / "results")
-    return folder
-
-
-# One command for each choice of options.
-TRIED = {
-    (words[0], *(word for word in words if word.startswith("--"))): line
-    for line, words in LINES.items()
-    if runs_quickly(words)
-}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("line", sorted(TRIED.values()))
-def test_quick_commands_do_what_the_pages_say(program: Program, clone: Path, line: str):
-    ended = program(clone, *LINES[line])
-
-    assert ended.returncode == 0, ended.stderr
 
 
 @pytest.mark.slow

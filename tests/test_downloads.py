@@ -212,9 +212,7 @@ def test_a_host_out_of_reach_is_told_within_ten_seconds(tmp_path, host):
     start = time.perf_counter()
 
     with (
-        pytest.raises(
-            DownloadError, match=r"weights of X are not in Keras's cache .*: URL fetch failure.* or take Y"
-        ),
+        pytest.raises(DownloadError, match=r"weights of X are not in Keras's cache .*: URL fetch failure.* or take Y"),
         fast_failing_downloads(*WEIGHTS),
     ):
         brought_by_keras(f"https://{host}/net.h5", tmp_path)

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from sampling import sampled
 
 from benchmark.analysis.labels import dataset_labels
 from benchmark.analysis.published import is_about
@@ -211,13 +212,15 @@ FEWER = {
     "fashion_mnist_networks": ("--seeds", "0", "--where", "backbone=[ls]*"),
     "stanford_dogs": ("--modes", "unit"),
 }
+# Their training in stages and from scratch, and records of TensorFlow Datasets.
+FEW = ("fashion_mnist_mobilenetv2", "stanford_dogs")
 N_ROWS = {"cifar10": 5, "fashion_mnist_mobilenetv2": 3, "fashion_mnist_networks": 3, "stanford_dogs": 2,
           "animals5": 2}  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("forked_children")
-@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("experiment", sampled(EXPERIMENTS, FEW))
 def test_every_recipe_runs_on_stand_in_data_in_the_true_format(
     experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator, capsys
 ):

@@ -111,6 +111,7 @@ def test_a_limit_that_was_measured_and_that_nobody_keeps_is_a_mistake(program: P
     assert "fewer than --min-images-per-s 1e+09" in " ".join(answer.stderr.split())
 
 
+@pytest.mark.exhaustive
 def test_a_race_that_is_killed_again_and_again_gives_the_answer_of_one_that_is_not(program: Program, folder: Path):
     whole = answer_of(program(folder, *arguments("brightness", "--json", "--results", "whole")).stdout)
     environment = {

@@ -234,7 +234,7 @@ ALL = [(n, deviation, 3000 // n + 150) for n in (2, 5, 20) for deviation in (0.0
 
 
 @pytest.mark.parametrize(
-    ("n_settings", "deviation", "n_tables"), [*FEW, *(pytest.param(*one, marks=pytest.mark.slow) for one in ALL)]
+    ("n_settings", "deviation", "n_tables"), [*FEW, *(pytest.param(*one, marks=pytest.mark.exhaustive) for one in ALL)]
 )
 @pytest.mark.parametrize("has_own_images", [False, True])
 def test_of_tables_of_equally_good_settings_at_most_5_percent_show_a_difference(
@@ -303,7 +303,7 @@ def test_an_unstable_setting_is_not_told_apart_by_the_scatter_of_the_others(rng:
     [
         *((n_seeds, 0.002 * (n_seeds > 1), 200) for n_seeds in (1, 3, 5, 10)),
         *(
-            pytest.param(n_seeds, deviation, 1000, marks=pytest.mark.slow)
+            pytest.param(n_seeds, deviation, 1000, marks=pytest.mark.exhaustive)
             for n_seeds in (3, 5, 10)
             for deviation in (0.0, 0.002, 0.005)
         ),

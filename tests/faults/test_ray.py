@@ -117,6 +117,7 @@ def test_a_killed_worker_fails_its_cell_on_a_cluster_that_ray_starts_by_itself(t
     assert "worker process ended" in runs["error_message"][0]
 
 
+@pytest.mark.exhaustive
 def test_a_cell_that_takes_too_long_is_ended_on_a_running_cluster(tmp_path: Path, cluster: cluster_utils.Cluster):
     options = ("--ray-address", cluster.address, "--timeout", str(TIMEOUT_S))
 
@@ -180,6 +181,7 @@ def test_the_smallest_node_has_room_for_that_many_shares(resources: list[dict[st
     assert min(node["CPU"] for node in resources) // share["num_cpus"] <= n_jobs
 
 
+@pytest.mark.exhaustive
 def test_the_jobs_of_a_lost_node_are_done_elsewhere(workplace: Path, cluster: cluster_utils.Cluster):
     """The last test of the cluster, which has one node afterwards."""
     ledger = Ledger(workplace / "lost" / "toy")
