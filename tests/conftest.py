@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -73,24 +72,11 @@ def unexamined() -> Iterator[None]:
 
 
 @pytest.fixture
-def forked_children(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Where `call_silently_in_child` starts a process that imports TensorFlow, it is forked from the workers' server.
+def forked_children(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Processes that import TensorFlow are forked from the workers' server, which has imported it already."""
+    from benchmark.isolation import start_server
 
-    The server has imported it already. Each call still has a process of its own.
-    """
-    import multiprocessing
-
-    from benchmark.processes import starting
-
-    if not starting.start_server(tmp_path_factory.mktemp("server") / "log"):
-        return
-
-    def process(*, target: Any, args: tuple[Any, ...], daemon: bool) -> Any:
-        forking: Any = multiprocessing.get_context("forkserver")
-        return forking.Process(target=starting._begin, args=(dict(os.environ), target, *args), daemon=daemon)
-
-    context = SimpleNamespace(Pipe=multiprocessing.Pipe, Process=process)
-    monkeypatch.setattr("benchmark.isolation.multiprocessing", SimpleNamespace(get_context=lambda _: context))
+    start_server(tmp_path_factory.mktemp("server") / "log")
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "caching": {"storage"},
     "provenance": set(),
     "memory": set(),
-    "isolation": {"errors"},
+    "isolation": {"errors", "provenance"},
     "tables": {"errors"},
     "preprocessing": {"errors"},
     "downloads": {"errors", "storage"},

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.processes import starting
-from benchmark.processes.starting import start_server, start_worker
+from benchmark.isolation import start_server, start_worker, starting
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere every worker is a new process")
 
@@ -107,7 +106,7 @@ def test_without_room_for_a_server_workers_are_new_processes(
 SERVER_TEST = """
 import os, psutil, signal, sys, time
 from pathlib import Path
-from benchmark.processes import starting
+from benchmark.isolation import starting
 from test_starting import assert_is_new, facts_of_worker
 starting.environment = lambda: {{"gpu": ""}}
 folder = Path({folder!r})

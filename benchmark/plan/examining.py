@@ -1,9 +1,11 @@
 """The networks of a sweep that are not as shipped, built once before it: checked, and identified."""
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.isolation import call_silently_in_child
+from benchmark.isolation import call_silently_in_child, start_server
 from benchmark.options import FINETUNE, SCRATCH
 from benchmark.plan.cells import Cell, DatasetRequest
 from benchmark.registry import Backbone
@@ -59,5 +61,6 @@ def _examine(groups: Mapping[Network, Sequence[Cell]]) -> "dict[Cell, Found]":
         )
         for (backbone, size_px, (n_channels, n_classes)), cells in groups.items()
     ]
+    start_server(Path(os.devnull))  # the workers of the sweep are forked from it too
     found = call_silently_in_child(examine_all, uses)
     return {cell: one for cells, one in zip(groups.values(), found, strict=True) for cell in cells}

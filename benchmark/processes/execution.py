@@ -52,12 +52,12 @@ class Execution:
         Raises:
             BenchmarkError: The cache or the ledger cannot be written.
         """
+        from benchmark.isolation import start_server
         from benchmark.plan.estimate import expect_memory
         from benchmark.processes.conditions import Conditions
         from benchmark.processes.executors import LocalExecutor
         from benchmark.processes.ray_tasks import RayExecutor
         from benchmark.processes.runner import WORKER_LOG
-        from benchmark.processes.starting import start_server
         from benchmark.storage import check_cache
 
         conditions = Conditions(

@@ -12,12 +12,12 @@ from multiprocessing.connection import wait
 import psutil
 
 from benchmark.errors import BenchmarkError
+from benchmark.isolation import start_worker
 from benchmark.memory import MIB, available_mib
 from benchmark.plan.cells import Cell
 from benchmark.plan.planning import Job
 from benchmark.processes.conditions import Conditions
 from benchmark.processes.death import CellTimeoutError, WorkerMemoryError, cause_of_death, count_oom_kills
-from benchmark.processes.starting import start_worker
 from benchmark.processes.worker import work
 from benchmark.work.events import CellEnded, Event, StageProgress, cell_failed
 

@@ -1,4 +1,4 @@
-"""How worker processes start: forked from a server that has imported TensorFlow, otherwise as new interpreters."""
+"""How processes start: forked from a server that has imported TensorFlow, otherwise as new interpreters."""
 
 import logging
 import multiprocessing
@@ -13,7 +13,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from benchmark.isolation import apply_backend_settings
+from benchmark.isolation.settings import apply_backend_settings
 from benchmark.provenance import environment
 
 log = logging.getLogger(__name__)
@@ -45,8 +45,7 @@ def start_server(log_path: Path) -> bool:
     """
     if sys.platform != "linux" or environment()["gpu"]:
         return False
-    variables = {name: value for name, value in os.environ.items() if name.startswith(READ_AT_IMPORT)}
-    if _SERVER.setdefault("variables", variables) != variables:
+    if _SERVER.setdefault("variables", _variables()) != _variables():
         return False
     from multiprocessing import forkserver
 
@@ -59,6 +58,10 @@ def start_server(log_path: Path) -> bool:
     return True
 
 
+def _variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith(READ_AT_IMPORT)}
+
+
 def _give_up(error: Exception) -> bool:
     log.warning("Workers will take longer to start, because they cannot be forked from a server: %s", error)
     _SERVER["variables"] = None
@@ -66,7 +69,7 @@ def _give_up(error: Exception) -> bool:
 
 
 def start_worker(
-    target: Callable[..., None], arguments: tuple[Any, ...], log_path: Path
+    target: Callable[..., None], arguments: tuple[Any, ...], log_path: Path, *, starts_server: bool = True
 ) -> tuple[BaseProcess, Connection]:
     """A started process that ignores Ctrl-C, since its parent decides when it ends, and a channel to it.
 
@@ -74,12 +77,13 @@ def start_worker(
         target: The function to run, importable by name. It takes the other end of the channel and the arguments.
         arguments: For the function.
         log_path: The file that takes what the process prints while it starts.
+        starts_server: Whether to start the server if there is none: for one process it takes longer than it saves.
 
     Raises:
         OSError: The system cannot start another process.
     """
     settings = (dict(os.environ), target)
-    if start_server(log_path):
+    if (starts_server or _SERVER) and start_server(log_path):
         try:
             return _start("forkserver", settings, arguments)
         except (OSError, EOFError) as error:

@@ -1,15 +1,14 @@
 """Functions that run in a child process, so that this process does not import their libraries."""
 
-import multiprocessing
 import os
-import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from benchmark.errors import BenchmarkError
+from benchmark.isolation.settings import apply_backend_settings, discard
+from benchmark.isolation.starting import start_worker
 
 _R = TypeVar("_R")
 
@@ -33,14 +32,13 @@ def _once(function: Callable[..., _R], arguments: tuple[Any, ...]) -> Iterator[_
 
 
 def iterate_in_child(function: Callable[..., Iterator[_R]], *arguments: Any) -> Iterator[_R]:
-    """As `call_silently_in_child`, for a function that yields its results; leaving the iterator ends the process."""
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_iterate, args=(function, arguments, sender), daemon=True)
-    child.start()
-    sender.close()
+    """As `call_silently_in_child`, for a function that yields its results; leaving the iterator ends the process.
+
+    If there is a server of workers, the process is forked from it, which saves the import of TensorFlow.
+    """
+    child, channel = start_worker(_iterate, (function, arguments), Path(os.devnull), starts_server=False)
     try:
-        while (sent := receiver.recv()) is not None:
+        while (sent := channel.recv()) is not None:
             result, error = sent
             if error is not None:
                 raise error
@@ -57,48 +55,17 @@ def _name(function: Callable[..., Any], arguments: tuple[Any, ...]) -> str:
     return named.__name__
 
 
-def apply_backend_settings() -> None:
-    """Set the environment variables that Keras and TensorFlow read when they are first imported.
-
-    oneDNN is on by default on some processors only. Where it is not (x86 without AVX-512) it makes MobileNetV2 and
-    EfficientNetB0 1.5 times as fast, and none of seven networks slower.
-    """
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ["TF_ENABLE_ONEDNN_OPTS"] = "1"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "1")
-
-
-@contextmanager
-def silence() -> Iterator[None]:
-    """Inside, stderr is discarded, also what C++ code writes to it: TensorFlow has messages without a switch."""
-    sys.stderr.flush()
-    kept = os.dup(2)
-    _discard(2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-
-
-def _discard(*descriptors: int) -> None:
-    """Send what is written to these file descriptors nowhere."""
-    with Path(os.devnull).open("w") as nowhere:
-        for descriptor in descriptors:
-            os.dup2(nowhere.fileno(), descriptor)
-
-
-def _iterate(function: Callable[..., Iterator[Any]], arguments: tuple[Any, ...], sender: Connection) -> None:
+def _iterate(channel: Connection, function: Callable[..., Iterator[Any]], arguments: tuple[Any, ...]) -> None:
     """Send each result with None, or None with the error, and None at the end."""
     apply_backend_settings()
     # TensorFlow would take GPU memory that a run at the same time needs.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    _discard(1, 2)
+    discard(1, 2)
     try:
         for result in function(*arguments):
-            sender.send((result, None))
-        sender.send(None)
+            channel.send((result, None))
+        channel.send(None)
     except BenchmarkError as error:
-        sender.send((None, error))
+        channel.send((None, error))
     except Exception as error:  # noqa: BLE001  # what this process prints, nobody sees
-        sender.send((None, BenchmarkError(f"{_name(function, arguments)}: {type(error).__name__}: {error}")))
+        channel.send((None, BenchmarkError(f"{_name(function, arguments)}: {type(error).__name__}: {error}")))
