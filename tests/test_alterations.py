@@ -340,7 +340,7 @@ def test_a_point_of_a_curve_that_was_altered_is_found(check, metric: str, place:
     assert check(place, little, larger) == {"here": rule.here, "elsewhere": rule.elsewhere}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("name", "n_filled"), [(RUNS, 56), (HISTORY, 5), (PER_CLASS, 6), (CONFUSION, 4)])
 def test_a_value_that_was_emptied_is_found(check, folder: Path, name: str, n_filled: int):
     """Of each column in the first ledger whose rows have all a value there."""

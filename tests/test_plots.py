@@ -14,6 +14,7 @@ from matplotlib import rcParams
 from matplotlib.collections import PathCollection
 from matplotlib.text import Text
 from matplotlib.transforms import Bbox
+from sampling import sampled
 from toys import a_run, class_rows, curve, four_settings, many_settings, number_runs, runs_table, write_ledger
 
 from benchmark.charts import FORMATS, PLOTS, Chart, Evidence, NothingToDrawError, draw, render, save_plots
@@ -426,10 +427,12 @@ LEDGERS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("kind", "theme_name"), [*((kind, "screen") for kind in LEDGERS), ("long names", "paper"), ("uneven", "paper")]
-)
-def test_texts_are_neither_cut_nor_upon_each_other(kind: str, theme_name: str):
+CASES = [*((kind, "screen") for kind in LEDGERS), ("long names", "paper"), ("uneven", "paper")]
+
+
+@pytest.mark.parametrize("case", sampled(CASES, [("long names, few images", "screen"), *CASES[-3:]]))
+def test_texts_are_neither_cut_nor_upon_each_other(case: tuple[str, str]):
+    kind, theme_name = case
     evidence = Evidence(runs_table(number_runs(LEDGERS[kind])))
     (dataset,) = evidence.datasets
     plots = ("accuracy", "pareto", "efficiency", "time", "memory", "ablation", "ablation-heatmap", "seeds", "shots")

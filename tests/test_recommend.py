@@ -103,6 +103,7 @@ def test_a_network_that_fails_is_named_and_the_others_go_on(program: Program, fo
     assert "broken (no room)" in " ".join(answer.stdout.split())
 
 
+@pytest.mark.exhaustive
 def test_a_limit_that_was_measured_and_that_nobody_keeps_is_a_mistake(program: Program, folder: Path):
     answer = program(folder, *arguments("brightness", "--min-images-per-s", "1e9"))
 

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
+from sampling import sampled
 
 from benchmark.isolation import start_server, start_worker, starting
 
@@ -151,7 +152,7 @@ assert_is_new(facts_of_worker(folder))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("moment", ["while it imports", "when it is ready"])
+@pytest.mark.parametrize("moment", sampled(["while it imports", "when it is ready"], ["while it imports"]))
 def test_a_server_that_died_is_replaced_by_one_with_the_same_settings(tmp_path: Path, moment: str):
     program = f"""
 if {moment!r} == "when it is ready":

@@ -77,6 +77,7 @@ def test_the_sweep_goes_on_after_every_fault(deaths: Sick):
     assert deaths.plan.counts == {FAILED: len(DEATHS), DONE: 1}
 
 
+@pytest.mark.exhaustive
 def test_a_retry_of_what_failed_completes_the_sweep(deaths: Sick, tmp_path: Path):
     ledger = Ledger(tmp_path / "faults")
     shutil.copytree(deaths.ledger.folder, ledger.folder)

@@ -110,6 +110,7 @@ def run_faulty(folder: Path, fault: str, *options: str, program: str = UNEXAMINE
     return Ledger(folder / "results" / "custom")
 
 
+@pytest.mark.exhaustive
 def test_a_killed_worker_fails_its_cell_on_a_cluster_that_ray_starts_by_itself(tmp_path: Path):
     runs = run_faulty(tmp_path, "killed").read_runs()
 
