@@ -21,6 +21,8 @@ from benchmark.exporting.files import FACTS
 from benchmark.ledger import WEIGHTS, Ledger
 from benchmark.preprocessing import RESIZERS, View
 
+pytestmark = pytest.mark.slow  # nearly all of them need a sweep
+
 Program = Callable[..., SimpleNamespace]
 
 NETWORKS = """
@@ -103,7 +105,6 @@ def rows(sweep: Path) -> pd.DataFrame:
 EXPORTED = [("probe", "linear"), ("probe", "dense"), ("finetune", "dense"), ("scratch", "")]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", sampled(EXPORTED, EXPORTED[1:3]), ids=lambda kind: " ".join(kind).strip())
 def test_an_exported_model_predicts_for_files_what_its_run_predicted(
     kind: tuple[str, str], sweep: Path, rows: pd.DataFrame, program: Program, tmp_path: Path
@@ -126,7 +127,6 @@ def test_an_exported_model_predicts_for_files_what_its_run_predicted(
     np.testing.assert_allclose([one["probability"] for one in found], scores, atol=1e-3)  # kept as float16
 
 
-@pytest.mark.slow
 def test_a_network_of_grey_images_takes_the_luminance_of_colours_as_in_its_run(
     sweep: Path, program: Program, tmp_path: Path
 ):
@@ -140,7 +140,6 @@ def test_a_network_of_grey_images_takes_the_luminance_of_colours_as_in_its_run(
     assert "12 of 12 test images" in exported.stdout
 
 
-@pytest.mark.slow
 def test_without_kept_weights_a_run_is_trained_again(sweep: Path, rows: pd.DataFrame, program: Program, tmp_path: Path):
     run_id, out = rows.loc[("finetune", "dense"), "run_id"], tmp_path / "model.keras"
     kept = sweep / "results" / "pets" / WEIGHTS / f"{run_id}.npz"
@@ -154,7 +153,6 @@ def test_without_kept_weights_a_run_is_trained_again(sweep: Path, rows: pd.DataF
     assert "12 of 12 test images" in exported.stdout
 
 
-@pytest.mark.slow
 def test_the_best_run_is_one_of_mode_native_and_says_where_it_comes_from(sweep: Path, program: Program, tmp_path: Path):
     out = tmp_path / "best.keras"
 
@@ -178,7 +176,6 @@ np.save(sys.argv[3], model.predict(images, verbose=0))
 """
 
 
-@pytest.mark.slow
 def test_a_keras_file_needs_nothing_but_keras(sweep: Path, rows: pd.DataFrame, program: Program, tmp_path: Path):
     out, images, found = tmp_path / "model.keras", tmp_path / "images.npy", tmp_path / "found.npy"
     run_id = rows.loc[("probe", "linear"), "run_id"]
@@ -195,7 +192,6 @@ def test_a_keras_file_needs_nothing_but_keras(sweep: Path, rows: pd.DataFrame, p
     assert probabilities.max() == pytest.approx(scores[0], abs=0.02)  # resized by Keras, not by Pillow
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("suffix", sampled([".onnx", ".tflite", ""], [".onnx"]))
 def test_other_formats_are_run_before_they_are_kept(
     suffix: str, sweep: Path, rows: pd.DataFrame, program: Program, tmp_path: Path
@@ -212,7 +208,6 @@ def test_other_formats_are_run_before_they_are_kept(
     assert [path.name for path in tmp_path.iterdir()] == [out.name]
 
 
-@pytest.mark.slow
 def test_a_model_that_predicts_otherwise_is_not_written(
     sweep: Path, rows: pd.DataFrame, program: Program, tmp_path: Path
 ):
@@ -307,7 +302,6 @@ def test_a_model_of_another_version_is_refused(program: Program, sweep: Path, tm
     )
 
 
-@pytest.mark.slow
 def test_bad_files_are_named_and_the_others_predicted(
     sweep: Path, rows: pd.DataFrame, program: Program, tmp_path: Path
 ):
@@ -338,7 +332,6 @@ VIEWS = [View(24, name, crop) for name in RESIZERS for crop in ("squash", "crop"
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("view", VIEWS, ids=str)
 def test_images_are_resized_in_the_model_as_in_the_run(view: View, rng: np.random.Generator):
     import keras

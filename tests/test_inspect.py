@@ -161,6 +161,7 @@ def test_an_entry_whose_mode_its_layers_contradict_is_judged_by_the_layers(
     assert "made for mode 'raw', not for 'tf', which the registry names" in record["notes"][0]
 
 
+@pytest.mark.slow
 def test_a_model_that_rescales_and_is_fed_unit_pixels_is_double_scaled(
     models: Path, inspect: Callable[..., SimpleNamespace]
 ):
