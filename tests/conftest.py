@@ -25,9 +25,10 @@ os.environ |= {"TF2_BEHAVIOR": "1", "KMP_DUPLICATE_LIB_OK": "True", "KMP_INIT_AT
 EXHAUSTIVE = "exhaustive"
 # `--dist=loadfile` hands out files in this order, so that none of the long ones is left for the end.
 LONGEST = (
-    "test_ray.py", "test_alterations.py", "test_significance.py", "test_kills.py", "test_experiments.py",
-    "test_constructors.py", "test_workflow.py", "test_outputs.py", "test_training.py", "test_isolation.py",
-    "test_report.py", "test_plots.py", "test_builders.py", "test_runner.py",
+    "test_kills.py", "test_export.py", "test_training.py", "test_ray.py", "test_presets.py", "test_outputs.py",
+    "test_imagenet_sweep.py", "test_recommend.py", "test_plots.py", "test_isolation.py", "test_alterations.py",
+    "test_workflow.py", "test_report_browser.py", "test_report.py", "test_experiments.py", "test_runner.py",
+    "test_race.py", "test_engine.py", "test_builders.py", "test_constructors.py", "test_docs_commands.py",
 )  # fmt: skip
 
 

@@ -24,8 +24,8 @@ from benchmark.xray.verdicts import judge_mode
 
 pytestmark = pytest.mark.slow
 
-# Their native modes are tf, raw, raw, caffe and torch.
-NETWORKS = ("MobileNetV2", "MobileNetV3Small", "EfficientNetB0", "ResNet50", "DenseNet121")
+# Their native modes are tf, raw, caffe and torch.
+NETWORKS = ("MobileNetV2", "EfficientNetB0", "ResNet50", "DenseNet121")
 REGISTRY = load_registry()
 SIZE_PX, STORED_PX = 64, 80
 N_DRAWN, N_KEPT = 48, 16
@@ -145,7 +145,7 @@ def runs(sweep: Path) -> pd.DataFrame:
     return load_runs([sweep / "results"])
 
 
-def test_all_modes_of_five_networks_are_run(runs: pd.DataFrame):
+def test_all_modes_of_four_networks_are_run(runs: pd.DataFrame):
     assert set(runs["status"]) == {DONE}
     assert sorted(zip(runs["backbone"], runs["mode"], strict=True)) == sorted(
         (name, mode) for name in NETWORKS for mode in MODES
@@ -233,7 +233,7 @@ def test_a_row_is_not_exported_and_the_reason_is_said(sweep: Path, runs: pd.Data
 
 def test_another_run_finds_everything_done_and_a_row_is_made_again(sweep: Path, capsys: pytest.CaptureFixture[str]):
     registry = ("--registry", str(sweep / "networks.toml"))
-    ledger = ("--cells", "1", "--where", "backbone=MobileNetV3Small")
+    ledger = ("--cells", "1", "--where", "backbone=MobileNetV2")
 
     code, out = output_of(capsys, "run", str(sweep / "standin.toml"), *options_of(sweep))
     verified, said = output_of(capsys, "verify", str(sweep / "results"), *registry, *ledger)
