@@ -720,12 +720,16 @@ def test_a_cache_that_cannot_be_written_is_said_before_anything_runs(
     assert not (tmp_path / "results" / "demo" / "runs.csv").exists()
 
 
-def test_status_knows_a_sweep_that_was_given_by_options(call: Call, tmp_path: Path):
+@pytest.mark.parametrize("place", ["mine", "results/mine", "./results/mine/"])
+def test_status_knows_a_sweep_that_was_given_by_options(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+):
+    monkeypatch.chdir(tmp_path)
     ledger = Ledger(tmp_path / "results" / "mine")
     add(ledger, seed=0)
     add(ledger, seed=1, status=FAILED, error_type="oom", error_message="too big")
 
-    answer = call("status", "mine", "--results", str(tmp_path / "results"), "--json")
+    answer = call("status", place, "--json")
 
     assert answer.code == 0
     assert [(cell["seed"], cell["state"], cell["reason"]) for cell in json.loads(answer.out)] == [

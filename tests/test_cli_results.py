@@ -138,6 +138,16 @@ def test_a_comparison_shows_only_what_moved(call, tmp_path):
     assert "1 worse, 1 same" in out
     assert "Moved" in out
     assert "Stayed" not in out
+    assert "Worse and better: beyond noise" in out
+
+
+def test_where_nothing_moved_no_words_are_explained(call, tmp_path):
+    add_predicted(Ledger(tmp_path / "before"), IMAGES < 900)
+
+    _, out, _ = call("compare", "before", "before")
+
+    assert out.startswith("1 same")
+    assert "Worse and better" not in out
 
 
 def test_a_place_that_is_no_ledger_ends_with_2(call, ledger):

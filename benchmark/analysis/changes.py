@@ -25,10 +25,10 @@ def changes_sections(comparison: pd.DataFrame) -> list[Section]:
         "Difference": number_texts(table["difference"], "{:+.4f}"),
         "p": number_texts(table["p_value"], "{:.2g}"),
     }
-    notes = (
-        f"Worse and better: beyond noise at {100 * ALPHA:.0f} %, Holm-corrected over the cells. Times are advisory.",
-        *_overall_notes(comparison),
+    meaning = (
+        f"Worse and better: beyond noise at {100 * ALPHA:.0f} %, Holm-corrected over the cells. Times are advisory."
     )
+    notes = (*([meaning] if len(table) else []), *_overall_notes(comparison))
     return _pairs_sections(tally(comparison["change"], MARKS), table, "Change", numbers, notes)
 
 

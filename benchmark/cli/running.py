@@ -196,14 +196,15 @@ def status(
 ) -> None:
     """Show the state of each cell of a recipe: done, failed, missing, stale or a repeat of another seed, and why.
 
-    For a sweep that was given by options, pass its --name: the cells are those in its ledger.
+    For a sweep that was given by options, pass its --name or the folder of its ledger: the cells are those in it.
     """
     from benchmark.ledger import RUNS
     from benchmark.recipes import find_recipe, read_recipe, recipe_paths
 
     name = DEFAULT_RECIPE if recipe is None else recipe
-    if name not in recipe_paths() and (results / name / RUNS).exists():
-        records = _records_of_ledger(results / name)
+    ledgers = [folder for folder in (results / name, Path(name)) if (folder / RUNS).exists()]
+    if name not in recipe_paths() and ledgers:
+        records = _records_of_ledger(ledgers[0])
     else:
         plan = plan_sweep(read_recipe(find_recipe(name)), parsing.known_backbones(registry), results)
         records = [{**planned.cell.columns, "state": planned.state, "reason": planned.reason} for planned in plan.cells]
