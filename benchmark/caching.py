@@ -88,8 +88,9 @@ def measured_gflops() -> dict[str, float]:
 
 
 def _gflops_of(entries: Iterable[CacheEntry]) -> dict[str, float]:
-    rates = {str(entry.facts.get("backbone")): entry.images_per_s * entry.flops_g for entry in entries}
-    return {backbone: rate for backbone, rate in rates.items() if rate > 0}
+    # An extraction that goes on, or was killed, has no rate yet.
+    measured = [entry for entry in entries if entry.images_per_s * entry.flops_g > 0]
+    return {str(entry.facts.get("backbone")): entry.images_per_s * entry.flops_g for entry in measured}
 
 
 def _kept_gflops() -> dict[str, float]:
@@ -115,9 +116,7 @@ def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterato
             with suppress(Timeout), lock_of(partial, 0):
                 shutil.rmtree(partial, ignore_errors=True)
     entries = list_cache()
-    if rates := measured_gflops():
-        with write_whole(cache_root() / RATES) as file:
-            file.write(json.dumps(rates, indent=1).encode())
+    rates = _kept_gflops() | _gflops_of(entries)
     total = sum(entry.size_bytes for entry in entries)
     now = time.time()
     for entry in entries:
@@ -128,3 +127,6 @@ def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterato
                 if not entry.path.exists():  # on Windows a file that is open stays
                     total -= entry.size_bytes
                     yield entry
+    if rates:
+        with suppress(OSError), write_whole(cache_root() / RATES) as file:  # estimates can do without
+            file.write(json.dumps(rates, indent=1).encode())

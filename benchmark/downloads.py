@@ -123,7 +123,7 @@ def fast_failing_downloads(what: str, instead: str) -> Iterator[None]:
     All sockets that this process opens in it wait at most `TIMEOUT_S` for an answer.
 
     Args:
-        what: Names the download in the message.
+        what: Subject and verb of the message, such as 'The dataset mnist is'.
         instead: What its user can do without a network, for the message.
 
     Raises:

@@ -48,7 +48,7 @@ DECOYS = (
     "ResNet50",
 )
 QUICK_DECOYS = ("MobileNet",)
-# Of decoys; otherwise they run at their usual size, as everything does that `recommend` is not told otherwise.
+# Size of the decoys in a quick run; otherwise they run at their usual size, as in `recommend` without --input-size.
 QUICK_PX = 64
 SEEDS = (0, 1, 2)
 LEAST_SHARE = 19 / 20

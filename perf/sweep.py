@@ -254,7 +254,8 @@ def _text(sweep: SweepCost, probes: list[ProbeCost], options: argparse.Namespace
         "of commands are those of whole processes, from start to end.\n\n"
         f"{markdown_table(['what', 's'], sweep_rows)}\n\n"
         "The same probe twice: the right preprocessing, the frozen backbone, Dense(256, relu), Dropout, "
-        "Dense(10, softmax), the same train, validation and test images.\n\n"
+        "Dense(10, softmax), the same train, validation and test images. `benchmark run` ends when the validation loss "
+        f"no longer falls, `model.fit` after {options.epochs} epochs.\n\n"
         f"{markdown_table(['how', 's', 'work, s', 'test accuracy', 'epochs', 'parts of the work, s'], probe_rows)}"
     )
 

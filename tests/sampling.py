@@ -1,4 +1,4 @@
-"""Cases of which the usual run tests a few, and `tox run -e exhaustive` all."""
+"""Long series of cases: the usual run tests a few of them, `tox run -e exhaustive` the others."""
 
 from collections.abc import Collection, Iterable
 from typing import Any

@@ -282,7 +282,7 @@ def test_every_column_of_every_file_has_a_rule():
 
 
 def in_one_row(number: int) -> dict[int, Any]:
-    """Marks by place: something is tried in one row as a rule, and in all rows by `tox run -e exhaustive`."""
+    """Marks by place: something is tried in one row by the usual run, and in the others by `tox run -e exhaustive`."""
     return {place: () if place == number % N_ROWS else pytest.mark.exhaustive for place in range(N_ROWS)}
 
 

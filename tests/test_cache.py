@@ -1,5 +1,6 @@
 """The feature cache: whole or absent, whatever happens while it is written."""
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmark import caching
 from benchmark.caching import MANIFEST, RATES, list_cache, measured_gflops, prune_cache
 from benchmark.errors import FeaturesError
 from benchmark.features import cache
@@ -460,6 +462,22 @@ def test_measured_rates_outlive_the_entries_that_they_were_measured_with():
     list(prune_cache(max_bytes=0))  # with nothing left to learn from
 
     assert measured_gflops() == {"first": 8.0 * 0.25, "second": 8.0 * 0.25}
+
+
+def test_an_extraction_without_a_rate_hides_none_that_was_measured(monkeypatch: pytest.MonkeyPatch):
+    use_entries({"first": 1, "second": 1})
+    measured, killed = list_cache()
+    killed = dataclasses.replace(killed, facts=measured.facts, flops_g=0.0)
+    monkeypatch.setattr(caching, "list_cache", lambda: [measured, killed])
+
+    assert measured_gflops() == {"first": 8.0 * 0.25}
+
+
+def test_pruning_goes_on_where_the_rates_cannot_be_kept(monkeypatch: pytest.MonkeyPatch):
+    use_entries({"first": 1, "second": 1})
+    (cache_root() / RATES).mkdir()  # a file cannot take the place of a folder
+
+    assert len(list(prune_cache(max_bytes=0))) == 2
 
 
 @pytest.mark.parametrize("content", ["", "[1]", '{"first": "fast"}', '{"first": [2]}', '{"first": NaN, "second": -1}'])

@@ -81,8 +81,8 @@ LINES = {" ".join(words): words for text in TEXTS.values() for words in command_
 
 @pytest.mark.parametrize("line", sorted(LINES))
 def test_every_command_is_one_that_the_program_takes(line: str):
+    """What the commands do is tested in test_docs_commands.py."""
     found = dict(commands.all_commands())
-    """What they do is in test_docs_commands.py."""
     words = LINES[line]
     name = next(name for name in found if f"benchmark {line} ".startswith(f"{name} "))
 

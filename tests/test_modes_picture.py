@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from benchmark.charts.modes import draw_landscape, draw_modes, seen_pixels
-from benchmark.charts.style import THEMES, settle, theme
+from benchmark.charts.style import THEMES
 from benchmark.cli.inspecting import inspect
 from benchmark.errors import BenchmarkError
 from benchmark.preprocessing import MODES, NATIVE_MODES
@@ -77,12 +77,10 @@ def test_a_registry_that_is_wrong_about_native_is_shown_by_what_the_network_sees
 @pytest.mark.parametrize("name", THEMES)
 @pytest.mark.parametrize("native", NATIVE_MODES)
 def test_no_text_overlaps_another_or_leaves_the_figure(name: str, native: str):
-    with theme(name):
-        chart = draw_modes(an_xray(native))
-        settle(chart.figure)
-        renderer = chart.figure.canvas.get_renderer()
-        texts = [text for axes in chart.figure.axes for text in (axes.title, axes.xaxis.label) if text.get_text()]
-        boxes = [text.get_window_extent(renderer) for text in (*texts, chart.figure._suptitle)]
+    chart = draw_modes(an_xray(native), theme_name=name)
+    renderer = chart.figure.canvas.get_renderer()
+    texts = [text for axes in chart.figure.axes for text in (axes.title, axes.xaxis.label) if text.get_text()]
+    boxes = [text.get_window_extent(renderer) for text in (*texts, chart.figure._suptitle)]
 
     assert len(texts) == 2 * len(MODES)
     assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))

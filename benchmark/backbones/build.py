@@ -19,9 +19,9 @@ from benchmark.errors import ConfigError, FeaturesError, check_known
 from benchmark.registry import ARGUMENTS, Backbone, check_classifier_size, check_input_size
 from benchmark.storage import sha256_of_file
 
-# Random weights are one fixed draw, so that their features can be cached like any others.
 # What to do where weights of Keras cannot be downloaded.
 INSTEAD = "choose a backbone whose weights come from a package, such as MobileNetV2-dogs or VGG16-hed"
+# Random weights are one fixed draw, so that their features can be cached like any others.
 RANDOM_WEIGHTS_SEED = 0
 RGB = 3
 

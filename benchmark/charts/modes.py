@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.charts.chart import Chart, make_chart
-from benchmark.charts.style import GRID, RIGHT, WRONG, current_theme, new_figure
+from benchmark.charts.style import GRID, RIGHT, WRONG, current_theme, new_figure, settle, theme
 from benchmark.escaping import printable
 from benchmark.xray.affine import PIXEL_MAX
 
@@ -22,27 +22,38 @@ Pixels = NDArray[np.uint8]
 HEIGHT_PX, WIDTH_PX = 240, 360
 SKY, SUN, HILL = (70, 150, 240), (255, 215, 50), (70, 150, 60)
 ROOF, WALL, DOOR = (205, 45, 35), (240, 230, 215), (110, 70, 40)
-# The height of the strip of ranges, inches; how much of it the bar of a mode takes; and the room beside the ranges.
+# Height of the strip of ranges in inches; share of it that the bar takes; margin beside the ranges, as a share of them.
 STRIP_IN, BAR, ROOM = 0.12, 0.45, 0.04
 MINUS = "\N{MINUS SIGN}"
 
 
-def draw_modes(xray: "XRay") -> Chart:
+def draw_modes(xray: "XRay", *, theme_name: str = "screen") -> Chart:
     """A picture as the network sees it in each mode, each above the range of the values that arrive.
 
-    A mode's picture shows the pixels in 0..255 that would arrive in the right mode as the picture's own pixels arrive
-    in this one; beyond 0 and 255 it is cut. So right modes show the picture itself. The grey band of each strip is the
-    range that arrives in the right mode, the bar that of this one; each strip has a scale of its own.
+    Each tile shows the pixels that would bring the same values to the network in the right mode. Values outside 0..255
+    are cut. So right modes show the picture itself. In each strip the grey band is the range in the right mode and the
+    bar the range in this one; each strip has its own scale.
 
     Args:
         xray: Of the network.
+        theme_name: One of `style.THEMES`.
+
+    Raises:
+        UnknownNameError: The theme does not exist.
     """
-    theme = current_theme()
-    n_columns = 2 if theme.is_narrow else 4
+    with theme(theme_name):
+        chart = _draw(xray)
+        settle(chart.figure)
+    return chart
+
+
+def _draw(xray: "XRay") -> Chart:
+    look = current_theme()
+    n_columns = 2 if look.is_narrow else 4
     n_rows = -(-len(xray.modes) // n_columns)
-    tile_in = (theme.width_in / n_columns - 0.15) * HEIGHT_PX / WIDTH_PX
+    tile_in = (look.width_in / n_columns - 0.15) * HEIGHT_PX / WIDTH_PX
     figure, axes = new_figure(
-        0.3 + n_rows * (tile_in + STRIP_IN + 4.2 * theme.line_in), 2 * n_rows, n_columns,
+        0.3 + n_rows * (tile_in + STRIP_IN + 4.2 * look.line_in), 2 * n_rows, n_columns,
         height_ratios=[tile_in, STRIP_IN] * n_rows,
     )  # fmt: skip
     landscape = draw_landscape()
@@ -73,7 +84,7 @@ def draw_landscape() -> Pixels:
 
 
 def seen_pixels(pixels: Pixels, mode: "AffineMap", right: "AffineMap") -> Pixels:
-    """The pixels that arrive in the right mode as these arrive in another one.
+    """The pixels that would give, in the right mode, what these pixels give in another one.
 
     Args:
         pixels: `(height, width, 3)` RGB.

@@ -10,6 +10,7 @@ from benchmark.cli.options import (
     InspectedArgument,
     JsonOption,
     RegistryOption,
+    ThemeOption,
     output,
 )
 from benchmark.cli.parsing import known_backbones
@@ -30,10 +31,11 @@ def inspect(
     picture: Annotated[
         Path | None,
         output(
-            help="Also draw a picture as the network sees it in each mode into this file, .png or .svg.",
+            help="Also draw how the network sees a picture in each mode, into this .png or .svg file.",
             show_default=False,
         ),
     ] = None,
+    theme: ThemeOption = "screen",
     as_json: JsonOption = False,
     registry: RegistryOption = None,
 ) -> None:
@@ -66,17 +68,9 @@ def inspect(
     else:
         _show(xray, mode)
     if picture is not None:
-        _draw(xray, picture)
+        from benchmark.charts.modes import draw_modes
 
-
-def _draw(xray: "XRay", path: Path) -> None:
-    from benchmark.charts.modes import draw_modes
-    from benchmark.charts.style import settle, theme
-
-    with theme():
-        chart = draw_modes(xray)
-        settle(chart.figure)
-    write_picture(path, chart)
+        write_picture(picture, draw_modes(xray, theme_name=theme))
 
 
 def _show(xray: "XRay", fed: str | None) -> None:

@@ -5,12 +5,9 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    pass
 
 RESULTS = Path("results")
 # Waiting for a process takes milliseconds in 32 bits: 24 days.
@@ -220,6 +217,14 @@ FormatOption = Annotated[
 OutOption = Annotated[
     Path | None,
     output(help="Write to this file, by its suffix (.csv, .json, .md) or in the --format.", show_default=False),
+]
+
+ThemeOption = Annotated[
+    str,
+    typer.Option(
+        help="screen, or paper: one column wide, 8 pt type.",
+        autocompletion=complete("benchmark.charts.style:THEMES"),
+    ),
 ]
 
 RecipeArgument = Annotated[

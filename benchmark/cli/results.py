@@ -14,6 +14,7 @@ from benchmark.cli.options import (
     OutOption,
     PathsArgument,
     RowsOption,
+    ThemeOption,
     complete,
     output,
     shown,
@@ -197,13 +198,7 @@ def plot(
         str,
         shown(help="png, svg or both, comma separated.", autocompletion=complete("benchmark.charts:FORMATS")),
     ] = "png",
-    theme: Annotated[
-        str,
-        typer.Option(
-            help="screen, or paper: one column wide, 8 pt type.",
-            autocompletion=complete("benchmark.charts.style:THEMES"),
-        ),
-    ] = "screen",
+    theme: ThemeOption = "screen",
     run: Annotated[
         str | None,
         shown(

@@ -1,4 +1,4 @@
-"""Processes of this program's own, and how they start."""
+"""Child processes, and how they start."""
 
 from benchmark.isolation.children import call_silently_in_child, iterate_in_child
 from benchmark.isolation.settings import apply_backend_settings, silence

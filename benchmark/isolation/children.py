@@ -56,7 +56,7 @@ def _name(function: Callable[..., Any], arguments: tuple[Any, ...]) -> str:
 
 
 def _iterate(channel: Connection, function: Callable[..., Iterator[Any]], arguments: tuple[Any, ...]) -> None:
-    """Send each result with None, or None with the error, and None at the end."""
+    """Send `(result, None)` for each result, `(None, error)` for a failure, and None at the end."""
     apply_backend_settings()
     # TensorFlow would take GPU memory that a run at the same time needs.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"

@@ -1,4 +1,4 @@
-"""What TensorFlow reads from the environment, and messages of it that nobody needs."""
+"""Environment variables for TensorFlow, and ways to discard its messages."""
 
 import os
 import sys
@@ -32,7 +32,7 @@ def silence() -> Iterator[None]:
 
 
 def discard(*descriptors: int) -> None:
-    """Send what is written to these file descriptors nowhere."""
+    """Discard what is written to these file descriptors."""
     with Path(os.devnull).open("w") as nowhere:
         for descriptor in descriptors:
             os.dup2(nowhere.fileno(), descriptor)

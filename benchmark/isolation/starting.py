@@ -117,7 +117,7 @@ def _start(method: str, settings: tuple[Any, ...], arguments: tuple[Any, ...]) -
 
 
 def _begin(variables: dict[str, str], target: Callable[..., None], *arguments: Any) -> None:
-    """The first function of a worker. A fork has the environment of its server, so this sets its parent's."""
+    """The first function of a child. A fork has its server's environment; this replaces it with the parent's."""
     os.environ.clear()
     os.environ.update(variables)
     target(*arguments)

@@ -61,6 +61,6 @@ def _examine(groups: Mapping[Network, Sequence[Cell]]) -> "dict[Cell, Found]":
         )
         for (backbone, size_px, (n_channels, n_classes)), cells in groups.items()
     ]
-    start_server(Path(os.devnull))  # the workers of the sweep are forked from it too
+    start_server(Path(os.devnull))  # from which the workers of a run are forked, too
     found = call_silently_in_child(examine_all, uses)
     return {cell: one for cells, one in zip(groups.values(), found, strict=True) for cell in cells}

@@ -84,8 +84,13 @@ def judge_mode(mode: str, native: Step, built_in: AffineMap = UNCHANGED, shown: 
         UnknownNameError: There is no such mode.
     """
     arrives = built_in.after(map_of_steps(resolve_mode(mode, native)))
-    right = built_in.after(map_of_steps((shown or native,)))
-    return Judgement(mode, find_differences(arrives, right), arrives, is_native_right=not shown)
+    differences = find_differences(arrives, map_of_right(native, built_in, shown))
+    return Judgement(mode, differences, arrives, is_native_right=not shown)
+
+
+def map_of_right(native: Step, built_in: AffineMap, shown: Step = "") -> AffineMap:
+    """What arrives at the first convolution in the right mode; arguments as of `judge_mode`."""
+    return built_in.after(map_of_steps((shown or native,)))
 
 
 def find_differences(found: AffineMap, native: AffineMap) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from benchmark.presets import read_preset
 from benchmark.registry import Backbone
 from benchmark.xray.affine import AffineMap, probe_affine
 from benchmark.xray.stem import Stem, probe_stem
-from benchmark.xray.verdicts import Judgement, find_differences, infer_native, judge_mode, map_of_steps
+from benchmark.xray.verdicts import Judgement, find_differences, infer_native, judge_mode, map_of_right, map_of_steps
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class XRay:
     @property
     def right(self) -> AffineMap:
         """The map of a pixel in the right mode up to the first convolution."""
-        return self.stem.built_in.after(map_of_steps((self.shown or self.native,)))
+        return map_of_right(self.native, self.stem.built_in, self.shown)
 
     @property
     def modes(self) -> tuple[Judgement, ...]:
