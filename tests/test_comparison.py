@@ -43,6 +43,20 @@ def test_the_same_ledger_is_the_same_in_every_cell(before: Ledger):
     assert not has_regressed(table)
 
 
+def test_folds_are_not_taken_for_the_same_test_images(before: Ledger, after: Ledger):
+    """They have images of their own, and not equally many."""
+    for seed, n_images in enumerate((1000, 999)):
+        for number in range(5):
+            columns = {"folds": 2, "seed": seed, "backbone": f"Net{number}"}
+            add_predicted(before, IMAGES[:n_images] < 900, **columns)
+            add_predicted(after, IMAGES[:n_images] < 899, **columns)
+
+    table = compare(before, after)
+
+    assert table["change"].tolist() == ["within noise"] * 10
+    assert set(table["overall_n_cells"]) == {10}
+
+
 def test_a_cell_is_compared_image_by_image(before: Ledger, after: Ledger):
     """Unpaired, 900 and 890 of 1,000 could not be told apart."""
     add_predicted(before, IMAGES < 900)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.ledger import CELL_COLUMNS, DONE, RUNS, SCHEMA, Ledger
+from benchmark.ledger import CELL_COLUMNS, DONE, RUNS, SCHEMA, Ledger, fold_of
 from benchmark.storage import digest_of_text
 
 SETTING = {
@@ -46,5 +46,7 @@ def add_predicted(ledger: Ledger, right: np.ndarray, **columns: Any) -> str:
     facts["efficiency"] = facts["accuracy"] / (facts["params_total"] / 1e6)
     run_id = add(ledger, **facts)
     ledger.save_predictions(run_id, np.where(right[:, None], [0.1, 0.9], [0.9, 0.1]).astype(np.float32))
-    ledger.save_true_labels(columns.get("dataset_fingerprint", FINGERPRINT), np.ones(len(right), int), ["no", "yes"])
+    fold = fold_of({"folds": None, "seed": 0, **columns})
+    fingerprint = columns.get("dataset_fingerprint", FINGERPRINT)
+    ledger.save_true_labels(fingerprint, np.ones(len(right), int), ["no", "yes"], fold)
     return run_id

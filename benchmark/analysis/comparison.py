@@ -26,7 +26,7 @@ from benchmark.analysis.pairs import (
     tested,
 )
 from benchmark.analysis.significance import ALPHA
-from benchmark.ledger import DONE, cell_names
+from benchmark.ledger import DONE, cell_names, fold_of
 from benchmark.origins import DEFINITION, INPUTS, MACHINE, VERSIONS, what_changed
 
 
@@ -61,11 +61,12 @@ def has_declined(table: pd.DataFrame) -> bool:
 
 
 def _changes_by_dataset(pairs: Iterable[Pair]) -> list[Changes]:
-    """`(n_test, n_cells)` of each dataset."""
-    columns: dict[str, list[NDArray[np.int8]]] = {}
+    """`(n_test, n_cells)` of the test images of each dataset, or of each of its folds."""
+    columns: dict[tuple[str, str], list[NDArray[np.int8]]] = {}
     for pair in pairs:
         if pair.changes is not None and pair.after is not None:
-            columns.setdefault(pair.after["dataset_fingerprint"], []).append(pair.changes)
+            images = pair.after["dataset_fingerprint"], fold_of(pair.after)
+            columns.setdefault(images, []).append(pair.changes)
     return [np.stack(of_dataset, axis=1) for of_dataset in columns.values()]
 
 
