@@ -19,16 +19,14 @@ from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.leaderboard import make_leaderboard
 from benchmark.analysis.loading import load_runs
 from benchmark.analysis.presentation import leaderboard_cells
+from benchmark.analysis.ranks import SeedRuns, pair_seeds, rank_with_ties
 from benchmark.analysis.significance import (
-    SeedRuns,
     Sums,
     adjust_by_holm,
     compare_runs,
     estimate,
     p_values,
-    pair_seeds,
     paired_p_value,
-    rank_with_ties,
     sum_differences,
 )
 from benchmark.ledger import Ledger

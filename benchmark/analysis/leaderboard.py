@@ -9,7 +9,7 @@ from benchmark.analysis.ablation import NATIVE
 from benchmark.analysis.correctness import Marks
 from benchmark.analysis.loading import SETTING, SEVERAL, are_times_comparable, finished
 from benchmark.analysis.published import published_accuracy
-from benchmark.analysis.significance import SeedRun, SeedRuns, Standing, rank_with_ties
+from benchmark.analysis.ranks import SeedRun, SeedRuns, Standing, rank_with_ties
 from benchmark.errors import check_known
 from benchmark.metrics import wilson_interval
 from benchmark.recipes import Published

@@ -9,7 +9,8 @@ import pandas as pd
 from benchmark.analysis.correctness import Marks
 from benchmark.analysis.formats import Section, count_of, duration_text, number_texts
 from benchmark.analysis.race import Course, Race, Step
-from benchmark.analysis.significance import ALPHA, SeedRun, SeedRuns, adjust_by_holm, compare_runs, pair_seeds
+from benchmark.analysis.ranks import SeedRun, SeedRuns, pair_seeds
+from benchmark.analysis.significance import ALPHA, adjust_by_holm, compare_runs
 from benchmark.errors import some_of
 from benchmark.plan.racing import Cut
 
