@@ -4,7 +4,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,13 +84,9 @@ def _entry(manifest: Path) -> CacheEntry | None:
 
 def measured_gflops() -> dict[str, float]:
     """Sustained 1e9 operations a second by backbone, from the entries of the cache and those that were removed."""
-    return _kept_gflops() | _gflops_of(list_cache())
-
-
-def _gflops_of(entries: Iterable[CacheEntry]) -> dict[str, float]:
     # An extraction that goes on, or was killed, has no rate yet.
-    measured = [entry for entry in entries if entry.images_per_s * entry.flops_g > 0]
-    return {str(entry.facts.get("backbone")): entry.images_per_s * entry.flops_g for entry in measured}
+    measured = [entry for entry in list_cache() if entry.images_per_s * entry.flops_g > 0]
+    return _kept_gflops() | {str(entry.facts.get("backbone")): entry.images_per_s * entry.flops_g for entry in measured}
 
 
 def _kept_gflops() -> dict[str, float]:
@@ -115,18 +111,19 @@ def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterato
         if not (partial / MANIFEST).exists():  # nothing in it was saved
             with suppress(Timeout), lock_of(partial, 0):
                 shutil.rmtree(partial, ignore_errors=True)
-    entries = list_cache()
-    rates = _kept_gflops() | _gflops_of(entries)
+    entries, rates = list_cache(), measured_gflops()
     total = sum(entry.size_bytes for entry in entries)
     now = time.time()
-    for entry in entries:
-        is_old = older_than_s is not None and now - entry.used_utc.timestamp() > older_than_s
-        if total > max_bytes or is_old:
-            with suppress(Timeout), lock_of(entry.path, PATIENCE_S):
-                shutil.rmtree(entry.path, ignore_errors=True)
-                if not entry.path.exists():  # on Windows a file that is open stays
-                    total -= entry.size_bytes
-                    yield entry
-    if rates:
-        with suppress(OSError), write_whole(cache_root() / RATES) as file:  # estimates can do without
-            file.write(json.dumps(rates, indent=1).encode())
+    try:
+        for entry in entries:
+            is_old = older_than_s is not None and now - entry.used_utc.timestamp() > older_than_s
+            if total > max_bytes or is_old:
+                with suppress(Timeout), lock_of(entry.path, PATIENCE_S):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+                    if not entry.path.exists():  # on Windows a file that is open stays
+                        total -= entry.size_bytes
+                        yield entry
+    finally:  # on a full disk there is room only now
+        if rates:
+            with suppress(OSError), write_whole(cache_root() / RATES) as file:  # estimates can do without
+                file.write(json.dumps(rates, indent=1).encode())

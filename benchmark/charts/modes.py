@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.charts.chart import Chart, make_chart
-from benchmark.charts.style import GRID, RIGHT, WRONG, current_theme, new_figure, settle, theme
+from benchmark.charts.style import GRID, MINUS, RIGHT, WRONG, current_theme, new_figure, settle, theme
 from benchmark.escaping import printable
 from benchmark.xray.affine import PIXEL_MAX
 
@@ -24,7 +24,6 @@ SKY, SUN, HILL = (70, 150, 240), (255, 215, 50), (70, 150, 60)
 ROOF, WALL, DOOR = (205, 45, 35), (240, 230, 215), (110, 70, 40)
 # Height of the strip of ranges in inches; share of it that the bar takes; margin beside the ranges, as a share of them.
 STRIP_IN, BAR, ROOM = 0.12, 0.45, 0.04
-MINUS = "\N{MINUS SIGN}"
 
 
 def draw_modes(xray: "XRay", *, theme_name: str = "screen") -> Chart:

@@ -82,6 +82,7 @@ OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "
 MODE_COLOURS = dict(zip(MODES, OKABE_ITO, strict=True))
 OTHER_COLOUR = "#7F7F7F"  # of a mode that this version does not know
 INK, FAINT, GRID, PAPER = "#333333", "#999999", "#cccccc", "#ffffff"
+MINUS = "\N{MINUS SIGN}"
 ON_CELL = "#fffffe"  # white text on a coloured cell, which stays white on a dark page
 WRONG, RIGHT = "#B2182B", "#2166AC"  # answers
 # What a dark page shows instead of a colour that would be too dark there.
@@ -216,7 +217,7 @@ def heat_map(
     for text in axes.texts:
         if text.get_color() == "w":
             text.set_color(ON_CELL)
-        text.set_text(text.get_text().replace("-", "\N{MINUS SIGN}"))
+        text.set_text(text.get_text().replace("-", MINUS))
     axes.tick_params(length=0, labelrotation=0)
     axes.set(xlabel="", ylabel="")
 

@@ -5,14 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from benchmark import console
-from benchmark.cli.options import (
-    FedModeOption,
-    InspectedArgument,
-    JsonOption,
-    RegistryOption,
-    ThemeOption,
-    output,
-)
+from benchmark.cli.options import FedModeOption, InspectedArgument, JsonOption, RegistryOption, ThemeOption, output
 from benchmark.cli.parsing import known_backbones
 from benchmark.cli.pictures import check_picture, write_picture
 

@@ -9,13 +9,7 @@ import typer
 
 from benchmark import console
 from benchmark.analysis.formats import count_of
-from benchmark.cli.options import (
-    NAMES,
-    JsonOption,
-    RegistryOption,
-    names_at,
-    within,
-)
+from benchmark.cli.options import NAMES, JsonOption, RegistryOption, names_at, within
 from benchmark.cli.parsing import known_backbones
 from benchmark.errors import check_known
 
