@@ -1,15 +1,11 @@
-"""Tables on screens of any width: what is shown is whole, and what is not is named. And the progress of a sweep."""
+"""Tables on screens of any width: what is shown is whole, and what is not is named."""
 
-import io
-import itertools
 import logging
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.console import Console
 from toy_ledgers import add
 
 from benchmark import console
@@ -21,7 +17,6 @@ from benchmark.analysis.published import compare_published
 from benchmark.escaping import from_field, in_utf8, printable, to_field
 from benchmark.fitting import fit
 from benchmark.ledger import Ledger
-from benchmark.work.events import CellEnded, CellStarted, StageProgress
 
 STAGES = "0,epochs=5,patience=3,reduce_patience=2 + 20,learning_rate=0.0001,patience=3,reduce_patience=2"
 STRATEGY = f"finetune({STAGES.replace(',', ', ')})"
@@ -78,19 +73,6 @@ def test_an_empty_table_is_its_heading_and_its_notes(capsys):
     assert capsys.readouterr().out.split("\n")[:2] == ["digits", "nothing is ranked"]
 
 
-def test_cells_are_numbered_in_the_order_in_which_they_end(capsys):
-    row = {"status": "failed", "error_type": "crashed", "error_message": "it died"}
-    one, other = SimpleNamespace(cell="one"), SimpleNamespace(cell="other")
-
-    with console.SweepDisplay(2) as display:
-        for event in (CellStarted(one), CellStarted(other), CellEnded(other, row), CellEnded(one, row)):
-            display.show(event)
-
-    assert capsys.readouterr().err.splitlines() == [
-        "cell 1/2 other: failed (crashed): it died", "cell 2/2 one: failed (crashed): it died",
-    ]  # fmt: skip
-
-
 def test_texts_stand_left_and_numbers_right_and_what_is_not_known_is_a_dash(capsys):
     console.show_table(("name", "params_total"), [("Net", 1_234_567), ("MyNetwork", None)])
 
@@ -119,25 +101,6 @@ def test_names_are_folded_before_numbers(monkeypatch, capsys, width: int):
     console.show_table(("a", "b", "c", "n"), [(*names, number)])
 
     assert "123,456,789" in capsys.readouterr().out
-
-
-def test_a_line_of_progress_keeps_its_bar_count_rate_and_time_left_at_80_columns(monkeypatch):
-    screen, times = io.StringIO(), itertools.count(step=0.1)
-    stderr = Console(file=screen, force_terminal=True, width=80, get_time=lambda: next(times))
-    monkeypatch.setattr(console, "stderr", stderr)
-
-    with console.SweepDisplay(36) as display:
-        cell = SimpleNamespace(cell="MobileNetV2-dogs fashion_mnist native finetune dense 224 px seed 0")
-        display.show(CellStarted(cell))
-        for n_done in range(0, 50_000, 10_000):
-            display.show(StageProgress("extracting the features of a long stage", n_done, 70_000))
-
-    lines = screen.getvalue().splitlines()
-    line = [line for line in lines if "40000/70000" in line][-1]
-    assert any(line.endswith("224 px seed 0") for line in lines), "the cell is named in full"
-    assert "━" in line
-    assert "images/s" in line
-    assert " left" in line
 
 
 # --- texts from outside ----------------------------------------------------------------------------------------------

@@ -68,15 +68,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "doctor": {"storage", "provenance", "memory", "downloads"},
     "fitting": set(),
-    "console": {"escaping", "fitting", "work", "processes", "analysis"},
+    "console": {"escaping", "fitting", "analysis"},
+    "progress": {"escaping", "work", "console"},
     "actions": {
         "errors", "escaping", "isolation", "registry", "recipes", "preprocessing", "backbones", "xray", "features",
         "options", "ledger", "plan", "work", "processes", "analysis", "exporting", "console",
+        "progress",
     },
     "cli": {
         "actions", "errors", "escaping", "storage", "caching", "isolation", "presets", "registry", "recipes",
         "datasets", "preprocessing", "backbones", "xray", "features", "strategies", "ledger", "outputs", "plan", "work",
-        "processes", "analysis", "charts", "report", "exporting", "doctor", "console", "options",
+        "processes", "analysis", "charts", "report", "exporting", "doctor", "console", "progress", "options",
     },
 }  # fmt: skip
 

@@ -13,6 +13,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.escaping import printable
 from benchmark.isolation import call_silently_in_child
 from benchmark.processes.execution import Execution
+from benchmark.progress import SweepDisplay
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,7 +139,7 @@ def _train_again(planned: "PlannedCell", record: Mapping[Any, Any]) -> "list[NDA
         ledger = Ledger(Path(folder))
         execution = Execution(is_deterministic=record["is_deterministic"] == 1, keep_weights=True)
         execute = execution.start(ledger, pd.DataFrame([record]))
-        with console.SweepDisplay(1) as display:
+        with SweepDisplay(1) as display:
             for event in run_cells([planned], ledger, execute, recipe_sha256="", again=False):
                 display.show(event)
                 if isinstance(event, CellEnded):

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark import console
 from benchmark.escaping import in_utf8
 from benchmark.isolation import iterate_in_child
+from benchmark.progress import scan_display
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,7 @@ def predict_table(model: Path, images: Sequence[Path], engine: str | None = None
     files = find_images(images)
     chosen = choose_engine(engine or AUTO, OPENVINO, has_gpu=False)
     found = []
-    with console.scan_display("predicting") as on_done:
+    with scan_display("predicting") as on_done:
         for prediction in iterate_in_child(predict_files, model, files, chosen):
             found.append(prediction)
             on_done(model.name, len(found), len(files))

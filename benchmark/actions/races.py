@@ -12,6 +12,7 @@ from benchmark.actions.sweeps import say_notes
 from benchmark.analysis.formats import count_of, duration_text
 from benchmark.errors import BenchmarkError, some_of
 from benchmark.processes.execution import Execution
+from benchmark.progress import SweepDisplay, scan_display
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,7 +87,7 @@ def recommend_backbone(
     candidates, cuts = find_candidates(registry, patterns, limits, grid.input_size_px)
     check_some_left([one.name for one in candidates], cuts)
     ledger = Ledger(results / SWEEP_NAME)
-    with console.scan_display() as on_scan:
+    with scan_display() as on_scan:
         whole = replace(request_of(grid), limit=None).load(partial(on_scan, grid.datasets[0]))
         rounds = plan_rounds(whole, grid.limit, n_seeds, grid.val_fraction)
         plan = make_plan(race_sweep(grid, candidates, rounds, n_seeds), registry, ledger, on_scan)
@@ -186,7 +187,7 @@ def _run_stage(
     missing = {
         name: [one for one in setup.cells[replace(first, backbone=name)] if one.key not in known] for name in names
     }
-    with console.SweepDisplay(sum(map(len, missing.values()))) as display:
+    with SweepDisplay(sum(map(len, missing.values()))) as display:
         while (step := ended.course.step) and replace(step, backbone=first.backbone) == first:
             for event in run_cells(
                 missing[step.backbone], setup.ledger, execute, recipe_sha256=recipe_sha256, again=False

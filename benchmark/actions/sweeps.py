@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark import console
 from benchmark.analysis.formats import count_of
 from benchmark.processes.execution import Execution
+from benchmark.progress import SweepDisplay, scan_display
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,7 @@ def plan_sweep(sweep: "Sweep", registry: "Registry", results: Path, where: Mappi
     from benchmark.plan.planning import make_plan
 
     choose = partial(select_cells, where=where or {})
-    with console.scan_display() as on_scan:
+    with scan_display() as on_scan:
         plan = make_plan(sweep, registry, Ledger(results / sweep.name), on_scan, choose=choose)
     say_notes(plan)
     return plan
@@ -130,7 +131,7 @@ def run_chosen(
     recipe_sha256 = ledger.keep_recipe(recipe)
     execute = execution.start(ledger, ledger.read_runs())
     try:
-        with console.SweepDisplay(len(chosen)) as display:
+        with SweepDisplay(len(chosen)) as display:
             for event in run_cells(chosen, ledger, execute, recipe_sha256=recipe_sha256, again=again):
                 display.show(event)
                 n_failed += isinstance(event, CellEnded) and event.row["status"] == FAILED

@@ -16,6 +16,7 @@ from benchmark.cli.results import EXIT_NOTHING_TO_COMPARE, EXIT_REGRESSION, choo
 from benchmark.cli.running import show_ended
 from benchmark.errors import BenchmarkError
 from benchmark.processes.execution import Execution
+from benchmark.progress import SweepDisplay
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,7 +136,7 @@ def _run_again(
             cells = find_cells(rows, backbones, ledger)
             execute = replace(execution, is_deterministic=is_deterministic == 1).start(ledger, rows)
             parts.append((rows, cells, ledger, execute))
-        with console.SweepDisplay(sum(len(cells) for _, cells, _, _ in parts)) as display:
+        with SweepDisplay(sum(len(cells) for _, cells, _, _ in parts)) as display:
             for _, cells, ledger, execute in parts:
                 each_once = list({planned.cell.name: planned for planned in cells.values()}.values())
                 for event in run_cells(each_once, ledger, execute, recipe_sha256="", again=False):
