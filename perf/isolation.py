@@ -16,7 +16,7 @@ from typing import NoReturn
 from measuring import Contestant, Figures, Target, markdown_table, race, run_script, say, script_options
 
 from benchmark.cli import main as run_command
-from benchmark.plan.planning import Job
+from benchmark.plan.planned import Job
 from benchmark.plan.repeating import clean_cache
 from benchmark.processes.conditions import Conditions
 from benchmark.processes.execution import Execution

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.ledger import Ledger
-from benchmark.plan.planning import Plan, make_plan
+from benchmark.plan.planned import Plan
+from benchmark.plan.planning import make_plan
 from benchmark.processes.conditions import Conditions
 from benchmark.processes.executors import LocalExecutor
 from benchmark.processes.ray_tasks import RayExecutor

@@ -18,7 +18,7 @@ from benchmark.ledger import CELL_COLUMNS
 from benchmark.options import FINETUNE, USUAL_STAGES, Augmentation, DenseOptions, Stage
 from benchmark.plan.cells import Cell, DatasetRequest, feature_facts, job_key, make_keys, view_key
 from benchmark.plan.grid import expand, expanded, select_cells
-from benchmark.plan.planning import MISSING, PlannedCell, group_into_jobs
+from benchmark.plan.planned import MISSING, PlannedCell, group_into_jobs
 from benchmark.provenance import environment
 from benchmark.recipes import Grid, Published, Sweep, read_recipe, recipe_text
 from benchmark.registry import Backbone

@@ -18,7 +18,8 @@ from benchmark.ledger import CONFUSION, PER_CLASS, Ledger, cell_names
 from benchmark.plan.cells import Cell, DatasetRequest, feature_facts, job_key, make_keys
 from benchmark.plan.fetching import build_once
 from benchmark.plan.grid import expand, expanded
-from benchmark.plan.planning import MISSING, REPEAT, make_plan
+from benchmark.plan.planned import MISSING, REPEAT
+from benchmark.plan.planning import make_plan
 from benchmark.plan.remarks import remarks_on
 from benchmark.recipes import Grid, Sweep, read_recipe
 from benchmark.registry import load_registry

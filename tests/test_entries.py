@@ -13,7 +13,7 @@ from benchmark.backbones.identity import layer_with_own_weights, network_sha256
 from benchmark.errors import BenchmarkError, ConfigError
 from benchmark.options import DenseOptions
 from benchmark.plan.cells import Cell, DatasetRequest
-from benchmark.plan.planning import PlannedCell
+from benchmark.plan.planned import PlannedCell
 from benchmark.registry import Backbone
 from benchmark.work.rows import new_row
 from benchmark.work.running import CellRunner

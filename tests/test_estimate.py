@@ -13,7 +13,7 @@ from benchmark.options import DenseOptions, Stage
 from benchmark.plan import estimate as estimate_module
 from benchmark.plan.cells import Cell, DatasetRequest, feature_facts
 from benchmark.plan.estimate import GUESSED_GFLOPS_PER_CORE, JOB_OVERHEAD_S, estimate, flops_g_at_size
-from benchmark.plan.planning import MISSING, PlannedCell
+from benchmark.plan.planned import MISSING, PlannedCell
 from benchmark.registry import Backbone
 
 FINGERPRINT = "0" * 64

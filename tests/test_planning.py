@@ -12,7 +12,8 @@ from benchmark.errors import BenchmarkError, DataError, DownloadError, LedgerErr
 from benchmark.ledger import DONE, FAILED, RUNS, Ledger
 from benchmark.options import DenseOptions, Stage
 from benchmark.plan import cells, planning
-from benchmark.plan.planning import MISSING, REPEAT, STALE, WHEN, Plan, PlannedCell, make_plan
+from benchmark.plan.planned import MISSING, REPEAT, STALE, WHEN, Plan, PlannedCell
+from benchmark.plan.planning import make_plan
 from benchmark.plan.remarks import remarks_on
 from benchmark.provenance import framework_versions, minor_version
 from benchmark.recipes import Grid, Sweep
@@ -81,7 +82,7 @@ def test_a_run_does_the_cells_that_its_when_names(ledger: Ledger):
     cells = tuple(replace(cell, key=state, state=state) for state in (DONE, FAILED, MISSING, STALE))
     plan = Plan(Sweep(name="toy", grid=(GRID,)), cells)
 
-    chosen = {when: [planned.state for planned in plan.to_run(when)] for when in planning.WHEN}
+    chosen = {when: [planned.state for planned in plan.to_run(when)] for when in WHEN}
 
     assert chosen == {
         "missing": [MISSING, STALE],

@@ -14,7 +14,7 @@ from benchmark.features.engine import Extraction
 from benchmark.ledger import DONE, FAILED, RUN_COLUMNS, SCHEMA
 from benchmark.options import DenseOptions
 from benchmark.plan.cells import Cell, DatasetRequest
-from benchmark.plan.planning import MISSING, PlannedCell
+from benchmark.plan.planned import MISSING, PlannedCell
 from benchmark.registry import Backbone
 from benchmark.strategies.outcome import HistoryPoint, Outcome
 from benchmark.work.rows import (

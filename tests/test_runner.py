@@ -20,7 +20,8 @@ from benchmark.datasets import load_dataset, split_dataset
 from benchmark.errors import DownloadError, LedgerError
 from benchmark.ledger import CONFUSION, DONE, FAILED, HISTORY, PER_CLASS, Ledger
 from benchmark.options import DenseOptions
-from benchmark.plan.planning import MISSING, Job, Plan, PlannedCell, make_plan
+from benchmark.plan.planned import MISSING, Job, Plan, PlannedCell
+from benchmark.plan.planning import make_plan
 from benchmark.processes import executors, runner
 from benchmark.processes.conditions import Conditions
 from benchmark.processes.death import WorkerCrashError

@@ -24,7 +24,8 @@ from benchmark.features.engine import Extraction
 from benchmark.features.extractor import BATCH_SIZE, Extractor, Latency
 from benchmark.ledger import DONE, Ledger, fold_of
 from benchmark.memory import MIB, settled_mib
-from benchmark.plan.planning import Job, Plan, make_plan
+from benchmark.plan.planned import Job, Plan
+from benchmark.plan.planning import make_plan
 from benchmark.preprocessing import line_of
 from benchmark.processes.conditions import Conditions
 from benchmark.processes.runner import run_cells

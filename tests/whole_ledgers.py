@@ -17,7 +17,8 @@ from benchmark.metrics import score_metrics
 from benchmark.options import PROBE, Stage
 from benchmark.plan.cells import Cell
 from benchmark.plan.grid import expanded
-from benchmark.plan.planning import PlannedCell, make_plan
+from benchmark.plan.planned import PlannedCell
+from benchmark.plan.planning import make_plan
 from benchmark.recipes import Grid, Sweep, recipe_text
 from benchmark.registry import load_registry
 from benchmark.strategies.outcome import HistoryPoint, Outcome, history_points

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from benchmark.plan.planning import PlannedCell
+    from benchmark.plan.planned import PlannedCell
     from benchmark.registry import Registry
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from benchmark.analysis.correctness import Correctness
     from benchmark.analysis.race import Course, Race, Step
     from benchmark.ledger import Ledger
-    from benchmark.plan.planning import Plan, PlannedCell
+    from benchmark.plan.planned import Plan, PlannedCell
     from benchmark.plan.racing import Cut
     from benchmark.processes.executors import Execute
     from benchmark.registry import Registry
@@ -105,7 +105,7 @@ def set_up(plan: "Plan", ledger: "Ledger", race: "Race", cuts: "Sequence[Cut]") 
     from benchmark.analysis.race import Entrant, Step
     from benchmark.backbones.sources import IMAGENET, are_weights_here
     from benchmark.plan.estimate import flops_g_at_size
-    from benchmark.plan.planning import REPEAT
+    from benchmark.plan.planned import REPEAT
     from benchmark.plan.racing import Cut
     from benchmark.recipes import recipe_text
 

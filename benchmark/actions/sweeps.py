@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from benchmark.ledger import Ledger
-    from benchmark.plan.planning import Plan, PlannedCell
+    from benchmark.plan.planned import Plan, PlannedCell
     from benchmark.recipes import Sweep
     from benchmark.registry import Registry
 
@@ -179,7 +179,7 @@ def run_sweep(
     from benchmark.analysis.loading import load_runs
     from benchmark.errors import check_known
     from benchmark.ledger import Ledger, cell_names
-    from benchmark.plan.planning import WHEN
+    from benchmark.plan.planned import WHEN
 
     check_known("value of when", when, WHEN)
     plan = plan_sweep(sweep, registry, results, where)

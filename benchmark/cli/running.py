@@ -27,7 +27,7 @@ from benchmark.processes.execution import LOCAL, Execution
 if TYPE_CHECKING:
     from benchmark.ledger import Ledger
     from benchmark.plan.estimate import Estimate
-    from benchmark.plan.planning import PlannedCell
+    from benchmark.plan.planned import PlannedCell
 
 EXIT_SOME_FAILED = 1
 EXIT_INTERRUPTED = 130
@@ -83,7 +83,7 @@ def run(
     You can interrupt it at any time: finished rows are kept, and the same command goes on from there.
     """
     from benchmark.ledger import FAILED, Ledger
-    from benchmark.plan.planning import WHEN
+    from benchmark.plan.planned import WHEN
 
     check_known("value of --when", when, WHEN)
     execution = Execution(jobs, timeout, deterministic, executor, ray_address, keep_weights)

@@ -10,7 +10,7 @@ from benchmark.caching import measured_gflops
 from benchmark.features.cache import is_cached
 from benchmark.options import CLASSIFY, PROBE
 from benchmark.plan.cells import Cell, feature_facts, job_key, view_key
-from benchmark.plan.planning import PlannedCell
+from benchmark.plan.planned import PlannedCell
 from benchmark.provenance import usable_cpus
 
 # Guesses, used until this machine has extracted something: the sustained arithmetic of convolutions, the time to start

@@ -1,6 +1,6 @@
 """What a person should know of a sweep before it runs, and what no row says."""
 
-from benchmark.plan.planning import REPEAT, Plan
+from benchmark.plan.planned import REPEAT, Plan
 
 
 def remarks_on(plan: Plan) -> list[str]:

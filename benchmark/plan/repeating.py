@@ -14,7 +14,8 @@ from benchmark.ledger import Ledger, cell_names
 from benchmark.origins import MACHINE, VERSIONS, what_changed
 from benchmark.plan.cells import Cell, make_keys
 from benchmark.plan.grid import expand
-from benchmark.plan.planning import PlannedCell, make_plan
+from benchmark.plan.planned import PlannedCell
+from benchmark.plan.planning import make_plan
 from benchmark.provenance import environment
 from benchmark.recipes import read_recipe
 from benchmark.registry import Registry

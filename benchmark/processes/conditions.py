@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.plan.planning import PlannedCell
+from benchmark.plan.planned import PlannedCell
 from benchmark.provenance import environment
 
 # TensorFlow reads this variable at its first operation: 1 makes every operation deterministic.

@@ -15,7 +15,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.isolation import start_worker
 from benchmark.memory import MIB, available_mib
 from benchmark.plan.cells import Cell
-from benchmark.plan.planning import Job
+from benchmark.plan.planned import Job
 from benchmark.processes.conditions import Conditions
 from benchmark.processes.death import CellTimeoutError, WorkerMemoryError, cause_of_death, count_oom_kills
 from benchmark.processes.worker import work

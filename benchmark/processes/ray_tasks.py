@@ -19,7 +19,7 @@ import benchmark
 from benchmark.errors import BenchmarkError
 from benchmark.memory import MIB
 from benchmark.plan.cells import Cell
-from benchmark.plan.planning import Job, PlannedCell
+from benchmark.plan.planned import Job, PlannedCell
 from benchmark.processes.conditions import Conditions
 from benchmark.processes.death import CellTimeoutError, WorkerCrashError, WorkerMemoryError
 from benchmark.processes.worker import run_job, send_output_to

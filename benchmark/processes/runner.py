@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 from benchmark.ledger import DONE, Ledger, fold_of
-from benchmark.plan.planning import PlannedCell, group_into_jobs
+from benchmark.plan.planned import PlannedCell, group_into_jobs
 from benchmark.processes.executors import Execute
 from benchmark.work.events import CellEnded, Event, cell_failed
 from benchmark.work.running import checkpoint_path

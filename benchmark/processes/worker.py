@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from benchmark.isolation import apply_backend_settings
-from benchmark.plan.planning import PlannedCell
+from benchmark.plan.planned import PlannedCell
 from benchmark.processes.conditions import Conditions
 from benchmark.work.events import CellStarted, Report, cell_failed
 from benchmark.work.rows import new_row

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.plan.planning import PlannedCell
+from benchmark.plan.planned import PlannedCell
 from benchmark.work.rows import Rows, failure_columns, new_row
 
 

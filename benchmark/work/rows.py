@@ -15,7 +15,7 @@ from benchmark.features.cache import BuildFacts
 from benchmark.features.engine import Extraction
 from benchmark.ledger import CONFUSION, DONE, FAILED, PER_CLASS, SCHEMA
 from benchmark.metrics import confusion_counts, per_class_metrics, score_metrics
-from benchmark.plan.planning import PlannedCell
+from benchmark.plan.planned import PlannedCell
 from benchmark.provenance import environment
 from benchmark.storage import OUT_OF_SPACE
 from benchmark.strategies.outcome import Outcome

@@ -14,7 +14,7 @@ from benchmark.ledger import HISTORY
 from benchmark.memory import PeakMemory
 from benchmark.options import CLASSIFY, FINETUNE, PROBE
 from benchmark.plan.cells import Cell
-from benchmark.plan.planning import PlannedCell
+from benchmark.plan.planned import PlannedCell
 from benchmark.storage import cache_root
 from benchmark.strategies.checkpoint import values_of
 from benchmark.strategies.classify import run_classify

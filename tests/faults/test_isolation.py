@@ -20,7 +20,7 @@ from sampling import sampled
 from toy_sweep import UNEXAMINED
 
 from benchmark.ledger import DONE, FAILED, Ledger
-from benchmark.plan.planning import group_into_jobs
+from benchmark.plan.planned import group_into_jobs
 from benchmark.processes import executors, worker
 from benchmark.processes.conditions import Conditions
 from benchmark.processes.executors import JobProcess, LocalExecutor, divide_cores, wait_for_any
