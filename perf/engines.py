@@ -15,7 +15,7 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -43,6 +43,7 @@ from benchmark.features.engines import OPENVINO, TENSORFLOW, CompiledNetwork
 from benchmark.features.extractor import BATCH_SIZE
 from benchmark.features.graph import FrozenNetwork
 from benchmark.preprocessing import resolve_mode
+from benchmark.provenance import usable_cpus
 from benchmark.registry import Backbone, get_backbone, load_registry
 
 NAME = "engines"
@@ -340,13 +341,22 @@ def _prepare(name: str, model: str, weights: str) -> float | None:
     return _InProcess.prepared.relative_error
 
 
+def _prepared(process: Executor, name: str, *, model: str, weights: str) -> Future[float | None]:
+    """What `_prepare` returned or raised in this process."""
+    outcome = process.submit(_prepare, name, model, weights)
+    wait([outcome])
+    return outcome
+
+
 def _settle(seconds: float) -> tuple[float, int]:
     """Make rounds of about so many seconds, of at least one batch for each core; the warm rate and images a round."""
     prepared = _InProcess.prepared
+    # Two batches at once: OpenVINO prepares what a core needs when that core gets its first batch.
+    pool = np.resize(prepared.pool, (N_POOL + prepared.n_uncounted, *prepared.pool.shape[1:]))
     started = time.perf_counter()
-    rate = prepared.measure(prepared.pool)
+    rate = prepared.measure(pool)
     if time.perf_counter() - started < SLOW_PASS_S:
-        rate = prepared.measure(prepared.pool)
+        rate = prepared.measure(pool)
     n_images = max(1, round(rate * seconds / N_POOL)) * N_POOL + prepared.n_uncounted
     _InProcess.images = np.resize(prepared.pool, (n_images, *prepared.pool.shape[1:]))
     return rate, n_images
@@ -364,8 +374,11 @@ def measure_model(model: str, *, weights: str, seconds: float, n_rounds: int) ->
     with ExitStack() as stack:
         spawn = multiprocessing.get_context("spawn")
         processes = {name: stack.enter_context(ProcessPoolExecutor(1, spawn)) for name in PREPARE}
-        ready = {name: process.submit(_prepare, name, model, weights) for name, process in processes.items()}
-        for name, prepared in ready.items():
+        # Not all at once: preparing NASNetLarge takes 10 GiB.
+        with ThreadPoolExecutor(usable_cpus()) as threads:
+            prepare = functools.partial(_prepared, model=model, weights=weights)
+            ready = zip(processes, threads.map(prepare, processes.values(), processes), strict=True)
+        for name, prepared in ready:
             if (error := prepared.exception()) is None:
                 errors[name] = prepared.result()
             elif name in RIVALS:  # whatever a rival fails of must not end the comparison

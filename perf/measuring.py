@@ -124,7 +124,7 @@ def measured_once(name: str, what: Mapping[str, Any], measure: Callable[[], Mapp
     """What `measure` returns, or what it returned for the same thing on the same code in a run that was interrupted.
 
     Args:
-        name: Of the figures. A file beside them, which git ignores, keeps what was measured, a line of JSON each.
+        name: Of the figures. A file beside them keeps what was measured, a line of JSON each.
         what: Tells what is measured from everything else that the script measures.
         measure: Returns something that JSON can hold.
     """
