@@ -14,12 +14,12 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from measuring import (
@@ -76,6 +76,12 @@ TIMM_NAMES = {
         f"EfficientNetV2{size}": f"tf_efficientnetv2_{size.lower()}" for size in ("B0", "B1", "B2", "B3", "S", "M", "L")
     },
 }
+
+# Five of these at once take more than 24 GiB, so their contestants run one after the other.
+APART = (
+    "ConvNeXtLarge", "ConvNeXtXLarge", "EfficientNetB5", "EfficientNetB6", "EfficientNetB7", "EfficientNetV2L",
+    "EfficientNetV2M", "NASNetLarge",
+)  # fmt: skip
 
 BARE_OPENVINO = "OpenVINO"
 OWN = {TENSORFLOW: "engine tensorflow", OPENVINO: "engine openvino"}
@@ -366,16 +372,35 @@ def _run_round() -> float:
     return _InProcess.prepared.measure(_InProcess.images)
 
 
+class _Raced(NamedTuple):
+    """What a race gave: the rates, our engines' errors by contestant, and why others did not take part."""
+
+    race: Race
+    errors: dict[str, float | None]
+    left_out: dict[str, str]
+
+
 def measure_model(model: str, *, weights: str, seconds: float, n_rounds: int) -> Result:
     """The race of all contestants on one network."""
     say(model)
     backbone, size_px = find_backbone(model, weights)
+    groups = [(name,) for name in PREPARE] if backbone.name in APART else [tuple(PREPARE)]
+    raced = [_race_of(names, model, weights, seconds, n_rounds) for names in groups]
+    outcome = Race({name: rates for one in raced for name, rates in one.race.rates.items()})
+    errors = {name: error for one in raced for name, error in one.errors.items()}
+    left_out = {name: why for one in raced for name, why in one.left_out.items()}
+    own_errors = {engine: errors[name] for engine, name in OWN.items()}
+    rates = ", ".join(f"{name} {outcome.rate(name):.1f}" for name in outcome.rates)
+    say(f"  {rates} images/s; relative errors {own_errors}")
+    return Result(backbone.name, size_px, outcome, backbone.usual_engine, own_errors, left_out)
+
+
+def _race_of(names: Iterable[str], model: str, weights: str, seconds: float, n_rounds: int) -> _Raced:
     contestants, errors, left_out = [], {}, {}
     with ExitStack() as stack:
         spawn = multiprocessing.get_context("spawn")
-        processes = {name: stack.enter_context(ProcessPoolExecutor(1, spawn)) for name in PREPARE}
-        # Not all at once: preparing NASNetLarge takes 10 GiB.
-        with ThreadPoolExecutor(usable_cpus()) as threads:
+        processes = {name: stack.enter_context(ProcessPoolExecutor(1, spawn)) for name in names}
+        with ThreadPoolExecutor(usable_cpus()) as threads:  # each takes a core and some GiB
             prepare = functools.partial(_prepared, model=model, weights=weights)
             ready = zip(processes, threads.map(prepare, processes.values(), processes), strict=True)
         for name, prepared in ready:
@@ -390,11 +415,7 @@ def measure_model(model: str, *, weights: str, seconds: float, n_rounds: int) ->
             rate, n_images = processes[name].submit(_settle, seconds).result()
             say(f"  {name}: {rate:.1f} images/s when warm, {n_images} images a round")
             contestants.append(Contestant(name, lambda process=processes[name]: process.submit(_run_round).result()))
-        outcome = race(contestants, n_rounds)
-    own_errors = {engine: errors[name] for engine, name in OWN.items()}
-    rates = ", ".join(f"{name} {outcome.rate(name):.1f}" for name in outcome.rates)
-    say(f"  {rates} images/s; relative errors {own_errors}")
-    return Result(backbone.name, size_px, outcome, backbone.usual_engine, own_errors, left_out)
+        return _Raced(race(contestants, n_rounds), errors, left_out)
 
 
 def measured(model: str, options: argparse.Namespace) -> Result:
@@ -449,12 +470,14 @@ def _text(results: list[Result], options: argparse.Namespace) -> str:
 
 
 def _notes(results: list[Result]) -> str:
-    """Which optional contestants are left out, of which networks, and why."""
+    """Which contestants ran one after the other, and which optional ones are left out, of which networks, and why."""
     labels: dict[tuple[str, str], list[str]] = {}
     for result in results:
         for reason in result.left_out.items():
             labels.setdefault(reason, []).append(result.label)
     notes = [f"{name} is left out of {', '.join(of)} ({why})." for (name, why), of in labels.items()]
+    if apart := [result.label for result in results if result.backbone in APART]:
+        notes.append(f"For lack of memory, the contestants of {', '.join(apart)} ran one after the other.")
     return "".join(f"\n\n{note}" for note in notes)
 
 

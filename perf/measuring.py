@@ -66,7 +66,7 @@ def race(contestants: Sequence[Contestant], n_rounds: int) -> Race:
     """Rounds in which every contestant runs once, each round begun by another one."""
     rates: dict[str, list[float]] = {contestant.name: [] for contestant in contestants}
     for number in range(n_rounds):
-        first = number % len(contestants)
+        first = number % max(len(contestants), 1)
         for contestant in (*contestants[first:], *contestants[:first]):
             rates[contestant.name].append(contestant.run_round())
     return Race({name: tuple(values) for name, values in rates.items()})
