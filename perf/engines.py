@@ -79,8 +79,8 @@ TIMM_NAMES = {
 
 # Five of these at once take more than 24 GiB, so their contestants run one after the other.
 APART = (
-    "ConvNeXtLarge", "ConvNeXtXLarge", "EfficientNetB5", "EfficientNetB6", "EfficientNetB7", "EfficientNetV2L",
-    "EfficientNetV2M", "NASNetLarge",
+    "ConvNeXtBase", "ConvNeXtLarge", "ConvNeXtXLarge", "EfficientNetB4", "EfficientNetB5", "EfficientNetB6",
+    "EfficientNetB7", "EfficientNetV2L", "EfficientNetV2M", "NASNetLarge",
 )  # fmt: skip
 
 BARE_OPENVINO = "OpenVINO"

@@ -2,9 +2,10 @@
 
 import os
 import tempfile
-import threading
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,19 +67,27 @@ def compile_graph(graph_def: bytes, precision: str, batch_size: int) -> tuple[In
         raise EngineError(
             "This processor has no bfloat16, so OpenVINO would compute in float32: take --precision float32."
         )
-    of_thread = threading.local()
+    n_threads = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+    # Made before any of them computes: one that is made later waits for a batch of another.
+    requests: SimpleQueue[Any] = SimpleQueue()
+    for _ in range(n_threads + 1):
+        requests.put(compiled.create_infer_request())
 
     def infer(images: NDArray[np.uint8], scale: NDArray[np.float32], offset: NDArray[np.float32]) -> Features:
         if len(images) > batch_size:
             parts = [images[start : start + batch_size] for start in range(0, len(images), batch_size)]
             return np.concatenate([infer(part, scale, offset) for part in parts])
-        if not hasattr(of_thread, "request"):
-            of_thread.request = compiled.create_infer_request()
         n_missing = batch_size - len(images)
         whole = np.pad(images, ((0, n_missing), (0, 0), (0, 0), (0, 0))) if n_missing else images
         inputs = {"images:0": np.ascontiguousarray(whole), "scale:0": scale, "offset:0": offset}
-        of_thread.request.infer(inputs, share_inputs=True)
-        # A copy, since the next batch is written to the same place.
-        return np.array(of_thread.request.get_output_tensor(0).data[: len(images)], np.float32)
+        request = requests.get()
+        try:
+            # In OpenVINO's own threads: `infer`, in this one, is 3 % slower.
+            request.start_async(inputs, share_inputs=True)
+            request.wait()
+            # A copy, since the next batch is written to the same place.
+            return np.array(request.get_output_tensor(0).data[: len(images)], np.float32)
+        finally:
+            requests.put(request)
 
-    return infer, int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+    return infer, n_threads
