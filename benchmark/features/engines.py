@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmark.errors import BenchmarkError
 from benchmark.features.extractor import BATCH_SIZE, Extractor, Features, has_gpu
 from benchmark.features.graph import FrozenNetwork, set_precision
-from benchmark.features.openvino import EngineError, compile_graph
+from benchmark.features.openvino import EngineError, compile_graph, read_network
 from benchmark.preprocessing import Line, Step, line_of
 from benchmark.provenance import cpu_vectors
 
@@ -80,14 +80,14 @@ def _tensorflow(frozen: FrozenNetwork, n_channels: int, is_swapped: bool, precis
 
 
 def _openvino(frozen: FrozenNetwork, n_channels: int, is_swapped: bool, precision: str, batch_size: int) -> Compiled:
-    graph = frozen.graph_def(n_channels, is_swapped=is_swapped)
-    request_of_thread, n_requests = compile_graph(graph, precision, batch_size)
+    network = read_network(frozen, n_channels, is_swapped=is_swapped)
+    infer, n_at_a_time = compile_graph(network, precision, batch_size)
 
     def run(images: NDArray[np.uint8], line: Line) -> Features:
-        return request_of_thread(images, line.scale, line.offset)
+        return infer(images, line.scale, line.offset)
 
     # One batch more than OpenVINO computes at a time is being read meanwhile.
-    return Compiled(run, n_requests + 1, True)
+    return Compiled(run, n_at_a_time + 1, True)
 
 
 ENGINES: dict[str, Callable[[FrozenNetwork, int, bool, str, int], Compiled]] = {

@@ -1,7 +1,9 @@
 """A network frozen into one graph, from resized uint8 images over the mode and the layers to features."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from benchmark.errors import FeaturesError
@@ -12,10 +14,10 @@ NO_FLOAT16 = "float16 needs a GPU that TensorFlow can use: choose --precision bf
 
 
 class FrozenNetwork:
-    """A Keras model with its weights turned into constants, so that TensorFlow can fold them.
+    """A Keras model that extracts: its weights are constants, and one of it serves all modes.
 
-    Freezing folds each BatchNorm into the convolution before it. One frozen network serves all modes: the graphs call
-    it, and TensorFlow inlines the call.
+    TensorFlow gets them as constants of its graph, so that it folds each BatchNorm into the convolution before it.
+    Constants take several times the memory of the weights, so they are made only where TensorFlow extracts.
 
     Attributes:
         output_shape: Of the output for one image: `(d,)` for features. float32, whatever the layers compute in.
@@ -26,22 +28,34 @@ class FrozenNetwork:
     """
 
     def __init__(self, network: Any, size_px: int) -> None:
-        import tensorflow as tf
-        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-        rewritten = use_depthwise_convolutions(network)
+        self._network = use_depthwise_convolutions(network)
         self.n_channels = int(network.inputs[0].shape[-1])
         self._input_shape = (size_px, size_px, self.n_channels)
-        signature = tf.TensorSpec((None, *self._input_shape), tf.float32)
-        function = tf.function(
-            lambda pixels: tf.cast(tf.nest.flatten(rewritten(pixels, training=False))[0], tf.float32)
-        )
-        # Not public, but TensorFlow has no other way to freeze a function; tests check that it still works.
-        self._frozen = convert_variables_to_constants_v2(function.get_concrete_function(signature))
         self.output_shape = tuple(int(side) for side in network.outputs[0].shape[1:])
         self.feature_dim = self.output_shape[-1]
         self.params = int(network.count_params())
         self.weights_mib = sum(weights.nbytes for weights in network.get_weights()) / MIB
+
+    @functools.cached_property
+    def _frozen(self) -> Any:
+        import tensorflow as tf
+        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+        # Not public, but TensorFlow has no other way to freeze a function; tests check that it still works.
+        with tf.init_scope():  # it is first needed while another graph is traced
+            return convert_variables_to_constants_v2(self._concrete(None))
+
+    def _concrete(self, n_images: int | None) -> Any:
+        """The network as a concrete function of so many preprocessed images, its weights still variables."""
+        import tensorflow as tf
+
+        signature = tf.TensorSpec((n_images, *self._input_shape), tf.float32)
+        return tf.function(self._apply).get_concrete_function(signature)
+
+    def _apply(self, pixels: Any) -> Any:
+        import tensorflow as tf
+
+        return tf.cast(tf.nest.flatten(self._network(pixels, training=False))[0], tf.float32)
 
     def features(self, pixels: Any) -> Any:
         """Features `(n, d)` of preprocessed pixels `(n, size_px, size_px, 3)`, as a tensor."""
@@ -54,23 +68,27 @@ class FrozenNetwork:
             n_channels: Of the images `(n, size_px, size_px, n_channels)` uint8: one or three.
             is_swapped: Whether the mode swaps channels.
         """
+        return self._function(self.features, n_channels, is_swapped=is_swapped)
+
+    def save(self, folder: Path, n_channels: int, *, is_swapped: bool) -> None:
+        """Write what `function` computes as a SavedModel, whose inputs are `images`, `scale` and `offset`."""
+        import tensorflow as tf
+
+        module = tf.Module()
+        module.weights = [variable.value for variable in self._network.variables]
+        concrete = self._function(self._apply, n_channels, is_swapped=is_swapped).get_concrete_function()
+        tf.saved_model.save(module, str(folder), signatures=concrete)
+
+    def _function(self, network: Callable[[Any], Any], n_channels: int, *, is_swapped: bool) -> Any:
         import tensorflow as tf
 
         def extract(images: Any, scale: Any, offset: Any) -> Any:
             pixels = match_channels(images, self.n_channels)
-            return self.features((swap_channels(pixels) if is_swapped else pixels) * scale + offset)
+            return network((swap_channels(pixels) if is_swapped else pixels) * scale + offset)
 
         shape = (None, *self._input_shape[:2], n_channels)
         numbers = (tf.TensorSpec((self.n_channels,), tf.float32, name) for name in ("scale", "offset"))
         return tf.function(extract, input_signature=[tf.TensorSpec(shape, tf.uint8, "images"), *numbers])
-
-    def graph_def(self, n_channels: int, *, is_swapped: bool) -> bytes:
-        """The graph of `function`, as TensorFlow's `GraphDef`; its inputs are in the same order."""
-        from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-        concrete = self.function(n_channels, is_swapped=is_swapped).get_concrete_function()
-        content: bytes = convert_variables_to_constants_v2(concrete).graph.as_graph_def().SerializeToString()
-        return content
 
     def flops_g(self) -> float:
         """Floating-point operations of one image in 1e9, a multiply-add counted as two, by TensorFlow's profiler."""
@@ -78,12 +96,8 @@ class FrozenNetwork:
 
         profiler = tf.compat.v1.profiler
         options = profiler.ProfileOptionBuilder(profiler.ProfileOptionBuilder.float_operation()).with_empty_output()
-        with tf.Graph().as_default() as graph:
-            # The profiler needs the batch size, which the frozen graph leaves open.
-            one_image = tf.compat.v1.placeholder(tf.float32, (1, *self._input_shape))
-            inputs = {self._frozen.inputs[0].op.name: one_image}
-            tf.graph_util.import_graph_def(self._frozen.graph.as_graph_def(), input_map=inputs, name="")
-            return float(profiler.profile(graph, options=options.build()).total_float_ops) / 1e9
+        graph = self._concrete(1).graph
+        return float(profiler.profile(graph, options=options.build()).total_float_ops) / 1e9
 
 
 def use_depthwise_convolutions(network: Any) -> Any:
