@@ -131,6 +131,44 @@ def test_without_native_the_best_mode_stands_for_a_backbone():
     assert point_colours(axes) == {"#FFFFFF", MODE_COLOURS["tf"]}
 
 
+# --- speed -----------------------------------------------------------------------------------------------------------
+
+TIMED = [
+    {"backbone": "Small", "params_total": 2e6, "images_per_s": 400.0},
+    {"backbone": "Small", "params_total": 2e6, "images_per_s": 100.0, "input_size_px": 224},
+    {"backbone": "Middle", "params_total": 9e6, "images_per_s": 90.0},
+    {"backbone": "Odd", "params_total": 8e6, "images_per_s": 40.0},
+    {"backbone": "Large", "params_total": 90e6, "images_per_s": 10.0},
+]
+
+
+def test_each_backbone_is_shown_at_its_fastest():
+    (axes,) = figure_of("speed", evidence_of(*TIMED)).axes
+
+    points = axes.collections[0].get_offsets()
+    assert sorted(map(tuple, np.asarray(points).round(6))) == [(2, 400), (8, 40), (9, 90), (90, 10)]
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+
+
+def test_speeds_of_two_machines_are_not_compared():
+    elsewhere = {"backbone": "Fast", "params_total": 1e6, "images_per_s": 9000.0}
+    runs = runs_table(number_runs([*TIMED, elsewhere]))
+    runs["machine"] = runs["backbone"].map(lambda name: "theirs" if name == "Fast" else "mine")
+
+    chart = draw("speed", Evidence(runs), "toys")
+
+    assert isinstance(chart, Chart)
+    assert chart.title == "toys: speed and size of 4 backbones, mine"
+    assert "Fastest: Small, 400 images/s, 2 M parameters; slowest: Large" in chart.alt
+
+
+@pytest.mark.parametrize("settings", [TIMED[:3], [{**row, "images_per_s": np.nan} for row in TIMED]])
+def test_the_speed_of_few_backbones_is_no_chart(settings: list[dict[str, Any]]):
+    skipped = draw("speed", evidence_of(*settings), "toys")
+
+    assert str(skipped) == "fewer than 3 backbones were timed"
+
+
 # --- few training images ---------------------------------------------------------------------------------------------
 
 

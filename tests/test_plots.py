@@ -38,7 +38,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     facts = {"dataset": "digits", "dataset_fingerprint": digits.fingerprint}
     rows = number_runs(
         {"backbone": backbone, "mode": mode, "head": "dense", "seed": seed, "accuracy": accuracy, **facts}
-        for backbone, mode, accuracy in (("NetA", "native", 0.9), ("NetA", "unit", 0.4), ("NetB", "native", 0.8))
+        for backbone, mode, accuracy in (
+            ("NetA", "native", 0.9),
+            ("NetA", "unit", 0.4),
+            ("NetB", "native", 0.8),
+            ("NetC", "native", 0.7),
+        )
         for seed in range(2)
     )
     few = {"backbone": "NetB", "head": "dense", "n_train": 1290, "n_classes": 10, **facts}
@@ -254,6 +259,7 @@ def test_what_does_not_apply_is_left_out_without_a_word(tmp_path: Path, caplog: 
         ("confusion", "the ledger has no confusion counts"),
         ("per-class", "the ledger has no per-class metrics"),
         ("gallery", "the predictions of the best setting were not kept"),
+        ("speed", "fewer than 3 backbones were timed"),
     ],
 )
 def test_what_was_asked_for_by_name_and_does_not_apply_is_explained(tmp_path: Path, plot: str, reason: str):
@@ -435,7 +441,9 @@ def test_texts_are_neither_cut_nor_upon_each_other(case: tuple[str, str]):
     kind, theme_name = case
     evidence = Evidence(runs_table(number_runs(LEDGERS[kind])))
     (dataset,) = evidence.datasets
-    plots = ("accuracy", "pareto", "efficiency", "time", "memory", "ablation", "ablation-heatmap", "seeds", "shots")
+    plots = (
+        "accuracy", "pareto", "efficiency", "time", "memory", "ablation", "ablation-heatmap", "seeds", "shots", "speed",
+    )  # fmt: skip
 
     charts = {plot: draw(plot, evidence, dataset, theme_name=theme_name) for plot in plots}
 

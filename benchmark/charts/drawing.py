@@ -18,6 +18,7 @@ from benchmark.charts.gallery import draw_gallery
 from benchmark.charts.losses import draw_ablation, draw_ablation_heatmap
 from benchmark.charts.pareto import draw_pareto
 from benchmark.charts.shots import draw_shots
+from benchmark.charts.speed import draw_speed
 from benchmark.charts.style import settle, theme
 from benchmark.errors import BenchmarkError, check_known
 from benchmark.outputs import write_output
@@ -34,6 +35,7 @@ PLOTS: dict[str, Callable[[Evidence, str], Chart]] = {
     "efficiency": draw_efficiency,
     "time": draw_time,
     "memory": draw_memory,
+    "speed": draw_speed,
     "ablation": draw_ablation,
     "ablation-heatmap": draw_ablation_heatmap,
     "curves": draw_curves,

@@ -1,7 +1,5 @@
 """Accuracy against parameters, with the Pareto front."""
 
-import contextlib
-import io
 import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -13,11 +11,11 @@ from numpy.typing import NDArray
 from benchmark.analysis.formats import count_of
 from benchmark.analysis.loading import SETTING
 from benchmark.charts.bar_rows import modes_shown
-from benchmark.charts.chart import Chart, label_x, make_chart
+from benchmark.charts.chart import Chart, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError, in_one_mode
-from benchmark.charts.labels import accuracy_text, described, shorten, shorten_apart, with_telling_options
+from benchmark.charts.labels import accuracy_text, described, shorten, with_telling_options
+from benchmark.charts.naming import POINT_SIZE, write_names
 from benchmark.charts.style import (
-    FAINT,
     INK,
     PAPER,
     current_theme,
@@ -25,25 +23,19 @@ from benchmark.charts.style import (
     logarithmic_x,
     mode_colours,
     new_figure,
-    settle,
     swatches,
 )
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 MARKERS = "osD^vPX*<>"
 MAX_POINTS = 80
-MAX_NAMES = 45
 MAX_IN_TEXT = 5
-NAME_CHARACTERS = 28
 WAY_CHARACTERS = 60
-POINT_SIZE, SMALL_SIZE = 46, 24  # area in square points
-POINTS_PER_INCH = 72
+SMALL_SIZE = 24  # area in square points
 FRONT = "Pareto front"
-SIZES = "parameters, millions (head included, logarithmic)"
 LEAST_RANGE = 0.05  # of accuracy, so that chance differences stay small
 
 
@@ -76,7 +68,7 @@ def draw_pareto(evidence: Evidence, dataset: str) -> Chart:
     title = f"accuracy and size{modes_shown(points) if has_one_mode else ''}"
     legend = [*swatches(points["mode"]), *_marker_handles(ways), line]
     chart = make_chart(figure, dataset, title, _alt(dataset, data, front), legend=legend, data=data)
-    _write_names(figure, axes, points, front)
+    write_names(figure, axes, _named(points, front), points, "accuracy", [front])
     return chart
 
 
@@ -135,35 +127,12 @@ def _scale(axes: "Axes", points: pd.DataFrame) -> None:
     axes.set_ylabel("test accuracy")
 
 
-def _write_names(figure: "Figure", axes: "Axes", points: pd.DataFrame, front: pd.DataFrame) -> None:
-    """Write each backbone's name near its best point, where it covers no other name, no point and not the front.
-
-    Those on the front are placed first; names that do not fit are left out and counted.
-    """
-    import textalloc
-
+def _named(points: pd.DataFrame, front: pd.DataFrame) -> pd.DataFrame:
+    """The best ranked point of each backbone, those on the front first."""
     ranked_first = points.sort_values(["is_ranked", "accuracy"], ascending=False, kind="stable")
     best = ranked_first.drop_duplicates("backbone")
     best = best.assign(is_front=best.index.isin(front.index))
-    best = best.sort_values(["is_front", "accuracy"], ascending=False, kind="stable").head(MAX_NAMES)
-    # The layout must be final, because the places are found in pixels; so the note has its room before it is known.
-    label_x(axes, f"{SIZES}; {count_of(len(best), 'name')} left out")
-    settle(figure)
-    radius_px = POINT_SIZE**0.5 / 2 * figure.dpi / POINTS_PER_INCH
-    # textalloc prints a message if it finds no room at all.
-    with contextlib.redirect_stdout(io.StringIO()):
-        _, _, names, _ = textalloc.allocate(
-            axes, best["millions"].to_numpy(), best["accuracy"].to_numpy(),
-            shorten_apart(best["backbone"].tolist(), NAME_CHARACTERS),
-            x_scatter=points["millions"].to_numpy(), y_scatter=points["accuracy"].to_numpy(),
-            scatter_sizes=[radius_px] * len(points), text_scatter_sizes=[radius_px] * len(best),
-            x_lines=[front["millions"].to_numpy()], y_lines=[front["accuracy"].to_numpy()],
-            textsize=current_theme().small_pt, textcolor=INK, linecolor=FAINT, linewidth=0.7, margin=0.003,
-            min_distance=0.004, max_distance=0.4, nbr_candidates=400, draw_all=False, avoid_label_lines_overlap=True,
-            avoid_crossing_label_lines=True, zorder=4,
-        )  # fmt: skip
-    n_left_out = sum(name is None for name in names)
-    label_x(axes, f"{SIZES}; {count_of(n_left_out, 'name')} left out" if n_left_out else SIZES)
+    return best.sort_values(["is_front", "accuracy"], ascending=False, kind="stable")
 
 
 def pareto_front(costs: NDArray[np.float64], gains: NDArray[np.float64]) -> list[int]:

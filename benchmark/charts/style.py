@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -231,11 +231,21 @@ def with_halo(colour: str = PAPER, *, width: float = 3.2) -> dict[str, Any]:
 
 def logarithmic_x(axes: "Axes", low: float, high: float) -> None:
     """A logarithmic axis with room around what lies from `low` to `high`, and with few, round numbers."""
+    _logarithmic(axes, "x", low, high)
+
+
+def logarithmic_y(axes: "Axes", low: float, high: float) -> None:
+    """The same upwards."""
+    _logarithmic(axes, "y", low, high)
+
+
+def _logarithmic(axes: "Axes", which: Literal["x", "y"], low: float, high: float) -> None:
     room = max(high / low, 4.0) ** 0.14
-    axes.set_xscale("log")
-    axes.set_xlim(low / room, high * room)
-    ticks = round_ticks(*axes.get_xlim(), n_most=4 if current_theme().is_narrow else 8)
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    limits = low / room, high * room
+    ticks = round_ticks(*limits, n_most=4 if current_theme().is_narrow else 8)
+    is_x = which == "x"
+    axes.set(**{f"{which}scale": "log", f"{which}lim": limits})
+    (axes.set_xticks if is_x else axes.set_yticks)(ticks, [f"{tick:g}" for tick in ticks])
     axes.minorticks_off()
 
 

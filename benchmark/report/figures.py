@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 
 from benchmark.charts import Evidence, NothingToDrawError, draw, render
 from benchmark.charts.style import FAINT, GRID, INK, ON_DARK, PAPER
-from benchmark.report.page_tables import Table, ablation_table, pareto_table, time_table
+from benchmark.report.page_tables import Table, ablation_table, pareto_table, speed_table, time_table
 
 # In the order of the page.
 TITLES = {
@@ -25,8 +25,9 @@ TITLES = {
     "gallery": "Sure answers, wrong and right",
     "efficiency": "Accuracy over parameters",
     "memory": "Memory",
+    "speed": "Speed and parameters",
 }
-TABLES = {"pareto": pareto_table, "ablation": ablation_table, "time": time_table}
+TABLES = {"pareto": pareto_table, "ablation": ablation_table, "time": time_table, "speed": speed_table}
 SVG = "{http://www.w3.org/2000/svg}"
 HREF = "{http://www.w3.org/1999/xlink}href"
 # In a style attribute, the colours of the page instead of those of a file.

@@ -147,6 +147,14 @@ def pareto_table(settings: pd.DataFrame, dataset: str) -> Table:
     return _settings_table(settings, caption, numbers, "{:.2f}", {"On the front": on_front})
 
 
+def speed_table(settings: pd.DataFrame, dataset: str) -> Table:
+    """The data of the chart `speed`."""
+    numbers = {
+        "Images/s": settings["images_per_s"], "Params, M": settings["millions"], "Latency, ms": settings["latency_ms"],
+    }  # fmt: skip
+    return _settings_table(settings, f"Speed of each backbone on {dataset}, the fastest first", numbers, "{:,.1f}")
+
+
 def time_table(settings: pd.DataFrame, dataset: str) -> Table:
     """The data of the chart `time`."""
     numbers = {"Wall, s": settings["total_s"]}
