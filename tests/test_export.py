@@ -1,7 +1,6 @@
 """`benchmark export` makes one model of a run, and `benchmark predict` uses it."""
 
 import json
-import os
 import subprocess
 import sys
 import zipfile
@@ -15,9 +14,11 @@ import pytest
 from PIL import Image
 from sampling import sampled
 
+from benchmark.cli import main
 from benchmark.datasets import load_dataset
 from benchmark.datasets.resizing import resize
 from benchmark.exporting.files import FACTS
+from benchmark.isolation import start_server
 from benchmark.ledger import WEIGHTS, Ledger
 from benchmark.preprocessing import RESIZERS, View
 
@@ -89,9 +90,14 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "networks.py").write_text(NETWORKS)
     (folder / "tiny.toml").write_text(REGISTRY)
     (folder / "pets.toml").write_text(RECIPE)
-    environment = {**os.environ, "BENCHMARK_CACHE": str(folder / "cache")}
-    arguments = ("run", "pets.toml", "--registry", "tiny.toml", "--keep-weights", "--json")
-    subprocess.run([sys.executable, "-m", "benchmark", *arguments], cwd=folder, env=environment, check=True)
+    start_server(folder / "server.log")
+    with pytest.MonkeyPatch.context() as context:
+        context.chdir(folder)
+        context.setenv("BENCHMARK_CACHE", str(folder / "cache"))
+        context.setattr(sys, "argv", ["benchmark", "run", "pets.toml", "--registry", "tiny.toml", "--keep-weights"])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    assert ended.value.code == 0
     return folder
 
 

@@ -95,6 +95,7 @@ def _rows(folder: Path) -> Any:
     return load_all_runs([folder / "results"])
 
 
+@pytest.mark.exhaustive
 def test_a_network_that_fails_is_named_and_the_others_go_on(program: Program, folder: Path):
     answer = program(folder, *arguments("broken"))
 

@@ -182,6 +182,7 @@ def test_a_training_that_is_interrupted_again_and_again_ends_like_an_uninterrupt
     assert outcome.epochs == expected.epochs == 6
 
 
+@pytest.mark.exhaustive
 def test_an_interrupted_training_with_augmentation_and_rate_reduction_ends_alike(images, task, tmp_path):
     stages = (Stage(unfreeze="all", epochs=5, batch_size=16, reduce_patience=1, patience=3, learning_rate=0.05),)
     augmentation = Augmentation(flip="both", rotation=0.1, translation=0.1, zoom=0.1, brightness=0.2, contrast=0.2)

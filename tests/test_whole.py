@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sampling import sampled
 
 from benchmark.backbones.build import build_backbone, build_whole
 from benchmark.errors import BenchmarkError, DownloadError, WeightsError
@@ -49,9 +50,12 @@ def answers(network: Any, pixels: np.ndarray) -> np.ndarray:
     return np.asarray(network(pixels, training=False))
 
 
-@pytest.mark.parametrize(("name", "size_px"), [("EfficientNetB0", 64), ("MobileNetV3Small", 96), ("MobileNetV2", 224)])
-def test_the_answers_are_those_of_keras_with_each_engine(name: str, size_px: int, rng: np.random.Generator):
-    backbone = random_entry(name)
+SIZES = {"EfficientNetB0": 64, "MobileNetV3Small": 96, "MobileNetV2": 224}
+
+
+@pytest.mark.parametrize("name", sampled(SIZES, ["MobileNetV3Small"]))
+def test_the_answers_are_those_of_keras_with_each_engine(name: str, rng: np.random.Generator):
+    backbone, size_px = random_entry(name), SIZES[name]
     images = rng.integers(0, 256, (3, size_px, size_px, 3)).astype(np.uint8)
     steps = resolve_mode("native", backbone.native_mode)
 

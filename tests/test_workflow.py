@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -65,7 +66,10 @@ backbones = ["Quick"]
 backbones = ["Slow"]
 """
 
+ARGUMENTS = ("run", "toy.toml", "--registry", "lazy.toml")
+
 Start = Callable[..., subprocess.Popen[str]]
+Program = Callable[..., SimpleNamespace]
 
 
 def hear_ctrl_c() -> None:
@@ -74,19 +78,24 @@ def hear_ctrl_c() -> None:
 
 
 @pytest.fixture
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
-    """Start the program on a sweep of a quick and a slow network; whatever still runs at the end is killed."""
+def toy(tmp_path: Path) -> None:
+    """A sweep of a quick and a slow network."""
     (tmp_path / "lazy_backbones.py").write_text(BUILDERS)
     (tmp_path / "lazy.toml").write_text(
         TABLE.format(name="Quick", builder="quick") + TABLE.format(name="Slow", builder="slow")
     )
     (tmp_path / "toy.toml").write_text(SWEEP)
+
+
+@pytest.fixture
+def start(toy: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Start]:
+    """Start the program on the sweep; whatever still runs at the end is killed."""
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     started = []
 
-    def start(*arguments: str, program: tuple[str, str] = ("-c", UNEXAMINED)) -> subprocess.Popen[str]:
+    def start(program: tuple[str, str] = ("-c", UNEXAMINED)) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, *program, "run", "toy.toml", "--registry", "lazy.toml", *arguments],
+            [sys.executable, *program, *ARGUMENTS],
             cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
             preexec_fn=hear_ctrl_c if os.name == "posix" else None,  # noqa: PLW1509  # no threads here
         )  # fmt: skip
@@ -121,7 +130,7 @@ def test_ctrl_c_keeps_the_finished_rows_ends_all_children_and_the_next_run_goes_
     _, alive = psutil.wait_procs(children, timeout=10)
     interrupted = ledger.read_runs()
     (tmp_path / "awake").touch()
-    second = start(program=("-m", "benchmark"))
+    second = start()
     second_out, second_err = second.communicate(timeout=START_TIMEOUT_S)
 
     assert (process.returncode, out) == (130, "")
@@ -155,7 +164,7 @@ stages = [
 
 
 @pytest.mark.slow
-def test_a_training_killed_in_stage_two_goes_on_where_it_stood(start: Start, tmp_path: Path):
+def test_a_training_killed_in_stage_two_goes_on_where_it_stood(start: Start, program: Program, tmp_path: Path):
     (tmp_path / "toy.toml").write_text(STAGES)
     ledger = Ledger(tmp_path / "results" / "stages")
 
@@ -168,10 +177,10 @@ def test_a_training_killed_in_stage_two_goes_on_where_it_stood(start: Start, tmp
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()
     assert not (ledger.folder / RUNS).exists()
-    second = start()
-    _, err = second.communicate(timeout=START_TIMEOUT_S)
 
-    assert second.returncode == 0, err
+    second = program(tmp_path, *ARGUMENTS)
+
+    assert second.returncode == 0, second.stderr
     runs, history = ledger.read_runs(), ledger.read_table(HISTORY)
     assert list(runs["status"]) == [DONE]
     losses = history[(history["metric"] == "loss") & (history["split"] == "val")]
@@ -198,17 +207,17 @@ STAGES_AND_WHAT_THEY_END_WITH = {
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("toy")
 def test_a_training_that_cannot_be_done_is_a_failed_row_with_its_reason_and_the_others_go_on(
-    start: Start, tmp_path: Path
+    program: Program, tmp_path: Path
 ):
     grids = "".join(f"[[grid]]\nstages = [{stage}]\n" for stage in STAGES_AND_WHAT_THEY_END_WITH)
     (tmp_path / "toy.toml").write_text(MISTAKES + grids)
 
-    process = start()
-    _, err = process.communicate(timeout=START_TIMEOUT_S)
+    ended = program(tmp_path, *ARGUMENTS)
 
-    assert process.returncode == 1, err
-    assert "Traceback" not in err
+    assert ended.returncode == 1, ended.stderr
+    assert "Traceback" not in ended.stderr
     runs = Ledger(tmp_path / "results" / "mistakes").read_runs()
     found = dict(zip(runs["error_type"], runs["error_message"], strict=True))
     assert sorted(runs["error_type"]) == sorted(kind for kind, _ in STAGES_AND_WHAT_THEY_END_WITH.values())
