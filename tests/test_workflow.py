@@ -130,7 +130,7 @@ def test_ctrl_c_keeps_the_finished_rows_ends_all_children_and_the_next_run_goes_
     _, alive = psutil.wait_procs(children, timeout=10)
     interrupted = ledger.read_runs()
     (tmp_path / "awake").touch()
-    second = start()
+    second = start(program=("-m", "benchmark"))
     second_out, second_err = second.communicate(timeout=START_TIMEOUT_S)
 
     assert (process.returncode, out) == (130, "")
@@ -164,6 +164,7 @@ stages = [
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unexamined")
 def test_a_training_killed_in_stage_two_goes_on_where_it_stood(start: Start, program: Program, tmp_path: Path):
     (tmp_path / "toy.toml").write_text(STAGES)
     ledger = Ledger(tmp_path / "results" / "stages")

@@ -33,11 +33,12 @@ def draw_speed(evidence: Evidence, dataset: str) -> Chart:
     logarithmic_y(axes, fastest["images_per_s"].min(), fastest["images_per_s"].max())
     axes.set_ylabel("images per second, logarithmic")
     first, last = fastest.iloc[0], fastest.iloc[-1]
+    backbones = count_of(len(fastest), "backbone")
     chart = make_chart(
         figure,
         dataset,
-        f"speed and size of {count_of(len(fastest), 'backbone')}{where}",
-        f"Images per second against millions of parameters of {count_of(len(fastest), 'backbone')}. Fastest: "
+        f"speed and size of {backbones}{where}",
+        f"Images per second against millions of parameters of {backbones} on {dataset}. Fastest: "
         f"{first['backbone']}{_measured(first)}; slowest: {last['backbone']}{_measured(last)}.",
         data=fastest,
     )

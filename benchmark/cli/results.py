@@ -188,8 +188,8 @@ def plot(
     only: Annotated[
         str | None,
         shown(
-            help="Names of plots, comma separated: accuracy, pareto, efficiency, time, memory, ablation, "
-            "ablation-heatmap, curves, seeds, shots, confusion, per-class, gallery.",
+            help="Names of plots, comma separated: accuracy, pareto, efficiency, time, memory, speed, "
+            "ablation, ablation-heatmap, curves, seeds, shots, confusion, per-class, gallery.",
             show_default="all that the ledgers can give",
             autocompletion=complete("benchmark.charts:PLOTS"),
         ),
