@@ -1,5 +1,6 @@
 """Every command with a table, in a real pseudo-terminal of 80 and of 120 columns: nothing is cut, lost or too long."""
 
+import contextlib
 import fcntl
 import importlib
 import os
@@ -8,9 +9,11 @@ import re
 import struct
 import sys
 import termios
-import traceback
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -32,48 +35,59 @@ COSTS = {"accuracy_low": 0.61, "accuracy_high": 0.95, "images_per_s": 1234.0, "l
          "macro_f1": 0.6543, "efficiency_above_chance": 0.777, "chance": 0.5, "n_classes": 2}  # fmt: skip
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 WIDTHS = pytest.mark.parametrize("width", [80, 120])
-# From Python 3.12 on; the child only prints and ends.
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 
 
 def in_terminal(width: int, *arguments: str) -> str:
-    """What a command prints in a terminal of this width, without colours."""
-    pid, descriptor = pty.fork()
-    if pid == 0:
-        _be_command(width, arguments)
+    """What a command prints in a terminal of this width, without colours.
+
+    In this process: one that is forked from it inherits the locks of TensorFlow's threads and may wait for ever.
+    """
+    leader, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
+    with ThreadPoolExecutor(1) as reader:
+        output = reader.submit(_read_all, leader)
+        try:
+            with _standing_for_outputs(terminal), mock.patch.object(sys, "argv", ["benchmark", *arguments]):
+                importlib.reload(console)  # which looks at the terminal when it is imported
+                with contextlib.suppress(SystemExit):
+                    main()
+        finally:
+            os.close(terminal)  # the last one that could write, so the reader ends
+            importlib.reload(console)
+        shown = output.result()
+    os.close(leader)
+    return ESCAPES.sub("", shown.decode()).replace("\r\n", "\n")
+
+
+def _read_all(leader: int) -> bytes:
     output = b""
-    while chunk := _read(descriptor):
-        output += chunk
-    os.waitpid(pid, 0)
-    os.close(descriptor)
-    return ESCAPES.sub("", output.decode()).replace("\r\n", "\n")
+    with contextlib.suppress(OSError):  # nobody writes any more
+        while chunk := os.read(leader, 65_536):
+            output += chunk
+    return output
 
 
-def _read(descriptor: int) -> bytes:
+@contextlib.contextmanager
+def _standing_for_outputs(terminal: int) -> Iterator[None]:
+    """Inside, the terminal is standard input, output and error."""
+    kept = [os.dup(descriptor) for descriptor in range(3)]
+    for descriptor in range(3):
+        os.dup2(terminal, descriptor)
     try:
-        return os.read(descriptor, 65_536)
-    except OSError:  # the command has ended
-        return b""
-
-
-def _be_command(width: int, arguments: tuple[str, ...]) -> None:
-    """In the child: run the command as from a shell, and end."""
-    try:
-        os.environ.pop("COLUMNS", None)
-        os.environ["TERM"] = "xterm-256color"
-        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 50, width, 0, 0))
-        sys.argv = ["benchmark", *arguments]
-        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
-        importlib.reload(console)  # which looks at the terminal when it is imported
-        main()
-    except SystemExit:
-        pass
-    except BaseException:  # noqa: BLE001  # pytest must not go on in this process
-        traceback.print_exc()
+        with (
+            open(1, "w", closefd=False) as out,
+            open(2, "w", closefd=False) as err,
+            pytest.MonkeyPatch.context() as patch,
+        ):
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", err)
+            patch.setenv("TERM", "xterm-256color")
+            patch.delenv("COLUMNS", raising=False)
+            yield
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+        for descriptor, original in enumerate(kept):
+            os.dup2(original, descriptor)
+            os.close(original)
 
 
 def check(shown: str, width: int, n_rows: int) -> None:
