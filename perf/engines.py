@@ -1,8 +1,9 @@
 """Images a second of the extraction engines, beside the same network in other libraries.
 
 Our engines get uint8 images of the network's size, preprocess them, and check, hash and write the features; every
-other contestant gets float32 pixels that are preprocessed already. All run in turn in one run, each in a process of
-its own, because in one process the libraries' pools of threads take the cores from each other.
+other contestant gets float32 pixels that are preprocessed already. All run in turn in one run (those of the largest
+networks one after the other, for lack of memory), each in a process of its own, because in one process the libraries'
+pools of threads take the cores from each other.
 """
 
 import argparse

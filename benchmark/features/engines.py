@@ -81,13 +81,12 @@ def _tensorflow(frozen: FrozenNetwork, n_channels: int, is_swapped: bool, precis
 
 def _openvino(frozen: FrozenNetwork, n_channels: int, is_swapped: bool, precision: str, batch_size: int) -> Compiled:
     network = read_network(frozen, n_channels, is_swapped=is_swapped)
-    infer, n_at_a_time = compile_graph(network, precision, batch_size)
+    infer, n_threads = compile_graph(network, precision, batch_size)
 
     def run(images: NDArray[np.uint8], line: Line) -> Features:
         return infer(images, line.scale, line.offset)
 
-    # One batch more than OpenVINO computes at a time is being read meanwhile.
-    return Compiled(run, n_at_a_time + 1, True)
+    return Compiled(run, n_threads, True)
 
 
 ENGINES: dict[str, Callable[[FrozenNetwork, int, bool, str, int], Compiled]] = {

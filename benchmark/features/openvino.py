@@ -50,7 +50,7 @@ def read_network(frozen: FrozenNetwork, n_channels: int, *, is_swapped: bool) ->
 
 
 def compile_graph(network: "openvino.Model", precision: str, batch_size: int) -> tuple[Infer, int]:
-    """A function that runs what `read_network` gave, and the number of batches that OpenVINO computes at a time.
+    """A function that runs what `read_network` gave, and the number of threads that should call it.
 
     Args:
         network: The graph.
@@ -81,10 +81,11 @@ def compile_graph(network: "openvino.Model", precision: str, batch_size: int) ->
         raise EngineError(
             "This processor has no bfloat16, so OpenVINO would compute in float32: take --precision float32."
         )
-    n_threads = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS"))
+    # One batch more than OpenVINO computes at a time is being read meanwhile.
+    n_requests = int(compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")) + 1
     # Made before any of them computes: one that is made later waits for a batch of another.
     requests: SimpleQueue[Any] = SimpleQueue()
-    for _ in range(n_threads + 1):
+    for _ in range(n_requests):
         requests.put(compiled.create_infer_request())
 
     def infer(images: NDArray[np.uint8], scale: NDArray[np.float32], offset: NDArray[np.float32]) -> Features:
@@ -104,7 +105,7 @@ def compile_graph(network: "openvino.Model", precision: str, batch_size: int) ->
         finally:
             requests.put(request)
 
-    return infer, n_threads
+    return infer, n_requests
 
 
 def _library() -> Any:
