@@ -138,6 +138,30 @@ def test_elsewhere_a_test_set_too_small_for_the_tolerance_has_what_chance_explai
     assert row["mark"] == mark
 
 
+@pytest.mark.parametrize(
+    ("n_epochs", "n_right", "marks"),
+    [
+        ((10, 20, 15), (950, 850, 900), "~~~"),
+        ((10, 20, 15), (860, 850, 855), "---"),
+        ((12, 12, 12), (950, 850, 900), "--="),
+        ((20,), (850,), "-"),
+    ],
+)
+def test_trainings_that_ended_at_other_epochs_are_tested_with_the_other_seeds_of_their_setting(
+    tmp_path: Path, n_epochs: tuple[int, ...], n_right: tuple[int, ...], marks: str
+):
+    for seed, (epochs, right) in enumerate(zip(n_epochs, n_right, strict=True)):
+        facts = {**MACHINE, "seed": seed, "setting_key": "setting"}
+        add_predicted(Ledger(tmp_path / "before"), IMAGES < 900, **facts, epochs=12)
+        add_predicted(Ledger(tmp_path / "after"), right > IMAGES, **{**facts, "cpu": "B"}, epochs=epochs)
+
+    table = verified(tmp_path)
+
+    assert "".join(table["mark"]) == marks
+    says_p = table["note"].str.contains("all seeds of the setting together: p = ")
+    assert says_p.tolist() == [mark == "~" and right != 900 for mark, right in zip(marks, n_right, strict=True)]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("n_cells", [1, 20])
 def test_the_level_of_chance_is_that_of_all_cells_together(tmp_path: Path, n_cells: int):

@@ -53,7 +53,8 @@ def verification_sections(verification: pd.DataFrame) -> list[Section]:
     notes = (
         "Reproduced: the same counts, predictions and figures. Close: on another type of machine or in other versions, "
         f"figures within {TOLERANCE:g}, the accuracy also as far away as chance explains (McNemar's test, "
-        "Holm-corrected). Changed: neither, or the ledger contradicts itself. Incomplete: files or rows are missing. "
+        "Holm-corrected; all seeds of a setting together where a training ended at another epoch). Changed: neither, "
+        "or the ledger contradicts itself. Incomplete: files or rows are missing. "
         "Times, rates and memory are advisory.",
     )
     return _pairs_sections(tally(verification["change"], MARKS), verification, "Result", numbers, notes)

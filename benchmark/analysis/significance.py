@@ -37,6 +37,7 @@ N_ADDED = 2  # images
 UNLIKE = 0.01  # level of the F-test for pairs whose seeds scatter more than the typical ones
 
 Floats = NDArray[np.float64]
+Changes = NDArray[np.int8]
 
 
 class Sums(NamedTuple):
@@ -75,11 +76,12 @@ class Difference(NamedTuple):
     p_value: float
 
 
-def compare_runs(first: Correct, second: Correct) -> Difference:
+def compare_runs(first: Correct | Changes, second: Correct | Changes) -> Difference:
     """How far apart two settings are on other images and, if there are several, with other seeds.
 
     Args:
-        first: `(s, n)`, whether each seed names each image correctly.
+        first: `(s, n)`, whether each seed names each image correctly; or by how much two trainings differ in this, in
+            -1..1, which is compared with zeros.
         second: The same of the other setting. Seeds in the same place are paired, which helps if they draw the same
             split, and does no harm otherwise.
     """
@@ -92,7 +94,7 @@ def compare_runs(first: Correct, second: Correct) -> Difference:
     return Difference(*(float(of_pair[0]) for of_pair in found))
 
 
-def sum_differences(first: Correct, second: Correct) -> Sums:
+def sum_differences(first: Correct | Changes, second: Correct | Changes) -> Sums:
     """Of every pair of a setting in `first` `(k, s, n)` and one in `second` `(m, s, n)`; each field is `(k, m)`."""
     _, s, n = first.shape
     totals, others = (side.sum(axis=2, dtype=np.float64) for side in (first, second))  # (k, s) and (m, s)
