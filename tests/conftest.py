@@ -18,6 +18,8 @@ from PIL import Image
 _OF_PROCESS = tempfile.TemporaryDirectory(prefix="benchmark-tests-")
 os.environ["KERAS_HOME"] = str(Path(_OF_PROCESS.name, "keras"))
 os.environ["TFDS_DATA_DIR"] = str(Path(_OF_PROCESS.name, "tensorflow_datasets"))
+# For fixtures of whole modules, which come before the cache of a test.
+os.environ["BENCHMARK_CACHE"] = str(Path(_OF_PROCESS.name, "cache"))
 # TensorFlow and scikit-learn set these when they are imported. Workers are forked from a server only while such
 # variables keep their values, and otherwise import TensorFlow themselves.
 os.environ |= {"TF2_BEHAVIOR": "1", "KMP_DUPLICATE_LIB_OK": "True", "KMP_INIT_AT_FORK": "FALSE"}

@@ -137,6 +137,12 @@ def test_a_measured_rate_is_used_for_its_backbone_and_as_a_guess_for_others():
     assert other.extract_s == pytest.approx(1000 * 4.0 / 100)
 
 
+def test_a_tiny_network_does_not_make_others_slower_than_the_guess():
+    put_into_cache(a_plan(a_backbone("Tiny", flops_g=0.0001), mode="unit"), images_per_s=500.0, flops_g=0.0001)
+
+    assert estimate([a_plan()]).extract_s == pytest.approx(1000 * 2.0 / (GUESSED_GFLOPS_PER_CORE * 2))
+
+
 def test_a_record_without_a_rate_is_no_measurement():
     put_into_cache(a_plan(mode="unit"), images_per_s=0.0, flops_g=2.0)
 

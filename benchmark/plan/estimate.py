@@ -60,7 +60,8 @@ def estimate(cells: Iterable[PlannedCell], *, again: bool = False) -> Estimate:
     """
     planned = [cell for cell in cells if cell.obstacle is None]
     rates = measured_gflops()
-    fallback = statistics.median(rates.values()) if rates else guess_gflops()
+    # Tiny networks do a hundredth of the arithmetic in the time: they say nothing of others.
+    fallback = max(guess_gflops(), statistics.median(rates.values()) if rates else 0.0)
     frozen = [one for one in planned if one.cell.strategy in (PROBE, CLASSIFY)]
     passes = {(job_key(one.cell), view_key(one.cell)): one for one in frozen}
     to_extract = [
