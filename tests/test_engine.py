@@ -135,6 +135,17 @@ def test_features_equal_kerass_own_prediction(view, engine, network, frozen, pix
     assert relative_error(features, network.predict(inputs, verbose=0)) < 1e-5
 
 
+def test_weights_too_large_to_copy_stay_variables(monkeypatch: pytest.MonkeyPatch, network, pixels):
+    monkeypatch.setattr("benchmark.features.graph.LARGEST_FROZEN_MIB", 0.0)
+    frozen = FrozenNetwork(network, SIZE_PX)
+
+    features, _ = extract(frozen, ArrayImages(pixels), VIEWS[0])
+
+    assert "_frozen" not in vars(frozen)
+    inputs = resized_to(pixels, VIEWS[0])
+    assert relative_error(features, network.predict(inputs, verbose=0)) < 1e-5
+
+
 @pytest.mark.parametrize("view", [VIEWS[2], VIEWS[3]], ids=["tf squash", "caffe crop"])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_features_of_mobilenet_equal_kerass_own_prediction(view, engine, mobilenet, pixels):

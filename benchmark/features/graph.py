@@ -10,6 +10,8 @@ from benchmark.errors import FeaturesError
 from benchmark.memory import MIB
 from benchmark.preprocessing import match_channels, swap_channels
 
+# TensorFlow copies constants up to 18 times: those of ConvNeXtXLarge, 1.3 GiB, take more than 24 GiB.
+LARGEST_FROZEN_MIB = 1024.0
 NO_FLOAT16 = "float16 needs a GPU that TensorFlow can use: choose --precision bfloat16 or float32."
 
 
@@ -17,7 +19,8 @@ class FrozenNetwork:
     """A Keras model that extracts: its weights are constants, and one of it serves all modes.
 
     TensorFlow gets them as constants of its graph, so that it folds each BatchNorm into the convolution before it.
-    Constants take several times the memory of the weights, so they are made only where TensorFlow extracts.
+    Constants take several times the memory of the weights, so they are made only where TensorFlow extracts, and not of
+    networks of more than `LARGEST_FROZEN_MIB`, whose weights stay variables.
 
     Attributes:
         output_shape: Of the output for one image: `(d,)` for features. float32, whatever the layers compute in.
@@ -59,7 +62,7 @@ class FrozenNetwork:
 
     def features(self, pixels: Any) -> Any:
         """Features `(n, d)` of preprocessed pixels `(n, size_px, size_px, 3)`, as a tensor."""
-        return self._frozen(pixels)[0]
+        return self._apply(pixels) if self.weights_mib > LARGEST_FROZEN_MIB else self._frozen(pixels)[0]
 
     def function(self, n_channels: int, *, is_swapped: bool) -> Any:
         """One graph from resized images, and the scale and offset of a mode, to features `(n, d)`.
