@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmark.analysis.correctness import Correctness
-from benchmark.analysis.overall import Changes, overall_difference
+from benchmark.analysis.overall import overall_difference
 from benchmark.analysis.pairs import (
     BETTER,
     BROKEN,
@@ -25,7 +25,7 @@ from benchmark.analysis.pairs import (
     pairs_table,
     tested,
 )
-from benchmark.analysis.significance import ALPHA
+from benchmark.analysis.significance import ALPHA, Changes
 from benchmark.ledger import DONE, cell_names, fold_of
 from benchmark.origins import DEFINITION, INPUTS, MACHINE, VERSIONS, what_changed
 

@@ -16,16 +16,12 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from benchmark.analysis.significance import crossed_variance
+from benchmark.analysis.significance import Changes, crossed_variance
 from benchmark.metrics import CONFIDENCE_LEVEL
 
 # With fewer cells, the variance between cells cannot be told from that of images.
 MIN_CELLS = 5
-
-# `(n, c)` in -1, 0, 1: for each image and cell of a dataset, right after minus right before.
-Changes = NDArray[np.int8]
 
 
 class Overall(NamedTuple):
@@ -47,7 +43,7 @@ class Overall(NamedTuple):
 
 
 def overall_difference(changes: Iterable[Changes]) -> Overall:
-    """The mean difference over all cells of all datasets that have at least `MIN_CELLS`."""
+    """The mean difference over all cells of all datasets, `(n, c)` each, that have at least `MIN_CELLS`."""
     from scipy import stats
 
     datasets = [one for one in changes if one.shape[1] >= MIN_CELLS]

@@ -37,7 +37,7 @@ N_ADDED = 2  # images
 UNLIKE = 0.01  # level of the F-test for pairs whose seeds scatter more than the typical ones
 
 Floats = NDArray[np.float64]
-Changes = NDArray[np.int8]
+Changes = NDArray[np.int8]  # in -1, 0, 1: right after minus right before
 
 
 class Sums(NamedTuple):
