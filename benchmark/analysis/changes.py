@@ -5,12 +5,12 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.analysis.figures import TOLERANCE
 from benchmark.analysis.formats import Section, number_texts, tally
 from benchmark.analysis.labels import dataset_labels
 from benchmark.analysis.pairs import MARKS, SAME
 from benchmark.analysis.presentation import rows_of, setting_cells
 from benchmark.analysis.significance import ALPHA
-from benchmark.analysis.verification import TOLERANCE
 
 # The column without a heading is the mark, which stands for the change or result beside it.
 CELLS_LEAST_TELLING = ("Wall ratio", "", "Input px", "Predictions changed")

@@ -1,21 +1,14 @@
 """Rows of a ledger compared with the same cells run again.
 
-On the same type of machine, in the same versions, all figures, predictions, confidences and learning curves come out
-again to the last digit that is written. Elsewhere the last digits of the features differ. Between two types of
-processors, predictions of the 36 probes of `demo` differ in at most 2 % of the images, accuracies on validation by
-three images, log losses by .016, confidences by .31 and on average by .015. Where the choice of a penalty on validation
-fell differently, the log loss differs by .09, the accuracy on training by .04, and confidences on average by .11.
-Networks that are trained through many layers amplify rounding in the same way.
-
 A training that ends at another epoch is another training, as of another seed. Between two types of processors, the
 accuracies of such trainings of `demo` differ by up to .05, their log losses by a tenth, and neither in one direction.
 So they are tested by setting, over all its seeds that were run again.
 """
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,6 +16,18 @@ from numpy.typing import NDArray
 
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.curves import Points, other_choices, other_points, points_of
+from benchmark.analysis.figures import (
+    ANOTHER_WAY,
+    ELSEWHERE,
+    TOLERANCE,
+    is_same,
+    other_costs,
+    other_epochs,
+    other_figures,
+    other_scores,
+    other_values,
+    two_images,
+)
 from benchmark.analysis.pairs import (
     BROKEN,
     CHANGED,
@@ -36,61 +41,17 @@ from benchmark.analysis.pairs import (
     tested,
 )
 from benchmark.analysis.significance import ALPHA, adjust_by_holm, compare_runs
-from benchmark.analysis.soundness import DERIVED, ROUNDING, Fault, RunKey, is_near
+from benchmark.analysis.soundness import Fault, RunKey
 from benchmark.ledger import CELL_COLUMNS, DONE, HISTORY, RUNS, TEXT_COLUMNS, Ledger, fold_of
-from benchmark.migration import LATER_COLUMNS
 from benchmark.options import CLASSIFY, PROBE
 from benchmark.origins import DEFINITION, MACHINE, VERSIONS, what_changed
 
 # Columns that the keys hold, beside versions: a row with the keys of the cell has the values of the cell.
 KEYED = (*CELL_COLUMNS, "weights", "dataset_fingerprint", *DEFINITION)
-# Columns that are the same wherever a cell is run again.
-EXACT = (
-    *CELL_COLUMNS, "weights", "warning", "n_train", "n_val", "n_test", "n_left_out", "n_duplicates", "n_classes",
-    "chance", "params_total", "params_backbone", "params_trainable", "flops_g", "model_mib", "feature_dim",
-)  # fmt: skip
-# Figures that do not follow from others. Elsewhere they may differ by `Tolerance.figure`, or by as much as a few of so
-# many images change them; in a log loss, an image counts for some nats.
-FIGURES = {
-    "top5_accuracy": ("n_test", 2.0), "log_loss": ("n_test", 10.0), "train_accuracy": ("n_train", 2.0),
-    "val_accuracy": ("n_val", 3.0), "auroc": ("n_test", 2.0), "calibration_error": ("n_test", 2.0),
-}  # fmt: skip
-# Costs, which are never a fault: one is noted that is `FACTOR` times the other, seconds only from `NOTED_S` on.
-COSTS = (
-    "load_s", "build_s", "extract_s", "train_s", "eval_s", "wall_s", "images_per_s", "latency_ms", "latency_p95_ms",
-    "peak_rss_mib", "peak_device_mib",
-)  # fmt: skip
-FACTOR, NOTED_S = 3.0, 1.0
-
 # What can change the last digits of features; the processor's cores are divided among jobs.
 CIRCUMSTANCES = {**MACHINE, "n_jobs": "jobs at the same time", **DEFINITION, **VERSIONS}
-# The last digit of a score as `predictions/` holds it.
-SCORE_ROUNDING = 1e-3
-# The accuracy may differ elsewhere by this much, or by as much as chance explains.
-TOLERANCE = 0.01
 # With other weights, more of the predictions differ.
 SAME_WEIGHTS = 0.05
-
-
-class Tolerance(NamedTuple):
-    """How far results may be apart that differ in rounding only.
-
-    Attributes:
-        figure: One of `FIGURES`.
-        loss: A log loss, as a share of it, if that is more.
-        score: The confidence in one image.
-        mean_score: The confidences, on average.
-    """
-
-    figure: float
-    loss: float
-    score: float
-    mean_score: float
-
-
-ELSEWHERE = Tolerance(TOLERANCE, 0.0, 0.35, 0.02)
-# Where a choice on validation or the end of a training fell differently, or a network is trained, not only a head.
-ANOTHER_WAY = Tolerance(0.1, 0.15, np.inf, 0.15)
 # Columns that must agree before any figure can be compared, with the note for those that do not.
 PREMISES = {
     "dataset_fingerprint": "the images are not those of the ledger",
@@ -206,24 +167,24 @@ def _judge_again(
     circumstances = "; ".join(what_changed(before, after, CIRCUMSTANCES))
     is_elsewhere = bool(circumstances) or any(row["gpu"] and row["is_deterministic"] != 1 for row in sides)
     one, other = map(kept, sides)
-    ways = [*_other_epochs(before, after), *other_choices(one.points, other.points)] if is_elsewhere else []
+    ways = [*other_epochs(before, after), *other_choices(one.points, other.points)] if is_elsewhere else []
     tolerance = None
     if is_elsewhere:
         is_trained = before["strategy"] not in (PROBE, CLASSIFY)
         tolerance = ANOTHER_WAY if ways or is_trained else ELSEWHERE
     others = [
-        *_other_values(before, after),
-        *_other_figures(pair, before, after, tolerance),
-        *other_points(one.points, other.points, _few(before) if is_elsewhere else None),
-        *_other_scores("confidences", one.scores, other.scores, tolerance),
-        *_other_scores("scores of true classes", one.true_scores, other.true_scores, tolerance),
+        *other_values(before, after),
+        *other_figures(pair, before, after, tolerance),
+        *other_points(one.points, other.points, two_images(before) if is_elsewhere else None),
+        *other_scores("confidences", one.scores, other.scores, tolerance),
+        *other_scores("scores of true classes", one.true_scores, other.true_scores, tolerance),
     ]
     change = CHANGED if others else _of_predictions(pair, is_elsewhere=is_elsewhere, ways=ways)
     if change == CHANGED and not others and ways and p_of_setting >= ALPHA:
         change = CLOSE
         ways.append(f"all seeds of the setting together: p = {p_of_setting:.2g}")
     where = circumstances or ("" if is_elsewhere or change == REPRODUCED else "on the same machine type and versions")
-    return change, "; ".join(filter(None, [*others, *ways, where, *_other_costs(before, after)]))
+    return change, "; ".join(filter(None, [*others, *ways, where, *other_costs(before, after)]))
 
 
 def _of_predictions(pair: Pair, *, is_elsewhere: bool, ways: list[str]) -> str:
@@ -236,7 +197,7 @@ def _of_predictions(pair: Pair, *, is_elsewhere: bool, ways: list[str]) -> str:
 
 def _of_other_inputs(pair: Pair, before: Row, after: Row) -> tuple[str, str] | None:
     """The verdict on a row that was made from something else, or says so."""
-    others = [column for column in KEYED if not _is_same(before[column], after[column])]
+    others = [column for column in KEYED if not is_same(before[column], after[column])]
     has_keys = before["cell_key"] == after["cell_key"] and before["setting_key"] == after["setting_key"]
     has_weights = before["weights_sha256"] == after["weights_sha256"]
     if others and has_keys:
@@ -250,77 +211,3 @@ def _of_other_inputs(pair: Pair, before: Row, after: Row) -> tuple[str, str] | N
     if not others and not has_keys and not pd.isna(before["feature_version"]):
         return CHANGED, "the keys are not those of the cell"
     return None
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    return bool(one == other) or bool(pd.isna(one) and pd.isna(other))
-
-
-def _other_values(before: Row, after: Row) -> Iterator[str]:
-    for column in EXACT:
-        one, other = before[column], after[column]
-        if _is_of_older(column, before, after):
-            continue
-        is_text = column in TEXT_COLUMNS[RUNS]
-        if not (one == other if is_text else is_near(one, other, 1e-8, 0)):
-            yield f"{column} {one!r} then {other!r}" if is_text else f"{column} {one:.9g} then {other:.9g}"
-
-
-def _other_figures(pair: Pair, before: Row, after: Row, tolerance: Tolerance | None) -> Iterator[str]:
-    # What follows from predictions is compared with them, if they were kept.
-    derived = DERIVED[1:] if np.isnan(pair.n_predictions_changed) else ()
-    for column, (n_images, most) in {**FIGURES, **dict.fromkeys(derived, ("n_test", 2.0))}.items():
-        one, other = before[column], after[column]
-        if _is_of_older(column, before, after):
-            continue
-        relative, absolute = ROUNDING, ROUNDING
-        if tolerance:
-            relative = tolerance.loss if column == "log_loss" else 0.0
-            absolute = max(tolerance.figure, _share(most, before[n_images])) + ROUNDING
-        if not is_near(one, other, relative, absolute):
-            yield f"{column} {one:.9g} then {other:.9g}"
-    if not tolerance:
-        yield from _other_epochs(before, after)
-
-
-def _other_epochs(before: Row, after: Row) -> Iterator[str]:
-    if not is_near(before["epochs"], after["epochs"], 0, 0):
-        yield f"epochs {before['epochs']:g} then {after['epochs']:g}"
-
-
-def _few(row: Row) -> float:
-    """The share that two of the images are whose accuracy a learning curve holds."""
-    return max(_share(2, row["n_train"]), _share(2, row["n_val"]))
-
-
-def _share(number: float, n_images: float) -> float:
-    return number / n_images if n_images > 0 else 0.0
-
-
-def _other_scores(
-    what: str, before: NDArray[Any] | None, after: NDArray[Any] | None, tolerance: Tolerance | None
-) -> Iterator[str]:
-    if before is None or after is None or len(before) != len(after):
-        return
-    apart = np.abs(before.astype(np.float64) - after)
-    if tolerance is None:
-        is_other = apart > SCORE_ROUNDING * np.maximum(1, np.abs(after))
-    else:
-        is_other = (apart > tolerance.score) | (apart.mean() > tolerance.mean_score)
-    if is_other.any():
-        yield f"{what} by up to {apart.max():.3f} and by {apart.mean():.4f} on average"
-
-
-def _other_costs(before: Row, after: Row) -> Iterator[str]:
-    for column in COSTS:
-        one, other = before[column], after[column]
-        low, high = sorted((one, other))
-        is_far = high > FACTOR * low and (high > NOTED_S or not column.endswith("_s"))
-        if is_far or (pd.isna(one) != pd.isna(other) and not _is_of_older(column, before, after)):
-            yield f"{column} {one:.3g} then {other:.3g} (costs are advisory)"
-
-
-def _is_of_older(column: str, before: Row, after: Row) -> bool:
-    """Whether the earlier version that wrote a row did not have the column."""
-    is_older = bool(before["feature_version"] != after["feature_version"])
-    return is_older and column in LATER_COLUMNS and _is_same(before[column], np.nan)
