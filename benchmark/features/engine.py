@@ -94,20 +94,17 @@ def extract_features(
     size = batch_size or fastest_batch_size(extractor, source, n_images)
     _reset_peak_device()
     compute = _batch_function(extractor, source)
-    start, n_own, first_batch, first_batch_s = rows.n_done, 0, 0, 0.0
+    start = rows.n_done
 
     def cost() -> Extraction:
-        extract_s = time.perf_counter() - started
-        n_steady, steady_s = n_own - first_batch, extract_s - first_batch_s
-        if not n_steady:
-            n_steady, steady_s = n_own, extract_s
+        extract_s = clock.elapsed_s()
         this_pass = Extraction(
-            n_images=n_own,
+            n_images=clock.n_images,
             feature_dim=extractor.output_shape[-1],
             sha256=rows.sha256,
             extract_s=extract_s,
-            first_batch_s=first_batch_s,
-            images_per_s=n_steady / steady_s,
+            first_batch_s=clock.first_batch_s,
+            images_per_s=clock.images_per_s(extract_s),
             batch_size=size,
             peak_rss_mib=memory.peak_mib(),
             peak_device_mib=_peak_device_mib(),
@@ -116,26 +113,52 @@ def extract_features(
         return _both(so_far, with_shares) if so_far else with_shares
 
     with PeakMemory(start_mib) as memory:
-        saved = started = time.perf_counter()
+        clock = _Clock()
+        saved_s = 0.0
         reused = reusable(earlier, compute, start, n_images, size, is_filled_up=extractor.is_filled_up)
         n_before = n_images - len(reused.missing)
         if n_before:
             on_progress(n_before, n_images)
         if len(reused):
-            first_batch_s = time.perf_counter() - started
+            clock.count(0)
         for positions, features, used in _batches(compute, extractor, reused.missing, n_images, size):
             size = used
             _check_finite(features, positions)
             _write(rows, reused, positions, features)
-            n_own += len(positions)
-            if not first_batch_s:
-                first_batch, first_batch_s = n_own, time.perf_counter() - started
-            on_progress(n_before + n_own, n_images)
-            if save and time.perf_counter() - saved > SAVE_INTERVAL_S:
+            clock.count(len(positions))
+            on_progress(n_before + clock.n_images, n_images)
+            if save and clock.elapsed_s() - saved_s > SAVE_INTERVAL_S:
                 save(cost())
-                saved = time.perf_counter()
+                saved_s = clock.elapsed_s()
         reused.copy(rows, n_images, size)
         return cost()
+
+
+class _Clock:
+    """Times a pass, and apart from it what compiles the network: the first batch, or the one that guards a reuse.
+
+    Attributes:
+        n_images: Images that were extracted and counted.
+        first_batch_s: Seconds until the network was compiled.
+    """
+
+    def __init__(self) -> None:
+        self._started = time.perf_counter()
+        self.n_images, self._n_first, self.first_batch_s = 0, 0, 0.0
+
+    def elapsed_s(self) -> float:
+        return time.perf_counter() - self._started
+
+    def count(self, n_images: int) -> None:
+        """Count these images; the first call ends what compiles."""
+        self.n_images += n_images
+        if not self.first_batch_s:
+            self._n_first, self.first_batch_s = self.n_images, self.elapsed_s()
+
+    def images_per_s(self, elapsed_s: float) -> float:
+        """The rate after the network was compiled; over the whole pass if that was all."""
+        n_steady = self.n_images - self._n_first
+        return n_steady / (elapsed_s - self.first_batch_s) if n_steady else self.n_images / elapsed_s
 
 
 def _with_shares(own: Extraction, shares: Sequence[Extraction]) -> Extraction:
