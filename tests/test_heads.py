@@ -27,7 +27,7 @@ from benchmark.strategies.heads import (
     describe_heads,
 )
 from benchmark.strategies.outcome import DivergedError
-from benchmark.strategies.softmax import solve_path
+from benchmark.strategies.softmax import Regression
 
 QUICK = DenseOptions(units=8, epochs=4, batch_size=32)
 # A head that trains a Keras network needs TensorFlow.
@@ -235,8 +235,8 @@ def test_features_that_are_all_constant_give_finite_scores(head):
 
 def assert_close_to_solved(scores: np.ndarray, reference: np.ndarray) -> None:
     """The head's solver stops a little before the end."""
-    assert scores == pytest.approx(reference, abs=0.02)
-    assert np.abs(scores - reference).mean() < 0.003
+    assert scores == pytest.approx(reference, abs=0.01)
+    assert np.abs(scores - reference).mean() < 0.001
 
 
 def linear_reference(data: HeadData, fitted: FittedHead, features: np.ndarray) -> np.ndarray:
@@ -285,7 +285,8 @@ def test_a_penalty_is_solved_as_far_as_scikit_learn_solves_it(c, dim, rng):
     train = ((train - train.mean(axis=0)) / train.std(axis=0)).astype(np.float32)
     reference = LogisticRegression(C=c, tol=1e-10, max_iter=100_000).fit(train.astype(np.float64), labels)
 
-    *_, solution = solve_path(train, labels, 4, [c / 10, c], tolerance=1e-5)
+    regression = Regression(train, labels, 4)
+    solution = regression.solve(c, 1e-5, start=regression.solve(c / 10, 1e-3))
 
     def loss(weights: np.ndarray, bias: np.ndarray) -> float:
         scores = train.astype(np.float64) @ weights + bias
@@ -309,7 +310,8 @@ def test_linear_chooses_the_penalty_that_is_best_on_validation_and_of_equals_tha
     assert set(accuracies) <= set(LINEAR_C)
     assert accuracy_of(fitted, data.val, data.val_labels) == pytest.approx(max(accuracies.values()))
     of_true_class = fitted.scores(data.val)[np.arange(len(data.val)), data.val_labels]
-    assert losses[choice(fitted, "chosen C")] == pytest.approx(-np.log(of_true_class).mean(), rel=1e-4)
+    # What is only tried is solved more coarsely.
+    assert losses[choice(fitted, "chosen C")] == pytest.approx(-np.log(of_true_class).mean(), rel=0.03)
 
 
 @pytest.mark.parametrize(
