@@ -88,7 +88,6 @@ BARE_OPENVINO = "OpenVINO"
 OWN = {TENSORFLOW: "engine tensorflow", OPENVINO: "engine openvino"}
 OVER_BEST = 0.95
 OVER_TENSORFLOW = {SMALL_MODEL: 1.5}
-LARGEST_RELATIVE_ERROR = 1e-5
 
 LONGEST_REASON = 200
 SLOW_PASS_S = 20  # what the first pass prepares is little of one that takes longer
@@ -108,13 +107,11 @@ class Prepared:
         measure: Images a second on an array of images; what is left out of the time is done before.
         pool: `N_POOL` images to repeat.
         n_uncounted: Images of a round that its rate leaves out.
-        relative_error: Of its features, for our engines.
     """
 
     measure: Measure
     pool: NDArray[Any]
     n_uncounted: int = 0
-    relative_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -145,7 +142,6 @@ class Result:
         size_px: Side of its input.
         race: The rates.
         usual: The engine that `auto` takes for it.
-        relative_errors: By engine of ours, of its features against those of Keras's `predict`.
         left_out: Why an optional contestant did not take part, by its name.
     """
 
@@ -153,7 +149,6 @@ class Result:
     size_px: int
     race: Race
     usual: str
-    relative_errors: dict[str, float]
     left_out: dict[str, str]
 
     @property
@@ -180,34 +175,11 @@ def make_subject(model: str, weights: str) -> Subject:
     """The network of `NAME` or `NAME@SIZE` and random images for it."""
     backbone, size_px = find_backbone(model, weights)
     network = build_backbone(backbone, size_px)
-    if weights == "random":
-        _enliven(network)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (N_POOL, size_px, size_px, 3), dtype=np.uint8)
     preprocess = importlib.import_module(f"keras.applications.{backbone.preprocess}").preprocess_input
     pixels = preprocess(images.astype(np.float32))
     return Subject(backbone, size_px, network, images, pixels)
-
-
-def _enliven(network: Any) -> None:
-    """Give each weight that starts as a constant, such as a BatchNorm's, random values of a trained network's size.
-
-    Otherwise the comparison of features would not notice a layer: ConvNeXt's branches start with a factor of 1e-6,
-    and a BatchNorm that has seen nothing changes nothing.
-    """
-    rng = np.random.default_rng(0)
-
-    def redraw(weights: NDArray[Any]) -> NDArray[Any]:
-        is_constant = weights.dtype.kind == "f" and weights.ndim == 1 and np.ptp(weights) == 0
-        if not is_constant:
-            return weights
-        drawn = rng.normal(0, 0.1, weights.shape) if weights[0] == 0 else rng.uniform(0.5, 1.5, weights.shape)
-        return drawn.astype(weights.dtype)
-
-    for layer in network.layers:
-        layer.set_weights([redraw(weights) for weights in layer.get_weights()])
-        if hasattr(layer, "finalize_state"):
-            layer.finalize_state()
 
 
 def prepare_own(model: str, weights: str, engine: str) -> Prepared:
@@ -225,16 +197,7 @@ def prepare_own(model: str, weights: str, engine: str) -> Prepared:
 
     with tempfile.TemporaryFile() as file:
         extract(subject.images, file)
-        file.seek(0)
-        features = np.load(file)
-    error = largest_relative_error(features, subject.network.predict(subject.pixels, verbose=0))
-    return Prepared(measure, subject.images, BATCH_SIZE, error)
-
-
-def largest_relative_error(features: Features, reference: Features) -> float:
-    """The largest, over the images, of the norm of the difference over the norm of the reference."""
-    difference = np.linalg.norm(features.astype(np.float64) - reference, axis=1)
-    return float(np.max(difference / np.linalg.norm(reference.astype(np.float64), axis=1)))
+    return Prepared(measure, subject.images, BATCH_SIZE)
 
 
 def prepare_openvino(model: str, weights: str) -> Prepared:
@@ -342,14 +305,12 @@ class _InProcess:
     images: NDArray[Any]
 
 
-def _prepare(name: str, model: str, weights: str) -> float | None:
-    """Make the contestant, and give its relative error."""
+def _prepare(name: str, model: str, weights: str) -> None:
     _InProcess.prepared = PREPARE[name](model, weights)
-    return _InProcess.prepared.relative_error
 
 
-def _prepared(process: Executor, name: str, *, model: str, weights: str) -> Future[float | None]:
-    """What `_prepare` returned or raised in this process."""
+def _prepared(process: Executor, name: str, *, model: str, weights: str) -> Future[None]:
+    """Make the contestant in this process; the result holds what that raised."""
     outcome = process.submit(_prepare, name, model, weights)
     wait([outcome])
     return outcome
@@ -374,10 +335,9 @@ def _run_round() -> float:
 
 
 class _Raced(NamedTuple):
-    """What a race gave: the rates, our engines' errors by contestant, and why others did not take part."""
+    """What a race gave: the rates, and why optional contestants did not take part."""
 
     race: Race
-    errors: dict[str, float | None]
     left_out: dict[str, str]
 
 
@@ -388,16 +348,14 @@ def measure_model(model: str, *, weights: str, seconds: float, n_rounds: int) ->
     groups = [(name,) for name in PREPARE] if backbone.name in APART else [tuple(PREPARE)]
     raced = [_race_of(names, model, weights, seconds, n_rounds) for names in groups]
     outcome = Race({name: rates for one in raced for name, rates in one.race.rates.items()})
-    errors = {name: error for one in raced for name, error in one.errors.items()}
     left_out = {name: why for one in raced for name, why in one.left_out.items()}
-    own_errors = {engine: errors[name] for engine, name in OWN.items()}
     rates = ", ".join(f"{name} {outcome.rate(name):.1f}" for name in outcome.rates)
-    say(f"  {rates} images/s; relative errors {own_errors}")
-    return Result(backbone.name, size_px, outcome, backbone.usual_engine, own_errors, left_out)
+    say(f"  {rates} images/s")
+    return Result(backbone.name, size_px, outcome, backbone.usual_engine, left_out)
 
 
 def _race_of(names: Iterable[str], model: str, weights: str, seconds: float, n_rounds: int) -> _Raced:
-    contestants, errors, left_out = [], {}, {}
+    contestants, left_out = [], {}
     with ExitStack() as stack:
         spawn = multiprocessing.get_context("spawn")
         processes = {name: stack.enter_context(ProcessPoolExecutor(1, spawn)) for name in names}
@@ -405,18 +363,17 @@ def _race_of(names: Iterable[str], model: str, weights: str, seconds: float, n_r
             prepare = functools.partial(_prepared, model=model, weights=weights)
             ready = zip(processes, threads.map(prepare, processes.values(), processes), strict=True)
         for name, prepared in ready:
-            if (error := prepared.exception()) is None:
-                errors[name] = prepared.result()
-            elif name in RIVALS:  # whatever a rival fails of must not end the comparison
+            error = prepared.exception()
+            if error and name not in RIVALS:
+                raise error
+            if error:  # whatever a rival fails of must not end the comparison
                 left_out[name] = textwrap.shorten(f"{type(error).__name__}: {error}", LONGEST_REASON, placeholder=" …")
                 say(f"  {name} is left out: {left_out[name]}")
-            else:
-                raise error
-        for name in errors:
+        for name in [name for name in processes if name not in left_out]:
             rate, n_images = processes[name].submit(_settle, seconds).result()
             say(f"  {name}: {rate:.1f} images/s when warm, {n_images} images a round")
             contestants.append(Contestant(name, lambda process=processes[name]: process.submit(_run_round).result()))
-        return _Raced(race(contestants, n_rounds), errors, left_out)
+        return _Raced(race(contestants, n_rounds), left_out)
 
 
 def measured(model: str, options: argparse.Namespace) -> Result:
@@ -436,19 +393,12 @@ def targets_of(result: Result) -> list[Target]:
     if least := OVER_TENSORFLOW.get(f"{result.backbone}@{result.size_px}"):
         ratio = result.race.ratio(OWN[result.usual], OWN[TENSORFLOW])
         targets.append(Target(f"{result.label}, auto over TensorFlow", ratio, least))
-    return targets + [
-        Target(
-            f"{result.label}, largest relative error of a feature vector, {engine}",
-            error,
-            at_most=LARGEST_RELATIVE_ERROR,
-        )
-        for engine, error in result.relative_errors.items()
-    ]
+    return targets
 
 
 def _text(results: list[Result], options: argparse.Namespace) -> str:
     names = list(dict.fromkeys(name for result in results for name in result.race.rates))
-    header = ["backbone, px", *names, "auto", "auto / best", "openvino / tensorflow", "relative error of openvino"]
+    header = ["backbone, px", *names, "auto", "auto / best", "openvino / tensorflow"]
     rows = [
         [
             result.label,
@@ -456,7 +406,6 @@ def _text(results: list[Result], options: argparse.Namespace) -> str:
             result.usual,
             f"{result.over_best:.2f}",
             f"{result.race.ratio(OWN[OPENVINO], OWN[TENSORFLOW]):.2f}",
-            f"{result.relative_errors[OPENVINO]:.1e}",
         ]
         for result in results
     ]
@@ -492,7 +441,6 @@ def _numbers(results: list[Result]) -> dict[str, Any]:
                 "images_per_s_by_round": result.race.rates,
                 "auto": result.usual,
                 "auto_over_best": result.over_best,
-                "relative_errors": result.relative_errors,
                 "left_out": result.left_out,
             }
             for result in results
