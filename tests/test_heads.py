@@ -314,6 +314,16 @@ def test_linear_chooses_the_penalty_that_is_best_on_validation_and_of_equals_tha
     assert losses[choice(fitted, "chosen C")] == pytest.approx(-np.log(of_true_class).mean(), rel=0.03)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 4])
+def test_linear_tries_at_most_two_penalties_beyond_the_smallest_loss(seed):
+    """Weaker ones hardly change the weights any more, and one validation image would decide between them."""
+    data = make_data(np.random.default_rng(seed), n_classes=5, n_train=100, n_val=40, dim=30, noise=3.0)
+
+    losses = [*tried_by(fit("linear", data), "loss at C=").values()]
+
+    assert len(losses) - 1 - int(np.argmin(losses)) <= 2
+
+
 @pytest.mark.parametrize(
     ("head", "grid", "strong", "words"),
     [

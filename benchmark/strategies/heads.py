@@ -22,8 +22,7 @@ from benchmark.strategies.softmax import MAX_ITERATIONS, Regression, Solution
 # Inverse strength of the penalty of `linear`, strongest penalty first, so that each fit starts from the last one.
 LINEAR_C = tuple(10.0**exponent for exponent in range(-6, 5))
 # How far the loss of the regression that is chosen may be above its smallest value, as a share of it, and by how many
-# times this is more for those that are only tried. Ten times finer moves no test accuracy by a tenth of a point. If
-# those that are tried were solved thirty times more coarsely, each weak penalty would keep the solution of the last.
+# times this is more for those that are only tried.
 LINEAR_TOLERANCE, TIMES_COARSER = 3e-5, 10
 # Penalty of `ridge` on standardised features, as a share of the number of training images.
 RIDGE_PENALTIES = tuple(10.0**exponent for exponent in range(-7, 3))
@@ -41,7 +40,8 @@ def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: floa
     """Multinomial logistic regression on standardised features, its L2 penalty chosen on validation.
 
     The penalties are tried from the strongest on, each regression coarsely solved and started from the last one, until
-    both accuracy and loss are worse than the best. Of penalties with the same validation accuracy the one with the
+    both accuracy and loss are worse than the best, or the loss is for the second time: weaker penalties would only
+    tell apart solutions that are nearly the same. Of penalties with the same validation accuracy the one with the
     smallest loss is taken, and its regression is solved finely. A class that no training image has gets the
     probability zero.
     """
@@ -64,7 +64,9 @@ def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: floa
             _Tried(accuracy(data.val_labels, scores.argmax(axis=1)), log_loss(data.val_labels, scores), solution)
         )
         best = max(tried, key=lambda one: (one.accuracy, -one.loss))
-        if tried[-1].accuracy < best.accuracy and tried[-1].loss > best.loss:
+        least_loss = min(one.loss for one in tried)
+        is_worse = tried[-1].accuracy < best.accuracy and tried[-1].loss > best.loss
+        if is_worse or all(one.loss > least_loss for one in tried[-2:]):
             break
     assert best is not None
     chosen = regression.solve(best.solution.c, tolerance, start=best.solution)
