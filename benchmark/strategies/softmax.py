@@ -8,7 +8,6 @@ classes of `p (1 - p)` at the solution that the search starts from.
 """
 
 import functools
-import operator
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -74,9 +73,17 @@ class Regression:
 
     def __init__(self, train: Features, labels: Labels, n_classes: int) -> None:
         self._train, self._labels, self._n_classes = train, labels, n_classes
+        self._covariance: Vector = np.zeros((train.shape[1], train.shape[1]))
         with _threads() as threads:
-            products = threads.map(lambda part: (part.T @ part).astype(np.float64), _parts_of(train))
-            self._covariance: Vector = functools.reduce(operator.iadd, products) / len(train)
+            starts = range(0, len(train), ROWS_OF_PART)
+            for first in range(0, len(starts), usable_cpus()):  # so many products are in memory at once
+                for product in threads.map(self._product, starts[first : first + usable_cpus()]):
+                    self._covariance += product
+        self._covariance /= len(train)
+
+    def _product(self, first: int) -> Features:
+        part = self._train[first : first + ROWS_OF_PART]
+        return part.T @ part
 
     def solve(self, c: float, tolerance: float, start: Solution | None = None) -> Solution:
         """The regression for one penalty.
@@ -92,16 +99,14 @@ class Regression:
             curvature = (1 - 1 / self._n_classes) / self._n_classes
         else:
             weights, bias = start.weights.astype(np.float64), start.bias.astype(np.float64)
-            curvature = max(self._mean_curvature(start), SMALLEST_CURVATURE)
+            with threadpool_limits(1):  # whose bits do not depend on the number of processors
+                probabilities = start.probabilities(self._train)
+            curvature = max(float(np.mean(probabilities * (1 - probabilities))), SMALLEST_CURVATURE)
         hessian = curvature * self._covariance + np.eye(dim) / (c * n)
         with _threads() as threads:
             problem = _Problem(self._train, self._labels, hessian, curvature, 1 / (c * n), threads)
             weights, bias, has_converged = problem.solve(weights, bias, tolerance)
         return Solution(c, weights.astype(np.float32), bias.astype(np.float32), has_converged)
-
-    def _mean_curvature(self, solution: Solution) -> float:
-        probabilities = solution.probabilities(self._train)
-        return float(np.mean(probabilities * (1 - probabilities)))
 
 
 @contextmanager
@@ -109,10 +114,6 @@ def _threads() -> Iterator[ThreadPoolExecutor]:
     """One for each processor; the libraries below make none of their own."""
     with threadpool_limits(1), ThreadPoolExecutor(usable_cpus()) as threads:
         yield threads
-
-
-def _parts_of(rows: Features) -> list[Features]:
-    return [rows[first : first + ROWS_OF_PART] for first in range(0, len(rows), ROWS_OF_PART)]
 
 
 class _Problem:
