@@ -1,8 +1,8 @@
 """How exact the features of both engines and of Keras's `predict` are, for all networks of Keras Applications.
 
-The reference is the same network in float64. The weights are random, with the mean and variance of each BatchNorm set
-to those of what reaches it, as training does: otherwise values grow from layer to layer until the smallest difference
-in rounding decides the features, in `predict` as well.
+The reference is the same network in float64. The weights are random, and each BatchNorm divides by the root mean square
+of what reaches it: otherwise values grow from layer to layer until the smallest difference in rounding decides the
+features, in `predict` as well.
 """
 
 import argparse
@@ -38,6 +38,7 @@ NAME = "precision"
 ENGINES = (TENSORFLOW, OPENVINO)
 PREDICT = "predict"
 N_IMAGES = 8
+SIZE_PX = 96  # the layers are those of any size
 MOST_FROM_PREDICT = 1e-5
 # Two ways to round are as exact as each other if neither is this much farther from the reference.
 MOST_OVER_PREDICT = 1.5
@@ -77,7 +78,7 @@ def measure_network(model: str) -> dict[str, Any]:
     preprocess = importlib.import_module(f"keras.applications.{backbone.preprocess}").preprocess_input
     pixels = preprocess(images.astype(np.float32))
     _redraw_constants(network)
-    _settle_norms(network, pixels)
+    _scale_norms(network, pixels)
     features = {engine: _features_of(engine, network, backbone, images) for engine in ENGINES}
     features[PREDICT] = network.predict(pixels, verbose=0)
     reference = _in_float64(network).predict(pixels.astype(np.float64), batch_size=1, verbose=0)
@@ -106,27 +107,35 @@ def _redraw_constants(network: Any) -> None:
         return drawn.astype(weights.dtype)
 
     for layer in network.layers:
-        _set_weights(layer, [redraw(weights) for weights in layer.get_weights()])
+        layer.set_weights([redraw(weights) for weights in layer.get_weights()])
+        _finalize(layer)
 
 
-def _set_weights(layer: Any, weights: list[NDArray[Any]]) -> None:
-    layer.set_weights(weights)
+def _finalize(layer: Any) -> None:
+    """Let a Normalization compute with the weights that it was given."""
     if hasattr(layer, "finalize_state"):
         layer.finalize_state()
 
 
-def _settle_norms(network: Any, pixels: NDArray[np.float32]) -> None:
-    """Give each BatchNorm the mean and variance of what reaches it."""
+def _scale_norms(network: Any, pixels: NDArray[np.float32]) -> None:
+    """Let each BatchNorm divide by the root mean square of what reaches it, and subtract nothing.
+
+    Random pixels are alike to deep layers, so that subtracting their mean, as training does, would leave rounding.
+    """
     import keras
-    import tensorflow as tf
+
+    def call_scaled(norm: Any, inputs: Any, **_: Any) -> Any:
+        axes = tuple(range(inputs.ndim - 1))
+        norm.moving_mean.assign(keras.ops.zeros_like(norm.moving_mean))
+        norm.moving_variance.assign(keras.ops.mean(inputs**2, axes))
+        return type(norm).call(norm, inputs, training=False)
 
     norms = [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
-    usual = [(norm, norm.momentum, norm.trainable) for norm in norms]
     for norm in norms:
-        norm.momentum, norm.trainable = 0.0, True
-    tf.function(functools.partial(network, training=True))(tf.constant(pixels))
-    for norm, momentum, is_trainable in usual:
-        norm.momentum, norm.trainable = momentum, is_trainable
+        norm.call = functools.partial(call_scaled, norm)
+    network(pixels)
+    for norm in norms:
+        del norm.call
 
 
 def _features_of(engine: str, network: Any, backbone: Backbone, images: NDArray[np.uint8]) -> Features:
@@ -144,11 +153,13 @@ def _in_float64(network: Any) -> Any:
     import keras
 
     def clone(layer: Any) -> Any:
-        return type(layer).from_config({**layer.get_config(), "dtype": "float64"})
+        config = layer.get_config()
+        return type(layer).from_config({**config, "dtype": "float64"} if "dtype" in config else config)
 
     exact = keras.models.clone_model(network, clone_function=clone)
-    for layer, original in zip(exact.layers, network.layers, strict=True):
-        _set_weights(layer, original.get_weights())
+    exact.set_weights(network.get_weights())
+    for layer in exact.layers:
+        _finalize(layer)
     return exact
 
 
@@ -203,13 +214,14 @@ def _text(all_errors: list[Errors]) -> str:
     return (
         f"{markdown_table(header, rows)}\n\n"
         f"Over {N_IMAGES} images of random pixels, the largest norm of the difference of two feature vectors over the "
-        "norm of the reference. Random weights; the mean and variance of each BatchNorm are those of what reaches it."
+        "norm of the reference. Random weights; each BatchNorm divides by the root mean square of what reaches it."
     )
 
 
 def measure_precision(options: argparse.Namespace) -> Figures:
     """The errors of the chosen networks."""
-    models = [name.strip() for name in options.models.split(",")] if options.models else all_models()
+    usual = [f"{name}@{SIZE_PX}" for name in all_models() if "@" not in name]
+    models = [name.strip() for name in options.models.split(",")] if options.models else usual
     all_errors = [measured(model) for model in models]
     targets = tuple(target for errors in all_errors for target in targets_of(errors))
     numbers = {"models": [errors._asdict() for errors in all_errors]}
@@ -220,7 +232,9 @@ def measure_precision(options: argparse.Namespace) -> Figures:
 
 def main() -> int:
     parser = script_options(__doc__)
-    parser.add_argument("--models", help="NAME or NAME@SIZE, comma separated; all of Keras Applications if absent")
+    parser.add_argument(
+        "--models", help="NAME or NAME@SIZE, comma separated; all of Keras Applications, at 96 px, if absent"
+    )
     options = parser.parse_args()
     if options.quick and not options.models:
         options.models = ",".join(QUICK_MODELS)
