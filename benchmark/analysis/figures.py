@@ -84,7 +84,6 @@ def other_values(before: Row, after: Row) -> Iterator[str]:
 
 def other_figures(pair: Pair, before: Row, after: Row, tolerance: Tolerance | None) -> Iterator[str]:
     """The `FIGURES` that differ; of those that follow from predictions, only where predictions are missing."""
-    # What follows from predictions is compared with them, if they were kept.
     derived = DERIVED[1:] if np.isnan(pair.n_predictions_changed) else ()
     for column, (n_images, most) in {**FIGURES, **dict.fromkeys(derived, ("n_test", 2.0))}.items():
         one, other = before[column], after[column]

@@ -54,22 +54,18 @@ def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: floa
         scores[:, classes] = solution.probabilities(standardised)
         return scores
 
-    regression = Regression(train, labels, len(classes))
-    tried: list[_Tried] = []
-    solution, best = None, None
-    for c in LINEAR_C:
-        solution = regression.solve(c, TIMES_COARSER * tolerance, start=solution)
+    def judge(solution: Solution) -> _Tried:
         scores = probabilities(solution, val)
-        tried.append(
-            _Tried(accuracy(data.val_labels, scores.argmax(axis=1)), log_loss(data.val_labels, scores), solution)
-        )
-        best = max(tried, key=lambda one: (one.accuracy, -one.loss))
-        least_loss = min(one.loss for one in tried)
-        is_worse = tried[-1].accuracy < best.accuracy and tried[-1].loss > best.loss
-        if is_worse or all(one.loss > least_loss for one in tried[-2:]):
+        return _Tried(accuracy(data.val_labels, scores.argmax(axis=1)), log_loss(data.val_labels, scores), solution)
+
+    regression = Regression(train, labels, len(classes))
+    tried = [judge(regression.solve(LINEAR_C[0], TIMES_COARSER * tolerance))]
+    for c in LINEAR_C[1:]:
+        if _has_passed_the_best(tried):
             break
-    assert best is not None
-    chosen = regression.solve(best.solution.c, tolerance, start=best.solution)
+        tried.append(judge(regression.solve(c, TIMES_COARSER * tolerance, start=tried[-1].solution)))
+    best = _best_of(tried).solution
+    chosen = regression.solve(best.c, tolerance, start=best)
     unsolved = "" if chosen.has_converged else f"the regression was not solved within {MAX_ITERATIONS} steps"
     return FittedHead(
         scores=lambda features: probabilities(chosen, scale(features)),
@@ -94,6 +90,18 @@ class _Tried(NamedTuple):
     accuracy: float
     loss: float
     solution: Solution
+
+
+def _best_of(tried: Sequence[_Tried]) -> _Tried:
+    return max(tried, key=lambda one: (one.accuracy, -one.loss))
+
+
+def _has_passed_the_best(tried: Sequence[_Tried]) -> bool:
+    """Whether accuracy and loss of the last are both worse than the best, or the loss is for the second time."""
+    best, last = _best_of(tried), tried[-1]
+    least_loss = min(one.loss for one in tried)
+    is_worse = last.accuracy < best.accuracy and last.loss > best.loss
+    return is_worse or all(one.loss > least_loss for one in tried[-2:])
 
 
 def fit_ridge(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
