@@ -11,8 +11,9 @@ import pandas as pd
 import pytest
 from whole_ledgers import make_ledger
 
+from benchmark.analysis.contradictions import Fault
 from benchmark.analysis.loading import load_all_runs
-from benchmark.analysis.soundness import Fault, find_faults
+from benchmark.analysis.soundness import find_faults
 from benchmark.ledger import CONFUSION, HISTORY, PER_CLASS, PREDICTIONS, RECIPES, RUNS, Ledger
 
 pytestmark = pytest.mark.usefixtures("unexamined")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.analysis.soundness import ROUNDING, is_near, numbers_by_key
+from benchmark.analysis.contradictions import ROUNDING, is_near, numbers_by_key
 from benchmark.ledger import HISTORY
 
 # What the metrics of `HISTORY` are; the first pattern that fits decides.

@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmark.analysis.contradictions import DERIVED, ROUNDING, is_near
 from benchmark.analysis.pairs import Pair, Row
-from benchmark.analysis.soundness import DERIVED, ROUNDING, is_near
 from benchmark.ledger import CELL_COLUMNS, RUNS, TEXT_COLUMNS
 from benchmark.migration import LATER_COLUMNS
 

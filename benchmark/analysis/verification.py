@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmark.analysis.contradictions import Fault
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.curves import Points, other_choices, other_points, points_of
 from benchmark.analysis.figures import (
@@ -41,7 +42,7 @@ from benchmark.analysis.pairs import (
     tested,
 )
 from benchmark.analysis.significance import ALPHA, adjust_by_holm, compare_runs
-from benchmark.analysis.soundness import Fault, RunKey
+from benchmark.analysis.soundness import RunKey
 from benchmark.ledger import CELL_COLUMNS, DONE, HISTORY, RUNS, TEXT_COLUMNS, Ledger, fold_of
 from benchmark.options import CLASSIFY, PROBE
 from benchmark.origins import DEFINITION, MACHINE, VERSIONS, what_changed

@@ -88,8 +88,9 @@ def check_ledgers(
     """
     import numpy as np
 
+    from benchmark.analysis.contradictions import Fault
     from benchmark.analysis.loading import finished, last_rows, load_all_runs
-    from benchmark.analysis.soundness import Fault, find_faults
+    from benchmark.analysis.soundness import find_faults
     from benchmark.analysis.verification import verify_rows
 
     runs = load_all_runs(paths)
