@@ -29,7 +29,8 @@ from benchmark.metrics import accuracy
 from benchmark.options import DenseOptions
 from benchmark.preprocessing import View, resolve_mode
 from benchmark.registry import get_backbone, load_registry
-from benchmark.strategies.heads import HEADS, HeadData
+from benchmark.strategies.heads import HEADS
+from benchmark.strategies.outcome import HeadData
 
 BACKBONE, SIZES_PX = "MobileNetV2-dogs", (96, 160)
 SEEDS = (0, 1, 2)

@@ -30,7 +30,8 @@ from benchmark.plan.cells import Cell, feature_facts
 from benchmark.plan.grid import expand
 from benchmark.recipes import sweep_of_options
 from benchmark.registry import load_registry
-from benchmark.strategies.heads import LINEAR_C, LINEAR_TOLERANCE, HeadData, fit_linear
+from benchmark.strategies.linear import LINEAR_C, LINEAR_TOLERANCE, fit_linear
+from benchmark.strategies.outcome import HeadData
 
 DATASET = "fashion_mnist"
 SIZES = {"MobileNetV2-dogs": 96, "VGG16-hed": 48}

@@ -372,7 +372,7 @@ def test_grey_is_that_of_pillow(rng: np.random.Generator):
 
 def test_standardisation_is_folded_into_the_weights(rng: np.random.Generator):
     from benchmark.options import DenseOptions
-    from benchmark.strategies.heads import fit_linear
+    from benchmark.strategies.linear import fit_linear
     from benchmark.strategies.outcome import HeadData
 
     features = (rng.normal(3, 2, (200, 6)) * [1, 10, 0.1, 1, 1, 0]).astype(np.float32)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.special import softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.metrics.pairwise import euclidean_distances
@@ -20,13 +21,11 @@ from benchmark.strategies.feeding import fixed_batches
 from benchmark.strategies.heads import (
     HEADS,
     KNN_TEMPERATURES,
-    LINEAR_C,
-    FittedHead,
-    HeadData,
     count_head_params,
     describe_heads,
 )
-from benchmark.strategies.outcome import DivergedError
+from benchmark.strategies.linear import LINEAR_C
+from benchmark.strategies.outcome import DivergedError, FittedHead, HeadData
 from benchmark.strategies.softmax import Regression
 
 QUICK = DenseOptions(units=8, epochs=4, batch_size=32)
@@ -259,11 +258,14 @@ def tried_by(fitted: FittedHead, before: str, after: str = "") -> dict[float, fl
     }
 
 
-def test_linear_equals_scikit_learns_regression_of_the_same_strength(rng):
-    data = make_data(rng, n_classes=4, n_train=400, noise=2.0)
+@pytest.mark.parametrize(("n_train", "dim"), [(400, 8), (60, 300)], ids=["many images", "more features than images"])
+def test_linear_equals_scikit_learns_regression_of_the_same_strength(n_train, dim, rng):
+    data = make_data(rng, n_classes=4, n_train=n_train, dim=dim, noise=2.0)
 
     fitted = fit("linear", data)
 
+    kernel, bias = fitted.weights
+    assert softmax(data.val @ kernel + bias, axis=1) == pytest.approx(fitted.scores(data.val), abs=1e-4)
     assert_close_to_solved(fitted.scores(data.val), linear_reference(data, fitted, data.val))
 
 
@@ -327,8 +329,8 @@ def test_linear_tries_at_most_two_penalties_beyond_the_smallest_loss(seed):
 @pytest.mark.parametrize(
     ("head", "grid", "strong", "words"),
     [
-        ("linear", "LINEAR_C", (1e-5, 1e-2), "the best C is 0.01, the largest that is tried"),
-        ("ridge", "RIDGE_PENALTIES", (10.0, 1e3), "the best penalty share is 10, the smallest that is tried"),
+        ("linear", "linear.LINEAR_C", (1e-5, 1e-2), "the best C is 0.01, the largest that is tried"),
+        ("ridge", "heads.RIDGE_PENALTIES", (10.0, 1e3), "the best penalty share is 10, the smallest that is tried"),
     ],
 )
 def test_a_choice_at_the_edge_of_what_is_tried_is_marked_where_accuracy_still_rises(
@@ -338,7 +340,7 @@ def test_a_choice_at_the_edge_of_what_is_tried_is_marked_where_accuracy_still_ri
     is_kept = (data.train_labels == 0) | (np.arange(300) % 3 == 0)  # strong penalties then give all images class 0
     data = dataclasses.replace(data, train=data.train[is_kept], train_labels=data.train_labels[is_kept])
     assert fit(head, data).warning == ""
-    monkeypatch.setattr(f"benchmark.strategies.heads.{grid}", strong)
+    monkeypatch.setattr(f"benchmark.strategies.{grid}", strong)
 
     assert fit(head, data).warning.startswith(words)
 
@@ -385,7 +387,7 @@ def ridge_reference(data: HeadData, fitted: FittedHead, features: np.ndarray) ->
     return standardised(data, features) @ np.linalg.lstsq(left, right)[0] + one_hot.mean(axis=0)
 
 
-@pytest.mark.parametrize("dim", [6, 200], ids=["more images than features", "more features than images"])
+@pytest.mark.parametrize("dim", [6, 200, 300], ids=["many images", "more features than images", "twice as many"])
 def test_ridge_solves_the_augmented_least_squares_problem(dim, rng):
     data = make_data(rng, n_classes=3, n_train=120, dim=dim, noise=2.0)
 
