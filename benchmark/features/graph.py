@@ -1,10 +1,13 @@
 """A network frozen into one graph, from resized uint8 images over the mode and the layers to features."""
 
 import functools
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from benchmark.errors import FeaturesError
 from benchmark.memory import MIB
@@ -74,12 +77,27 @@ class FrozenNetwork:
         return self._function(self.features, n_channels, is_swapped=is_swapped)
 
     def save(self, folder: Path, n_channels: int, *, is_swapped: bool) -> None:
-        """Write what `function` computes as a SavedModel, whose inputs are `images`, `scale` and `offset`."""
+        """Write what `function` computes as a SavedModel, whose inputs are `images`, `scale` and `offset`.
+
+        The weights are parts of one variable: TensorFlow writes a graph of a thousand variables for seconds.
+        """
+        import keras
         import tensorflow as tf
 
+        weights = [variable for variable in self._network.variables if variable.dtype == "float32"]
+        sizes = [math.prod(variable.shape) for variable in weights]
+        whole = tf.Variable(np.concatenate([np.zeros(0, np.float32), *(np.ravel(one.numpy()) for one in weights)]))
+
+        def apply(pixels: Any) -> Any:
+            parts = tf.split(whole, sizes) if weights else []
+            values = [(one, tf.reshape(part, one.shape)) for one, part in zip(weights, parts, strict=True)]
+            with keras.StatelessScope(state_mapping=values):
+                return self._apply(pixels)
+
         module = tf.Module()
-        module.weights = [variable.value for variable in self._network.variables]
-        concrete = self._function(self._apply, n_channels, is_swapped=is_swapped).get_concrete_function()
+        others = (variable.value for variable in self._network.variables if variable.dtype != "float32")
+        module.weights = [whole, *others]
+        concrete = self._function(apply, n_channels, is_swapped=is_swapped).get_concrete_function()
         tf.saved_model.save(module, str(folder), signatures=concrete)
 
     def _function(self, network: Callable[[Any], Any], n_channels: int, *, is_swapped: bool) -> Any:
