@@ -53,7 +53,7 @@ class SweepCost:
         n_passes: Passes over the images.
         clock_s: Seconds of the whole command.
         extract_s: Seconds of the passes.
-        train_s: Seconds to train the heads, all cells.
+        train_s: By head, seconds to train it in all its cells.
         eval_s: Seconds to score, all cells.
     """
 
@@ -61,7 +61,7 @@ class SweepCost:
     n_passes: int
     clock_s: float
     extract_s: float
-    train_s: float
+    train_s: dict[str, float]
     eval_s: float
 
 
@@ -122,8 +122,9 @@ def measure_sweep(options: argparse.Namespace) -> SweepCost:
     run = run_in_clean_cache(options, modes=modes, heads=heads, seeds=seeds)
     passes = run.runs[run.runs["features_cached"] == 0]
     assert len(passes) == len(modes), f"{len(passes)} passes for {len(modes)} modes"
-    sums = {name: float(run.runs[name].sum()) for name in ("train_s", "eval_s")}
-    return SweepCost(len(run.runs), len(passes), run.clock_s, float(passes["extract_s"].sum()), **sums)
+    train_s = {str(head): float(seconds) for head, seconds in run.runs.groupby("head")["train_s"].sum().items()}
+    extract_s, eval_s = float(passes["extract_s"].sum()), float(run.runs["eval_s"].sum())
+    return SweepCost(len(run.runs), len(passes), run.clock_s, extract_s, train_s, eval_s)
 
 
 def measure_our_probe(options: argparse.Namespace) -> ProbeCost:
@@ -234,7 +235,7 @@ def _text(sweep: SweepCost, probes: list[ProbeCost], options: argparse.Namespace
     costs = {
         f"the whole sweep, {sweep.n_cells} cells": sweep.clock_s,
         f"its {sweep.n_passes} passes alone": sweep.extract_s,
-        "training the heads": sweep.train_s,
+        **{f"training `{head}`, all its cells": seconds for head, seconds in sweep.train_s.items()},
         "scoring": sweep.eval_s,
     }
     sweep_rows = [[name, f"{seconds:.1f}"] for name, seconds in costs.items()]
