@@ -15,6 +15,8 @@ from benchmark.preprocessing import match_channels, swap_channels
 
 # TensorFlow copies constants up to 18 times: those of ConvNeXtXLarge, 1.3 GiB, take more than 24 GiB.
 LARGEST_FROZEN_MIB = 1024.0
+# Numbers of a weight that is written as a variable of its own.
+LEAST_OF_OWN = 2**15
 NO_FLOAT16 = "float16 needs a GPU that TensorFlow can use: choose --precision bfloat16 or float32."
 
 
@@ -79,24 +81,28 @@ class FrozenNetwork:
     def save(self, folder: Path, n_channels: int, *, is_swapped: bool) -> None:
         """Write what `function` computes as a SavedModel, whose inputs are `images`, `scale` and `offset`.
 
-        The weights are parts of one variable: TensorFlow writes a graph of a thousand variables for seconds.
+        Small weights are parts of one variable, since TensorFlow writes a thousand variables for seconds. Large ones
+        stay variables, since OpenVINO copies parts but reads whole variables from the file.
         """
         import keras
         import tensorflow as tf
 
-        weights = [variable for variable in self._network.variables if variable.dtype == "float32"]
-        sizes = [math.prod(variable.shape) for variable in weights]
-        whole = tf.Variable(np.concatenate([np.zeros(0, np.float32), *(np.ravel(one.numpy()) for one in weights)]))
+        def is_small(weights: Any) -> bool:
+            return bool(weights.dtype == "float32" and math.prod(weights.shape) < LEAST_OF_OWN)
+
+        small = [weights for weights in self._network.variables if is_small(weights)]
+        large = [weights.value for weights in self._network.variables if not is_small(weights)]
+        sizes = [math.prod(weights.shape) for weights in small]
+        together = tf.Variable(np.concatenate([np.zeros(0, np.float32), *(np.ravel(one.numpy()) for one in small)]))
 
         def apply(pixels: Any) -> Any:
-            parts = tf.split(whole, sizes) if weights else []
-            values = [(one, tf.reshape(part, one.shape)) for one, part in zip(weights, parts, strict=True)]
+            parts = tf.split(together, sizes) if small else []
+            values = [(one, tf.reshape(part, one.shape)) for one, part in zip(small, parts, strict=True)]
             with keras.StatelessScope(state_mapping=values):
                 return self._apply(pixels)
 
         module = tf.Module()
-        others = (variable.value for variable in self._network.variables if variable.dtype != "float32")
-        module.weights = [whole, *others]
+        module.weights = [together, *large]
         concrete = self._function(apply, n_channels, is_swapped=is_swapped).get_concrete_function()
         tf.saved_model.save(module, str(folder), signatures=concrete)
 
