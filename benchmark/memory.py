@@ -6,10 +6,12 @@ resident depends on what ran before.
 
 import ctypes
 import gc
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 
@@ -24,9 +26,11 @@ def available_mib() -> float:
     free = psutil.virtual_memory().available / MIB
     try:
         limit, used = (int((CGROUP / name).read_text()) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # not in a container, or its limit is the word "max"
+        details = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())
+        droppable = int(details["inactive_file"])  # pages of files that were read a while ago count as used
+    except (OSError, ValueError, KeyError):  # not in a container, or its limit is the word "max"
         return free
-    return min(free, (limit - used) / MIB)
+    return min(free, (limit - used + droppable) / MIB)
 
 
 def resident_mib() -> float:
@@ -77,7 +81,7 @@ class PeakMemory:
     """Measures the highest memory of this process between entering and leaving.
 
     On Linux the kernel records the peak: it is reset through `/proc/self/clear_refs` and read from `VmHWM`, so none is
-    missed. Elsewhere, or where the reset is not permitted, psutil samples the memory.
+    missed. Elsewhere, or where the reset is not permitted, psutil samples the memory. Measurements may be nested.
 
     Args:
         start_mib: What to count as the memory on entering, such as `Footprint.of_parts`; None counts all of it.
@@ -87,26 +91,35 @@ class PeakMemory:
     """
 
     rss_mib: float = 0.0
+    # Those that were entered and not left, in this order.
+    _open: ClassVar[list["PeakMemory"]] = []
 
     def __init__(self, start_mib: float | None = None) -> None:
         self._start_mib = start_mib
+        self._highest_mib = -math.inf
+        self._sampler: _Sampler | None = None
 
     def __enter__(self) -> "PeakMemory":
         self._left_out_mib = 0.0 if self._start_mib is None else settled_mib() - self._start_mib
-        self._sampler = None if _reset_high_water_mark() else _Sampler()
-        if self._sampler:
+        for outer in self._open:
+            outer.peak_mib()  # before the reset, which takes it from the kernel's record
+        if not _reset_high_water_mark():
+            self._sampler = _Sampler()
             self._sampler.start()
+        self._open.append(self)
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._open.remove(self)
         if self._sampler:
             self._sampler.stop()
         self.rss_mib = self.peak_mib()
 
     def peak_mib(self) -> float:
         """The peak so far."""
-        peak_mib = self._sampler.peak_mib() if self._sampler else _high_water_mark_mib()
-        return peak_mib - self._left_out_mib
+        now_mib = self._sampler.peak_mib() if self._sampler else _high_water_mark_mib()
+        self._highest_mib = max(self._highest_mib, now_mib)
+        return self._highest_mib - self._left_out_mib
 
 
 def _reset_high_water_mark() -> bool:

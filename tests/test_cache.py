@@ -473,6 +473,15 @@ def test_an_extraction_without_a_rate_hides_none_that_was_measured(monkeypatch: 
     assert measured_gflops() == {"first": 8.0 * 0.25}
 
 
+def test_a_pass_over_the_lower_layers_only_is_no_rate_of_the_backbone(monkeypatch: pytest.MonkeyPatch):
+    use_entries({"first": 1, "second": 1})
+    whole, _ = list_cache()
+    lower = dataclasses.replace(whole, facts={**whole.facts, "cut": "block_3"}, images_per_s=10 * whole.images_per_s)
+    monkeypatch.setattr(caching, "list_cache", lambda: [whole, lower])
+
+    assert measured_gflops() == {"first": 8.0 * 0.25}
+
+
 def test_pruning_goes_on_where_the_rates_cannot_be_kept(monkeypatch: pytest.MonkeyPatch):
     use_entries({"first": 1, "second": 1})
     (cache_root() / RATES).mkdir()  # a file cannot take the place of a folder

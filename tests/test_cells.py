@@ -345,6 +345,8 @@ CHANGES = {
     "resize": a_cell(resize="nearest"),
     "crop": a_cell(crop="crop"),
     "precision": a_cell(precision="bfloat16"),
+    "engine": a_cell(engine="openvino"),
+    "batch_size": a_cell(batch_size=64),
     "val_fraction": a_cell(val_fraction=0.2),
     "backbone": a_cell(backbone=REGISTRY["NetB1"]),
     "application": with_backbone(application="ResNet101"),
@@ -530,8 +532,8 @@ def test_the_name_of_a_dataset_is_no_fact_of_its_features():
     assert len(keys) == 1
 
 
-@pytest.mark.parametrize("change", ["mode", "resize", "crop", "precision"])
-def test_cells_that_see_other_pixels_do_not_share_features(change: str):
+@pytest.mark.parametrize("change", ["mode", "resize", "crop", "precision", "engine", "batch_size"])
+def test_cells_that_are_extracted_otherwise_do_not_share_features(change: str):
     assert feature_facts(CHANGES[change], FINGERPRINT) != feature_facts(a_cell(), FINGERPRINT)
     assert view_key(CHANGES[change]) != view_key(a_cell())
 

@@ -50,6 +50,18 @@ def test_an_allocation_that_was_freed_inside_is_seen(either_way):
     assert peak.rss_mib == pytest.approx(before + BLOCK_MIB, abs=TOLERANCE_MIB)
 
 
+def test_a_measurement_inside_another_takes_nothing_from_it(either_way):
+    before = resident_mib()
+
+    with PeakMemory() as outer:
+        allocate_and_free(hold_s=4 * memory.SAMPLE_INTERVAL_S)
+        with PeakMemory() as inner:
+            pass
+
+    assert outer.rss_mib == pytest.approx(before + BLOCK_MIB, abs=TOLERANCE_MIB)
+    assert inner.rss_mib == pytest.approx(before, abs=TOLERANCE_MIB)
+
+
 def test_the_kernel_sees_even_the_shortest_allocation(kernel_mark):
     before = resident_mib()
 
@@ -163,3 +175,27 @@ def test_the_sampler_ends_with_the_stretch_of_work(no_kernel_mark):
         assert peak._sampler.is_alive()
 
     assert not peak._sampler.is_alive()
+
+
+# --- available memory ------------------------------------------------------------------------------------------------
+
+
+def test_in_a_container_pages_of_files_that_can_be_dropped_are_available(monkeypatch, tmp_path):
+    for name, content in {
+        "memory.max": f"{1000 * MIB}\n",
+        "memory.current": f"{990 * MIB}\n",
+        "memory.stat": f"anon {300 * MIB}\ninactive_file {600 * MIB}\nactive_file {90 * MIB}\n",
+    }.items():
+        (tmp_path / name).write_text(content)
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+
+    assert memory.available_mib() == 610
+
+
+@pytest.mark.parametrize("limit", ["max", None])
+def test_without_a_limit_the_memory_of_the_machine_is_available(monkeypatch, tmp_path, limit):
+    if limit is not None:
+        (tmp_path / "memory.max").write_text(limit)
+    monkeypatch.setattr(memory, "CGROUP", tmp_path)
+
+    assert memory.available_mib() > 610

@@ -240,6 +240,6 @@ def job_key(cell: Cell) -> tuple[Any, ...]:
     return (cell.backbone, cell.dataset, cell.input_size_px)
 
 
-def view_key(cell: Cell) -> tuple[str, str, View]:
+def view_key(cell: Cell) -> tuple[str, str, int | None, View]:
     """Cells of a job with equal keys share one pass over the images."""
-    return cell.engine, cell.precision, cell.view
+    return cell.engine, cell.precision, cell.batch_size, cell.view

@@ -13,7 +13,7 @@ from benchmark.features.cache import BuildFacts, CachedFeatures, cache_key, cach
 from benchmark.features.engine import Extraction, extract_features
 from benchmark.features.extractor import BATCH_SIZE, Latency, has_gpu, measure_latency
 from benchmark.plan.cells import Cell, feature_facts, view_key
-from benchmark.preprocessing import View, line_of
+from benchmark.preprocessing import line_of
 from benchmark.work.events import StageProgress
 from benchmark.work.state import DATASET, TENSORFLOW_ITSELF, JobState
 
@@ -49,7 +49,7 @@ class JobFeatures:
         self._job = job
         self._again = again
         self._extracted: set[str] = set()
-        self._view: tuple[str, str, View] | None = None
+        self._view: tuple[Any, ...] | None = None
 
     def of_view(self, cell: Cell, conditions: Mapping[str, Any]) -> CachedFeatures:
         """The features of the cell's view. Those of the latest view are kept, since the next cell often has the same.
