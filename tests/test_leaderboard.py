@@ -141,6 +141,16 @@ def test_a_cell_that_failed_and_was_then_done_has_not_failed(ledger: Ledger):
     assert count_failed(load_runs([ledger.folder])) == {}
 
 
+def test_that_a_dataset_was_not_available_hides_no_finished_row(ledger: Ledger):
+    add(ledger)
+    add(ledger, status=FAILED, error_type="download", cell_key="", setting_key="")
+
+    runs = load_runs([ledger.folder])
+
+    assert runs["status"].tolist() == [DONE]
+    assert make_leaderboard(runs)["n_seeds"].tolist() == [1]
+
+
 def test_only_failed_rows_give_an_empty_leaderboard(ledger: Ledger):
     add(ledger, status=FAILED, error_type="oom")
 

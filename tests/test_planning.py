@@ -15,7 +15,7 @@ from benchmark.plan import cells, planning
 from benchmark.plan.planned import MISSING, REPEAT, STALE, WHEN, Plan, PlannedCell
 from benchmark.plan.planning import make_plan
 from benchmark.plan.remarks import remarks_on
-from benchmark.provenance import framework_versions, minor_version
+from benchmark.provenance import environment, minor_version
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone
 from benchmark.work.rows import new_row
@@ -123,13 +123,17 @@ def test_another_network_of_the_same_builder_makes_a_cell_stale(ledger: Ledger, 
     assert ledger.read_runs()["network_sha256"].tolist() == ["a" * 64]
 
 
-def test_another_minor_version_of_keras_makes_a_cell_stale(ledger: Ledger):
-    write_row(ledger, plan_of(ledger).cells[0], cell_key="earlier", keras_version="2.15.0")
+@pytest.mark.parametrize(
+    ("column", "name"), [("keras_version", "Keras"), ("pillow_version", "Pillow"), ("openvino_version", "OpenVINO")]
+)
+def test_another_minor_version_that_features_depend_on_makes_a_cell_stale(ledger: Ledger, column: str, name: str):
+    grid = GRID.model_copy(update={"engine": "openvino"})
+    write_row(ledger, plan_of(ledger, grid).cells[0], **{"cell_key": "earlier", column: "2.15.0"})
 
-    planned = plan_of(ledger).cells[0]
+    planned = plan_of(ledger, grid).cells[0]
 
-    version = minor_version(framework_versions()["keras_version"])
-    assert (planned.state, planned.reason) == (STALE, f"Keras 2.15 then {version}")
+    version = minor_version(str(environment()[column]))
+    assert (planned.state, planned.reason) == (STALE, f"{name} 2.15 then {version}")
 
 
 def test_a_row_of_splits_that_were_drawn_otherwise_is_stale(ledger: Ledger):
@@ -236,6 +240,24 @@ def test_a_dataset_that_cannot_be_downloaded_is_an_obstacle_to_its_own_cells_onl
     assert (blocked.state, blocked.reason) == (MISSING, "The dataset cifar10 cannot be downloaded.")
     assert free.obstacle is None
     assert plan.to_run("missing") == [blocked, free]
+
+
+def test_finished_cells_of_a_dataset_that_is_not_available_any_more_stay_done(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+):
+    done, missing, _ = plan_of(ledger).cells
+    write_row(ledger, done)
+
+    def refuse(name: str, **options: Any) -> Any:
+        raise DownloadError("The dataset digits cannot be downloaded.")
+
+    monkeypatch.setattr(cells, "load_dataset", refuse)
+    plan = plan_of(ledger)
+
+    assert plan.counts == {DONE: 1, MISSING: 2}
+    assert plan.cells[0].reason == "not checked: The dataset digits cannot be downloaded."
+    assert [one.cell for one in plan.to_run("missing")] == [plan.cells[1].cell, plan.cells[2].cell]
+    assert plan.cells[1].cell == missing.cell
 
 
 def test_a_dataset_that_is_at_hand_but_unusable_stops_the_plan(ledger: Ledger, tmp_path: Path):

@@ -205,9 +205,9 @@ def _replay(setup: Setup, again: "pd.Series[str]") -> Ended:
     from benchmark.analysis.race import replay
 
     folder = setup.ledger.folder
-    runs = last_rows(setup.ledger.read_runs().assign(sweep=folder.name, folder=str(folder)))
+    rows = setup.ledger.read_runs().assign(sweep=folder.name, folder=str(folder))
     steps = {planned.key: step for step, some in setup.cells.items() for planned in some}
-    runs = runs[runs["cell_key"].isin(steps.keys()) & ~runs["run_id"].isin(again)]
+    runs = last_rows(rows[rows["cell_key"].isin(steps.keys()) & ~rows["run_id"].isin(again)])
     runs = runs.assign(step=runs["cell_key"].map(steps))
     correctness = Correctness(runs, with_folds=True)
     return Ended(replay(setup.race, runs, correctness, setup.boards), runs, correctness)

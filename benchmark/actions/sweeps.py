@@ -1,5 +1,6 @@
 """A sweep found, planned and run."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -62,6 +63,7 @@ def plan_sweep(sweep: "Sweep", registry: "Registry", results: Path, where: Mappi
 
 def say_notes(plan: "Plan") -> None:
     """Say once what is left out of each dataset, assumed or doubtful, and what `remarks_on` finds."""
+    from benchmark.ledger import DONE
     from benchmark.plan.remarks import remarks_on
 
     notes = [(request, note) for request, facts in plan.datasets.items() for note in facts.notes]
@@ -73,6 +75,9 @@ def say_notes(plan: "Plan") -> None:
         console.say("Copies in several splits or classes distort the numbers: --drop-duplicates leaves them out.")
     for remark in remarks_on(plan):
         console.say(f"{remark}.")
+    unchecked = Counter(str(one.obstacle) for one in plan.cells if one.obstacle is not None and one.state == DONE)
+    for obstacle, number in unchecked.items():
+        console.say(f"{obstacle} So {count_of(number, 'finished cell')} could not be compared with it.", style="yellow")
 
 
 def warn_of_modes(chosen: "Sequence[PlannedCell]") -> None:
@@ -176,9 +181,9 @@ def run_sweep(
         when: A key of `WHEN`.
         where: See `plan_sweep`.
     """
-    from benchmark.analysis.loading import load_runs
+    from benchmark.analysis.loading import last_rows, load_all_runs
     from benchmark.errors import check_known
-    from benchmark.ledger import Ledger, cell_names
+    from benchmark.ledger import Ledger
     from benchmark.plan.planned import WHEN
 
     check_known("value of when", when, WHEN)
@@ -186,7 +191,23 @@ def run_sweep(
     warn_of_modes(plan.to_run(when))
     ledger = Ledger(results / sweep.name)
     run_plan(plan, ledger, execution, when=when)
-    runs = load_runs([ledger.folder])
-    names = {planned.cell.name for planned in plan.cells}
-    as_asked = runs.assign(dataset=runs["dataset_name"])
-    return runs[[name in names for name in cell_names(as_asked)]].reset_index(drop=True)
+    return last_rows(rows_of_cells(load_all_runs([ledger.folder]), plan.cells))
+
+
+def rows_of_cells(rows: "pd.DataFrame", cells: "Sequence[PlannedCell]") -> "pd.DataFrame":
+    """The rows of planned cells: those with their keys or, where a dataset was not available, with their names.
+
+    Args:
+        rows: As `load_all_runs` returns them. A later row of the same name can have another key: that of other images,
+            say, or of another version of Keras.
+        cells: The cells.
+    """
+    from benchmark.ledger import cell_names
+
+    keys = {planned.key for planned in cells if planned.key}
+    names = {planned.cell.name: planned.key for planned in cells}
+    is_named = [
+        name in names and not (key and names[name])
+        for name, key in zip(cell_names(rows), rows["cell_key"], strict=True)
+    ]
+    return rows[rows["cell_key"].isin(keys) | is_named]

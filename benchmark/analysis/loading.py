@@ -8,7 +8,7 @@ import pandas as pd
 
 from benchmark.analysis.formats import count_of
 from benchmark.analysis.labels import dataset_labels
-from benchmark.errors import BenchmarkError, LedgerError
+from benchmark.errors import BenchmarkError, DownloadError, LedgerError
 from benchmark.ledger import CELL_COLUMNS, DONE, RUNS, Ledger
 from benchmark.origins import DEFINITION, VERSIONS
 
@@ -67,9 +67,13 @@ def load_runs(paths: Sequence[Path], *, by_machine: bool = False) -> pd.DataFram
 def last_rows(rows: pd.DataFrame, *, by_machine: bool = False) -> pd.DataFrame:
     """What `load_runs` makes of the rows that `load_all_runs` returns."""
     apart = ["machine"] if by_machine else []
-    last = rows.assign(machine=_machines(rows)).drop_duplicates(
-        ["folder", "weights", *CELL_COLUMNS, *apart], keep="last", ignore_index=True
+    # That a dataset was not available says nothing of what was finished before.
+    was_tried = ~((rows["cell_key"] == "") & (rows["error_type"] == DownloadError.error_type))
+    in_order = pd.concat([rows[~was_tried], rows[was_tried]])
+    last = in_order.assign(machine=_machines(in_order)).drop_duplicates(
+        ["folder", "weights", *CELL_COLUMNS, *apart], keep="last"
     )
+    last = last.sort_index(ignore_index=True)
     last = last.assign(dataset_name=last["dataset"], dataset=_dataset_names(last), setting=_setting_ids(last))
     if not by_machine:
         n_machines = last[last["status"] == DONE].groupby("setting")["machine"].nunique()

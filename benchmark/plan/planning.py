@@ -12,12 +12,12 @@ from benchmark.errors import DownloadError
 from benchmark.ledger import CELL_COLUMNS, DONE, FAILED, Ledger, cell_names
 from benchmark.options import CLASSIFY
 from benchmark.origins import DEFINITION, INPUTS, VERSIONS, what_changed
-from benchmark.plan.cells import Cell, DatasetRequest, job_key, make_keys
+from benchmark.plan.cells import Cell, DatasetRequest, feature_facts, job_key, make_keys
 from benchmark.plan.examining import examine_networks
 from benchmark.plan.grid import expand, expanded
 from benchmark.plan.planned import MISSING, REPEAT, STALE, DatasetFacts, Plan, PlannedCell
 from benchmark.plan.wrong_modes import wrong_by_layers, wrong_modes
-from benchmark.provenance import framework_versions, minor_version
+from benchmark.provenance import minor_version
 from benchmark.recipes import Sweep
 from benchmark.registry import Registry
 
@@ -154,6 +154,8 @@ def _identified(cell: Cell, networks: "Mapping[Cell, Found]") -> Cell:
 def _planned(cell: Cell, dataset: DatasetFacts | DownloadError, past: _Past) -> PlannedCell:
     name = cell.name
     if isinstance(dataset, DownloadError):
+        if name in past.by_name:
+            return PlannedCell(cell, "", DONE, f"not checked: {dataset}", obstacle=dataset)
         failed = past.without_key.get(name)
         return PlannedCell(cell, "", MISSING if failed is None else FAILED, str(dataset), obstacle=dataset)
     key, setting_key = make_keys(cell, dataset.fingerprint)
@@ -212,7 +214,8 @@ def _name_in_schema_1(cell: Cell) -> tuple[Any, ...]:
 
 def _changes(cell: Cell, dataset: DatasetFacts, row: Mapping[Any, Any]) -> list[str]:
     """What changed since a row was made, as far as keys depend on it."""
-    versions = framework_versions()
+    facts = feature_facts(cell, dataset.fingerprint)
+    versions = {column: str(facts[column]) for column in VERSIONS if column in facts}
     now = {"dataset_fingerprint": dataset.fingerprint, **cell.facts, **versions}
     before, after = (
         {**facts, **{column: minor_version(str(facts[column])) for column in versions}} for facts in (row, now)
