@@ -116,19 +116,18 @@ def recommend(
     from benchmark.actions.races import recommend_backbone
     from benchmark.registry import load_registry
 
-    limits = {
-        "params_backbone": max_params, "model_mib": max_model_mib, "latency_ms": max_latency_ms,
-        "images_per_s": min_images_per_s,
-    }  # fmt: skip
     answer, _ = recommend_backbone(
         {**as_keys(options), "datasets": (dataset,)},
         load_registry([Path(path) for path in registry]),
         Path(results),
         patterns=(backbones,) if isinstance(backbones, str) else backbones,
         budget_s=budget_s,
-        limits={column: limit for column, limit in limits.items() if limit is not None},
+        limits={
+            "params_backbone": max_params, "model_mib": max_model_mib, "latency_ms": max_latency_ms,
+            "images_per_s": min_images_per_s,
+        },
         n_seeds=n_seeds,
-    )
+    )  # fmt: skip
     return answer
 
 

@@ -85,9 +85,7 @@ def _entry(manifest: Path) -> CacheEntry | None:
 def measured_gflops() -> dict[str, float]:
     """Sustained 1e9 operations a second by backbone, from the entries of the cache and those that were removed."""
     # An extraction that goes on, or was killed, has no rate yet; with a cut, the operations are of more than it ran.
-    measured = [
-        entry for entry in list_cache() if entry.images_per_s * entry.flops_g > 0 and "cut" not in entry.facts
-    ]
+    measured = [entry for entry in list_cache() if entry.images_per_s * entry.flops_g > 0 and "cut" not in entry.facts]
     return _kept_gflops() | {str(entry.facts.get("backbone")): entry.images_per_s * entry.flops_g for entry in measured}
 
 

@@ -14,8 +14,7 @@ import psutil
 
 from benchmark import __version__, provenance
 from benchmark.downloads import KERAS_HOST, can_reach
-from benchmark.memory import MIB
-from benchmark.storage import cache_root
+from benchmark.storage import MIB, cache_root
 
 GIB = 1024 * MIB
 # The largest backbones of the registry need this much at their default sizes.

@@ -18,13 +18,12 @@ from typing import IO
 from filelock import FileLock
 
 from benchmark.errors import DownloadError, WeightsError
-from benchmark.storage import cache_root, sha256_of_file, write_whole
+from benchmark.storage import MIB, cache_root, sha256_of_file, write_whole
 
 TIMEOUT_S = 6.0
-MIB = 2**20
 HTTPS_PORT = 443
-# The largest file of weights in a wheel, and how much smaller than it the wheel may hold it.
 MAX_MEMBER_BYTES = 4 * 2**30
+# Keras does not compress; others may, but weights do not become so much smaller.
 MAX_COMPRESSION = 100
 # Where Keras keeps the ImageNet weights.
 KERAS_HOST = "storage.googleapis.com"
@@ -76,9 +75,14 @@ def kept_member(source: str, sha256: str) -> Path:
     return cache_root() / "weights" / f"{sha256[:16]}-{Path(source).name}"
 
 
+def unpacks_too_far(info: zipfile.ZipInfo) -> bool:
+    """Whether a file in an archive claims to unpack to more than weights do."""
+    return info.file_size > MAX_COMPRESSION * info.compress_size + MIB
+
+
 def _copy_member(archive: zipfile.ZipFile, member: str, file: IO[bytes]) -> None:
     info = archive.getinfo(member)
-    if info.file_size > min(MAX_MEMBER_BYTES, MAX_COMPRESSION * info.compress_size + MIB):
+    if info.file_size > MAX_MEMBER_BYTES or unpacks_too_far(info):
         raise DownloadError(
             f"The member {member!r} unpacks {info.compress_size:,} bytes to {info.file_size:,}: weights have at most "
             f"{MAX_MEMBER_BYTES:,} bytes, and cannot be compressed {MAX_COMPRESSION}-fold."
@@ -155,7 +159,7 @@ def can_reach(host: str) -> bool:
             socket.create_connection((host, HTTPS_PORT), timeout=TIMEOUT_S).close()
             answers.append(host)
 
-    if urllib.request.getproxies():
+    if urllib.request.getproxies().keys() & {"http", "https", "all"}:
         return True
     # In a thread, because looking up a host's name has no time limit of its own.
     thread = threading.Thread(target=connect, daemon=True)

@@ -54,6 +54,16 @@ def check_known(kind: str, name: str, known: Collection[str]) -> None:
         raise UnknownNameError(kind, name, known)
 
 
+def check_at_least(what: str, number: float | None, least: float) -> None:
+    """Refuse a number that is smaller, or not a number; None is none to refuse.
+
+    Raises:
+        BenchmarkError: It is.
+    """
+    if number is not None and not number >= least:
+        raise BenchmarkError(f"{what} is at least {least:g}, got {number:g}.")
+
+
 class DownloadError(BenchmarkError):
     """Weights or data that could not be downloaded."""
 

@@ -15,7 +15,8 @@ from typing import ClassVar
 
 import psutil
 
-MIB = 2**20
+from benchmark.storage import MIB
+
 SAMPLE_INTERVAL_S = 0.05
 # Where version 2 of Linux's control groups keeps the memory limit and the memory use of a container.
 CGROUP = Path("/sys/fs/cgroup")

@@ -90,8 +90,9 @@ STEPS: dict[str, Mode] = {
     "raw": to_raw, "unit": to_unit, "tf": to_tf, "caffe": to_caffe, "torch": to_torch, "swap": swap_channels,
 }  # fmt: skip
 
+NATIVE = "native"
 MODES = {
-    "native": "the right one for the backbone, from the registry",
+    NATIVE: "the right one for the backbone, from the registry",
     "unit": "x/255, in [0, 1]",
     "raw": "0..255, untouched",
     "tf": "x/127.5 - 1, in [-1, 1]",
@@ -122,7 +123,7 @@ def resolve_mode(mode: str, native: Step) -> tuple[Step, ...]:
         UnknownNameError: There is no such mode.
     """
     check_known("mode", mode, MODES)
-    if mode == "native":
+    if mode == NATIVE:
         return (native,)
     if mode == "double":
         return ("unit",) if native == "raw" else ("unit", native)

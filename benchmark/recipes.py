@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError
 
 from benchmark.errors import ConfigError, check_known
 from benchmark.options import NO_AUGMENTATION, PROBE, Augmentation, DenseOptions, Positive, Record, Stage
-from benchmark.preprocessing import CropValue
+from benchmark.preprocessing import NATIVE, CropValue
 from benchmark.registry import LARGEST_INPUT_PX, shipped_path
 from benchmark.tables import config_error, read_toml
 
@@ -72,7 +72,7 @@ class Grid(Record):
 
     backbones: Names = ("MobileNetV2-dogs",)
     datasets: Names = ("digits",)
-    modes: Names = ("native",)
+    modes: Names = (NATIVE,)
     strategies: Names = ("probe",)
     heads: Names = ("linear",)
     seeds: Seeds = (0,)
@@ -122,7 +122,7 @@ class Published(Record):
     backbone: str
     strategy: str = "probe"
     stages: str | None = None
-    mode: str = "native"
+    mode: str = NATIVE
     head: str | None = None
     head_options: str = ""
     metric: str = "accuracy"

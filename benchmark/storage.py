@@ -17,6 +17,7 @@ import platformdirs
 from benchmark.errors import BenchmarkError
 
 CACHE_VARIABLE = "BENCHMARK_CACHE"
+MIB = 2**20
 # The system's errors for a full disk and for a used-up quota.
 OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
 # A partial file that nobody wrote to for this many seconds was left by a dead process.

@@ -90,6 +90,33 @@ def test_a_mistake_in_the_options_of_run_names_them(tmp_path: Path):
         run(backbones="MobileNetV2-dog", results=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"jobs": 0}, "jobs is at least 1, got 0"),
+        ({"jobs": -1}, "jobs is at least 1, got -1"),
+        ({"timeout_s": 0}, "timeout_s is at least 0.001, got 0"),
+    ],
+)
+def test_numbers_that_the_command_refuses_are_refused(tmp_path: Path, options: dict[str, float], message: str):
+    with pytest.raises(BenchmarkError, match=message):
+        run(results=tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"n_seeds": 0}, "n_seeds is at least 1, got 0"),
+        ({"max_params": 0}, "--max-params is at least 1e-06, got 0"),
+        ({"min_images_per_s": float("nan")}, "--min-images-per-s is at least 1e-06, got nan"),
+        ({"budget_s": 0}, "budget_s is at least 0.001, got 0"),
+    ],
+)
+def test_limits_that_the_command_refuses_are_refused(tmp_path: Path, options: dict[str, float], message: str):
+    with pytest.raises(BenchmarkError, match=message):
+        recommend("digits", results=tmp_path, **options)
+
+
 def test_recommend_and_export_refuse_what_the_commands_refuse(tmp_path: Path):
     with pytest.raises(BenchmarkError, match=r"The limits leave no backbone\. The nearest is"):
         recommend("digits", max_params=1000, results=tmp_path)

@@ -124,9 +124,7 @@ def test_what_makes_no_sense_is_refused(options: dict[str, Any], message: str):
 def test_a_network_without_imagenets_classifier_is_refused_and_others_are_named(facts: dict[str, Any]):
     registry = {**REGISTRY, "Mine": a_backbone("Mine", **facts)}
 
-    with pytest.raises(
-        BenchmarkError, match=r"Mine cannot classify: its weights have no classifier .* do: NetB1, NetB0"
-    ):
+    with pytest.raises(BenchmarkError, match=r"Mine cannot classify: its weights have no classifier .* do: ResNet50, "):
         expand(a_sweep(a_grid(backbones=("Mine",))), registry)
     matched = expand(a_sweep(a_grid(backbones=("*",))), registry)
     assert [cell.backbone.name for cell in matched] == [*REGISTRY], "a pattern takes those that can"

@@ -104,6 +104,31 @@ def write_ledger(folder: Path) -> Ledger:
 # --- the program -----------------------------------------------------------------------------------------------------
 
 
+def test_an_entry_of_a_preset_that_is_not_here_is_left_out_of_the_list(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "backbones.toml").write_text(OWN_BACKBONE + '[Preset]\nhub = "vit_base"\n')
+
+    def refuse(*_: object) -> None:
+        raise DownloadError("The preset vit_base is not on this machine.")
+
+    monkeypatch.setattr("benchmark.registry.files.read_preset", refuse)
+    answer = call("list", "backbones", "--json")
+
+    assert answer.code == 0
+    assert [record["name"] for record in json.loads(answer.out)] == ["Own"]
+    assert "Preset is left out: The preset vit_base is not on this machine." in answer.err
+
+
+def test_where_nothing_failed_yet_there_is_nothing_to_do(call: Call, tmp_path: Path, unexamined: None):
+    (tmp_path / "own.toml").write_text(OWN_BACKBONE)
+
+    answer = call("run", "--backbones", "Own", "--datasets", "digits", "--registry", "own.toml", "--when", "failed")
+
+    assert (answer.code, answer.out) == (0, "")
+    assert "Nothing to do in results/custom: 1 missing." in answer.err
+
+
 def test_help_names_every_command(call: Call):
     answer = call("--help")
 

@@ -14,10 +14,13 @@ import pytest
 from PIL import Image
 from sampling import sampled
 
+from benchmark.actions.exporting import are_exportable
+from benchmark.actions.predicting import predict_table
 from benchmark.cli import main
 from benchmark.datasets import load_dataset
 from benchmark.datasets.resizing import resize
 from benchmark.exporting.files import FACTS
+from benchmark.exporting.predicting import Prediction
 from benchmark.isolation import start_server
 from benchmark.ledger import WEIGHTS, Ledger
 from benchmark.preprocessing import RESIZERS, View
@@ -306,6 +309,39 @@ def test_a_model_of_another_version_is_refused(program: Program, sweep: Path, tm
     assert "another version of backbone-benchmark (9.9)" in refused(
         program, sweep, "predict", str(tmp_path / "new.keras"), "pets"
     )
+
+
+def test_a_class_may_have_the_name_of_a_column(monkeypatch: pytest.MonkeyPatch):
+    predictions = [Prediction(0, np.array([0.25, 0.75], np.float32), "")]
+    monkeypatch.setattr("benchmark.exporting.files.read_facts", lambda _: {"class_names": ["file", "fault"]})
+    monkeypatch.setattr("benchmark.exporting.predicting.find_images", lambda _: [Path("a.png")])
+    monkeypatch.setattr("benchmark.actions.predicting.iterate_in_child", lambda *_: iter(predictions))
+
+    table = predict_table(Path("model.keras"), [Path("a.png")])
+
+    assert table.columns.tolist() == ["file", "fault", "file", "fault"]
+    assert table.iloc[0].tolist() == ["a.png", "", 0.25, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("row", "is_exportable"),
+    [
+        ({}, True),
+        ({"head": "knn"}, False),
+        ({"mode": "unit"}, False),
+        ({"strategy": "finetune", "head": "dense"}, True),
+        ({"strategy": "finetune", "head": "dense", "mode": "unit"}, False),
+        ({"strategy": "scratch", "head": "", "mode": "unit"}, True),
+        ({"strategy": "classify", "head": ""}, False),
+        ({"status": "failed"}, False),
+    ],
+)
+def test_the_best_row_is_one_that_can_be_exported_and_whose_preprocessing_is_right(
+    row: dict[str, str], is_exportable: bool
+):
+    rows = pd.DataFrame([{"status": "done", "mode": "native", "strategy": "probe", "head": "linear", **row}])
+
+    assert are_exportable(rows).tolist() == [is_exportable]
 
 
 def test_bad_files_are_named_and_the_others_predicted(

@@ -18,7 +18,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ahead": set(),
     "caching": {"storage"},
     "provenance": set(),
-    "memory": set(),
+    "memory": {"storage"},
     "isolation": {"errors", "provenance"},
     "tables": {"errors"},
     "preprocessing": {"errors"},
@@ -55,7 +55,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "analysis": {
         "errors", "escaping", "storage", "options", "recipes", "features", "metrics", "origins", "migration", "ledger",
-        "plan", "work",
+        "preprocessing", "plan", "work",
     },
     "charts": {
         "errors", "escaping", "storage", "options", "datasets", "preprocessing", "xray", "ledger", "outputs", "plan",

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from benchmark import memory
-from benchmark.memory import MIB, Footprint, PeakMemory, resident_mib, settled_mib
+from benchmark.memory import Footprint, PeakMemory, resident_mib, settled_mib
+from benchmark.storage import MIB
 
 BLOCK_MIB = 96
 # What the interpreter itself may take or give back meanwhile.

@@ -23,7 +23,7 @@ from benchmark.features.cache import BuildFacts, CachedFeatures
 from benchmark.features.engine import Extraction
 from benchmark.features.extractor import BATCH_SIZE, Extractor, Latency
 from benchmark.ledger import DONE, Ledger, fold_of
-from benchmark.memory import MIB, settled_mib
+from benchmark.memory import settled_mib
 from benchmark.plan.planned import Job, Plan
 from benchmark.plan.planning import make_plan
 from benchmark.preprocessing import line_of
@@ -33,6 +33,7 @@ from benchmark.processes.worker import run_job
 from benchmark.provenance import environment
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone
+from benchmark.storage import MIB
 from benchmark.work.events import Event
 from benchmark.work.features import JobFeatures
 from benchmark.work.state import JobState, import_libraries

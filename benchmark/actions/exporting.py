@@ -91,13 +91,29 @@ def _best_row(runs: "pd.DataFrame") -> "pd.DataFrame":
     datasets = runs["dataset"].unique()
     if len(datasets) > 1:
         raise BenchmarkError(f"The ledger has several datasets: give a run_id. It has {', '.join(datasets)}.")
+    runs = runs[are_exportable(runs)]
     board = make_leaderboard(runs, correctness=Correctness(runs))
     board = board[board["rank"].notna()]
     if board.empty:
-        raise BenchmarkError("The ledger has no finished row to export.")
+        raise BenchmarkError(
+            "The ledger has no finished row to take as the best: expected one in mode native (or trained from scratch) "
+            "with a head of layers. To export another, give its run_id."
+        )
     first = board.sort_values("accuracy", ascending=False, kind="stable").iloc[[0]][list(SETTING)]
     rows = finished(runs).reset_index().merge(first, on=list(SETTING)).set_index("index")
     return rows.sort_values("val_accuracy", ascending=False, kind="stable").iloc[[0]]
+
+
+def are_exportable(runs: "pd.DataFrame") -> "pd.Series[bool]":
+    """The finished rows with the right preprocessing that `_check_exportable` lets pass."""
+    from benchmark.exporting.model import EXPORTED_HEADS
+    from benchmark.ledger import DONE
+    from benchmark.options import CLASSIFY, PROBE, SCRATCH
+    from benchmark.preprocessing import NATIVE
+
+    has_layers = (runs["strategy"] != PROBE) | runs["head"].isin(EXPORTED_HEADS)
+    is_right = (runs["mode"] == NATIVE) | (runs["strategy"] == SCRATCH)
+    return (runs["status"] == DONE) & (runs["strategy"] != CLASSIFY) & has_layers & is_right
 
 
 def _check_exportable(record: Mapping[Any, Any]) -> None:

@@ -29,12 +29,14 @@ def predict_table(model: Path, images: Sequence[Path], engine: str | None = None
     """
     import pandas as pd
 
+    from benchmark.errors import check_known
     from benchmark.exporting.files import read_facts
     from benchmark.exporting.predicting import find_images, predict_files
-    from benchmark.features.engines import AUTO, OPENVINO, choose_engine
+    from benchmark.features.engines import AUTO, ENGINES, OPENVINO, choose_engine
 
     class_names = read_facts(model)["class_names"]
     files = find_images(images)
+    check_known("engine", engine or AUTO, (AUTO, *ENGINES))
     chosen = choose_engine(engine or AUTO, OPENVINO, has_gpu=False)
     found = []
     with scan_display("predicting") as on_done:
@@ -43,6 +45,5 @@ def predict_table(model: Path, images: Sequence[Path], engine: str | None = None
             on_done(model.name, len(found), len(files))
     shares = [[None] * len(class_names) if one.probabilities is None else one.probabilities for one in found]
     table = pd.DataFrame(shares, columns=class_names, dtype=float)
-    table.insert(0, "file", [in_utf8(str(file)) for file in files])
-    table.insert(1, "fault", [one.fault for one in found], allow_duplicates=True)
-    return table
+    about = pd.DataFrame({"file": [in_utf8(str(file)) for file in files], "fault": [one.fault for one in found]})
+    return pd.concat([about, table], axis=1)  # a class may be called `file`

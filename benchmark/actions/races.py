@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from benchmark import console
 from benchmark.actions.sweeps import say_notes
 from benchmark.analysis.formats import count_of, duration_text
-from benchmark.errors import BenchmarkError, some_of
-from benchmark.processes.execution import Execution
+from benchmark.errors import BenchmarkError, check_at_least, some_of
+from benchmark.processes.execution import SHORTEST_S, Execution
 from benchmark.progress import SweepDisplay, scan_display
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 # A cell that takes so many times the whole budget is ended, but not before these seconds.
 FAR_OVER, LEAST_TIMEOUT_S = 2, 120.0
+SMALLEST_LIMIT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def recommend_backbone(
     *,
     patterns: Sequence[str] | None,
     budget_s: float,
-    limits: Mapping[str, float],
+    limits: Mapping[str, float | None],
     n_seeds: int,
 ) -> tuple[dict[str, Any], bool]:
     """The answer of a race, see `make_answer`, and whether cells of it failed.
@@ -69,22 +70,28 @@ def recommend_backbone(
         results: The folder of the ledgers; the rows are in its ledger `recommend`.
         patterns: Names of backbones or shell patterns; None for all.
         budget_s: Seconds for all cells.
-        limits: See `cut_by_limits`.
+        limits: By the keys of `MEASURES`; None for no limit.
         n_seeds: Number of validation splits.
 
     Raises:
-        BenchmarkError: No backbone keeps the limits, the budget is too small for one, or the dataset is unusable.
+        BenchmarkError: A number is too small, no backbone keeps the limits, the budget is too small for one, or the
+            dataset is unusable.
     """
     from benchmark.analysis.race import Race
     from benchmark.analysis.recommendation import make_answer
     from benchmark.ledger import Ledger
     from benchmark.plan.grid import request_of
     from benchmark.plan.planning import make_plan
-    from benchmark.plan.racing import SWEEP_NAME, find_candidates, plan_rounds, race_sweep
+    from benchmark.plan.racing import MEASURES, SWEEP_NAME, find_candidates, plan_rounds, race_sweep
     from benchmark.recipes import sweep_of_options
 
+    kept = {column: limit for column, limit in limits.items() if limit is not None}
+    check_at_least("n_seeds", n_seeds, 1)
+    check_at_least("budget_s", budget_s, SHORTEST_S)
+    for column, limit in kept.items():
+        check_at_least(MEASURES[column].option, limit, SMALLEST_LIMIT)
     grid = sweep_of_options(SWEEP_NAME, given).grid[0]
-    candidates, cuts = find_candidates(registry, patterns, limits, grid.input_size_px)
+    candidates, cuts = find_candidates(registry, patterns, kept, grid.input_size_px)
     check_some_left([one.name for one in candidates], cuts)
     ledger = Ledger(results / SWEEP_NAME)
     with scan_display() as on_scan:
@@ -92,7 +99,7 @@ def recommend_backbone(
         rounds = plan_rounds(whole, grid.limit, n_seeds, grid.val_fraction)
         plan = make_plan(race_sweep(grid, candidates, rounds, n_seeds), registry, ledger, on_scan)
     say_notes(plan)
-    setup = set_up(plan, ledger, Race((), rounds, n_seeds, budget_s, limits), cuts)
+    setup = set_up(plan, ledger, Race((), rounds, n_seeds, budget_s, kept), cuts)
     ended = run_race(setup)
     check_answered(setup, ended.course)
     answer = make_answer(setup.race, ended.course, setup.cuts, ended.runs, ended.correctness)
@@ -201,11 +208,10 @@ def _run_stage(
 def _replay(setup: Setup, again: "pd.Series[str]") -> Ended:
     """The race so far by the rows in the ledger, but for the runs that count as missing."""
     from benchmark.analysis.correctness import Correctness
-    from benchmark.analysis.loading import last_rows
+    from benchmark.analysis.loading import last_rows, rows_of
     from benchmark.analysis.race import replay
 
-    folder = setup.ledger.folder
-    rows = setup.ledger.read_runs().assign(sweep=folder.name, folder=str(folder))
+    rows = rows_of(setup.ledger)
     steps = {planned.key: step for step, some in setup.cells.items() for planned in some}
     runs = last_rows(rows[rows["cell_key"].isin(steps.keys()) & ~rows["run_id"].isin(again)])
     runs = runs.assign(step=runs["cell_key"].map(steps))
@@ -225,8 +231,9 @@ def check_some_left(names: Sequence[str], cuts: "Sequence[Cut]") -> None:
     if math.isfinite(nearest.excess):
         found = f"The nearest is {nearest.backbone}, with {nearest.reason}: change that limit."
         raise BenchmarkError(f"The limits leave no backbone. {found}")
-    reasons = some_of([f"{cut.backbone}: {cut.reason}" for cut in cuts], 3)
-    raise BenchmarkError(f"No backbone can be tried. {reasons}. Connect to a network, or register weights of your own.")
+    raise BenchmarkError(
+        f"No backbone can be tried. {_reasons(cuts)}. Connect to a network, or register weights of your own."
+    )
 
 
 def check_answered(setup: Setup, course: "Course") -> None:
@@ -239,11 +246,17 @@ def check_answered(setup: Setup, course: "Course") -> None:
         return
     from benchmark.analysis.race import FIRST_SHARE
 
-    if not course.boards and course.untried and not course.cut:
+    if course.untried:
         name, seconds = min(course.untried.items(), key=lambda item: item[1])
+        lost = f"None that was tried is left: {_reasons(course.cut)}. " if course.cut else ""
         raise BenchmarkError(
-            f"The budget of {duration_text(setup.race.budget_s)} is too small for one backbone: to time {name} takes "
-            f"about {duration_text(seconds)}, and half of the budget is for that: give --budget "
-            f"{math.ceil(seconds / FIRST_SHARE)}s or more."
+            f"{lost}The budget of {duration_text(setup.race.budget_s)} is too small for "
+            f"{'another' if course.cut else 'one'} backbone: to time {name} takes about {duration_text(seconds)}, and "
+            f"half of the budget is for that: give --budget {math.ceil((course.spent_s + seconds) / FIRST_SHARE)}s or "
+            "more."
         )
     check_some_left([], [*course.cut, *setup.cuts])
+
+
+def _reasons(cuts: "Sequence[Cut]") -> str:
+    return some_of([f"{cut.backbone}: {cut.reason}" for cut in cuts], 3)

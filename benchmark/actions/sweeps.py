@@ -181,7 +181,7 @@ def run_sweep(
         when: A key of `WHEN`.
         where: See `plan_sweep`.
     """
-    from benchmark.analysis.loading import last_rows, load_all_runs
+    from benchmark.analysis.loading import last_rows, rows_of
     from benchmark.errors import check_known
     from benchmark.ledger import Ledger
     from benchmark.plan.planned import WHEN
@@ -191,14 +191,14 @@ def run_sweep(
     warn_of_modes(plan.to_run(when))
     ledger = Ledger(results / sweep.name)
     run_plan(plan, ledger, execution, when=when)
-    return last_rows(rows_of_cells(load_all_runs([ledger.folder]), plan.cells))
+    return last_rows(rows_of_cells(rows_of(ledger), plan.cells))
 
 
 def rows_of_cells(rows: "pd.DataFrame", cells: "Sequence[PlannedCell]") -> "pd.DataFrame":
     """The rows of planned cells: those with their keys or, where a dataset was not available, with their names.
 
     Args:
-        rows: As `load_all_runs` returns them. A later row of the same name can have another key: that of other images,
+        rows: As `rows_of` returns them. A later row of the same name can have another key: that of other images,
             say, or of another version of Keras.
         cells: The cells.
     """

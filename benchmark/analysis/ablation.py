@@ -9,8 +9,8 @@ from benchmark.analysis.correctness import Correct, Correctness
 from benchmark.analysis.folds import corrected_interval
 from benchmark.analysis.loading import SETTING, finished
 from benchmark.analysis.significance import compare_runs
+from benchmark.preprocessing import NATIVE
 
-NATIVE = "native"
 # Settings that agree in these columns differ only in their mode and are compared.
 SUBJECT = tuple(column for column in SETTING if column not in ("mode", "variant"))
 # And these must be the same too: what a number was made from, whether or not the table has several.

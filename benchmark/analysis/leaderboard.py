@@ -5,13 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from benchmark.analysis.ablation import NATIVE
 from benchmark.analysis.correctness import Marks
 from benchmark.analysis.loading import SETTING, SEVERAL, are_times_comparable, finished
 from benchmark.analysis.published import published_accuracy
 from benchmark.analysis.ranks import SeedRun, SeedRuns, Standing, rank_with_ties
 from benchmark.errors import check_known
 from benchmark.metrics import wilson_interval
+from benchmark.preprocessing import NATIVE
 from benchmark.recipes import Published
 
 NOT_NATIVE = f"not in mode {NATIVE}"  # why a setting has no rank

@@ -88,10 +88,13 @@ def last_rows(rows: pd.DataFrame, *, by_machine: bool = False) -> pd.DataFrame:
 
 def load_all_runs(paths: Sequence[Path]) -> pd.DataFrame:
     """As `load_runs`, but with the rows that later ones replace, and `dataset` as the file has it."""
-    tables = [
-        Ledger(folder).read_runs().assign(sweep=folder.name, folder=str(folder)) for folder in find_ledgers(paths)
-    ]
+    tables = [rows_of(Ledger(folder)) for folder in find_ledgers(paths)]
     return pd.concat([table for table in tables if len(table)] or tables[:1], ignore_index=True)
+
+
+def rows_of(ledger: Ledger) -> pd.DataFrame:
+    """As `load_all_runs`, of one ledger; none if nothing ran yet."""
+    return ledger.read_runs().assign(sweep=ledger.folder.name, folder=str(ledger.folder))
 
 
 def find_row(runs: pd.DataFrame, run_id: str) -> pd.DataFrame:

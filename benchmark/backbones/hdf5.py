@@ -9,13 +9,12 @@ from typing import Any
 
 import h5py
 
+from benchmark.downloads import MAX_COMPRESSION, unpacks_too_far
 from benchmark.errors import WeightsError
+from benchmark.storage import MIB
 
 ARCHIVED_WEIGHTS = "model.weights.h5"
 ARCHIVED = ("metadata.json", "config.json", ARCHIVED_WEIGHTS)
-MIB = 2**20
-# Keras does not compress; others may, but weights do not become so much smaller.
-MAX_COMPRESSION = 100
 MAX_DEPTH = 64
 
 
@@ -43,7 +42,7 @@ def _archived_weights(path: Path) -> bytes:
             is_known = info.filename in ARCHIVED or info.filename.startswith("assets/")
             if not is_known or ".." in Path(info.filename).parts:
                 raise WeightsError(f"{path} holds {info.filename!r}, which Keras does not write.")
-            if info.file_size > MAX_COMPRESSION * info.compress_size + MIB:
+            if unpacks_too_far(info):
                 raise WeightsError(
                     f"{path}: {info.filename} unpacks {info.compress_size:,} bytes to {info.file_size:,}, which no "
                     "weights do."

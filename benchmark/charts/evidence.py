@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.analysis.ablation import NATIVE, SUBJECT, make_ablation
+from benchmark.analysis.ablation import SUBJECT, make_ablation
 from benchmark.analysis.choosing import first_ranked, rows_where
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.leaderboard import make_leaderboard
@@ -18,6 +18,7 @@ from benchmark.charts.labels import name_settings
 from benchmark.errors import BenchmarkError
 from benchmark.escaping import printable
 from benchmark.ledger import CONFUSION, HISTORY, PER_CLASS, RUNS, TEXT_COLUMNS, Ledger
+from benchmark.preprocessing import NATIVE
 
 # What a chart or the report can show of a run. Names by which something is looked up stay as they are.
 SHOWN = {*TEXT_COLUMNS[RUNS], "variant"}

@@ -9,6 +9,7 @@ from benchmark.charts.evidence import Evidence, NothingToDrawError, in_one_mode
 from benchmark.charts.labels import described
 from benchmark.charts.naming import POINT_SIZE, write_names
 from benchmark.charts.style import INK, logarithmic_x, logarithmic_y, mode_colour, new_figure
+from benchmark.preprocessing import NATIVE
 
 HEIGHT_IN = 7.0
 FEWEST_BACKBONES = 3
@@ -24,7 +25,7 @@ def draw_speed(evidence: Evidence, dataset: str) -> Chart:
     fastest, where = _fastest(evidence, dataset)
     figure, ((axes,),) = new_figure(HEIGHT_IN)
     sns.scatterplot(
-        fastest, x="millions", y="images_per_s", color=mode_colour("native"), s=POINT_SIZE, edgecolor=INK,
+        fastest, x="millions", y="images_per_s", color=mode_colour(NATIVE), s=POINT_SIZE, edgecolor=INK,
         linewidth=0.6, zorder=3, ax=axes,
     )  # fmt: skip
     tips = fastest.apply(described, axis=1) + fastest.apply(_measured, axis=1)

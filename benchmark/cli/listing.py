@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,7 +11,11 @@ from benchmark import console
 from benchmark.analysis.formats import count_of
 from benchmark.cli.options import NAMES, JsonOption, RegistryOption, names_at, within
 from benchmark.cli.parsing import known_backbones
-from benchmark.errors import check_known
+from benchmark.errors import BenchmarkError, check_known
+from benchmark.storage import MIB
+
+if TYPE_CHECKING:
+    from benchmark.registry import Backbone, Registry
 
 # Backbones with their own classifier.
 NETWORKS = "networks"
@@ -19,7 +23,7 @@ KINDS = (*NAMES, NETWORKS)
 BACKBONE_FACTS = (
     "name", "mode", "input_size_px", "min_size_px", "feature_dim", "params_backbone", "flops_g", "weights",
 )  # fmt: skip
-MIB, GIB = 2**20, 2**30
+GIB = 2**30
 # More than any disk or calendar has.
 LARGEST_GIB, LONGEST_DAYS = 2**30, 100_000
 # Enough of a key to find its folder.
@@ -43,7 +47,7 @@ def list_names(
     if hub and kind == "backbones":
         print_records(list_presets(), as_json=as_json, least_telling=("handle", "pooling"))
         return
-    backbones = known_backbones(registry).values()
+    backbones = _usable(known_backbones(registry))
     if kind == "backbones":
         facts = [backbone.model_dump(mode="json", by_alias=True) for backbone in backbones]
         records = [
@@ -51,14 +55,8 @@ def list_names(
             for one, backbone in zip(backbones, facts, strict=True)
         ]
     elif kind == NETWORKS:
-        from benchmark.backbones.builders import import_builder
-
         records = [
-            {
-                "name": backbone.name,
-                "input_size_px": backbone.input_size_px,
-                "what": (import_builder(backbone).__doc__ or "").partition("\n")[0],
-            }
+            {"name": backbone.name, "input_size_px": backbone.input_size_px, "what": _what_is_built(backbone)}
             for backbone in backbones
             if backbone.has_classifier
         ]
@@ -68,6 +66,27 @@ def list_names(
             for name, what in names_at(NAMES[kind]).items()
         ]
     print_records(records, as_json=as_json, least_telling=("min_size_px", "flops_g", "feature_dim"))
+
+
+def _usable(registry: "Registry") -> "list[Backbone]":
+    """The entries of a registry; says which are left out, such as presets that are not here."""
+    found = []
+    for name in registry:
+        try:
+            found.append(registry[name])
+        except BenchmarkError as error:
+            console.say(f"{name} is left out: {error}", style="yellow")
+    return found
+
+
+def _what_is_built(backbone: "Backbone") -> str:
+    """The first line that a builder says of itself, or why it cannot be imported."""
+    from benchmark.backbones.builders import import_builder
+
+    try:
+        return (import_builder(backbone).__doc__ or "").partition("\n")[0]
+    except BenchmarkError as error:
+        return str(error)
 
 
 def doctor(as_json: JsonOption = False) -> None:

@@ -60,9 +60,9 @@ def recommend(
 ) -> None:
     """Say which backbone to take for a dataset.
 
-    All backbones that keep the limits race on growing parts of the training images, in mode native under the head
-    linear. Whoever is worse than the leader by the test of the leaderboard is out; of those that cannot be told apart
-    the fastest is taken. The test images are looked at once, at the end, for the accuracy that is reported.
+    All backbones within the limits race on growing parts of the training images, in mode native with the head linear. A
+    backbone is out as soon as the test of the leaderboard finds it worse than the leader. Of those that cannot be told
+    apart, the fastest is taken. The test images are looked at once, at the end, for the accuracy that is reported.
 
     Backbones whose weights are here come first. Other weights are downloaded one by one, when it is their backbone's
     turn, as long as half of the budget lasts; where they cannot be downloaded, the backbone is left out.
@@ -72,10 +72,8 @@ def recommend(
     from benchmark.actions.races import recommend_backbone
     from benchmark.analysis.recommendation import answer_section
     from benchmark.ledger import RUNS
-    from benchmark.plan.racing import MEASURES, SWEEP_NAME
+    from benchmark.plan.racing import SWEEP_NAME
 
-    asked = (parse_amount(max_params), max_model_mib, max_latency_ms, min_images_per_s)
-    limits = {column: value for column, value in zip(MEASURES, asked, strict=True) if value is not None}
     given = {key: value for key, value in parsing.grid_options(context.params).items() if key != "backbones"}
     answer, has_failures = recommend_backbone(
         {**given, "datasets": (dataset,)},
@@ -83,9 +81,12 @@ def recommend(
         results,
         patterns=parsing.split_names(backbones),
         budget_s=parse_budget(budget),
-        limits=limits,
+        limits={
+            "params_backbone": parse_amount(max_params), "model_mib": max_model_mib, "latency_ms": max_latency_ms,
+            "images_per_s": min_images_per_s,
+        },
         n_seeds=n_seeds,
-    )
+    )  # fmt: skip
     if as_json:
         console.show_json(answer)
     else:

@@ -104,7 +104,7 @@ def run(
     n_failed += run_plan(plan, ledger, execution, when=when)
     if nothing:
         console.say(nothing, style="green")
-    show_ended(ledger, n_failed, as_json=as_json)
+    show_ended(ledger, n_failed, "To try again, add --when failed.", as_json=as_json)
 
 
 def _show_dry_run(chosen: "list[PlannedCell]", *, again: bool, as_json: bool) -> None:
@@ -151,40 +151,47 @@ def _params_total(planned: "PlannedCell") -> int | None:
     return backbone.params_backbone + count_head_params(cell.head, backbone.feature_dim, planned.n_classes, cell.dense)
 
 
-def show_ended(ledger: "Ledger", n_failed: int, *, as_json: bool = False) -> None:
-    """Show the leaderboard of a ledger, and what to do next; exits with 1 if cells failed."""
+def show_ended(ledger: "Ledger", n_failed: int, advice: str, *, as_json: bool = False) -> None:
+    """Show the leaderboard of a ledger, and what to do next; exits with 1 and advice if cells failed."""
     from benchmark.ledger import RUNS
 
+    if not (ledger.folder / RUNS).exists():
+        if as_json:
+            console.show_json([])
+        return
     show_board([ledger.folder], by="accuracy", format_name="json" if as_json else "table")
     _say_next(ledger)
     if n_failed:
         console.say(
-            f"{count_of(n_failed, 'cell')} failed: see {ledger.folder / RUNS}. To try again, add --when failed.",
+            f"{count_of(n_failed, 'cell')} failed: see {ledger.folder / RUNS}. {advice}",
             style="red",
         )
         sys.exit(EXIT_SOME_FAILED)
 
 
 def _say_next(ledger: "Ledger") -> None:
-    """Say where the rows are, and the next commands."""
+    """Say where the rows are, and the next commands that have something to work on."""
+    from benchmark.actions.exporting import are_exportable
     from benchmark.ledger import DONE, RUNS
+    from benchmark.preprocessing import NATIVE
 
     runs = ledger.read_runs()
     done = runs[runs["status"] == DONE]
     if done.empty:
         return
     folder = shlex.quote(str(ledger.folder))
+    modes = set(done["mode"])
+    has_best = done["dataset"].nunique() == 1 and are_exportable(done).any()
+    has_report = find_spec("itables") is not None  # of an extra
     steps = {
-        **({f"benchmark ablation {folder}": "what each wrong mode costs"} if done["mode"].nunique() > 1 else {}),
-        **(
-            {f"benchmark report {folder}": "tables and charts as one page"}
-            if find_spec("itables")  # of an extra
-            else {f"benchmark plot {folder}": "charts as files"}
-        ),
-        f"benchmark export --best {folder}": "the best setting as one model",
+        f"benchmark ablation {folder}": ("what each wrong mode costs", NATIVE in modes and len(modes) > 1),
+        f"benchmark report {folder}": ("tables and charts as one page", has_report),
+        f"benchmark plot {folder}": ("charts as files", not has_report),
+        f"benchmark export --best {folder}": ("the best setting as one model", has_best),
     }
-    width = max(map(len, steps))
-    lines = [f"  {command:<{width}}  {purpose}" for command, purpose in steps.items()]
+    useful = {command: purpose for command, (purpose, is_useful) in steps.items() if is_useful}
+    width = max(map(len, useful))
+    lines = [f"  {command:<{width}}  {purpose}" for command, purpose in useful.items()]
     console.say("\n".join([f"\nThe rows are in {ledger.folder / RUNS}. Next:", *lines]), style="")
 
 

@@ -173,4 +173,5 @@ def rerun(
         recipe = (Ledger(Path(record["folder"])).recipe_path(record["recipe_sha256"])).read_text(encoding="utf-8")
         execution = Execution(is_deterministic=record["is_deterministic"] == 1)
         ledger = Ledger(results / sweep)
-        show_ended(ledger, run_chosen([planned], ledger, recipe, execution, again=True))
+        n_failed = run_chosen([planned], ledger, recipe, execution, again=True)
+        show_ended(ledger, n_failed, "To try again, run the same command.")

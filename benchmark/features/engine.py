@@ -16,7 +16,8 @@ from benchmark.errors import FeaturesError
 from benchmark.features.extractor import BATCH_SIZE, Extractor, Features, fastest_batch_size, has_gpu, is_out_of_memory
 from benchmark.features.reuse import BatchFunction, Earlier, Positions, Reused, n_in_full_batches, reusable
 from benchmark.features.rows import Rows
-from benchmark.memory import MIB, PeakMemory
+from benchmark.memory import PeakMemory
+from benchmark.storage import MIB
 
 log = logging.getLogger(__name__)
 

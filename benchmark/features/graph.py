@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import FeaturesError
-from benchmark.memory import MIB
 from benchmark.preprocessing import match_channels, swap_channels
+from benchmark.storage import MIB
 
 # TensorFlow copies constants up to 18 times: those of ConvNeXtXLarge, 1.3 GiB, take more than 24 GiB.
 LARGEST_FROZEN_MIB = 1024.0

@@ -14,14 +14,21 @@ from benchmark.features.graph import NO_FLOAT16
 from benchmark.ledger import RUN_COLUMNS, RUNS, TEXT_COLUMNS
 from benchmark.options import ALL_LAYERS, CLASSIFY, FINETUNE, PROBE, SCRATCH, STRATEGIES, USUAL_STAGES, Stage
 from benchmark.plan.cells import TRAINED_HEAD, Cell, DatasetRequest
-from benchmark.preprocessing import MODES, USUAL_CROP, USUAL_RESIZE, Crop, check_resizing
+from benchmark.preprocessing import MODES, NATIVE, USUAL_CROP, USUAL_RESIZE, Crop, check_resizing
 from benchmark.provenance import environment
 from benchmark.recipes import Grid, Published, Sweep
-from benchmark.registry import Backbone, Registry, check_classifier_size, check_input_size, select_names
+from benchmark.registry import (
+    Backbone,
+    Registry,
+    check_classifier_size,
+    check_input_size,
+    select_names,
+    shipped_entries,
+)
 from benchmark.strategies.heads import HEADS
 
 # The modes of a network with its own classifier: they work on grey images too.
-NETWORK_MODES = ("native", "unit", "raw", "tf")
+NETWORK_MODES = (NATIVE, "unit", "raw", "tf")
 # The strategies that leave the network as it is, and take its output for each image once.
 FROZEN = (PROBE, CLASSIFY)
 
@@ -162,7 +169,7 @@ def _no_strategy_for(asked: str, names: Sequence[str], strategies: Sequence[str]
             f"{asked}: a network with its own classifier takes the strategy {SCRATCH!r} only, got "
             f"{', '.join(strategies)}: add {SCRATCH!r} to the strategies, or leave {asked} out."
         )
-    able = [name for name, backbone in registry.items() if backbone.has_imagenet_classifier]
+    able = [name for name, backbone in shipped_entries().items() if backbone.has_imagenet_classifier]
     return (
         f"{asked} cannot {CLASSIFY}: its weights have no classifier of ImageNet's classes. Networks of Keras "
         f'Applications with weights = "imagenet" do: {some_of(able)}. Choose one of them, or another strategy. If a '

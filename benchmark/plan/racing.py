@@ -13,6 +13,7 @@ from benchmark.downloads import KERAS_HOST, can_reach
 from benchmark.errors import DataError, DownloadError
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone, Registry, select_names
+from benchmark.storage import MIB
 
 SWEEP_NAME = "recommend"
 # The share of the images in each round, and the fewest that are worth a round of their own.
@@ -20,7 +21,6 @@ SHARES = (1 / 16, 1 / 4, 1.0)
 LEAST_IMAGES = 200
 # Of the images of a round: each is tested once, by a head that was trained on the other folds.
 N_FOLDS = 5
-MIB = 2**20
 BYTES_PER_PARAMETER = 4
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchmark.errors import BenchmarkError, check_known
+from benchmark.errors import BenchmarkError, check_at_least, check_known
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from benchmark.processes.executors import Execute
 
 LOCAL, RAY = "local", "ray"
+SHORTEST_S = 1e-3
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Execution:
         keep_weights: Whether what is trained goes into the ledger.
 
     Raises:
-        BenchmarkError: The executor is unknown, or is not Ray but has an address.
+        BenchmarkError: A number is too small, or the executor is unknown, or is not Ray but has an address.
     """
 
     n_jobs: int = 1
@@ -39,6 +40,8 @@ class Execution:
 
     def __post_init__(self) -> None:
         check_known("executor", self.executor, (LOCAL, RAY))
+        check_at_least("jobs", self.n_jobs, 1)
+        check_at_least("timeout_s", self.timeout_s, SHORTEST_S)
         if self.ray_address is not None and self.executor != RAY:
             raise BenchmarkError("--ray-address needs --executor ray.")
 

@@ -13,12 +13,13 @@ import psutil
 
 from benchmark.errors import BenchmarkError
 from benchmark.isolation import start_worker
-from benchmark.memory import MIB, available_mib
+from benchmark.memory import available_mib
 from benchmark.plan.cells import Cell
 from benchmark.plan.planned import Job
 from benchmark.processes.conditions import Conditions
 from benchmark.processes.death import CellTimeoutError, WorkerMemoryError, cause_of_death, count_oom_kills
 from benchmark.processes.worker import work
+from benchmark.storage import MIB
 from benchmark.work.events import CellEnded, Event, StageProgress, cell_failed
 
 # Runs jobs and yields their events, with a `CellEnded` for every cell. The flag says whether trainings start over.

@@ -17,14 +17,13 @@ from typing import Any
 
 import benchmark
 from benchmark.errors import BenchmarkError
-from benchmark.memory import MIB
 from benchmark.plan.cells import Cell
 from benchmark.plan.planned import Job, PlannedCell
 from benchmark.processes.conditions import Conditions
 from benchmark.processes.death import CellTimeoutError, WorkerCrashError, WorkerMemoryError
 from benchmark.processes.worker import run_job, send_output_to
 from benchmark.provenance import usable_cpus
-from benchmark.storage import CACHE_VARIABLE
+from benchmark.storage import CACHE_VARIABLE, MIB
 from benchmark.work.events import CellEnded, Event, StageProgress, cell_failed
 
 log = logging.getLogger(__name__)

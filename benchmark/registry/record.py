@@ -231,8 +231,10 @@ class Backbone(BaseModel):
         """Whether the registry that comes with the project has the same entry, with its weights or random ones."""
         from benchmark.registry.files import shipped_entries  # which makes these records
 
-        shipped = shipped_entries().get(self.name)
-        known = (shipped, shipped.with_random_weights()) if shipped else ()
+        shipped = shipped_entries()
+        if self.name not in list(shipped):  # unlike `in shipped`, not for presets by name
+            return False
+        known = (shipped[self.name], shipped[self.name].with_random_weights())
         return _without_place(self) in map(_without_place, known)
 
     def with_random_weights(self) -> "Backbone":

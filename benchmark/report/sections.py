@@ -8,13 +8,14 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.analysis.ablation import HARMFUL, MARGIN, NATIVE
+from benchmark.analysis.ablation import HARMFUL, MARGIN
 from benchmark.analysis.formats import count_of
 from benchmark.analysis.loading import SETTING
 from benchmark.analysis.presentation import leaderboard_sections
 from benchmark.charts import Evidence
 from benchmark.charts.labels import described, name_settings
 from benchmark.errors import some_of
+from benchmark.preprocessing import NATIVE
 from benchmark.report.figures import Figure, Figures
 from benchmark.report.page_tables import Table, comparison_table, leaderboard_table, records_table
 

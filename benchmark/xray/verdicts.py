@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from benchmark.preprocessing import Step, apply_steps, resolve_mode
+from benchmark.preprocessing import NATIVE, Step, apply_steps, resolve_mode
 from benchmark.xray.affine import UNCHANGED, AffineMap, probe_affine
 
 RIGHT = "right"
@@ -62,7 +62,7 @@ class Judgement:
     @property
     def verdict(self) -> str:
         """A key of `VERDICTS`."""
-        return self.findings[0] if self.findings else SAME if self.mode != "native" and self.is_native_right else RIGHT
+        return self.findings[0] if self.findings else SAME if self.mode != NATIVE and self.is_native_right else RIGHT
 
 
 @functools.cache
