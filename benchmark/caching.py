@@ -20,6 +20,8 @@ MANIFEST = "manifest.json"
 RATES = "rates.json"
 # Features, and images resized for a view.
 KINDS = ("features", "images")
+# Checkpoints of trainings, each removed when the row of its cell is written.
+TRAINING = "training"
 # A folder that grows has this suffix until it is complete.
 PARTIAL = ".partial"
 # How long pruning waits for a process that uses a folder, before it leaves the folder alone.
@@ -101,7 +103,8 @@ def _kept_gflops() -> dict[str, float]:
 def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterator[CacheEntry]:
     """Remove the least recently used entries until the rest fits, and all old ones; yields each removed entry.
 
-    What another process is filling stays, and so do the measured rates.
+    What another process is filling stays, and so do the measured rates. Checkpoints of trainings that were interrupted
+    are removed by their age only, or with everything else.
 
     Args:
         max_bytes: The greatest size of the rest.
@@ -111,9 +114,14 @@ def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterato
         if not (partial / MANIFEST).exists():  # nothing in it was saved
             with suppress(Timeout), lock_of(partial, 0):
                 shutil.rmtree(partial, ignore_errors=True)
+    now = time.time()
+    shortest_s = 0.0 if max_bytes == 0 else math.inf if older_than_s is None else older_than_s
+    for checkpoint in (cache_root() / TRAINING).glob("*.npz"):
+        with suppress(OSError):  # its training ended meanwhile
+            if now - checkpoint.stat().st_mtime >= shortest_s:
+                checkpoint.unlink()
     entries, rates = list_cache(), measured_gflops()
     total = sum(entry.size_bytes for entry in entries)
-    now = time.time()
     try:
         for entry in entries:
             is_old = older_than_s is not None and now - entry.used_utc.timestamp() > older_than_s

@@ -18,7 +18,7 @@ from typing import IO
 from filelock import FileLock
 
 from benchmark.errors import DownloadError, WeightsError
-from benchmark.storage import MIB, cache_root, sha256_of_file, write_whole
+from benchmark.storage import MIB, cache_root, sha256_of_file, sha256_once, write_whole
 
 TIMEOUT_S = 6.0
 HTTPS_PORT = 443
@@ -112,7 +112,7 @@ def check_sha256(path: Path, sha256: str, source: str) -> None:
     Raises:
         WeightsError: The checksums differ.
     """
-    found = sha256_of_file(path)
+    found = sha256_once(path)
     if found != sha256:
         raise WeightsError(
             f"{source}: the file {path} has sha256 {found}, the registry expects {sha256}: "

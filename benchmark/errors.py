@@ -64,6 +64,12 @@ def check_at_least(what: str, number: float | None, least: float) -> None:
         raise BenchmarkError(f"{what} is at least {least:g}, got {number:g}.")
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, of the host or of a device."""
+    # TensorFlow's type by name, so that processes without TensorFlow need not import it.
+    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"
+
+
 class DownloadError(BenchmarkError):
     """Weights or data that could not be downloaded."""
 

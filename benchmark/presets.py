@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmark.downloads import can_reach
-from benchmark.errors import BenchmarkError, ConfigError, DownloadError, UnknownNameError
+from benchmark.errors import BenchmarkError, ConfigError, DownloadError, UnknownNameError, is_out_of_memory
 from benchmark.isolation import call_silently_in_child
 from benchmark.preprocessing import CAFFE_MEAN_BGR, FULL, NATIVE_MODES, RESIZERS, Normalisation, Step, line_of
 from benchmark.storage import cache_root, digest_of_text, sha256_once, write_whole
@@ -200,9 +200,11 @@ def loading(handle: str) -> Iterator[None]:
     _check_reachable(handle)
     try:
         yield
-    except (BenchmarkError, MemoryError):
+    except BenchmarkError:
         raise
     except Exception as error:  # KerasHub and its download libraries raise many kinds
+        if is_out_of_memory(error):
+            raise
         raise ConfigError(
             f"The preset {handle} cannot be loaded: {type(error).__name__}: {str(error).strip().splitlines()[0]}"
         ) from error

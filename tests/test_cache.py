@@ -455,6 +455,28 @@ def test_pruning_to_nothing_empties_the_cache():
     assert not cached_features({"backbone": "first"}, Extractor()).was_cached
 
 
+@pytest.mark.parametrize(
+    ("options", "left"),
+    [
+        ({"max_bytes": 0}, []),
+        ({"max_bytes": 10**9}, ["new", "old"]),
+        ({"max_bytes": 10**9, "older_than_s": 3600}, ["new"]),
+    ],
+)
+def test_checkpoints_of_interrupted_trainings_go_by_their_age_or_with_everything(
+    options: dict[str, int], left: list[str]
+):
+    folder = cache_root() / "training"
+    folder.mkdir(parents=True)
+    for name in ("old", "new"):
+        (folder / f"{name}.npz").touch()
+    os.utime(folder / "old.npz", (time.time() - 7200,) * 2)
+
+    list(prune_cache(**options))
+
+    assert sorted(path.stem for path in folder.iterdir()) == left
+
+
 def test_measured_rates_outlive_the_entries_that_they_were_measured_with():
     use_entries({"first": 1, "second": 1})
 

@@ -47,8 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
         "downloads", "datasets", "preprocessing", "backbones", "xray", "features", "strategies", "tidycsv", "ledger",
     },
     "work": {
-        "errors", "storage", "provenance", "memory", "isolation", "options", "datasets", "preprocessing", "backbones",
-        "features", "metrics", "strategies", "ledger", "plan",
+        "errors", "storage", "caching", "provenance", "memory", "isolation", "options", "datasets", "preprocessing",
+        "backbones", "features", "metrics", "strategies", "ledger", "plan",
     },
     "processes": {
         "errors", "storage", "provenance", "memory", "isolation", "ledger", "plan", "work",

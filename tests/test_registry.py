@@ -343,6 +343,36 @@ def test_files_of_an_extended_entry_are_those_beside_its_own_file(tmp_path):
     assert Path(record.weights.removeprefix("file:")) == tmp_path / "there" / "mine.h5"
 
 
+def test_a_path_below_the_home_of_an_extended_entry_stays_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "there").mkdir()
+    there = read_registry(written(tmp_path / "there", f"{MINE}weights = 'file:~/mine.h5'\n"))
+
+    record = read_registry(written(tmp_path, "[Other]\nextends = 'Mine'\n", "other.toml"), others=there)["Other"]
+
+    assert Path(record.weights.removeprefix("file:")) == tmp_path / "home" / "mine.h5"
+
+
+def test_the_folder_of_a_preset_of_an_extended_entry_is_the_one_beside_its_own_file(tmp_path):
+    (tmp_path / "there" / "vit").mkdir(parents=True)
+    mine = MINE.replace('application = "VGG16"', 'hub = "vit"')
+    there = read_registry(written(tmp_path / "there", mine))
+
+    record = read_registry(written(tmp_path, "[Other]\nextends = 'Mine'\n", "other.toml"), others=there)["Other"]
+
+    assert record.hub == str(tmp_path / "there" / "vit")
+
+
+def test_a_builder_beside_another_file_is_refused(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "nets.py").touch()
+    mine = MINE.replace('application = "VGG16"', 'builder = "nets:net"')
+    there = read_registry(written(tmp_path / "there", mine))
+
+    with pytest.raises(ConfigError, match=r"whose builder 'nets:net' is a module in .*there: put both"):
+        read_registry(written(tmp_path, "[Other]\nextends = 'Mine'\n", "other.toml"), others=there)
+
+
 def test_another_network_or_other_weights_replace_the_extended_ones_whole(tmp_path):
     text = (
         f"{MINE}weights = 'pypi:some==1/x.h5'\nweights_sha256 = '{SHA}'\n"

@@ -397,6 +397,19 @@ def pooled_network(dtype: str) -> Any:
     return network_of(layers.Conv2D(4, 3, dtype=dtype), layers.GlobalAveragePooling2D(dtype=dtype))
 
 
+def test_running_out_of_memory_is_not_reported_as_damage(tmp_path, monkeypatch):
+    import keras
+
+    def load(*_, **__):
+        raise MemoryError
+
+    path = saved(tmp_path, pooled_network("float32"))
+    monkeypatch.setattr(keras.models, "load_model", load)
+
+    with pytest.raises(MemoryError):
+        build_backbone(entry(path), 16)
+
+
 @pytest.mark.parametrize("n_channels", [1, 3])
 @pytest.mark.parametrize("dtype", ["float32", "mixed_float16", "mixed_bfloat16", "float64"])
 def test_features_are_float32_whatever_the_layers_compute_in(tmp_path, rng, dtype, n_channels):

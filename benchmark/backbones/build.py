@@ -17,7 +17,7 @@ from benchmark.backbones.weights import load_arrays
 from benchmark.downloads import fast_failing_downloads
 from benchmark.errors import ConfigError, FeaturesError, check_known
 from benchmark.registry import ARGUMENTS, Backbone, check_classifier_size, check_input_size
-from benchmark.storage import sha256_of_file
+from benchmark.storage import sha256_once
 
 # What to do where weights of Keras cannot be downloaded.
 INSTEAD = "choose a backbone whose weights come from a package, such as MobileNetV2-dogs or VGG16-hed"
@@ -245,7 +245,7 @@ def _fold_imagenet_rescaling(network: Any) -> None:
 def weights_sha256(backbone: Backbone, network: Any) -> str:
     """The checksum of the weights file or, where Keras itself made the weights, of the arrays in the network."""
     path = weights_file(backbone)
-    return arrays_sha256(network) if path is None else sha256_of_file(path)
+    return arrays_sha256(network) if path is None else sha256_once(path)
 
 
 def arrays_sha256(network: Any) -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmark.errors import BenchmarkError, ConfigError
+from benchmark.errors import BenchmarkError, ConfigError, is_out_of_memory
 from benchmark.registry import REGISTRY_FILE, Backbone
 from benchmark.storage import OUT_OF_SPACE
 
@@ -82,7 +82,7 @@ def _importing_from(folder: Path) -> Iterator[None]:
 
 def _raise_if_of_machine(error: Exception) -> None:
     """Pass on what is no fault of the builder: no memory, no space."""
-    if isinstance(error, BenchmarkError | MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+    if isinstance(error, BenchmarkError) or is_out_of_memory(error):
         raise error
     if isinstance(error, OSError) and error.errno in OUT_OF_SPACE:
         raise error

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 from benchmark.backbones.sources import PRESET
-from benchmark.errors import ConfigError
+from benchmark.errors import ConfigError, is_out_of_memory
 from benchmark.presets import loading, source_of
 from benchmark.registry import Backbone
 
@@ -101,6 +101,8 @@ def _resized(backbone: Backbone, whole: Any, shape: tuple[int | None, ...], sour
     try:
         return keras_hub.models.Backbone.from_preset(source, load_weights=load_weights, image_shape=shape)
     except Exception as error:  # each family has its own
+        if is_out_of_memory(error):
+            raise
         raise ConfigError(_of_one_size(backbone, _image_shape(whole)[0], shape[0])) from error
 
 

@@ -12,7 +12,7 @@ import h5py
 
 from benchmark.backbones.hdf5 import opened
 from benchmark.backbones.sources import WITH_CODE, check_is_file
-from benchmark.errors import WeightsError
+from benchmark.errors import WeightsError, is_out_of_memory
 
 ARCHIVE, HDF5 = (".keras",), (".h5", ".hdf5")
 CONFIG = "config.json"
@@ -44,6 +44,8 @@ def load_model(path: Path) -> Any:
             return keras.models.load_model(_as_keras_3(path, config, Path(folder)), compile=False, safe_mode=True)
         # Keras raises many kinds for unknown classes, damaged archives and weights that do not fit.
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             raise WeightsError(f"{path} cannot be loaded: {_reason(error)}. {_advice(error)}") from error
 
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmark.ahead import map_ahead
 from benchmark.datasets import OnProgress, Source
-from benchmark.errors import FeaturesError
-from benchmark.features.extractor import BATCH_SIZE, Extractor, Features, fastest_batch_size, has_gpu, is_out_of_memory
+from benchmark.errors import FeaturesError, is_out_of_memory
+from benchmark.features.extractor import BATCH_SIZE, Extractor, Features, fastest_batch_size, has_gpu
 from benchmark.features.reuse import BatchFunction, Earlier, Positions, Reused, n_in_full_batches, reusable
 from benchmark.features.rows import Rows
 from benchmark.memory import PeakMemory

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.datasets import Source
+from benchmark.errors import is_out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -94,9 +95,3 @@ def has_gpu() -> bool:
     import tensorflow as tf
 
     return bool(tf.config.list_physical_devices("GPU"))
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, of the host or of a device."""
-    # TensorFlow's type by name, so that other engines need not import it.
-    return isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.errors import FeaturesError
+from benchmark.errors import BenchmarkError
 from benchmark.preprocessing import match_channels, swap_channels
 from benchmark.storage import MIB
 
@@ -165,12 +165,12 @@ def keras_precision(precision: str, *, has_gpu: bool) -> Iterator[None]:
     On a processor, networks are float32, and the engines compute in another precision.
 
     Raises:
-        FeaturesError: float16 without a GPU that TensorFlow can use.
+        BenchmarkError: float16 without a GPU that TensorFlow can use.
     """
     import keras
 
     if precision == "float16" and not has_gpu:
-        raise FeaturesError(NO_FLOAT16)
+        raise BenchmarkError(NO_FLOAT16)
     policy = f"mixed_{precision}" if has_gpu and precision != "float32" else "float32"
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(policy)

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.features.extractor import Features, is_out_of_memory
+from benchmark.errors import is_out_of_memory
+from benchmark.features.extractor import Features
 from benchmark.features.rows import Rows
 
 if TYPE_CHECKING:

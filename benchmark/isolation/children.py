@@ -43,7 +43,7 @@ def iterate_in_child(function: Callable[..., Iterator[_R]], *arguments: Any) -> 
             if error is not None:
                 raise error
             yield result
-    except EOFError as error:
+    except (EOFError, OSError) as error:  # closed, or killed in the middle of a message
         raise BenchmarkError(f"The child process of {_name(function, arguments)} died.") from error
     finally:
         child.kill()

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import wait
+from typing import Any
 
 import psutil
 
@@ -20,7 +21,7 @@ from benchmark.processes.conditions import Conditions
 from benchmark.processes.death import CellTimeoutError, WorkerMemoryError, cause_of_death, count_oom_kills
 from benchmark.processes.worker import work
 from benchmark.storage import MIB
-from benchmark.work.events import CellEnded, Event, StageProgress, cell_failed
+from benchmark.work.events import CellEnded, CellStarted, Event, cell_failed
 
 # Runs jobs and yields their events, with a `CellEnded` for every cell. The flag says whether trainings start over.
 Execute = Callable[[Sequence[Job], bool], Iterator[Event]]
@@ -51,6 +52,7 @@ class JobProcess:
         self.cores = cores
         self.is_over = False
         self._conditions = conditions
+        self._row: dict[str, Any] = {}  # of the current cell, as far as its worker told
         self._n_oom_kills = count_oom_kills()
         self._child, self.channel = start_worker(work, (conditions, cores), conditions.log_path)
         self._hand_over()
@@ -93,14 +95,16 @@ class JobProcess:
         if isinstance(event, CellEnded):
             del self.rest[0]
             self.is_over = not self.rest
+            self._row = {}
             self._hand_over()
-        elif not isinstance(event, StageProgress):
+        elif isinstance(event, CellStarted):
+            self._row = event.row
             self._cell_started = time.monotonic()  # the start of the process does not count
         return event
 
     def _failed(self, error: BenchmarkError) -> CellEnded:
         self.is_over = True
-        return cell_failed(self.rest.pop(0), error)
+        return cell_failed(self.rest.pop(0), error, self._row)
 
     def end(self) -> None:
         """End the process, by force if it does not end by itself."""

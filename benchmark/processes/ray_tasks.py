@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
 from socket import create_connection
@@ -24,7 +24,7 @@ from benchmark.processes.death import CellTimeoutError, WorkerCrashError, Worker
 from benchmark.processes.worker import run_job, send_output_to
 from benchmark.provenance import usable_cpus
 from benchmark.storage import CACHE_VARIABLE, MIB
-from benchmark.work.events import CellEnded, Event, StageProgress, cell_failed
+from benchmark.work.events import CellEnded, CellStarted, Event, StageProgress, cell_failed
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +45,15 @@ class NodeError(BenchmarkError):
 
 @dataclass
 class _Task:
-    """The cells of a job that have not ended; the first one is the current cell, which is late after `deadline`."""
+    """The cells of a job that have not ended; the first one is the current cell, which is late after `deadline`.
+
+    `row` has the columns of the current cell that its node told.
+    """
 
     rest: list[PlannedCell]
     deadline: float = math.inf
     n_nodes_lost: int = 0
+    row: dict[str, Any] = field(default_factory=dict)
 
 
 class RayExecutor:
@@ -108,7 +112,7 @@ class RayExecutor:
                             continue
                         del running[events]
                         if outcome is not None:
-                            yield cell_failed(task.rest[0], outcome)
+                            yield cell_failed(task.rest[0], outcome, task.row)
                             task = _Task(task.rest[1:])
                         if task.rest:
                             start(replace(task, deadline=math.inf))
@@ -141,7 +145,9 @@ class RayExecutor:
             return lost if task.n_nodes_lost == MOST_NODES_LOST else None
         if isinstance(event, CellEnded):
             del task.rest[0]
-            task.n_nodes_lost = 0
+            task.n_nodes_lost, task.row = 0, {}
+        if isinstance(event, CellStarted):
+            task.row = event.row
         if not isinstance(event, StageProgress):
             task.deadline = time.monotonic() + (self._conditions.timeout_s or math.inf)
         return event

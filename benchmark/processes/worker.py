@@ -49,10 +49,10 @@ def run_job(cells: Iterable[PlannedCell], report: Report, conditions: Conditions
     apply_backend_settings()
     runner: CellRunner | None = None
     for planned in cells:
-        report(CellStarted(planned))
         is_deterministic = conditions.apply_determinism(planned)  # the same for all cells of a job
         now = datetime.now().astimezone()
         row = new_row(planned, now, n_jobs=conditions.n_jobs, is_deterministic=is_deterministic)
+        report(CellStarted(planned, row))
         runner = runner or CellRunner(
             planned.cell, report, again=conditions.again, keep_weights=conditions.keep_weights
         )

@@ -1,6 +1,7 @@
 """Registry files: the one that comes with the project, that of the working folder, and those of the user."""
 
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from benchmark.errors import ConfigError, check_known
-from benchmark.presets import HUB, read_preset
+from benchmark.presets import HUB, read_preset, source_of
 from benchmark.registry.record import FILE, SOURCES, Backbone
 from benchmark.tables import config_error, read_toml
 
@@ -141,7 +142,7 @@ def _table_of(backbone: Backbone, path: Path) -> Table:
     """The table of an entry of another file; paths in it lead to the same files.
 
     Raises:
-        ConfigError: A builder makes its network, and may not be imported.
+        ConfigError: A builder makes its network, and may not be imported, or lies beside the other file.
     """
     if backbone.has_own_builder and not backbone.is_trusted:
         raise ConfigError(
@@ -149,10 +150,24 @@ def _table_of(backbone: Backbone, path: Path) -> Table:
             f"file first: --registry {REGISTRY_FILE}"
         )
     table = backbone.model_dump(mode="json", exclude=set(OF_READER), exclude_unset=True, by_alias=True)
+    if backbone.folder == path.resolve().parent:
+        return table
+    if backbone.has_own_builder and _lies_in(backbone.folder, str(backbone.builder)):
+        raise ConfigError(
+            f"{path} extends {backbone.name}, whose builder {backbone.builder!r} is a module in {backbone.folder}: put "
+            "both registry files there."
+        )
     for key in ("model", "weights"):
-        if str(table.get(key, "")).startswith(FILE) and backbone.folder != path.resolve().parent:
-            table[key] = f"{FILE}{backbone.folder / table[key].removeprefix(FILE)}"
+        if str(table.get(key, "")).startswith(FILE):
+            table[key] = f"{FILE}{backbone.folder / Path(table[key].removeprefix(FILE)).expanduser()}"
+    if backbone.hub is not None:
+        table["hub"] = source_of(backbone.hub, backbone.folder)
     return table
+
+
+def _lies_in(folder: Path, builder: str) -> bool:
+    module = folder / re.split(r"[.:]", builder)[0]
+    return module.is_dir() or module.with_suffix(".py").is_file()
 
 
 def load_registry(extra: Sequence[Path] = ()) -> Registry:

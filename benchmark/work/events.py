@@ -14,9 +14,10 @@ from benchmark.work.rows import Rows, failure_columns, new_row
 
 @dataclass(frozen=True)
 class CellStarted:
-    """A worker begins a cell."""
+    """A worker begins a cell; `row` has the columns that it knows already."""
 
     planned: PlannedCell
+    row: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class CellEnded:
 
 
 def cell_failed(planned: PlannedCell, error: BaseException, row: dict[str, Any] | None = None) -> CellEnded:
-    """The end of a cell that failed; `row` has the columns known before, None if the worker that knew them is gone."""
+    """The end of a cell that failed; `row` has the columns known before, None or empty if no worker began the cell."""
     row = row or new_row(planned, datetime.now().astimezone())
     return CellEnded(planned, {**row, **failure_columns(error)})
 

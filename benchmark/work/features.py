@@ -133,27 +133,28 @@ class JobFeatures:
         job = self._job
         dataset, _ = job.dataset()
         source = dataset.images.source(cell.view, job.reporter("decoding images"))
-        network, built, parts = build()
-        with job.footprint.keeping(parts[-1]):
-            extractor = network.extractor(cell.view.steps)
-        start_mib = job.footprint.of_parts(DATASET, TENSORFLOW_ITSELF, *parts)
-        batch_size = cell.batch_size or (None if cell.engine == TENSORFLOW and has_gpu() else BATCH_SIZE)
         stage = f"extracting {cell.mode}" + ("" if source.is_cached else ", decoding again: the disk is full")
         try:
-            with job.footprint.keeping(parts[-1]):  # TensorFlow makes some of a graph when it first runs
-                extraction = extract_features(
-                    extractor,
-                    source,
-                    len(dataset),
-                    file,
-                    batch_size=batch_size,
-                    on_progress=job.reporter(stage),
-                    start_mib=start_mib,
-                    **progress,
-                )
-        except FeaturesError as error:
-            raise FeaturesError(f"{cell.view}: {error}") from error
-        finally:
+            network, built, parts = build()
+            with job.footprint.keeping(parts[-1]):
+                extractor = network.extractor(cell.view.steps)
+            start_mib = job.footprint.of_parts(DATASET, TENSORFLOW_ITSELF, *parts)
+            batch_size = cell.batch_size or (None if cell.engine == TENSORFLOW and has_gpu() else BATCH_SIZE)
+            try:
+                with job.footprint.keeping(parts[-1]):  # TensorFlow makes some of a graph when it first runs
+                    extraction = extract_features(
+                        extractor,
+                        source,
+                        len(dataset),
+                        file,
+                        batch_size=batch_size,
+                        on_progress=job.reporter(stage),
+                        start_mib=start_mib,
+                        **progress,
+                    )
+            except FeaturesError as error:
+                raise FeaturesError(f"{cell.view}: {error}") from error
+        finally:  # a later cell of this process may train in TensorFlow
             set_precision("float32")
         return extraction, built
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.datasets import Dataset, Split
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, is_out_of_memory
 from benchmark.features.cache import BuildFacts
 from benchmark.features.engine import Extraction
 from benchmark.ledger import CONFUSION, DONE, FAILED, PER_CLASS, SCHEMA
@@ -60,8 +60,7 @@ def error_type(error: BaseException) -> str:
     """The ledger's word for a kind of failure."""
     if isinstance(error, BenchmarkError):
         return error.error_type
-    # TensorFlow's type by name: this module also serves processes that never import it.
-    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+    if is_out_of_memory(error):
         return "oom"
     if isinstance(error, OSError) and error.errno in OUT_OF_SPACE:
         return "disk_full"

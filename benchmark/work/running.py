@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.caching import TRAINING
 from benchmark.datasets import OWN_CLASSES, Split, imagenet_classes, split_dataset
 from benchmark.features.cache import BuildFacts, CachedFeatures
 from benchmark.ledger import HISTORY
@@ -202,4 +203,4 @@ def _own_part(planned: PlannedCell) -> str:
 
 def checkpoint_path(key: str) -> Path:
     """The checkpoint file of the cell with that key, which is kept until its row is written."""
-    return cache_root() / "training" / f"{key}.npz"
+    return cache_root() / TRAINING / f"{key}.npz"

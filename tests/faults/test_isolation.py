@@ -70,6 +70,7 @@ def test_a_fault_ends_its_cell_with_its_type(deaths: Sick, fault: str):
     error_type, message = DEATHS[fault]
     assert (row["status"], row["error_type"]) == (FAILED, error_type)
     assert message in row["error_message"]
+    assert row["is_deterministic"] == 1, "the worker told it before it died"
     assert pd.isna(row["accuracy"])
 
 
