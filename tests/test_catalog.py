@@ -93,6 +93,11 @@ def test_the_home_of_an_unknown_user_does_not_exist(kind):
         load_dataset(f"{kind}:~no-such-user/pets")
 
 
+def test_the_home_of_an_unknown_user_is_no_dataset():
+    with pytest.raises(UnknownNameError, match=r"Unknown dataset '~no-such-user/pets'"):
+        load_dataset("~no-such-user/pets")
+
+
 @pytest.mark.parametrize("name", ["idx:FOLDER", "folder:PATH"])
 def test_a_placeholder_of_the_list_is_a_folder_that_does_not_exist(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

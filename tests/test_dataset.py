@@ -124,6 +124,19 @@ def test_a_validation_split_that_cannot_be_drawn_names_a_cure_that_works(n_class
     assert set(dataset.labels[split.val]) == set(dataset.labels[split.train]) == set(range(n_classes))
 
 
+def test_the_cure_counts_copies_once():
+    contents = np.tile([0, 1, 2, 3], 10)  # of two classes, with two contents and 20 images each
+    pixels = contents.astype(np.uint8).reshape(-1, 1, 1, 1)
+    test = np.arange(4)
+    dataset = make_dataset("toy", ArrayImages(pixels), contents // 2, ("a", "b"), content=b"", test=test)
+
+    with pytest.raises(DataError, match=r"raise val_fraction \(--val-fraction\) to 0\.25 or more, add images"):
+        split_dataset(dataset, seed=0, val_fraction=0.1)
+
+    split = split_dataset(dataset, seed=0, val_fraction=0.25)
+    assert set(dataset.labels[split.val]) == set(dataset.labels[split.train]) == {0, 1}
+
+
 def test_a_validation_split_that_would_take_everything_is_to_be_lowered():
     dataset = toy_dataset([6, 6], [1, 1])
 

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from sampling import sampled
+from toy_images import write_grey
 
 from benchmark.actions.exporting import are_exportable
 from benchmark.actions.predicting import predict_table
@@ -20,7 +21,7 @@ from benchmark.cli import main
 from benchmark.datasets import load_dataset
 from benchmark.datasets.resizing import resize
 from benchmark.exporting.files import FACTS
-from benchmark.exporting.predicting import Prediction
+from benchmark.exporting.predicting import Prediction, find_images, predict_files
 from benchmark.isolation import start_server
 from benchmark.ledger import WEIGHTS, Ledger
 from benchmark.preprocessing import RESIZERS, View
@@ -267,6 +268,7 @@ def test_data_that_is_gone_or_changed_is_refused(sweep: Path, rows: pd.DataFrame
         ((), "Give the run_id of a row, or --best LEDGER."),
         (("--best", "results/pets", "--out", "model.pt"), "give --out a name that ends in .keras, .onnx, .tflite"),
         (("--best", "results/pets", "--out", "model.keras", "--format", "tflite"), "is named *.tflite"),
+        (("--best", "results/pets", "--format", "saved_model", "--out", "a.keras"), "a name without this suffix"),
         (("--best", "results/pets", "--format", "pickle"), "Unknown format 'pickle'"),
         (("--best", "results/pets", "--format", "saved_model", "--out", "pets"), "is a folder of other things"),
         (("--best", "results/pets", "--out", "results/pets/weights/a.keras"), "belongs to the ledger"),
@@ -309,6 +311,41 @@ def test_a_model_of_another_version_is_refused(program: Program, sweep: Path, tm
     assert "another version of backbone-benchmark (9.9)" in refused(
         program, sweep, "predict", str(tmp_path / "new.keras"), "pets"
     )
+
+
+@pytest.mark.parametrize("place", ["..", ".photos"])
+def test_images_are_found_in_a_folder_that_is_named_whatever_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+):
+    inside = tmp_path / ".photos" / "inside"
+    inside.mkdir(parents=True)
+    Image.new("RGB", (4, 4)).save(tmp_path / ".photos" / "a.png")
+    (tmp_path / ".photos" / ".b.png").touch()
+    monkeypatch.chdir(inside if place == ".." else tmp_path)
+
+    assert find_images([Path(place)]) == [Path(place, "a.png")]
+
+
+def test_grey_of_16_bits_is_scaled_as_it_was_in_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("cat", "dog"):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(5):
+            write_grey(tmp_path / "pets" / name / f"{number}.png", [0, 16 * (200 + number)])
+    file = tmp_path / "pets" / "cat" / "3.png"
+    dataset = load_dataset(f"folder:{tmp_path / 'pets'}")
+    facts = {
+        "view": {"size_px": 1, "resize": "nearest", "crop": "squash"}, "n_channels": 3,
+        "grey_shift": dataset.grey_shift,
+    }  # fmt: skip
+    extractor = SimpleNamespace(features=lambda pixels: pixels.reshape(len(pixels), -1))
+    monkeypatch.setattr("benchmark.exporting.predicting.read_facts", lambda _: facts)
+    monkeypatch.setattr("benchmark.exporting.predicting._extractor", lambda *_: extractor)
+
+    (predicted,) = predict_files(Path("model.keras"), [file], "tensorflow")
+
+    (pixels,) = dataset.images.take([3]).source(View(1, "nearest", "squash")).take(np.array([0]))
+    assert predicted.probabilities.tolist() == pixels.ravel().tolist()
+    assert predicted.probabilities.max() == 203
 
 
 def test_a_class_may_have_the_name_of_a_column(monkeypatch: pytest.MonkeyPatch):

@@ -281,6 +281,16 @@ def test_a_new_file_is_read_and_the_others_remembered(image_folder, decoded):
     assert count_classes(dataset)["dog"] == 11
 
 
+def test_another_version_of_pillow_looks_again(image_folder, decoded, monkeypatch):
+    load_dataset(f"folder:{image_folder}")
+    n_before = len(decoded)
+    monkeypatch.setattr("PIL.__version__", "99.0")
+
+    load_dataset(f"folder:{image_folder}")
+
+    assert len(decoded) == 2 * n_before
+
+
 def test_a_corrupt_image_is_remembered_as_corrupt(image_folder, decoded):
     (image_folder / "cat" / "3.png").write_bytes(b"no image")
     load_dataset(f"folder:{image_folder}", max_bad_images=1)

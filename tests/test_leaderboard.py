@@ -407,8 +407,9 @@ def test_of_gains_the_greatest_is_first(ledger: Ledger, by: str):
 
 @pytest.mark.parametrize("by", sorted(LOWER_IS_BETTER))
 def test_of_costs_the_smallest_is_first(ledger: Ledger, by: str):
+    unit = 0.1 if by in ("calibration_error", "log_loss") else 1
     for backbone, value in (("A", 2), ("B", 3), ("C", 1)):
-        add(ledger, backbone=backbone, **{by: value})
+        add(ledger, backbone=backbone, **{by: value * unit})
 
     assert board_of(ledger, by=by)["backbone"].tolist() == ["C", "A", "B"]
 

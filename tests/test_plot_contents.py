@@ -162,11 +162,18 @@ def test_speeds_of_two_machines_are_not_compared():
     assert "Fastest: Small, 400 images/s, 2 M parameters; slowest: Large" in chart.alt
 
 
+def test_speeds_of_many_machines_are_no_chart():
+    runs = runs_table(number_runs(TIMED))
+    runs["machine"] = runs["backbone"]
+
+    assert str(draw("speed", Evidence(runs), "toys")) == "fewer than 3 backbones were timed on one machine"
+
+
 @pytest.mark.parametrize("settings", [TIMED[:3], [{**row, "images_per_s": np.nan} for row in TIMED]])
 def test_the_speed_of_few_backbones_is_no_chart(settings: list[dict[str, Any]]):
     skipped = draw("speed", evidence_of(*settings), "toys")
 
-    assert str(skipped) == "fewer than 3 backbones were timed"
+    assert str(skipped) == "fewer than 3 backbones were timed on one machine"
 
 
 # --- few training images ---------------------------------------------------------------------------------------------

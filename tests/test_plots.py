@@ -260,7 +260,7 @@ def test_what_does_not_apply_is_left_out_without_a_word(tmp_path: Path, caplog: 
         ("confusion", "the ledger has no confusion counts"),
         ("per-class", "the ledger has no per-class metrics"),
         ("gallery", "the predictions of the best setting were not kept"),
-        ("speed", "fewer than 3 backbones were timed"),
+        ("speed", "fewer than 3 backbones were timed on one machine"),
     ],
 )
 def test_what_was_asked_for_by_name_and_does_not_apply_is_explained(tmp_path: Path, plot: str, reason: str):

@@ -28,6 +28,7 @@ NASTY = (
     "<script>alert(1)</script>",
     "\"><img src=x onerror='alert(1)'>",
     "</script><script>alert(1)</script>",
+    'an "own" name',  # Matplotlib writes what has double quotes only in single ones
     "größe 中 & <b>bold</b>",
     "{{ 7 * 7 }}",
 )

@@ -249,6 +249,10 @@ def test_the_choice_of_a_theme_is_remembered(small: Browser, pages: Callable[[st
 
     assert small.run("return document.documentElement.dataset.theme") == "dark"
 
+    small.prefer("dark")
+    small.prefer("light")
+    assert small.run("return document.documentElement.dataset.theme") == "dark", "the system's theme replaced it"
+
 
 @pytest.mark.parametrize("name", ["small", "large"])
 def test_on_a_phone_tables_scroll_and_the_page_does_not(browser: Browser, pages: Callable[[str], Path], name: str):

@@ -210,9 +210,10 @@ def test_a_training_that_was_over_is_only_scored_again(images, task, tmp_path):
     assert first.history == second.history
 
 
-def test_a_damaged_checkpoint_is_a_new_beginning(images, task, tmp_path):
+@pytest.mark.parametrize("content", [b"PK\x03\x04 torn", b""])
+def test_a_damaged_checkpoint_is_a_new_beginning(images, task, tmp_path, content):
     checkpoint = tmp_path / "c.npz"
-    checkpoint.write_bytes(b"PK\x03\x04 torn")
+    checkpoint.write_bytes(content)
 
     outcome = train(make_classifier(), images, task, (Stage(epochs=1),), checkpoint)
 

@@ -18,28 +18,24 @@ NOT_NATIVE = f"not in mode {NATIVE}"  # why a setting has no rank
 # Settings that agree in these are ranked together: few training images are no rival of many.
 TOGETHER = ("dataset", "shots")
 OF_ROW = (*SETTING, "machine")  # what a row of the table is about; see `SEVERAL`
-AVERAGED = (
-    "chance", "top5_accuracy", "balanced_accuracy", "macro_f1", "log_loss", "calibration_error", "train_accuracy",
-    "val_accuracy", "overfit_gap", "efficiency", "efficiency_above_chance", "params_total", "params_trainable",
-    "flops_g", "extract_s", "train_s", "eval_s", "wall_s", "images_per_s", "latency_ms", "latency_p95_ms", "model_mib",
-    "peak_rss_mib",
-)  # fmt: skip
+HIGHER, LOWER = "higher", "lower"
+# The figures that are averaged over seeds, and which value of them is better; None if neither is.
+AVERAGED = {
+    "chance": None, "top5_accuracy": HIGHER, "balanced_accuracy": HIGHER, "macro_f1": HIGHER, "log_loss": LOWER,
+    "calibration_error": LOWER, "train_accuracy": None, "val_accuracy": None, "overfit_gap": LOWER,
+    "efficiency": HIGHER, "efficiency_above_chance": HIGHER, "params_total": LOWER, "params_trainable": None,
+    "flops_g": LOWER, "extract_s": LOWER, "train_s": LOWER, "eval_s": LOWER, "wall_s": LOWER, "images_per_s": HIGHER,
+    "latency_ms": LOWER, "latency_p95_ms": LOWER, "model_mib": LOWER, "peak_rss_mib": LOWER,
+}  # fmt: skip
+HIGHER_IS_BETTER = frozenset({"accuracy", *(figure for figure, better in AVERAGED.items() if better == HIGHER)})
+LOWER_IS_BETTER = frozenset(figure for figure, better in AVERAGED.items() if better == LOWER)
 TIMES = ("extract_s", "train_s", "eval_s", "wall_s", "images_per_s", "latency_ms", "latency_p95_ms")
-HIGHER_IS_BETTER = frozenset(
-    {"accuracy", "balanced_accuracy", "macro_f1", "efficiency", "efficiency_above_chance", "images_per_s"}
-)
 # All columns of the table, in their order.
 COLUMNS = (
     "rank", "rank_first", "rank_last", "not_ranked", *OF_ROW, "n_seeds", "n_test", "n_classes", "n_jobs",
     "accuracy", "accuracy_std", "accuracy_low", "accuracy_high", *AVERAGED, "p_best", "smallest_difference",
     "published", "difference",
 )  # fmt: skip
-LOWER_IS_BETTER = frozenset(
-    {
-        *("log_loss", "overfit_gap", "params_total", "flops_g", "extract_s", "train_s", "wall_s", "peak_rss_mib"),
-        *("latency_ms", "latency_p95_ms", "model_mib"),
-    }
-)
 
 
 def make_leaderboard(

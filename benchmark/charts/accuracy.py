@@ -53,7 +53,7 @@ def draw_accuracy(evidence: Evidence, dataset: str) -> Chart:
     rows.dress(axes)
     best, last = best_ranked(settings), settings.iloc[-1]
     axes.axvline(best["accuracy"], linestyle="--", linewidth=1, color=INK, zorder=0.5)
-    chance = float(evidence.done.loc[evidence.done["dataset"] == dataset, "chance"].mean())
+    chance = evidence.chance(dataset)
     if not np.isnan(chance):
         axes.axvline(chance, linestyle=":", linewidth=1.2, color=INK, zorder=3)
     note = "" if np.isnan(chance) else f"; dotted: chance, {chance:.3f}"

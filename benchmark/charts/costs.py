@@ -20,9 +20,9 @@ from benchmark.charts.bar_rows import (
     write_in_column,
 )
 from benchmark.charts.chart import Chart, label_x, make_chart
-from benchmark.charts.evidence import Evidence, NothingToDrawError, in_one_mode
+from benchmark.charts.evidence import Evidence, NothingToDrawError, in_one_mode, of_one_machine
 from benchmark.charts.labels import described
-from benchmark.charts.style import FAINT, INK, PAPER, logarithmic_x, mode_colours, new_figure, swatches
+from benchmark.charts.style import FAINT, INK, PAPER, hollow_marker, logarithmic_x, mode_colours, new_figure, swatches
 
 POINT_SIZE = 40  # area in square points
 PHASES = {"load_s": "load", "build_s": "build", "extract_s": "extract", "train_s": "train", "eval_s": "evaluate"}
@@ -32,7 +32,6 @@ MEMORIES = {"peak_rss_mib": ("process", "#4C6A92"), "peak_device_mib": ("GPU", "
 def draw_efficiency(evidence: Evidence, dataset: str) -> Chart:
     """Accuracy per million parameters, logarithmic, one mode per row; hollow is what remains without chance."""
     import seaborn as sns
-    from matplotlib.lines import Line2D
 
     settings = in_one_mode(evidence.settings(dataset))
     settings = settings[settings["efficiency"] > 0]  # a logarithmic axis has no place for others
@@ -61,9 +60,7 @@ def draw_efficiency(evidence: Evidence, dataset: str) -> Chart:
     logarithmic_x(axes, max(float(above.fillna(whole).min()), float(whole.min()) / 10), float(whole.max()))
     label_x(axes, "test accuracy per million parameters, head included, logarithmic")
     first = shown.iloc[0]
-    hollow = Line2D(
-        [], [], marker="o", linestyle="", color=PAPER, markeredgecolor=INK, markersize=5, label="above chance only"
-    )
+    hollow = hollow_marker("above chance only", markersize=5)
     return make_chart(
         figure,
         dataset,
@@ -86,10 +83,7 @@ def draw_time(evidence: Evidence, dataset: str) -> Chart:
     import seaborn as sns
     from matplotlib.patches import Patch
 
-    timed = _timed(evidence, dataset)
-    machines = timed["machine"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
-    timed = timed[timed["machine"] == machines.index[0]]
-    where = f", {machines.index[0]}" if len(machines) > 1 else ""
+    timed, where = of_one_machine(_timed(evidence, dataset), "label")
     settings = in_one_mode(timed)
     shown = in_rows(settings, best_labels(settings, by="total_s", ascending=True))
     unit, size_s = _time_unit(shown["total_s"].max())

@@ -12,9 +12,9 @@ from benchmark.charts.labels import described, shorten, wrap
 from benchmark.charts.style import (
     FAINT,
     INK,
+    YELLOW,
     current_theme,
     in_order,
-    mode_colour,
     mode_colours,
     new_figure,
     swatches,
@@ -31,7 +31,6 @@ MAX_PANELS = 12
 PANEL_IN = 1.9
 FEW_EPOCHS = 3
 STAGE_ROOM = 0.14  # of the axis, for the stages' names
-PALE = frozenset({"double"})  # yellow, which white paper swallows
 
 
 def draw_curves(evidence: Evidence, dataset: str) -> Chart:
@@ -93,7 +92,7 @@ def _panel(axes: "Axes", points: pd.DataFrame, metric: str) -> None:
             err_kws={"alpha": 0.18, "linewidth": 0}, marker="o" if is_short else None, markersize=3, markeredgewidth=0,
         )  # fmt: skip
     for line in axes.lines:
-        if str(line.get_color()) in map(mode_colour, PALE):
+        if str(line.get_color()) == YELLOW:
             line.set(**with_halo("0.35", width=2.2))
     begins = points.groupby("stage")["begin"].first().sort_values()
     if len(begins) > 1:

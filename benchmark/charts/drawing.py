@@ -95,7 +95,8 @@ def render(chart: Chart, format_name: str) -> bytes:
 
 def _with_tooltips(svg: bytes) -> bytes:
     """The links around artists, where Matplotlib writes their URL, turned into tooltips."""
-    return re.sub(rb'<a xlink:href="([^"]*)"[^>]*>', rb"<g><title>\1</title>", svg).replace(b"</a>", b"</g>")
+    link = rb"""<a xlink:href=(?:"([^"]*)"|'([^']*)')[^>]*>"""  # in single quotes where the text has double ones
+    return re.sub(link, rb"<g><title>\1\2</title>", svg).replace(b"</a>", b"</g>")
 
 
 def save_plots(

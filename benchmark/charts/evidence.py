@@ -167,6 +167,10 @@ class Evidence:
     def _settings(self) -> dict[str, pd.DataFrame]:
         return {str(dataset): _best_first(rows) for dataset, rows in self.leaderboard.groupby("dataset")}
 
+    def chance(self, dataset: str) -> float:
+        """The accuracy of always naming the most frequent class, mean of the runs; NaN if it is not known."""
+        return float(self.done.loc[self.done["dataset"] == dataset, "chance"].mean())
+
     def runs_of(self, settings: pd.DataFrame) -> pd.DataFrame:
         """The finished runs of these settings, with the columns `label` and `place`, the setting's row number."""
         places = settings[[*SETTING, "label"]].assign(place=range(len(settings)))
@@ -209,6 +213,12 @@ def in_one_mode(settings: pd.DataFrame) -> pd.DataFrame:
     """One setting per label: the native mode if it was run, otherwise the most accurate one."""
     ordered = _native_first(settings.sort_values("accuracy", ascending=False, kind="stable"))
     return ordered.drop_duplicates("label").sort_index()
+
+
+def of_one_machine(settings: pd.DataFrame, by: str) -> tuple[pd.DataFrame, str]:
+    """The settings of the machine with the most values of `by`; and its name for a title, if there are several."""
+    counts = settings.groupby("machine")[by].nunique().sort_values(ascending=False, kind="stable")
+    return settings[settings["machine"] == counts.index[0]], f", {counts.index[0]}" if len(counts) > 1 else ""
 
 
 def _native_first(settings: pd.DataFrame) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """The accuracy that a wrong preprocessing costs: every mode against native, as points and as a map."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -16,6 +16,7 @@ from benchmark.charts.style import (
     PAPER,
     current_theme,
     heat_map,
+    hollow_marker,
     in_order,
     mode_colours,
     new_figure,
@@ -94,11 +95,8 @@ def _points_of_change(axes: "Axes", shown: pd.DataFrame, rows: Rows) -> None:
 
 def _verdict_handles(shown: pd.DataFrame) -> "list[Artist]":
     """The legend entry of hollow points, if there are any."""
-    from matplotlib.lines import Line2D
-
-    hollow: dict[str, Any] = {"marker": "o", "linestyle": "", "color": PAPER, "markeredgecolor": INK}
-    handles: list[Artist] = [Line2D([], [], markersize=6, markeredgewidth=1.6, label="unclear", **hollow)]
-    return handles if (shown["verdict"] == UNCLEAR).any() else []
+    is_shown = (shown["verdict"] == UNCLEAR).any()
+    return [hollow_marker("unclear", markersize=6, markeredgewidth=1.6)] if is_shown else []
 
 
 def _tip(loss: pd.Series) -> str:

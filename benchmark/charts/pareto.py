@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -17,8 +17,8 @@ from benchmark.charts.labels import accuracy_text, described, shorten, with_tell
 from benchmark.charts.naming import POINT_SIZE, write_names
 from benchmark.charts.style import (
     INK,
-    PAPER,
     current_theme,
+    hollow_marker,
     in_order,
     logarithmic_x,
     mode_colours,
@@ -98,12 +98,7 @@ def _sized(evidence: Evidence, dataset: str) -> pd.DataFrame:
 
 def _marker_handles(ways: Mapping[str, str]) -> list["Artist"]:
     """Legend entries of the markers, if there are several."""
-    from matplotlib.lines import Line2D
-
-    look: dict[str, Any] = {"linestyle": "", "color": PAPER, "markeredgecolor": INK}
-    handles: list[Artist] = [
-        Line2D([], [], marker=ways[way], label=shorten(way, WAY_CHARACTERS), **look) for way in ways
-    ]
+    handles = [hollow_marker(shorten(way, WAY_CHARACTERS), ways[way]) for way in ways]
     return handles if len(handles) > 1 else []
 
 

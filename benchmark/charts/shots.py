@@ -10,7 +10,7 @@ from benchmark.analysis.loading import SETTING
 from benchmark.charts.chart import Chart, label_x, make_chart
 from benchmark.charts.evidence import Evidence, NothingToDrawError
 from benchmark.charts.labels import described, name_settings, shorten
-from benchmark.charts.style import INK, OKABE_ITO, PAPER, current_theme, in_order, new_figure
+from benchmark.charts.style import INK, OKABE_ITO, PAPER, YELLOW, current_theme, hollow_marker, in_order, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 # What the settings of one line have in common.
 OF_LINE = [column for column in SETTING if column != "shots"]
-# Yellow is left out: white paper swallows it.
-COLOURS = [colour for colour in OKABE_ITO if colour != "#F0E442"]
+COLOURS = [colour for colour in OKABE_ITO if colour != YELLOW]
 MARKERS = "osD^vPX"
 # Lengths of ink and gap of each mode's line, the first one without gaps.
 DASHES: list[tuple[int, ...]] = [(), (4, 2), (1, 1), (4, 1, 1, 1), (6, 2), (2, 2), (3, 1, 1, 1, 1, 1), (8, 2)]
@@ -52,7 +51,7 @@ def draw_shots(evidence: Evidence, dataset: str) -> Chart:
     )  # fmt: skip
     for line, colour, marker in zip(lines, COLOURS, MARKERS, strict=False):
         _mark(axes, shown[shown["line"] == line], colour, marker)
-    chance = float(evidence.done.loc[evidence.done["dataset"] == dataset, "chance"].mean())
+    chance = evidence.chance(dataset)
     _scale(axes, shown, chance)
     part = f", the best {len(lines)} of {len(names)}" if len(lines) < len(names) else ""
     backbone = f", {points['backbone'].iloc[0]}" if points["backbone"].nunique() == 1 else ""
@@ -133,7 +132,7 @@ def _handles(lines: list[str], modes: list[str], *, has_all: bool) -> "list[Arti
         handles.append(line)
     if has_all:
         label = "all training images, mean per class"
-        handles.append(Line2D([], [], marker="o", linestyle="", color=PAPER, markeredgecolor=INK, label=label))
+        handles.append(hollow_marker(label))
     return handles
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 from benchmark.analysis.formats import count_of
 from benchmark.analysis.loading import SETTING
 from benchmark.charts.chart import Chart, make_chart
-from benchmark.charts.evidence import Evidence, NothingToDrawError, in_one_mode
+from benchmark.charts.evidence import Evidence, NothingToDrawError, in_one_mode, of_one_machine
 from benchmark.charts.labels import described
 from benchmark.charts.naming import POINT_SIZE, write_names
 from benchmark.charts.style import INK, logarithmic_x, logarithmic_y, mode_colour, new_figure
@@ -13,6 +13,7 @@ from benchmark.preprocessing import NATIVE
 
 HEIGHT_IN = 7.0
 FEWEST_BACKBONES = 3
+TOO_FEW = f"fewer than {FEWEST_BACKBONES} backbones were timed on one machine"
 
 
 def draw_speed(evidence: Evidence, dataset: str) -> Chart:
@@ -55,11 +56,12 @@ def _fastest(evidence: Evidence, dataset: str) -> tuple[pd.DataFrame, str]:
     """
     settings = evidence.settings(dataset)
     timed = settings[(settings["images_per_s"] > 0) & (settings["params_total"] > 0)]
+    if timed.empty:
+        raise NothingToDrawError(TOO_FEW)
+    timed, where = of_one_machine(timed, "backbone")
     if timed["backbone"].nunique() < FEWEST_BACKBONES:
-        raise NothingToDrawError(f"fewer than {FEWEST_BACKBONES} backbones were timed")
-    machines = timed.groupby("machine")["backbone"].nunique().sort_values(ascending=False, kind="stable")
-    timed = in_one_mode(timed[timed["machine"] == machines.index[0]])
-    where = f", {machines.index[0]}" if len(machines) > 1 else ""
+        raise NothingToDrawError(TOO_FEW)
+    timed = in_one_mode(timed)
     fastest = timed.sort_values(["images_per_s", *SETTING], ascending=False, kind="stable").drop_duplicates("backbone")
     return fastest.assign(millions=fastest["params_total"] / 1e6).reset_index(drop=True), where
 

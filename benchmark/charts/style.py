@@ -78,7 +78,8 @@ THEMES = {
 _current: ContextVar[Theme] = ContextVar("theme", default=THEMES["screen"])
 
 # Told apart with any kind of colour vision: M. Okabe and K. Ito, "Color Universal Design" (2008).
-OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#000000")
+YELLOW = "#F0E442"  # which is hardly seen on white
+OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", YELLOW, "#000000")
 MODE_COLOURS = dict(zip(MODES, OKABE_ITO, strict=True))
 OTHER_COLOUR = "#7F7F7F"  # of a mode that this version does not know
 INK, FAINT, GRID, PAPER = "#333333", "#999999", "#cccccc", "#ffffff"
@@ -195,6 +196,13 @@ def swatches(modes: Iterable[str]) -> list["Artist"]:
     from matplotlib.patches import Patch
 
     return [Patch(facecolor=mode_colour(mode), edgecolor=INK, linewidth=0.4, label=mode) for mode in in_order(modes)]
+
+
+def hollow_marker(label: str, marker: str = "o", **look: Any) -> "Artist":
+    """A legend entry: a marker that is not filled."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], marker=marker, linestyle="", color=PAPER, markeredgecolor=INK, label=label, **look)
 
 
 def heat_map(

@@ -58,11 +58,15 @@ def check_dataset_name(name: str) -> None:
         DataError: It is a folder without `folder:`, or not UTF-8.
     """
     is_place = name.startswith(("idx:", "folder:", "tfds:")) and name.partition(":")[2]
-    if not is_place and name not in DATASETS and name and Path(name).expanduser().is_dir():
+    if not is_place and name not in DATASETS and name and _expanded(name).is_dir():
         raise DataError(f"Unknown dataset {name!r}. To read this folder of images, write folder:{name}.")
     if not is_place:
         check_known("dataset", name, DATASETS)
     check_text(name, "dataset")
+
+
+def _expanded(place: str) -> Path:
+    return Path(os.path.expanduser(place))  # noqa: PTH111  # Path.expanduser fails if there is no such user
 
 
 def load_dataset(
@@ -102,7 +106,7 @@ def load_dataset(
         raise BenchmarkError(f"classes can be chosen for folder: datasets only, not for {name}.")
     if drop_duplicates and kind != "folder":
         raise BenchmarkError(f"duplicates can be dropped from folder: datasets only, not from {name}.")
-    folder = Path(os.path.expanduser(place))  # noqa: PTH111  # Path.expanduser fails if there is no such user
+    folder = _expanded(place)
     if kind == "folder":
         dataset = load_folder(
             name,

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.datasets.decoding import USUAL_SHIFT
 from benchmark.datasets.drawing import SUBSET, TEST, check_parts, divided, places, shuffled
 from benchmark.datasets.images import Images
 from benchmark.errors import DataError, some_of
@@ -35,6 +36,7 @@ class Dataset:
         remarks: As `notes`, of what concerns no result.
         n_left_out: Number of files that could have been meant as images and are not used.
         n_duplicates: Number of images with a byte copy in another class or split; None if this is not known.
+        grey_shift: Number of bits by which the values of 16-bit grey are divided.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Dataset:
     remarks: tuple[str, ...] = ()
     n_left_out: int = 0
     n_duplicates: int | None = None
+    grey_shift: int = USUAL_SHIFT
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -109,8 +109,8 @@ def unreadable(path: Path, error: OSError) -> DataError:
     )
 
 
-def walk_files(top: Path) -> list[FoundFile]:
-    """Every file below a folder, sorted by path; of a file, only itself.
+def walk_files(top: Path, *, hidden: bool = False) -> list[FoundFile]:
+    """Every file below a folder, sorted by path; of a file, only itself. With `hidden`, all of them count as hidden.
 
     Links are followed last: what they lead to is taken unless it was found before, or is a folder that holds `top`.
 
@@ -119,7 +119,7 @@ def walk_files(top: Path) -> list[FoundFile]:
     """
     # Files and folders by device and number, which links share with what they lead to.
     seen = {(state.st_dev, state.st_ino) for state in map(os.stat, Path(os.path.realpath(top)).parents)}
-    waiting, links = [(top, is_hidden(top), False)], deque[tuple[Path, bool, bool]]()
+    waiting, links = [(top, hidden, False)], deque[tuple[Path, bool, bool]]()
     found = []
     while waiting or links:
         path, hidden, is_linked = waiting.pop() if waiting else links.popleft()

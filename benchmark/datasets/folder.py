@@ -117,6 +117,7 @@ def load_folder(
         ),
         n_left_out=sum(reason not in QUIET for reason in contents.left_out.values()),
         n_duplicates=n_duplicates,
+        grey_shift=shift,
     )
 
 

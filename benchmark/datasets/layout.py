@@ -128,7 +128,7 @@ def _divided(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def _outside(paths: list[Path]) -> list[FoundFile]:
     """The files at these places, which are in no class folder."""
-    files = [file for path in paths for file in walk_files(path)]
+    files = [file for path in paths for file in walk_files(path, hidden=is_hidden(path))]
     return [
         file._replace(
             reason=file.reason or (Reason.OUTSIDE if is_named_as_image(file.path) else Reason.NO_IMAGE),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Annotated, NamedTuple
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import StringConstraints, TypeAdapter
@@ -67,9 +68,11 @@ def scan_files(
     Raises:
         DataError: The system does not let us read a file.
     """
-    memory_path = cache_root() / "scans" / f"{digest_of_text(path_text(root.resolve()))[:16]}.json"
+    # Another version of Pillow may decode what this one cannot.
+    place = f"{path_text(root.resolve())}|{PIL.__version__}"
+    memory_path = cache_root() / "scans" / f"{digest_of_text(place)[:16]}.json"
     keys = [f"{path_text(file.path.relative_to(root))}|{file.state}" for file in files]
-    # In one order, since two processes that take locks in different orders can wait for each other for ever.
+    # Sorted, because processes that take locks in different orders can deadlock.
     caches = {view: PixelCache(home_of(root), view) for view in sorted(views, key=str)}
     with ExitStack() as stack:
         memory = _read_memory(memory_path)
@@ -122,7 +125,7 @@ def home_of(root: Path) -> str:
 
 
 def _read_memory(path: Path) -> dict[str, Scan]:
-    """What was remembered; nothing if the file is missing, damaged or of another version."""
+    """What was remembered; nothing if the file is missing or damaged."""
     try:
         return _MEMORY.validate_json(path.read_bytes())
     except (OSError, ValueError):

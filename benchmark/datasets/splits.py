@@ -55,8 +55,9 @@ def split_dataset(
     if folds is None and dataset.val is not None:
         split = Split(np.setdiff1d(rest, dataset.val), dataset.val, test)
     else:
-        what, cure = f"the validation split of {dataset.name}", _cure(dataset.labels[rest], val_fraction)
         contents = dataset.images.contents
+        what = f"the validation split of {dataset.name}"
+        cure = _cure(contents[rest], dataset.labels[rest], val_fraction)
         parts = divided(contents, dataset.labels, rest, val_fraction, draw=seed, what=what, cure=cure)
         split = Split(*parts, test)
     return split if shots is None else _few(dataset, split, seed, shots)
@@ -76,9 +77,9 @@ def check_splits(dataset: Dataset, draws: Iterable[tuple[int, float, int | None,
         split_dataset(dataset, seed=seed, val_fraction=val_fraction, folds=folds, shots=shots)
 
 
-def _cure(labels: NDArray[np.int64], val_fraction: float) -> str:
-    """What to do if no validation split of this share can be drawn from images with these labels."""
-    smallest = int(np.unique(labels, return_counts=True)[1].min())
+def _cure(contents: NDArray[np.uint64], labels: NDArray[np.int64], val_fraction: float) -> str:
+    """What to do if no validation split of this share can be drawn from images with these contents and labels."""
+    smallest = min(len(np.unique(contents[labels == label])) for label in np.unique(labels))  # copies stay together
     if smallest == 1:
         return "add images"
     enough = math.ceil(50 / smallest) / 100  # half an image of the smallest class, which is rounded to one

@@ -59,9 +59,10 @@ def format_of(path: Path, asked: str | None) -> str:
     found = asked or by_suffix.get(path.suffix.lower())
     if found is None:
         raise ExportError(f"{path}: give --out a name that ends in {', '.join(filter(None, by_suffix))}, or --format.")
-    suffix = FORMATS[found].suffix
-    if suffix and path.suffix.lower() != suffix:
-        raise ExportError(f"{path}: a file of format {found} is named *{suffix}.")
+    if by_suffix.get(path.suffix.lower(), SAVED_MODEL) != found:
+        suffix = FORMATS[found].suffix
+        advice = f"is named *{suffix}" if suffix else "is a folder: give --out a name without this suffix"
+        raise ExportError(f"{path}: a model of format {found} {advice}.")
     missing = [name for name in FORMATS[found].needs if importlib.util.find_spec(name) is None]
     if missing:
         raise BenchmarkError(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmark.ahead import map_ahead
-from benchmark.datasets.decoding import decode_file
+from benchmark.datasets.decoding import USUAL_SHIFT, decode_file
 from benchmark.datasets.files import is_named_as_image, walk_files
 from benchmark.errors import DataError
 from benchmark.exporting.files import read_facts
@@ -47,10 +47,13 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise DataError(f"There is no file or folder {path}.")
+        if not path.is_dir():
+            found.append(path)
+            continue
         files = [file.path for file in walk_files(path) if file.reason is None and is_named_as_image(file.path)]
-        if path.is_dir() and not files:
+        if not files:
             raise DataError(f"The folder {path} has no images.")
-        found += files if path.is_dir() else [path]
+        found += files
     return list(dict.fromkeys(found))
 
 
@@ -68,12 +71,12 @@ def predict_files(model: Path, files: Sequence[Path], engine: str) -> Iterator[P
         ExportError: The file is not an exported `.keras` model.
     """
     facts = read_facts(model)
-    view = View(**facts["view"])
+    view, shift = View(**facts["view"]), facts.get("grey_shift", USUAL_SHIFT)  # earlier files lack the shift
     extractor = _extractor(model, facts["n_channels"], view.size_px, engine)
 
     def decode(path: Path) -> NDArray[np.uint8] | DataError:
         try:
-            return decode_file(path, view)
+            return decode_file(path, view, shift)
         except DataError as error:
             return error
 

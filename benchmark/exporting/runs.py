@@ -74,6 +74,7 @@ def export_run(trained: Trained, path: Path, format_name: str) -> Exported:
         "class_names": dataset.class_names,
         "n_channels": dataset.images.n_channels,
         "view": {"size_px": cell.view.size_px, "resize": cell.view.resize, "crop": cell.view.crop},
+        "grey_shift": dataset.grey_shift,
         "row": row,
     }
     test = split_dataset(dataset, seed=cell.seed, val_fraction=cell.val_fraction, folds=cell.folds).test
@@ -106,10 +107,15 @@ def _compare(found: NDArray[np.float32], predicted: Classes, cell: Cell) -> int:
     if (gaps > NEARLY_EQUAL).any():
         raise ExportError(
             f"The model was not exported: it predicts {np.count_nonzero(gaps > NEARLY_EQUAL)} of {len(found)} test "
-            f"images otherwise than the run {cell}. Weights, data or versions have changed since; run it again with "
-            "--keep-weights, and export the new row."
+            f"images otherwise than the run {cell}. {_why(cell)}, and export the new row."
         )
     return len(differs)
+
+
+def _why(cell: Cell) -> str:
+    if cell.precision != "float32":
+        return f"It was trained on features in {cell.precision}, and the model computes in float32: run it in float32"
+    return "Weights, data or versions have changed since: run it again with --keep-weights"
 
 
 def _check_file(

@@ -10,5 +10,5 @@
   const isDark = chosen ? chosen === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
   root.dataset.theme = isDark ? "dark" : "light";
   root.classList.toggle("dark", isDark);
-  root.classList.add("js");
+  if (chosen) root.dataset.isChosen = "";
 })();

@@ -24,8 +24,9 @@ MAX_NAMED = 3  # datasets in the title
 FOLDER = Path(__file__).parent
 
 GLOSSARY = {
-    "Rank": "A range such as 2–4 is all that the test images and seeds can show: tests of all pairs, corrected for "
-    "their number, find one setting better and all but four worse. Other modes than native have no rank.",
+    "Rank": "2–4 means: one setting is shown to be better, and all after the fourth are shown to be worse, by pairwise "
+    "tests with Holm's correction. Within 2–4, the test images and seeds cannot decide. Where mode native was run, "
+    "only it is ranked.",
     "Mode": "How the pixels are preprocessed; native is what the backbone was trained with.",
     "Strategy": "How the backbone is used. probe: it is frozen; finetune: its last layers are trained too; scratch: "
     "all of it is trained, from random weights. shots=5: on five images of each class.",
@@ -36,10 +37,14 @@ GLOSSARY = {
     "Balanced accuracy": "Mean over the classes of the share of their images that is named correctly.",
     "Macro F1": "Mean over the classes of the harmonic mean of precision and recall.",
     "95 % interval": "Wilson's, of that mean at the size of the test set.",
+    "Top-5": "Share of test images whose class is among the five most likely ones.",
+    "Log loss": "Mean of -log(probability of the true class).",
+    "Calibration error": "Mean distance between confidence and accuracy, in 15 bins of confidence.",
     "Params, M": "Millions of parameters, head included.",
     "Accuracy / M": "Accuracy per million parameters; above chance / M: the same after chance is subtracted.",
     "Wall, s": "Loading, building, extracting, training and scoring, each as measured when it was really done.",
     "Images/s": "Steady rate of the extraction, without its first batch.",
+    "Latency, ms": "Median time of one image alone, from pixels to features.",
     "Peak MiB": "Highest resident memory of the worker process.",
 }
 

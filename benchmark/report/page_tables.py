@@ -7,27 +7,18 @@ import pandas as pd
 
 from benchmark.analysis.ablation import MARGIN
 from benchmark.analysis.formats import MISSING_VALUE
+from benchmark.analysis.leaderboard import HIGHER_IS_BETTER
 from benchmark.analysis.presentation import ablation_cells, comparison_cells, leaderboard_cells, notes_on_seeds
+from benchmark.analysis.presentation.ablation import ABLATION_HEADINGS
+from benchmark.analysis.presentation.leaderboard import LEADERBOARD_HEADINGS
 from benchmark.charts.costs import PHASES
 
-# Headings of the leaderboard, and the columns that they are sorted by.
-BOARD_NUMBERS = {
-    "Input px": "input_size_px", "Accuracy": "accuracy", "95 % interval": "accuracy_low", "Chance": "chance",
-    "Balanced accuracy": "balanced_accuracy", "Macro F1": "macro_f1", "Published": "published",
-    "Difference": "difference", "Params, M": "params_total", "Accuracy / M": "efficiency",
-    "Above chance / M": "efficiency_above_chance", "Wall, s": "wall_s", "Images/s": "images_per_s",
-    "Latency, ms": "latency_ms", "Peak MiB": "peak_rss_mib", "Seeds": "n_seeds",
-}  # fmt: skip
-ABLATION_NUMBERS = {
-    "Rank": "rank", "Input px": "input_size_px", "Accuracy → native, %": "accuracy", "Points lost": "accuracy_lost",
-    "95 % interval": "lost_low", "Relative gain": "relative_gain", "Seeds": "n_seeds",
-}  # fmt: skip
-COMPARISON_NUMBERS = {"Published": "published", "Measured": "measured", "Difference": "difference"}
+COMPARISON_HEADINGS = {"published": "Published", "measured": "Measured", "difference": "Difference"}
 # Columns that a reader sorts by to see what is largest.
 GREATEST_FIRST = frozenset(
     {
-        *("Accuracy", "95 % interval", "Balanced accuracy", "Macro F1", "Difference", "Accuracy / M"),
-        *("Above chance / M", "Images/s", "Points lost"),
+        *(LEADERBOARD_HEADINGS[column] for column in HIGHER_IS_BETTER),
+        *("95 % interval", "Difference", "Points lost"),
     }
 )
 FILTERS = ("Backbone", "Strategy", "Mode", "Head", "Verdict")
@@ -123,7 +114,7 @@ def leaderboard_table(rows: pd.DataFrame, dataset: str) -> Table:
     return make_table(
         leaderboard_cells(rows),
         f"Settings on {dataset}, the most accurate first",
-        numbers={"Rank": ranks, **_numbers(rows, BOARD_NUMBERS)},
+        numbers=_numbers(rows.assign(rank=ranks), LEADERBOARD_HEADINGS),
         filters=FILTERS,
     )
 
@@ -134,7 +125,7 @@ def ablation_table(losses: pd.DataFrame, dataset: str) -> Table:
         ablation_cells(losses),
         f"What each mode costs against native on {dataset}, the most harmful first; harmless: the whole 95 % interval "
         f"lies within {100 * MARGIN:.0f} point of zero. {' '.join(notes_on_seeds(losses, 'intervals'))}".rstrip(". "),
-        numbers=_numbers(losses, ABLATION_NUMBERS),
+        numbers=_numbers(losses, ABLATION_HEADINGS),
         filters=FILTERS,
     )
 
@@ -177,7 +168,7 @@ def comparison_table(rows: pd.DataFrame, dataset: str) -> Table:
     return make_table(
         comparison_cells(rows).replace("", MISSING_VALUE),
         f"Published figures on {dataset} and what was measured here",
-        numbers=_numbers(rows, COMPARISON_NUMBERS),
+        numbers=_numbers(rows, COMPARISON_HEADINGS),
     )
 
 
@@ -188,5 +179,10 @@ def records_table(records: Sequence[Mapping[str, object]], caption: str, *, row_
     return make_table(table.astype(str).replace("", MISSING_VALUE), caption, numbers=numbers, row_header=row_header)
 
 
-def _numbers(rows: pd.DataFrame, columns: Mapping[str, str]) -> dict[str, pd.Series]:
-    return {heading: rows[column] for heading, column in columns.items()}
+def _numbers(rows: pd.DataFrame, headings: Mapping[str, str]) -> dict[str, pd.Series]:
+    """By heading, the numbers in the first of its columns."""
+    numbers: dict[str, pd.Series] = {}
+    for column, heading in headings.items():
+        if column in rows and pd.api.types.is_numeric_dtype(rows[column]):
+            numbers.setdefault(heading, rows[column])
+    return numbers

@@ -39,10 +39,13 @@
   toggle.setAttribute("aria-pressed", String(isDark()));
   toggle.addEventListener("click", () => {
     const theme = isDark() ? "light" : "dark";
+    root.dataset.isChosen = "";
     remember(theme);
     setTheme(theme);
   });
-  system.addEventListener("change", () => setTheme(system.matches ? "dark" : "light"));
+  system.addEventListener("change", () => {
+    if (!("isChosen" in root.dataset)) setTheme(system.matches ? "dark" : "light");
+  });
 
   // --- tables ---
 
@@ -197,7 +200,6 @@
     } catch (error) {
       // An old browser: the tables stay as they are.
       console.warn("The sorting of tables needs a newer browser.", error);
-      root.classList.remove("js");
       all("details").forEach((details) => (details.open = true));
     }
     root.dataset.ready = "";

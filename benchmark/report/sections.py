@@ -82,7 +82,7 @@ def dataset_section(evidence: Evidence, dataset: str, figures: Figures) -> Datas
     (section, *_) = leaderboard_sections(board, comparison, {dataset: n_failed} if n_failed else {})
     return DatasetSection(
         name=dataset,
-        subtitle=_subtitle(board, done),
+        subtitle=_subtitle(board, done, evidence.chance(dataset)),
         facts=_facts(board, ablation),
         leaderboard=leaderboard_table(board, dataset),
         notes=section.notes,
@@ -92,9 +92,9 @@ def dataset_section(evidence: Evidence, dataset: str, figures: Figures) -> Datas
     )
 
 
-def _subtitle(board: pd.DataFrame, done: pd.DataFrame) -> str:
+def _subtitle(board: pd.DataFrame, done: pd.DataFrame, chance: float) -> str:
     parts = [count_of(len(board), "setting"), count_of(len(done), "run")]
-    n_test, n_classes, chance = (done[column].max() for column in ("n_test", "n_classes", "chance"))
+    n_test, n_classes = done["n_test"].max(), done["n_classes"].max()
     if pd.notna(n_classes):
         parts.append(f"{int(n_classes)} classes")
     if pd.notna(n_test):

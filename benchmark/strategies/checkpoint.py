@@ -48,7 +48,7 @@ def load_checkpoint(path: Path) -> Checkpoint | None:
             facts = json.loads(str(members[FACTS]))
             lengths = facts.pop("lengths")
             arrays = {name: [members[f"{name}/{i}"] for i in range(n)] for name, n in lengths.items()}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None
     return Checkpoint(facts, arrays)
 
