@@ -1,6 +1,7 @@
 """Fixtures that keep every test away from the user's own caches and give it small, known data."""
 
 import gc
+import itertools
 import os
 import shutil
 import sys
@@ -8,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import NamedTuple
 from unittest import mock
 
 import numpy as np
@@ -18,6 +20,7 @@ from PIL import Image
 _OF_PROCESS = tempfile.TemporaryDirectory(prefix="benchmark-tests-")
 os.environ["KERAS_HOME"] = str(Path(_OF_PROCESS.name, "keras"))
 os.environ["TFDS_DATA_DIR"] = str(Path(_OF_PROCESS.name, "tensorflow_datasets"))
+_NUMBERS = itertools.count()
 # For fixtures of whole modules, which come before the cache of a test.
 os.environ["BENCHMARK_CACHE"] = str(Path(_OF_PROCESS.name, "cache"))
 # TensorFlow and scikit-learn set these when they are imported. Workers are forked from a server only while such
@@ -59,10 +62,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Each test has its own feature cache, finds the Keras folder of the process empty, and leaves no variables."""
+def _own_folders() -> Iterator[None]:
+    """Each test has its own feature cache, finds the Keras folder of the process empty, and leaves no variables.
+
+    Nothing waits until a file is on the disk, since no test takes the power away.
+    """
     shutil.rmtree(os.environ["KERAS_HOME"], ignore_errors=True)
-    with mock.patch.dict(os.environ, BENCHMARK_CACHE=str(tmp_path_factory.mktemp("own") / "cache")):
+    own = Path(_OF_PROCESS.name, "own", str(next(_NUMBERS)), "cache")
+    with mock.patch.dict(os.environ, BENCHMARK_CACHE=str(own)), mock.patch("os.fsync"):
         yield
 
 
@@ -82,25 +89,44 @@ def forked_children(tmp_path_factory: pytest.TempPathFactory) -> None:
     start_server(tmp_path_factory.mktemp("server") / "log")
 
 
-@pytest.fixture
-def program(
-    forked_children: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., SimpleNamespace]:
-    """Call the program in this process, in a folder; it starts workers and other processes as ever."""
+class Answer(NamedTuple):
+    """Of the program: its exit code, and what it wrote to standard output and standard error."""
 
-    def call(folder: Path, *arguments: str) -> SimpleNamespace:
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Answer]:
+    """Call the program in this process, in the folder of the test."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str) -> Answer:
         from benchmark.cli import main
 
         capsys.readouterr()
-        with monkeypatch.context() as context:
-            context.chdir(folder)
-            context.setattr(sys, "argv", ["benchmark", *arguments])
-            with pytest.raises(SystemExit) as ended:
-                main()
-        out, err = capsys.readouterr()
-        return SimpleNamespace(returncode=int(ended.value.code or 0), stdout=out, stderr=err)
+        monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Answer(int(ended.value.code or 0), *capsys.readouterr())
 
     return call
+
+
+@pytest.fixture
+def program(
+    forked_children: None, call: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., SimpleNamespace]:
+    """As `call`, in any folder; it starts workers and other processes as ever."""
+
+    def program(folder: Path, *arguments: str) -> SimpleNamespace:
+        with monkeypatch.context() as context:
+            context.chdir(folder)
+            code, out, err = call(*arguments)
+        return SimpleNamespace(returncode=code, stdout=out, stderr=err)
+
+    return program
 
 
 @pytest.fixture

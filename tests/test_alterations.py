@@ -28,7 +28,7 @@ from benchmark.plan import planning
 from benchmark.plan.repeating import find_cells, rows_again
 from benchmark.registry import load_registry
 
-pytestmark = pytest.mark.usefixtures("unexamined")
+pytestmark = [pytest.mark.usefixtures("unexamined"), pytest.mark.slow]
 
 # What verification must make of an alteration: exit code 3 or 2, a note beside the row, or nothing.
 CAUGHT, SHOWN, SILENT = "caught", "shown", "silent"

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,27 +17,12 @@ from benchmark.analysis.choosing import rows_where
 from benchmark.analysis.correctness import Correctness
 from benchmark.analysis.loading import load_runs
 from benchmark.charts import Evidence
-from benchmark.cli import main
 from benchmark.cli.options import complete
 from benchmark.errors import UnknownNameError
 from benchmark.ledger import FAILED, Ledger
 
 IMAGES = np.arange(1000)
 Call = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the program in an empty folder: exit code, standard output and standard error."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        return int(ended.value.code or 0), *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sampling import sampled
@@ -19,7 +19,6 @@ from toys import a_run
 
 from benchmark import __version__
 from benchmark.charts import PLOTS
-from benchmark.cli import main
 from benchmark.errors import DownloadError
 from benchmark.ledger import DONE, FAILED, RUNS, SCHEMA, Ledger
 
@@ -52,29 +51,13 @@ sys.exit(f"loaded {loaded}" if loaded else code)
 """
 
 
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., Answer]
+Call = Callable[..., Any]
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Run the program in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
+def call(call: Call, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """As in all tests, on a wide screen."""
     monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments: str) -> Answer:
-        monkeypatch.setattr(sys, "argv", ["benchmark", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return Answer(int(ended.value.code or 0), out, err)
-
     return call
 
 

@@ -1,5 +1,6 @@
 """What README and the pages of the site say: commands, examples, tables, links and pictures."""
 
+import functools
 import re
 import runpy
 import shlex
@@ -76,14 +77,14 @@ def test_command_lines_are_found_in_any_dress():
     ]  # fmt: skip
 
 
+known_commands = functools.cache(lambda: dict(commands.all_commands()))
 LINES = {" ".join(words): words for text in TEXTS.values() for words in command_lines(text)}
 
 
 @pytest.mark.parametrize("line", sorted(LINES))
 def test_every_command_is_one_that_the_program_takes(line: str):
     """What the commands do is tested in test_docs_commands.py."""
-    found = dict(commands.all_commands())
-    words = LINES[line]
+    found, words = known_commands(), LINES[line]
     name = next(name for name in found if f"benchmark {line} ".startswith(f"{name} "))
 
     found[name].make_context(name, words[len(name.split()) - 1 :])  # raises what the program would answer

@@ -88,7 +88,7 @@ MAY_IMPORT_TENSORFLOW = (
 )  # fmt: skip
 MAY_IMPORT_MATPLOTLIB = ("charts/",)
 MAY_IMPORT_REPORT_LIBRARIES = ("report/",)
-MAY_PRINT = ("cli/", "cli.py")
+MAY_PRINT = ("cli/",)
 TENSORFLOW = {"tensorflow", "keras"}
 MATPLOTLIB = {"matplotlib", "seaborn"}
 REPORT_LIBRARIES = {"itables"}  # of an extra, so it may be absent
@@ -169,41 +169,36 @@ def test_every_module_has_its_place_in_the_order():
     assert modules | folders == set(MAY_IMPORT)
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_tensorflow_is_imported_inside_functions_and_in_few_places(path: Path):
-    anywhere, on_import = (found & TENSORFLOW for found in libraries_of(path))
+@pytest.mark.parametrize(
+    ("libraries", "may_import"),
+    [
+        (TENSORFLOW, MAY_IMPORT_TENSORFLOW),
+        (MATPLOTLIB, MAY_IMPORT_MATPLOTLIB),
+        (REPORT_LIBRARIES, MAY_IMPORT_REPORT_LIBRARIES),
+    ],
+    ids=["tensorflow", "matplotlib", "itables"],
+)
+def test_a_heavy_library_is_imported_inside_functions_and_in_few_places(
+    libraries: set[str], may_import: tuple[str, ...]
+):
+    found = {name_of(path): libraries_of(path) for path in FILES}
 
-    assert not on_import, f"{name_of(path)} imports {on_import} when it is imported"
-    assert not anywhere or name_of(path).startswith(MAY_IMPORT_TENSORFLOW), f"{name_of(path)} imports {anywhere}"
-
-
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_matplotlib_is_imported_inside_the_functions_of_plots_only(path: Path):
-    anywhere, on_import = (found & MATPLOTLIB for found in libraries_of(path))
-
-    assert not on_import, f"{name_of(path)} imports {on_import} when it is imported"
-    assert not anywhere or name_of(path).startswith(MAY_IMPORT_MATPLOTLIB), f"{name_of(path)} imports {anywhere}"
-
-
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_the_libraries_of_the_report_are_imported_inside_its_functions_only(path: Path):
-    anywhere, on_import = (found & REPORT_LIBRARIES for found in libraries_of(path))
-
-    assert not on_import, f"{name_of(path)} imports {on_import} when it is imported"
-    assert not anywhere or name_of(path).startswith(MAY_IMPORT_REPORT_LIBRARIES), f"{name_of(path)} imports {anywhere}"
+    assert {name: on_import & libraries for name, (_, on_import) in found.items() if on_import & libraries} == {}
+    elsewhere = {name: anywhere for name, (anywhere, _) in found.items() if not name.startswith(may_import)}
+    assert {name: anywhere & libraries for name, anywhere in elsewhere.items() if anywhere & libraries} == {}
 
 
-@pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_only_the_command_line_prints_and_exits(path: Path):
-    nodes = list(ast.walk(ast.parse(path.read_text())))
-    names = {node.id for node in nodes if isinstance(node, ast.Name)}
-    exits = [
-        node
-        for node in nodes
-        if isinstance(node, ast.Attribute) and ast.unparse(node) in {"sys.exit", "os._exit", "typer.Exit"}
-    ]
+def test_only_the_command_line_prints_and_exits():
+    texts = {name_of(path): path.read_text() for path in FILES if not name_of(path).startswith(MAY_PRINT)}
 
-    assert name_of(path).startswith(MAY_PRINT) or not ("print" in names or exits), name_of(path)
+    assert {name: found for name, text in texts.items() if (found := prints_and_exits(ast.parse(text)))} == {}
+
+
+def prints_and_exits(tree: ast.AST) -> set[str]:
+    """The names in a syntax tree of what prints or ends the program."""
+    names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+    attributes = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    return names & {"print"} | attributes & {"sys.exit", "os._exit", "typer.Exit"}
 
 
 def test_no_module_is_a_box_for_everything():

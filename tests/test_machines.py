@@ -95,15 +95,13 @@ def test_a_row_that_does_not_know_its_machine_has_one_all_the_same(results: Simp
     assert load_runs([results.folder])["machine"].tolist() == ["unknown processor"]
 
 
-def test_times_are_ranked_by_machine_without_being_asked(results: SimpleNamespace, program):
+def test_times_are_ranked_by_machine_without_being_asked(results: SimpleNamespace, call):
     add(results.mine, wall_s=10.0, **SMALL)
     add(results.theirs, wall_s=1.0, **LARGE)
 
-    answer = program(
-        results.folder, "leaderboard", ".", "--by", "wall_s", "--format", "csv", "--columns", "machine,rank"
-    )
+    answer = call("leaderboard", str(results.folder), "--by", "wall_s", "--format", "csv", "--columns", "machine,rank")
 
-    assert answer.stdout.splitlines() == ["machine,rank,wall_s", '"H100, 64 CPUs",1,1', '"Small, 2 CPUs",1,10']
+    assert answer.out.splitlines() == ["machine,rank,wall_s", '"H100, 64 CPUs",1,1', '"Small, 2 CPUs",1,10']
 
 
 def test_a_failure_on_one_machine_is_superseded_by_another_one_unless_machines_stand_apart(results: SimpleNamespace):

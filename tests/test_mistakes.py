@@ -21,7 +21,6 @@ from benchmark.analysis.label_errors import probabilities
 from benchmark.analysis.mistakes import Answers, make_mistakes
 from benchmark.charts import sheet
 from benchmark.charts.style import THEMES
-from benchmark.cli import main
 from benchmark.datasets import load_dataset, split_dataset
 from benchmark.ledger import FAILED, PREDICTIONS, RUNS, Ledger
 
@@ -29,18 +28,14 @@ Call = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
+def call(call: Call) -> Call:
     """`benchmark mistakes` in the folder of the ledger `results/toy`: exit code, standard output and error."""
-    monkeypatch.chdir(tmp_path)
 
-    def call(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["benchmark", "mistakes", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        out, err = capsys.readouterr()
-        return int(ended.value.code or 0), out, " ".join(err.split())
+    def mistakes(*arguments: str) -> tuple[int, str, str]:
+        code, out, err = call("mistakes", *arguments)
+        return code, out, " ".join(err.split())
 
-    return call
+    return mistakes
 
 
 @pytest.fixture(autouse=True)

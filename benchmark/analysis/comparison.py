@@ -38,12 +38,12 @@ def compare_ledgers(before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
         after: The same for the later ones.
 
     Returns:
-        One row per cell: `mark` and `change` (a pair of `MARKS`), the columns of `CELL_COLUMNS`, `accuracy_before`,
-        `accuracy_after`, `difference`, `p_value` (Holm-adjusted over the cells; McNemar's exact test where the
-        predictions were kept, else Fisher's exact test), `n_predictions_changed`, `wall_ratio` (seconds after over
-        seconds before; machines differ, so it is only a hint) and `note`: what else differs. Rows on different images
-        are not compared. In all rows the same, the `Overall` of all cells: `overall_n_cells`, `overall_difference`,
-        `overall_low`, `overall_high` and `overall_p_value`.
+        One row per cell: `mark` and `change` (a pair of `MARKS`), the columns of `CELL_COLUMNS`, `run_id_before`,
+        `run_id_after`, `accuracy_before`, `accuracy_after`, `difference`, `p_value` (Holm-adjusted over the cells;
+        McNemar's exact test where the predictions were kept, else Fisher's exact test), `n_predictions_changed`,
+        `wall_ratio` (seconds after over seconds before; machines differ, so it is only a hint) and `note`: what else
+        differs. Rows on different images are not compared. In all rows the same, the `Overall` of all cells:
+        `overall_n_cells`, `overall_difference`, `overall_low`, `overall_high` and `overall_p_value`.
     """
     sides = (Correctness(runs, with_folds=True) for runs in (before, after))
     pairs = tested(pair_runs(before, after), *sides, test_unpaired=True)

@@ -134,6 +134,8 @@ def pairs_table(pairs: Iterable[Pair], judge: Judge) -> pd.DataFrame:
                 "change": change,
                 **{column: named[column] for column in CELL_COLUMNS},
                 "dataset": named["dataset_name"],
+                "run_id_before": before.get("run_id"),
+                "run_id_after": after.get("run_id"),
                 "accuracy_before": before.get("accuracy"),
                 "accuracy_after": after.get("accuracy"),
                 "difference": pair.difference,
@@ -143,5 +145,6 @@ def pairs_table(pairs: Iterable[Pair], judge: Judge) -> pd.DataFrame:
                 "note": note,
             }
         )
+    runs = ["run_id_before", "run_id_after"]
     columns = ["accuracy_before", "accuracy_after", "difference", "p_value", "n_predictions_changed", "wall_ratio"]
-    return pd.DataFrame(rows, columns=["mark", "change", *CELL_COLUMNS, *columns, "note"])
+    return pd.DataFrame(rows, columns=["mark", "change", *CELL_COLUMNS, *runs, *columns, "note"])
