@@ -147,13 +147,14 @@ def test_fitting_changes_neither_features_nor_labels(head, rng):
     assert all(np.array_equal(array, copy) for array, copy in zip(arrays, copies, strict=True))
 
 
-@pytest.mark.parametrize("head", CLOSED_HEADS)
-def test_the_number_of_parameters_is_known_before_training(head, rng):
-    data = make_data(rng, n_classes=4, dim=6)
+def n_trained(fitted: FittedHead) -> int:
+    return sum(array.size for array in fitted.weights)
 
-    fitted = fit(head, data)
 
-    assert fitted.n_params == count_head_params(head, 6, 4, QUICK)
+def test_the_number_of_parameters_is_known_before_training(rng):
+    fitted = fit("linear", make_data(rng, n_classes=4, dim=6))
+
+    assert n_trained(fitted) == count_head_params("linear", 6, 4, QUICK)
 
 
 def test_parameters_are_weights_and_biases():
@@ -579,7 +580,7 @@ def test_dense_scores_are_probabilities_one_a_class(dense, dense_data):
 
 @pytest.mark.slow
 def test_the_number_of_parameters_of_dense_is_known_before_training(dense):
-    assert dense.n_params == count_head_params("dense", 6, 3, QUICK) == (6 + 1) * 8 + (8 + 1) * 3
+    assert n_trained(dense) == count_head_params("dense", 6, 3, QUICK) == (6 + 1) * 8 + (8 + 1) * 3
 
 
 @pytest.mark.slow
@@ -660,7 +661,7 @@ def test_dense_comes_in_other_shapes(dense_data, options):
     fitted = fit("dense", dense_data, options=chosen)
 
     assert_probabilities(fitted, dense_data.val)
-    assert fitted.n_params == count_head_params("dense", 6, 3, chosen)
+    assert n_trained(fitted) == count_head_params("dense", 6, 3, chosen)
 
 
 @pytest.mark.slow

@@ -48,7 +48,6 @@ def fit_dense(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
     return FittedHead(
         scores=lambda features: _scores(weights, features),
         are_probabilities=True,
-        n_params=int(model.count_params()),
         epochs=len(epochs),
         history=tuple(point for number, logs in enumerate(epochs, 1) for point in history_points("head", number, logs)),
         weights=tuple(weights),

@@ -52,7 +52,6 @@ def fit_ridge(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
     return FittedHead(
         scores=lambda features: scale(features) @ weights[chosen] + intercept,
         are_probabilities=False,
-        n_params=count_head_params("ridge", data.train.shape[1], data.n_classes, options),
         history=(
             *(choice_point(f"accuracy at penalty={share:g}n", value) for share, value in accuracies.items()),
             choice_point("chosen penalty share", chosen),
@@ -88,7 +87,6 @@ def fit_knn(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
     return FittedHead(
         scores=lambda features: _weighted_votes(*find(features, n_chosen), chosen_temperature, data.n_classes),
         are_probabilities=False,
-        n_params=0,
         history=(
             *(
                 choice_point(f"accuracy of {number} neighbours at temperature={temperature:g}", value)
@@ -139,11 +137,7 @@ def fit_prototype(data: HeadData, seed: int, options: DenseOptions) -> FittedHea
         nearness[:, ~has_images] = NO_PROTOTYPE
         return nearness
 
-    return FittedHead(
-        scores=scores,
-        are_probabilities=False,
-        n_params=count_head_params("prototype", data.train.shape[1], data.n_classes, options),
-    )
+    return FittedHead(scores=scores, are_probabilities=False)
 
 
 HeadFitter = Callable[[HeadData, int, DenseOptions], FittedHead]
@@ -163,7 +157,7 @@ def describe_heads() -> dict[str, str]:
 
 
 def count_head_params(head: str, feature_dim: int, n_classes: int, options: DenseOptions) -> int:
-    """Numbers that a head trains, without training it."""
+    """Numbers that a head trains; none if it only remembers the training images."""
     if head == "knn":
         return 0
     if head == "prototype":

@@ -56,7 +56,6 @@ def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: floa
     return FittedHead(
         scores=lambda features: probabilities(chosen, scale(features)),
         are_probabilities=True,
-        n_params=(data.train.shape[1] + 1) * data.n_classes,
         history=(
             *(
                 choice_point(f"{metric} at C={one.solution.c:g}", getattr(one, metric))

@@ -76,7 +76,6 @@ class FittedHead:
     Attributes:
         scores: From `(n, d)` features to `(n, k)` float32; the greatest is the predicted class.
         are_probabilities: Whether the scores are a probabilistic model's.
-        n_params: Numbers that were trained; zero for `knn`.
         epochs: Passes over the training features; None where the solver has no epochs.
         history: Learning curves and choices.
         warning: Why the head may be worse than it could be; empty if nothing speaks for it.
@@ -86,7 +85,6 @@ class FittedHead:
 
     scores: Callable[[Features], Features]
     are_probabilities: bool
-    n_params: int
     epochs: int | None = None
     history: tuple[HistoryPoint, ...] = ()
     warning: str = ""

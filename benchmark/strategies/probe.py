@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from benchmark.datasets import Split
 from benchmark.metrics import accuracy
 from benchmark.options import DenseOptions
-from benchmark.strategies.heads import HEADS
+from benchmark.strategies.heads import HEADS, count_head_params
 from benchmark.strategies.outcome import HeadData, Outcome
 
 
@@ -43,15 +43,15 @@ def run_probe(
     started = time.perf_counter()
     scores = fitted.scores(features[split.test])
     val_accuracy = accuracy(data.val_labels, fitted.scores(data.val).argmax(axis=1))
-    is_memory = fitted.n_params == 0
-    train_accuracy = None if is_memory else accuracy(data.train_labels, fitted.scores(data.train).argmax(axis=1))
+    n_params = count_head_params(head, features.shape[1], n_classes, options)
+    train_accuracy = accuracy(data.train_labels, fitted.scores(data.train).argmax(axis=1)) if n_params else None
     return Outcome(
         scores=scores,
         are_probabilities=fitted.are_probabilities,
         train_accuracy=train_accuracy,
         val_accuracy=val_accuracy,
-        params_total=params_backbone + fitted.n_params,
-        params_trainable=fitted.n_params,
+        params_total=params_backbone + n_params,
+        params_trainable=n_params,
         epochs=fitted.epochs,
         history=fitted.history,
         train_s=train_s,
