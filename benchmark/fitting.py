@@ -15,7 +15,8 @@ GAP = 2
 FOOTNOTED = ("Strategy", "Stages", "Augment", "Head options", "Head", "Reason", "Note")
 # Texts up to this width are never made a footnote.
 SHORT = 12
-# Texts up to this width stay whole as long as a column can be left out instead; of longer ones, names up to the second.
+# Texts up to the first width stay whole while a column can be left out instead. In longer texts, names up to the second
+# width stay whole.
 LONGEST_WHOLE, LONGEST_NAME = 24, 48
 # Texts are not folded to less.
 FOLDED_LEAST = 8

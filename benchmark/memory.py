@@ -52,8 +52,8 @@ def settled_mib() -> float:
 class Footprint:
     """What a process held before its work, and what parts of the work keep, each measured when it was made.
 
-    With it, the memory of a piece of work is that of the process at first, of the parts that it uses, and of its own
-    growth: not that of parts which other work made.
+    The memory of a piece of work is then that of the process at first, of the parts it uses, and of its own growth.
+    Parts that other work made do not count.
     """
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ DEFINITION = {
     "split_version": "version of the splits",
 }
 _HASHES = frozenset({"dataset_fingerprint", "weights_sha256", "registry_sha256", "network_sha256"})
-# The column is empty without a GPU; any other empty column was not written by an earlier version.
+# It is empty without a GPU. Any other empty column was not recorded by the version that wrote the row.
 _EMPTY_IS_KNOWN = frozenset({"gpu"})
 
 Row = Mapping[Any, Any]

@@ -162,7 +162,7 @@ def test_a_frozen_network_knows_its_size(mobilenet):
     model, frozen_mobilenet = mobilenet
 
     assert frozen_mobilenet.params == model.count_params()
-    assert frozen_mobilenet.feature_dim == 1280
+    assert frozen_mobilenet.output_shape == (1280,)
 
 
 def test_a_multiply_add_counts_as_two_operations():

@@ -298,7 +298,7 @@ def damage(root: Path) -> None:
         (remove, "has changed since run run0: 20 images then, 19 now"),
         (add_class, "20 images then, 30 now; 4 test images then, 6 now; classes that are new: wolf"),
         (rename_class, "classes that are gone: cat; classes that are new: lion"),
-        (repaint, "the same numbers of images, but others"),
+        (repaint, "the numbers of images are the same, but the images are not"),
         (damage, "20 images then, 19 now; 0 files left out then, 1 now"),
     ],
 )

@@ -107,7 +107,7 @@ def recommend_backbone(
 
 
 def set_up(plan: "Plan", ledger: "Ledger", race: "Race", cuts: "Sequence[Cut]") -> Setup:
-    """The race of a plan's backbones; the race that is given lacks them."""
+    """The race with the backbones of a plan as entrants; `race` has the other rules."""
     from benchmark.analysis.boards import Boards
     from benchmark.analysis.race import Entrant, Step
     from benchmark.backbones.sources import IMAGENET, are_weights_here

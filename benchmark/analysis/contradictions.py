@@ -1,4 +1,4 @@
-"""What a row of a ledger says, beside its own predictions, tables and recipe.
+"""Checks of a row of a ledger against its own predictions, tables and recipe.
 
 A figure that was edited by hand contradicts the figures or files that it follows from.
 """
@@ -23,7 +23,7 @@ Row = Mapping[Any, Any]
 
 # The precision that a number may lose when it is written as text.
 ROUNDING = 1e-6
-# The share that a score loses when it is kept as float16, and what a score near zero loses.
+# What rounding to float16 changes a score by: a share of it, and near zero a number.
 FLOAT16, FLOAT16_LEAST = 2**-11, 2**-25
 # Files that hold several rows of a run, with the columns that tell these apart; the other columns are numbers.
 KEYS = {

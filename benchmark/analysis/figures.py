@@ -62,7 +62,7 @@ class Tolerance(NamedTuple):
 
 
 ELSEWHERE = Tolerance(TOLERANCE, 0.0, 0.35, 0.02)
-# Where a choice on validation or the end of a training fell differently, or a network is trained, not only a head.
+# Of networks that are trained beyond a head, and where another penalty was chosen or training stopped at another epoch.
 ANOTHER_WAY = Tolerance(0.1, 0.15, np.inf, 0.15)
 
 

@@ -132,7 +132,7 @@ class _Replay:
         self._race, self._correctness, self._boards = race, correctness, boards
         self._rows: dict[Any, pd.DataFrame] = dict(iter(runs.groupby("step", sort=False)))
         self._none = runs[:0]
-        # Of the last backbone, the nearest in size so far, in 1e9 operations a second.
+        # The highest so far, in 1e9 operations a second; a guess until a backbone was timed.
         self._rate = guess_gflops()
         self.course = Course()
         self.course.step = self._first_round() or self._next_rounds() or self._final()

@@ -1,7 +1,7 @@
 """What the files of a ledger say about each other, checked without running anything.
 
-A figure that was edited by hand is found by `contradictions`. A file that was removed is missed by its row, and a row
-that was removed by its files.
+`contradictions` finds figures that were edited by hand. A missing file is noticed by its row, a missing row by its
+files.
 """
 
 import itertools

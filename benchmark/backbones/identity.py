@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-# Arrays with so few different numbers are how layers begin: zeros, ones, the identity.
+# An array with at most so many distinct numbers counts as an initial value: zeros, ones, the identity.
 FEW_VALUES = 2
 
 

@@ -85,7 +85,7 @@ def _refuse_classifier(backbone: Backbone, network: Any) -> None:
     weighted = max((place for place, step in enumerate(steps) if getattr(step, "weights", ())), default=0)
     before = steps[weighted - 1].name if weighted > 1 else "LAYER"
     meant = "" if is_score else f', or cut = "{last.name}" if these {network.outputs[0].shape[-1]} numbers are meant'
-    raise NetworkError(f'{said}: name the layer whose output are the features, cut = "{before}"{meant}.')
+    raise NetworkError(f'{said}: name the layer whose output is the features, cut = "{before}"{meant}.')
 
 
 def _steps(network: Any) -> list[Any]:

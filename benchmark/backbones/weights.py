@@ -27,7 +27,7 @@ LayerArrays = dict[str, list[Array]]
 def load_arrays(model: Any, path: Path, *, group: str, match: str, skip: Sequence[str] = ()) -> None:
     """Put the arrays of a file into a model's layers, so that every weight of the model comes from the file.
 
-    Without a `group` and by name, the backbone is also found where it is one layer of the model that the file holds.
+    By name and without a `group`, the backbone is also found if it is nested as one layer in the model of the file.
 
     Args:
         model: A Keras model without nested models.

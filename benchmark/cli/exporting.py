@@ -9,12 +9,12 @@ import typer
 from benchmark import console
 from benchmark.analysis.formats import count_of
 from benchmark.cli import options, parsing
+from benchmark.cli.running import EXIT_SOME_FAILED
 from benchmark.errors import BenchmarkError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-EXIT_SOME_FAILED = 1
 # For each class that is named.
 COLUMNS = ("class", "probability")
 

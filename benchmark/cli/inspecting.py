@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from benchmark.xray.stem import BuiltInLayer
     from benchmark.xray.xray import XRay
 
-# The significant digits of float32.
-DIGITS = 7
-
 
 def inspect(
     target: InspectedArgument,

@@ -39,8 +39,9 @@ def shuffled(contents: Contents, draw: int) -> Contents:
 def places(contents: Contents, groups: NDArray[np.int64], draw: int) -> NDArray[np.float64]:
     """The place of each image in its group, `(n,)`, between 0 and 1.
 
-    The `k` contents of a group are at 0.5/k, 1.5/k, …, 1 - 0.5/k in the order of the draw. So the images up to a place
-    are that share of each group, and one more image in a group moves at most one of its others across.
+    The `k` contents of a group are at 0.5/k, 1.5/k, …, 1 - 0.5/k in the order of the draw. Taking all images with a
+    place up to f takes the share f of each group, and adding an image to a group moves at most one of its other images
+    across that boundary.
 
     Copies have one place: they count once, in the group of the first of them.
 

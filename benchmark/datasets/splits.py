@@ -32,9 +32,9 @@ def split_dataset(
     Without folds, the seed moves images between train and validation only. With folds, each image is a test image of
     one fold, whatever splits the dataset has. A dataset that is only tested has no other images.
 
-    With shots, only so many training images of each class are used, and at most as many validation images, which are
-    labelled images too: a head that chooses its penalty by hundreds of them does not learn from few images. The test
-    images stay. The 5 shots of a seed contain its 1 shot.
+    With shots, only so many training images of each class are used, and at most as many validation images: these are
+    labelled too, and choosing a penalty by hundreds of labels is not learning from few. The test images stay. The 5
+    shots of a seed contain its 1 shot.
 
     Args:
         dataset: The dataset.
@@ -92,7 +92,8 @@ def _cure(contents: NDArray[np.uint64], labels: NDArray[np.int64], val_fraction:
 def _few(dataset: Dataset, split: Split, seed: int, shots: int) -> Split:
     """The split with few images of each class in train and validation; copies count once.
 
-    They come from the two ends of the class's order, so that an image more can take the place of one of them at most.
+    Training images come from the end of the class's order and validation images from its start, so that one added image
+    replaces one of them at most.
     """
     labels, contents = dataset.labels, dataset.images.contents
     train, val = (

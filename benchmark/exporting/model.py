@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.datasets.pixels import RGB
 from benchmark.errors import BenchmarkError
 from benchmark.exporting.resizing import resized, to_grey
 from benchmark.options import PROBE, SCRATCH
@@ -17,7 +18,6 @@ from benchmark.work.classifiers import pretrained_classifier, untrained_classifi
 
 # The layer that is the network behind the resizing, from pixels in 0..255.
 CLASSIFIER = "classifier"
-RGB = 3
 # Of probes: the others give scores that are no probabilities, or keep every training image.
 EXPORTED_HEADS = ("linear", "dense")
 

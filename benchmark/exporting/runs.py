@@ -9,15 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.datasets import split_dataset
+from benchmark.datasets.pixels import RGB
 from benchmark.exporting.files import FORMATS, written
-from benchmark.exporting.model import CLASSIFIER, RGB, ExportError, build_model
+from benchmark.exporting.model import CLASSIFIER, ExportError, build_model
 from benchmark.plan.cells import Cell
 from benchmark.predictions import Classes
 from benchmark.preprocessing import match_channels
 
 # Test images that are predicted again, at most, and at a time; and those that the written file is run on.
 MOST_CHECKED, CHECKED_AT_ONCE, RUN_AGAIN = 1000, 32, 8
-# What a probability of the file may differ: where a pixel is resized to about .5, another runtime rounds otherwise.
+# The largest allowed difference of a probability: runtimes round a resized pixel near .5 differently.
 MOST_OFF = 0.01
 # Two classes are about equally likely if their probabilities differ by less: then the last bits decide.
 NEARLY_EQUAL = 1e-3

@@ -82,7 +82,7 @@ def extract_features(
         start_mib: Memory to count at the start; see `PeakMemory`.
 
     Returns:
-        The cost, also of the part so far, and of the shares of earlier passes in the rows that were copied.
+        The cost of this pass and of the part it resumed, with the share of each earlier pass whose rows were copied.
 
     Raises:
         FeaturesError: A feature is not a finite number.
@@ -136,7 +136,7 @@ def extract_features(
 
 
 class _Clock:
-    """Times a pass, and apart from it what compiles the network: the first batch, or the one that guards a reuse.
+    """Times a pass. What compiles the network, the first batch or the one that checks a reuse, is timed apart from it.
 
     Attributes:
         n_images: Images that were extracted and counted.

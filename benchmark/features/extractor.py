@@ -55,7 +55,7 @@ class Latency(NamedTuple):
 def measure_latency(extractor: Extractor, image: NDArray[np.uint8]) -> Latency:
     """The latency of a network on one image `(1, height, width, channels)`, read and resized already.
 
-    Measured one image after the other, at least `LATENCY_IMAGES` times and for at most about `LATENCY_S`.
+    Images run one at a time: at least `LATENCY_IMAGES`, then more until `LATENCY_S` or `MOST_LATENCY_IMAGES`.
     """
     times: list[float] = []
     for _ in range(WARM_UP_IMAGES):

@@ -30,7 +30,6 @@ class FrozenNetwork:
     Attributes:
         output_shape: Of the output for one image: `(d,)` for features. float32, whatever the layers compute in.
         n_channels: Channels of its input.
-        feature_dim: Width `d` of the features, or channels of a feature map.
         params: Number of the model's weights.
         weights_mib: MiB of them.
     """
@@ -40,7 +39,6 @@ class FrozenNetwork:
         self.n_channels = int(network.inputs[0].shape[-1])
         self._input_shape = (size_px, size_px, self.n_channels)
         self.output_shape = tuple(int(side) for side in network.outputs[0].shape[1:])
-        self.feature_dim = self.output_shape[-1]
         self.params = int(network.count_params())
         self.weights_mib = sum(weights.nbytes for weights in network.get_weights()) / MIB
 

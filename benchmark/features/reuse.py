@@ -2,8 +2,8 @@
 
 A feature depends on its image and the network, and with TensorFlow without oneDNN on the size of the batch; not on its
 place in the batch, nor on the other images. So a row of a full batch is also the row of that image in any other full
-batch. Engines that fill up the last batch have full batches only; of the others, the last batch is always extracted as
-it is.
+batch. Engines that pad the last batch have full batches only. With other engines, a smaller last batch is always
+extracted again.
 """
 
 import logging

@@ -23,7 +23,7 @@ UNKNOWN_FEATURE_DIM = 2048
 UNKNOWN_NETWORK_FLOPS_G = 0.01
 TRAINING_OVER_INFERENCE = 3.0
 UNKNOWN_MEMORY_MIB = 3000.0
-# No network has more: with what a registry may claim beyond it, the estimate would not be finite.
+# More than any network has. A registry that claims more is not believed, so that the estimate stays finite.
 LARGEST_FLOPS_G = 1e9
 
 

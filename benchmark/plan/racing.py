@@ -30,7 +30,7 @@ class Measure(NamedTuple):
     Attributes:
         option: The command's.
         unit: As it follows a number.
-        scale: What one of this unit is, in that of the ledger's column.
+        scale: By how much a number in this unit is multiplied for the ledger's column: 1e6 for millions.
         is_least: Whether the limit is the lowest value, not the highest.
     """
 
@@ -56,7 +56,7 @@ class Cut:
     Attributes:
         backbone: Its name.
         reason: Why, as it follows the name and a colon.
-        excess: How many times the limit it is, or the limit is it; infinite if it was cut for another reason.
+        excess: By what factor it breaks the limit; infinite if it was cut for another reason.
         is_failure: Whether a cell of it failed for another reason than a download.
     """
 

@@ -1,10 +1,10 @@
-"""What a person should know of a sweep before it runs, and what no row says."""
+"""Remarks on a sweep that are shown before it runs and are in no row."""
 
 from benchmark.plan.planned import REPEAT, Plan
 
 
 def remarks_on(plan: Plan) -> list[str]:
-    """The seeds that are repeats and are not run, and own splits that folds do not keep, a sentence each."""
+    """A sentence for each group of seeds that would only repeat another one, and for own splits that folds ignore."""
     seeds: dict[tuple[str, str, str], list[int]] = {}
     pooled: dict[str, None] = {}
     for planned in plan.cells:

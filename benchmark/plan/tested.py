@@ -1,4 +1,4 @@
-"""The test images of a finished run, loaded again and proved to be those that it saw."""
+"""The test images of a finished run, loaded again and checked to be those that it saw."""
 
 import shlex
 from collections.abc import Mapping, Sequence
@@ -43,7 +43,7 @@ def load_tested(row: Mapping[Any, Any] | pd.Series, name: str, class_names: Sequ
         imagenet_classes=imagenet_classes,
     )
     if dataset.fingerprint != row["dataset_fingerprint"]:
-        same = "the same numbers of images, but others" if pd.isna(row["shots"]) else "other images"
+        same = "the numbers of images are the same, but the images are not" if pd.isna(row["shots"]) else "other images"
         changes = "; ".join(_changes(row, dataset, class_names)) or same
         raise DataError(
             f"{name} has changed since run {row['run_id']}: {changes}. Restore the images, or make the row again: "

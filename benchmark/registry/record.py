@@ -21,7 +21,7 @@ from benchmark.preprocessing import CROPS, RESIZERS, USUAL_CROP, USUAL_RESIZE, C
 LARGEST_INPUT_PX = 4096
 # Keys of an entry that are arguments of some constructors.
 ARGUMENTS = ("alpha", "minimalistic", "depth_multiplier", "include_preprocessing")
-# The side in px that the classifier takes, of networks whose classifier has a weight for each place of a feature map.
+# Input side in px of classifiers that flatten the feature map, and so take one size only.
 OF_ONE_SIZE = {"VGG16": 224, "VGG19": 224}
 
 # Builders that come with the project; every other one is somebody's own code.
@@ -91,7 +91,7 @@ class Backbone(BaseModel):
         model: `"file:PATH"` of a whole saved Keras model of Keras's own layers.
         hub: Preset of KerasHub: its name, a handle such as `"hf://user/name"`, or a folder, relative to the registry
             file. What is not given of `mode`, `input_size_px`, `resize`, `crop` and `pooling` is the preset's own.
-        cut: Name of the layer whose output are the features, such as the one before the classifier.
+        cut: Name of the layer whose output is the features, such as the one before the classifier.
         pooling: How the feature map, or tokens `(n, tokens, d)`, become one vector: `"avg"` (the default of a feature
             map), `"max"`, `"cls"`, the first token, or `"tokens"`, the mean of those of the image's patches.
             `"embedding"` is that of a preset whose vision tower gives one vector by itself.

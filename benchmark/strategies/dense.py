@@ -17,8 +17,8 @@ NO_ROW = -1  # fills the last batch of an epoch
 def fit_dense(data: HeadData, seed: int, options: DenseOptions) -> FittedHead:
     """Dense(relu) -> Dropout -> Dense(softmax), trained by Adam on the features as they are: most tutorials' head.
 
-    Training stops early on the validation loss and keeps the best weights; where it is still falling at the last epoch,
-    the result says so.
+    Training stops early on the validation loss and keeps the best weights. If the maximum number of epochs ends it
+    first, the result has a warning.
 
     Raises:
         DivergedError: The loss became infinite or NaN.

@@ -15,8 +15,8 @@ from benchmark.strategies.standardising import standardiser
 
 # Inverse strength of the penalty of `linear`, strongest penalty first, so that each fit starts from the last one.
 LINEAR_C = tuple(10.0**exponent for exponent in range(-6, 5))
-# How far the loss of the regression that is chosen may be above its smallest value, as a share of it, and by how many
-# times this is more for those that are only tried.
+# The chosen regression is solved until its loss is within this share of its minimum; those that are only tried, within
+# so many times this share.
 LINEAR_TOLERANCE, TIMES_COARSER = 3e-5, 10
 # A logit so low that its class has the probability zero.
 IMPOSSIBLE = -1e9
@@ -25,11 +25,10 @@ IMPOSSIBLE = -1e9
 def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: float = LINEAR_TOLERANCE) -> FittedHead:
     """Multinomial logistic regression on standardised features, its L2 penalty chosen on validation.
 
-    The penalties are tried from the strongest on, each regression coarsely solved and started from the last one, until
-    both accuracy and loss are worse than the best, or the loss is for the second time: weaker penalties would only
-    tell apart solutions that are nearly the same. Of penalties with the same validation accuracy the one with the
-    smallest loss is taken, and its regression is solved finely. A class that no training image has gets the
-    probability zero.
+    Penalties are tried from the strongest to the weakest, each fit coarse and started from the one before. The search
+    stops when accuracy and loss are both worse than the best, or when the loss is above the smallest one twice in a
+    row: weaker penalties would give nearly the same solutions. The best validation accuracy wins, ties go to the
+    smaller loss, and the winner is solved again, finely. A class that no training image has gets the probability zero.
     """
     scale = standardiser(data.train)
     train, val = scale(data.train), scale(data.val)
@@ -82,7 +81,7 @@ def _best_of(tried: Sequence[_Tried]) -> _Tried:
 
 
 def _has_passed_the_best(tried: Sequence[_Tried]) -> bool:
-    """Whether accuracy and loss of the last are both worse than the best, or the loss is for the second time."""
+    """Whether the last fit is worse than the best in accuracy and loss, or the last two are above the smallest loss."""
     best, last = _best_of(tried), tried[-1]
     least_loss = min(one.loss for one in tried)
     is_worse = last.accuracy < best.accuracy and last.loss > best.loss

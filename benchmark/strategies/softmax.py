@@ -90,8 +90,8 @@ class Regression:
 
         Args:
             c: As `Solution` has it.
-            tolerance: Share of its smallest possible value by which the loss, penalty included, may be above it.
-            start: That for a penalty not far from this one, or for this one with a larger tolerance.
+            tolerance: It stops when the loss, penalty included, is within this share of its minimum.
+            start: Of a nearby penalty, or of this one with a larger tolerance.
         """
         n, dim = self._train.shape
         if start is None:
@@ -144,7 +144,7 @@ class _Problem:
         self._bias_root = np.sqrt(curvature)
 
     def solve(self, weights: Vector, bias: Vector, tolerance: float) -> tuple[Vector, Vector, bool]:
-        """Weights `(d, k)` and bias `(k,)` of about the smallest loss, started from these; whether it was reached."""
+        """Weights `(d, k)` and bias `(k,)` near the minimum, and whether it was reached before the last step."""
         from scipy import optimize
 
         start = np.concatenate([self._root.T @ weights, self._bias_root * bias[np.newaxis]])

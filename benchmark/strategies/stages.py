@@ -92,7 +92,6 @@ def train_in_stages(
 
     Raises:
         DivergedError: The loss became infinite or NaN.
-        UnknownNameError: A class weight names a class that does not exist.
     """
     saved = load_checkpoint(checkpoint)
     history: list[HistoryPoint] = []

@@ -189,7 +189,7 @@ def class_rows(
 ) -> dict[str, Rows]:
     """The rows of a run in `PER_CLASS` and `CONFUSION`; pairs of classes that never occur are left out.
 
-    Of `MANY_CLASSES`, also those are left out of `PER_CLASS` that neither occur nor are predicted.
+    With `MANY_CLASSES` or more, classes that neither occur nor are predicted are left out of `PER_CLASS`.
     """
     predicted = scores.argmax(axis=1)
     seen = {class_names[label] for label in np.union1d(labels, predicted)}

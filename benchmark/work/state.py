@@ -62,7 +62,7 @@ class JobState:
         return self.once(DATASET, load)
 
     def start_tensorflow(self) -> None:
-        """Import the libraries of networks, which no cell is to be charged for; let the memory of GPUs grow with need.
+        """Import TensorFlow and Keras, so that no cell's times include it, and let GPU memory grow on demand.
 
         By default TensorFlow takes all of a GPU's memory at once, and its peak would mean nothing.
         """

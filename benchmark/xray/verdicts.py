@@ -71,6 +71,11 @@ def map_of_steps(steps: tuple[Step, ...]) -> AffineMap:
     return probe_affine(lambda colours: apply_steps(steps, colours), " + ".join(map(str, steps)))
 
 
+def arriving(built_in: AffineMap, steps: tuple[Step, ...]) -> AffineMap:
+    """The map of a pixel by the steps of a mode, and then by the network before its first convolution."""
+    return built_in.after(map_of_steps(steps))
+
+
 def judge_mode(mode: str, native: Step, built_in: AffineMap = UNCHANGED, shown: Step = "") -> Judgement:
     """The verdict on a mode.
 
@@ -83,14 +88,9 @@ def judge_mode(mode: str, native: Step, built_in: AffineMap = UNCHANGED, shown: 
     Raises:
         UnknownNameError: There is no such mode.
     """
-    arrives = built_in.after(map_of_steps(resolve_mode(mode, native)))
-    differences = find_differences(arrives, map_of_right(native, built_in, shown))
+    arrives = arriving(built_in, resolve_mode(mode, native))
+    differences = find_differences(arrives, arriving(built_in, (shown or native,)))
     return Judgement(mode, differences, arrives, is_native_right=not shown)
-
-
-def map_of_right(native: Step, built_in: AffineMap, shown: Step = "") -> AffineMap:
-    """What arrives at the first convolution in the right mode; arguments as of `judge_mode`."""
-    return built_in.after(map_of_steps((shown or native,)))
 
 
 def find_differences(found: AffineMap, native: AffineMap) -> tuple[str, ...]:
@@ -138,7 +138,7 @@ def infer_native(built_in: AffineMap) -> str | None:
 
 def _suits(native: Step, built_in: AffineMap, widest: float) -> bool:
     """Whether pixels of this mode leave the layers in a range around zero that is at most so wide."""
-    arrives = built_in.after(map_of_steps((native,)))
+    arrives = arriving(built_in, (native,))
     slack = SAME_WITHIN * arrives.width
     is_around_zero = ((arrives.low <= slack) & (arrives.high >= -slack)).all()
     return bool(is_around_zero and arrives.width.max() <= widest)
@@ -155,7 +155,7 @@ def contradicted(native: Step, built_in: AffineMap, *, rescales: bool) -> str:
         rescales: Whether a layer Rescaling is part of it.
     """
     shown = infer_native(built_in)
-    if shown is None or not find_differences(*(built_in.after(map_of_steps((one,))) for one in (native, shown))):
+    if shown is None or not find_differences(arriving(built_in, (native,)), arriving(built_in, (shown,))):
         return ""
     narrowest = next(widest for widest in WIDEST if _suits(shown, built_in, widest))
     return "" if not rescales and _suits(native, built_in, narrowest) else shown

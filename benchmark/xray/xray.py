@@ -16,7 +16,7 @@ from benchmark.presets import read_preset
 from benchmark.registry import Backbone
 from benchmark.xray.affine import AffineMap, probe_affine
 from benchmark.xray.stem import Stem, probe_stem
-from benchmark.xray.verdicts import Judgement, find_differences, infer_native, judge_mode, map_of_right, map_of_steps
+from benchmark.xray.verdicts import Judgement, arriving, find_differences, infer_native, judge_mode, map_of_steps
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class XRay:
     @property
     def right(self) -> AffineMap:
         """The map of a pixel in the right mode up to the first convolution."""
-        return map_of_right(self.native, self.stem.built_in, self.shown)
+        return arriving(self.stem.built_in, (self.shown or self.native,))
 
     @property
     def modes(self) -> tuple[Judgement, ...]:
@@ -64,10 +64,8 @@ def shown_mode(backbone: Backbone, stem: Stem) -> Step:
     if backbone.hub is None:
         return stem.contradicts(backbone.native_mode)
     own = read_preset(backbone.hub, backbone.folder).mode
-    differences = find_differences(
-        *(stem.built_in.after(map_of_steps((step,))) for step in (backbone.native_mode, own))
-    )
-    return own if differences else ""
+    found, right = (arriving(stem.built_in, (mode,)) for mode in (backbone.native_mode, own))
+    return own if find_differences(found, right) else ""
 
 
 def xray_backbone(backbone: Backbone) -> XRay:
