@@ -103,7 +103,7 @@ def head_accuracy(features: NDArray[np.float32], dataset: Dataset, seed: int) ->
     data = HeadData(
         features[split.train], labels[split.train], features[split.val], labels[split.val], len(dataset.class_names)
     )
-    scores = HEADS["linear"](data, seed, DenseOptions()).scores(features[split.test])
+    scores = HEADS["linear"].fit(data, seed, DenseOptions()).scores(features[split.test])
     return accuracy(labels[split.test], scores.argmax(axis=1))
 
 

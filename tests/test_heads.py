@@ -21,7 +21,6 @@ from benchmark.strategies.feeding import fixed_batches
 from benchmark.strategies.heads import (
     HEADS,
     KNN_TEMPERATURES,
-    count_head_params,
     describe_heads,
 )
 from benchmark.strategies.linear import LINEAR_C
@@ -56,7 +55,7 @@ def make_data(
 
 
 def fit(head: str, data: HeadData, *, seed: int = 0, options: DenseOptions = QUICK) -> FittedHead:
-    return HEADS[head](data, seed, options)
+    return HEADS[head].fit(data, seed, options)
 
 
 def choice(fitted: FittedHead, metric: str) -> float:
@@ -154,13 +153,13 @@ def n_trained(fitted: FittedHead) -> int:
 def test_the_number_of_parameters_is_known_before_training(rng):
     fitted = fit("linear", make_data(rng, n_classes=4, dim=6))
 
-    assert n_trained(fitted) == count_head_params("linear", 6, 4, QUICK)
+    assert n_trained(fitted) == HEADS["linear"].n_params(6, 4, QUICK)
 
 
 def test_parameters_are_weights_and_biases():
     options = DenseOptions(units=256)
 
-    counted = {head: count_head_params(head, 1280, 10, options) for head in HEADS}
+    counted = {head: HEADS[head].n_params(1280, 10, options) for head in HEADS}
 
     # 1280 * 11; 1280 * 256 + 256 + 256 * 10 + 10
     assert counted == {"linear": 12_810, "ridge": 12_810, "knn": 0, "prototype": 14_080, "dense": 330_506}
@@ -580,7 +579,7 @@ def test_dense_scores_are_probabilities_one_a_class(dense, dense_data):
 
 @pytest.mark.slow
 def test_the_number_of_parameters_of_dense_is_known_before_training(dense):
-    assert n_trained(dense) == count_head_params("dense", 6, 3, QUICK) == (6 + 1) * 8 + (8 + 1) * 3
+    assert n_trained(dense) == HEADS["dense"].n_params(6, 3, QUICK) == (6 + 1) * 8 + (8 + 1) * 3
 
 
 @pytest.mark.slow
@@ -661,7 +660,7 @@ def test_dense_comes_in_other_shapes(dense_data, options):
     fitted = fit("dense", dense_data, options=chosen)
 
     assert_probabilities(fitted, dense_data.val)
-    assert n_trained(fitted) == count_head_params("dense", 6, 3, chosen)
+    assert n_trained(fitted) == HEADS["dense"].n_params(6, 3, chosen)
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ def probe(features: np.ndarray, labels: np.ndarray, split: Split, head: str = "l
 def scores_of_a_head(features: np.ndarray, labels: np.ndarray, split: Split, head: str, of: np.ndarray):
     """Scores of some images by the head alone."""
     data = HeadData(features[split.train], labels[split.train], features[split.val], labels[split.val], N_CLASSES)
-    return HEADS[head](data, 0, QUICK).scores(features[of])
+    return HEADS[head].fit(data, 0, QUICK).scores(features[of])
 
 
 @pytest.mark.parametrize("head", ALL_HEADS)

@@ -137,18 +137,13 @@ def _about_rates(expected: "Estimate") -> str:
 
 def _params_total(planned: "PlannedCell") -> int | None:
     """Of backbone and head; None where registry or dataset do not tell (`benchmark params` builds the network)."""
-    from benchmark.options import CLASSIFY
-    from benchmark.strategies.heads import count_head_params
+    from benchmark.strategies.heads import HEADS
 
     cell, backbone = planned.cell, planned.cell.backbone
-    if (
-        cell.strategy == CLASSIFY
-        or backbone.params_backbone is None
-        or backbone.feature_dim is None
-        or not planned.n_classes
-    ):
+    if not (cell.head and backbone.params_backbone and backbone.feature_dim and planned.n_classes):
         return None
-    return backbone.params_backbone + count_head_params(cell.head, backbone.feature_dim, planned.n_classes, cell.dense)
+    n_head = HEADS[cell.head].n_params(backbone.feature_dim, planned.n_classes, cell.dense)
+    return backbone.params_backbone + n_head
 
 
 def show_ended(ledger: "Ledger", n_failed: int, advice: str, *, as_json: bool = False) -> None:

@@ -12,12 +12,12 @@ from benchmark.options import CLASSIFY, PROBE
 from benchmark.plan.cells import Cell, feature_facts, job_key, view_key
 from benchmark.plan.planned import PlannedCell
 from benchmark.provenance import usable_cpus
+from benchmark.strategies.heads import HEADS
 
-# Guesses, used until this machine has extracted something: the sustained arithmetic of convolutions, the time to start
-# TensorFlow and build a network, and the time of a head for each number in its features.
+# Guesses, used until this machine has extracted something: the sustained arithmetic of convolutions, and the time to
+# start TensorFlow and build a network.
 GUESSED_GFLOPS_PER_CORE = 20.0
 JOB_OVERHEAD_S = 12.0
-HEAD_S_PER_NUMBER = {"linear": 7e-7, "dense": 6e-7, "ridge": 1e-7, "knn": 1e-7, "prototype": 1e-8}
 UNKNOWN_FLOPS_G = 5.0
 UNKNOWN_FEATURE_DIM = 2048
 UNKNOWN_NETWORK_FLOPS_G = 0.01
@@ -109,4 +109,4 @@ def _head_s(planned: PlannedCell, gflops: float) -> float:
         n_epochs = sum(stage.epochs for stage in planned.cell.stages)
         return n_epochs * n_images * flops_g_at_size(planned.cell) * TRAINING_OVER_INFERENCE / gflops
     numbers = n_images * (planned.cell.backbone.feature_dim or UNKNOWN_FEATURE_DIM)
-    return HEAD_S_PER_NUMBER[planned.cell.head] * numbers
+    return HEADS[planned.cell.head].s_per_number * numbers

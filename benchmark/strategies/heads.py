@@ -6,6 +6,7 @@ validation accuracy of a row is that of the classifier that was tested.
 
 import itertools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,31 +141,38 @@ def fit_prototype(data: HeadData, seed: int, options: DenseOptions) -> FittedHea
     return FittedHead(scores=scores, are_probabilities=False)
 
 
-HeadFitter = Callable[[HeadData, int, DenseOptions], FittedHead]
+class Head(NamedTuple):
+    """A head.
 
-HEADS: dict[str, HeadFitter] = {
-    "linear": fit_linear,
-    "ridge": fit_ridge,
-    "knn": fit_knn,
-    "prototype": fit_prototype,
-    "dense": fit_dense,
+    Attributes:
+        fit: Trains it, with a seed; its docstring begins with what the head is.
+        n_params: Of the width of the features and the number of classes: numbers that it trains; none if it only
+            remembers the training images.
+        s_per_number: For estimates, seconds to train and test per number in the features.
+    """
+
+    fit: Callable[[HeadData, int, DenseOptions], FittedHead]
+    n_params: Callable[[int, int, DenseOptions], int]
+    s_per_number: float
+
+
+def _n_linear(feature_dim: int, n_classes: int, options: DenseOptions) -> int:
+    return (feature_dim + 1) * n_classes
+
+
+HEADS = {
+    "linear": Head(fit_linear, _n_linear, 7e-7),
+    "ridge": Head(fit_ridge, _n_linear, 1e-7),
+    "knn": Head(fit_knn, lambda *_: 0, 1e-7),
+    # The mean of all images, too.
+    "prototype": Head(fit_prototype, lambda dim, n_classes, _: dim * (n_classes + 1), 1e-8),
+    "dense": Head(fit_dense, lambda dim, n_classes, options: options.n_params(dim, n_classes), 6e-7),
 }
 
 
 def describe_heads() -> dict[str, str]:
     """What each head is: the first line of its fitter's docstring."""
-    return {name: (fitter.__doc__ or "").splitlines()[0] for name, fitter in HEADS.items()}
-
-
-def count_head_params(head: str, feature_dim: int, n_classes: int, options: DenseOptions) -> int:
-    """Numbers that a head trains; none if it only remembers the training images."""
-    if head == "knn":
-        return 0
-    if head == "prototype":
-        return feature_dim * (n_classes + 1)  # the mean of all images, too
-    if head == "dense":
-        return options.n_params(feature_dim, n_classes)
-    return (feature_dim + 1) * n_classes
+    return {name: (head.fit.__doc__ or "").splitlines()[0] for name, head in HEADS.items()}
 
 
 def _unit_length(features: Features) -> Features:

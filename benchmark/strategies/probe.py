@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from benchmark.datasets import Split
 from benchmark.metrics import accuracy
 from benchmark.options import DenseOptions
-from benchmark.strategies.heads import HEADS, count_head_params
+from benchmark.strategies.heads import HEADS
 from benchmark.strategies.outcome import HeadData, Outcome
 
 
@@ -37,13 +37,13 @@ def run_probe(
     """
     started = time.perf_counter()
     data = HeadData(features[split.train], labels[split.train], features[split.val], labels[split.val], n_classes)
-    fitted = HEADS[head](data, seed, options)
+    fitted = HEADS[head].fit(data, seed, options)
     train_s = time.perf_counter() - started
 
     started = time.perf_counter()
     scores = fitted.scores(features[split.test])
     val_accuracy = accuracy(data.val_labels, fitted.scores(data.val).argmax(axis=1))
-    n_params = count_head_params(head, features.shape[1], n_classes, options)
+    n_params = HEADS[head].n_params(features.shape[1], n_classes, options)
     train_accuracy = accuracy(data.train_labels, fitted.scores(data.train).argmax(axis=1)) if n_params else None
     return Outcome(
         scores=scores,

@@ -8,7 +8,7 @@ from benchmark.errors import BenchmarkError
 from benchmark.isolation import call_silently_in_child
 from benchmark.options import CLASSIFY, PROBE
 from benchmark.plan.cells import Cell
-from benchmark.strategies.heads import count_head_params
+from benchmark.strategies.heads import HEADS
 
 NAMING = ("backbone", "dataset", "classes", "strategy", "stages", "head", "head_options", "input_size_px")
 
@@ -44,7 +44,7 @@ def _count_by_registry(cell: Cell) -> dict[str, int]:
 
 def _probe_counts(cell: Cell, n_backbone: int, feature_dim: int) -> dict[str, int]:
     _, n_classes = _shape(cell)
-    n_head = count_head_params(cell.head, feature_dim, n_classes, cell.dense)
+    n_head = HEADS[cell.head].n_params(feature_dim, n_classes, cell.dense)
     return {"params_total": n_backbone + n_head, "params_backbone": n_backbone, "params_trainable": n_head}
 
 
