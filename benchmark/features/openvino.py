@@ -1,4 +1,4 @@
-"""OpenVINO: the same frozen graph, on a processor up to twice as fast as by TensorFlow."""
+"""OpenVINO: the same frozen graph, on a processor up to 2.3 times as fast as by TensorFlow."""
 
 import os
 import tempfile

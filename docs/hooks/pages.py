@@ -1,4 +1,4 @@
-"""What MkDocs does beside its own: pages take parts from the code, and the pictures of results/ belong to the site.
+"""What MkDocs does beside its own: pages take parts from the code, and pictures and a table of results/ join the site.
 
 A line `{{ NAME }}` of a page becomes what the function of that name in `MADE` returns.
 """
@@ -13,6 +13,8 @@ import commands
 import names
 import records
 
+# A table that pages lead to.
+COSTS = "results/costs/leaderboard.md"
 PART = re.compile(r"^\{\{ (\w+) \}\}$", re.MULTILINE)
 MADE = {
     "commands": commands.commands,
@@ -42,14 +44,15 @@ def fill(markdown: str) -> str:
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """MkDocs asks for the text of each page. Pictures of `results/plots` are in `plots/` of the site."""
-    return fill(markdown).replace("](../../results/plots/", "](../plots/")
+    return fill(markdown).replace("](../../results/plots/", "](../plots/").replace(f"](../../{COSTS}", "](../costs.md")
 
 
 def on_files(files: Any, config: Any) -> Any:
     """MkDocs asks for the files of the site."""
     from mkdocs.structure.files import File
 
-    plots = Path(config.config_file_path).parent / "results" / "plots"
-    for picture in sorted(plots.glob("*.png")):
+    root = Path(config.config_file_path).parent
+    files.append(File.generated(config, "costs.md", abs_src_path=str(root / COSTS)))
+    for picture in sorted((root / "results" / "plots").glob("*.png")):
         files.append(File.generated(config, f"plots/{picture.name}", abs_src_path=str(picture)))
     return files
