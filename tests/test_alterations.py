@@ -18,10 +18,10 @@ import pandas as pd
 import pytest
 from whole_ledgers import DEMO, elsewhere, make_ledger
 
+from benchmark.actions.verifying import check_ledgers
 from benchmark.analysis.loading import load_all_runs
 from benchmark.analysis.pairs import has_regressed
 from benchmark.cli import main
-from benchmark.cli.verifying import check_ledgers
 from benchmark.errors import LedgerError
 from benchmark.ledger import COLUMNS, CONFUSION, HISTORY, PER_CLASS, PREDICTIONS, RECIPES, RUNS, Ledger
 from benchmark.plan import planning
@@ -487,7 +487,7 @@ def test_the_command_ends_with_3_unless_everything_was_reproduced(
 ):
     made = Ledger(at(folder, "here", 1))
     monkeypatch.setattr(
-        "benchmark.cli.verifying._run_again",
+        "benchmark.cli.verifying.run_again",
         lambda rows, *_: rows_again(rows, find_cells(rows, REGISTRY, made), made),
     )
     shutil.copytree(made.folder, tmp_path / "results" / "toy")

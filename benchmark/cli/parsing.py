@@ -66,18 +66,16 @@ def parse_where(conditions: Sequence[str] | None) -> dict[str, str]:
     return {column.strip(): value.strip() for column, _, value in pairs}
 
 
-# Options that are keys of a recipe's grid: those that are comma separated lists, and others.
+# Options that are keys of a recipe's grid and comma separated lists.
 _NUMBERS = ("seeds", "shots")
 _LISTS = ("backbones", "datasets", "modes", "strategies", "heads", "classes", *_NUMBERS)
-_VALUES = (
-    "input_size_px", "limit", "folds", "val_fraction", "max_bad_images", "drop_duplicates", "restrict_classes",
-    "engine", "precision", "batch_size", "resize", "crop",
-)  # fmt: skip
 
 
 def grid_options(params: Mapping[str, Any]) -> dict[str, Any]:
     """The keys of a recipe's grid that the options of a command give, from the `params` of its context."""
-    given = {key: params[key] for key in (*_LISTS, *_VALUES) if params.get(key) is not None}
+    from benchmark.recipes import Grid
+
+    given = {key: params[key] for key in Grid.model_fields if params.get(key) is not None}
     for key in given.keys() & set(_LISTS):
         given[key] = _split_numbers(key, given[key]) if key in _NUMBERS else split_names(given[key])
     return given

@@ -2,27 +2,24 @@
 
 import sys
 import tempfile
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from benchmark import console
 from benchmark.actions.sweeps import run_chosen
+from benchmark.actions.verifying import check_ledgers, run_again
 from benchmark.cli import options, parsing
 from benchmark.cli.results import EXIT_NOTHING_TO_COMPARE, EXIT_REGRESSION, choose_format, publish
 from benchmark.cli.running import show_ended
 from benchmark.errors import BenchmarkError
 from benchmark.processes.execution import Execution
-from benchmark.progress import SweepDisplay
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ALL_CELLS = "all"
-NO_CELL = "no recipe of its ledger makes this cell; rows of schema 1 get theirs when their sweep is run once more"
 
 
 def verify(
@@ -50,6 +47,7 @@ def verify(
     from benchmark.plan.repeating import choose_rows
 
     format_name = choose_format(format_name, out)
+    execution = Execution(jobs, timeout)
     n_cells = None if cells == ALL_CELLS else _number_of(cells)
     chosen_by = parsing.parse_where(where)
 
@@ -61,7 +59,7 @@ def verify(
         table = check_ledgers(
             paths or [options.RESULTS],
             choose,
-            lambda chosen: _run_again(chosen, Path(folder), registry, Execution(jobs, timeout)),
+            lambda chosen: run_again(chosen, Path(folder), parsing.known_backbones(registry), execution),
         )
     publish(table, verification_sections(table), format_name, out)
     if not is_comparable(table):
@@ -70,79 +68,10 @@ def verify(
         sys.exit(EXIT_REGRESSION)
 
 
-def check_ledgers(
-    paths: list[Path],
-    choose: "Callable[[pd.DataFrame], pd.DataFrame]",
-    run_again: "Callable[[pd.DataFrame], dict[tuple[str, str], dict[Any, Any]]]",
-) -> "pd.DataFrame":
-    """The table of `verify_rows` for ledgers.
-
-    Args:
-        paths: Ledger folders, or folders of them.
-        choose: Takes the finished rows that do not contradict their ledger, `dataset` as the file holds it, and returns
-            those to run again.
-        run_again: Runs them again and returns what `rows_again` does. Rows whose cells cannot be made may be missing.
-
-    Raises:
-        BenchmarkError: There is nothing to verify.
-    """
-    import numpy as np
-
-    from benchmark.analysis.contradictions import Fault
-    from benchmark.analysis.loading import finished, last_rows, load_all_runs
-    from benchmark.analysis.soundness import find_faults
-    from benchmark.analysis.verification import verify_rows
-
-    runs = load_all_runs(paths)
-    faults = find_faults(paths, runs)
-    wrong = {key for key, fault in faults.items() if fault.is_contradiction}
-    rows = finished(last_rows(runs))
-    is_sound = np.array([key not in wrong for key in zip(rows["folder"], rows["run_id"], strict=True)], bool)
-    rows = rows.assign(dataset=rows["dataset_name"])[is_sound]
-    chosen = choose(rows) if len(rows) else rows
-    if chosen.empty and not faults:
-        raise BenchmarkError("The ledger has no finished row to verify.")
-    again = run_again(chosen) if len(chosen) else {}
-    for key in set(zip(chosen["folder"], chosen["run_id"], strict=True)) - set(again):
-        faults.setdefault(key, Fault(NO_CELL, is_contradiction=False))
-    return verify_rows(runs, again, faults)
-
-
 def _number_of(cells: str) -> int:
     if not cells.isdecimal() or not 0 < len(cells) < 10 or int(cells) == 0:
         raise BenchmarkError(f"--cells takes a number of cells or {ALL_CELLS!r}, got {cells!r}.")
     return int(cells)
-
-
-def _run_again(
-    chosen: "pd.DataFrame", folder: Path, registry: list[Path] | None, execution: Execution
-) -> dict[tuple[str, str], dict[Any, Any]]:
-    """The rows of the same cells, run now in a clean cache; see `rows_again`."""
-    from benchmark.analysis.formats import count_of
-    from benchmark.analysis.loading import load_all_runs
-    from benchmark.ledger import Ledger
-    from benchmark.plan.repeating import clean_cache, count_without_row, find_cells, rows_again
-    from benchmark.processes.runner import run_cells
-
-    backbones = parsing.known_backbones(registry)
-    ledgers = [Path(place) for place in chosen["folder"].unique()]
-    if n_missing := count_without_row(chosen, load_all_runs(ledgers), backbones):
-        console.say(f"Note: {count_of(n_missing, 'cell')} of the stored recipes without a row.")
-    with clean_cache(folder / "cache"):
-        parts = []
-        # One ledger for each original, since two may hold the same cell, and for each choice of determinism.
-        originals = chosen.groupby(["folder", "is_deterministic"], dropna=False)
-        for number, ((_, is_deterministic), rows) in enumerate(originals):
-            ledger = Ledger(folder / "results" / str(number))
-            cells = find_cells(rows, backbones, ledger)
-            execute = replace(execution, is_deterministic=is_deterministic == 1).start(ledger, rows)
-            parts.append((rows, cells, ledger, execute))
-        with SweepDisplay(sum(len(cells) for _, cells, _, _ in parts)) as display:
-            for _, cells, ledger, execute in parts:
-                each_once = list({planned.cell.name: planned for planned in cells.values()}.values())
-                for event in run_cells(each_once, ledger, execute, recipe_sha256="", again=False):
-                    display.show(event)
-    return {key: row for rows, cells, ledger, _ in parts for key, row in rows_again(rows, cells, ledger).items()}
 
 
 def rerun(
