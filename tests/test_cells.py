@@ -16,7 +16,7 @@ from benchmark.errors import BenchmarkError, UnknownNameError, WeightsError
 from benchmark.features.cache import cache_key
 from benchmark.ledger import CELL_COLUMNS
 from benchmark.options import FINETUNE, USUAL_STAGES, Augmentation, DenseOptions, Stage
-from benchmark.plan.cells import Cell, DatasetRequest, feature_facts, job_key, listed, listed_names, make_keys, view_key
+from benchmark.plan.cells import Cell, DatasetRequest, feature_facts, job_key, make_keys, view_key
 from benchmark.plan.grid import expand, expanded, select_cells
 from benchmark.plan.planned import MISSING, PlannedCell, group_into_jobs
 from benchmark.provenance import environment
@@ -503,15 +503,6 @@ def test_a_missing_weights_file_is_named(tmp_path: Path):
 
     with pytest.raises(WeightsError, match=r"NetB0: .*net\.h5 does not exist"):
         key_of(a_cell(backbone=backbone), FINGERPRINT)
-
-
-@given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), min_size=1), min_size=1))
-def test_names_with_commas_and_quotes_are_read_as_they_were_listed(names: list[str]):
-    assert listed_names(listed(names)) == names
-
-
-def test_names_without_commas_are_listed_as_they_are():
-    assert (listed(("cat", "größe 7")), listed(())) == ("cat,größe 7", "")
 
 
 # --- shared work -----------------------------------------------------------------------------------------------------

@@ -202,8 +202,6 @@ def rows_of_cells(rows: "pd.DataFrame", cells: "Sequence[PlannedCell]") -> "pd.D
             say, or of another version of Keras.
         cells: The cells.
     """
-    import numpy as np
-
     from benchmark.ledger import cell_names
 
     keys = {planned.key for planned in cells if planned.key}
@@ -212,4 +210,4 @@ def rows_of_cells(rows: "pd.DataFrame", cells: "Sequence[PlannedCell]") -> "pd.D
         name in names and not (key and names[name])
         for name, key in zip(cell_names(rows), rows["cell_key"], strict=True)
     ]
-    return rows[rows["cell_key"].isin(keys) | np.array(is_named, bool)]
+    return rows[rows["cell_key"].isin(keys) | is_named]

@@ -1,10 +1,8 @@
 """Cells: the points of a sweep's grid, and the keys that tell whether one was done."""
 
-import csv
 import functools
-import io
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,18 +62,6 @@ class DatasetRequest:
         )
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names as a line of CSV, in quotes where they have commas; `listed_names` reads it."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(names)
-    return line.getvalue()
-
-
-def listed_names(line: str) -> list[str]:
-    """The names that `listed` wrote."""
-    return next(csv.reader([line]))
-
-
 @dataclass(frozen=True)
 class Cell:
     """One point of the grid: everything that a run needs except the paths of its files."""
@@ -118,7 +104,7 @@ class Cell:
         return {
             "backbone": self.backbone.name,
             "dataset": self.dataset.name,
-            "classes": listed(self.dataset.classes or ()),
+            "classes": ",".join(self.dataset.classes or ()),
             "limit": self.dataset.limit,
             "part": self.dataset.part or "",
             "drop_duplicates": int(self.dataset.drop_duplicates) or None,

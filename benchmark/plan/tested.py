@@ -11,7 +11,6 @@ from benchmark.datasets import ALL_CLASSES, OWN_CLASSES, Dataset, load_local_dat
 from benchmark.errors import DataError, some_of
 from benchmark.ledger import fold_of
 from benchmark.options import CLASSIFY
-from benchmark.plan.cells import listed_names
 
 
 def rerun_command(row: Mapping[Any, Any] | pd.Series) -> str:
@@ -34,7 +33,7 @@ def load_tested(row: Mapping[Any, Any] | pd.Series, name: str, class_names: Sequ
     if row["strategy"] == CLASSIFY:
         imagenet_classes = OWN_CLASSES if row["restrict_classes"] == 1 else ALL_CLASSES
     # With all 1,000 classes, the names are not those that were chosen.
-    chosen = listed_names(row["classes"]) if imagenet_classes == ALL_CLASSES else class_names
+    chosen = row["classes"].split(",") if imagenet_classes == ALL_CLASSES else class_names
     dataset = load_local_dataset(
         name,
         limit=None if pd.isna(row["limit"]) else int(row["limit"]),
