@@ -146,7 +146,8 @@ def export(
         run_id: Of the row, or its beginning.
         out: The file: `*.keras`, `*.onnx`, `*.tflite`, or a folder for `saved_model`.
         results: The folder that has the row.
-        best: In place of `run_id`: the ledger whose best setting in mode native is exported.
+        best: In place of `run_id`: the ledger whose best setting that can be exported is; in mode native, or trained
+            from scratch.
         format: `keras`, `onnx`, `tflite` or `saved_model`; None for that of the suffix.
         registry: Files of further backbones.
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from benchmark.storage import cache_root, write_whole
+from benchmark.storage import ABANDONED_S, cache_root, write_whole
 
 MANIFEST = "manifest.json"
 # The rates of removed entries, so that estimates outlive them.
@@ -103,8 +103,8 @@ def _kept_gflops() -> dict[str, float]:
 def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterator[CacheEntry]:
     """Remove the least recently used entries until the rest fits, and all old ones; yields each removed entry.
 
-    What another process is filling stays, and so do the measured rates. Checkpoints of trainings that were interrupted
-    are removed by their age only, or with everything else.
+    What another process is filling stays, and so do the measured rates. Checkpoints of trainings are removed by their
+    age or, with everything else, if nothing was written to them for `ABANDONED_S`.
 
     Args:
         max_bytes: The greatest size of the rest.
@@ -115,7 +115,8 @@ def prune_cache(*, max_bytes: int, older_than_s: float | None = None) -> Iterato
             with suppress(Timeout), lock_of(partial, 0):
                 shutil.rmtree(partial, ignore_errors=True)
     now = time.time()
-    shortest_s = 0.0 if max_bytes == 0 else math.inf if older_than_s is None else older_than_s
+    usual_s = ABANDONED_S if max_bytes == 0 else math.inf
+    shortest_s = usual_s if older_than_s is None else older_than_s
     for checkpoint in (cache_root() / TRAINING).glob("*.npz"):
         with suppress(OSError):  # its training ended meanwhile
             if now - checkpoint.stat().st_mtime >= shortest_s:

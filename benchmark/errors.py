@@ -61,7 +61,7 @@ def check_at_least(what: str, number: float | None, least: float) -> None:
         BenchmarkError: It is.
     """
     if number is not None and not number >= least:
-        raise BenchmarkError(f"{what} is at least {least:g}, got {number:g}.")
+        raise BenchmarkError(f"{what} must be at least {least:g}, got {number:g}.")
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -20,7 +20,7 @@ from benchmark.downloads import can_reach
 from benchmark.errors import BenchmarkError, ConfigError, DownloadError, UnknownNameError, is_out_of_memory
 from benchmark.isolation import call_silently_in_child
 from benchmark.preprocessing import CAFFE_MEAN_BGR, FULL, NATIVE_MODES, RESIZERS, Normalisation, Step, line_of
-from benchmark.storage import cache_root, digest_of_text, sha256_once, write_whole
+from benchmark.storage import cache_root, digest_of_text, expanded, sha256_once, write_whole
 
 # How the name of a backbone begins that is a preset without a registry entry.
 HUB = "hub:"
@@ -79,7 +79,7 @@ class Preset(NamedTuple):
 
 def source_of(preset: str, folder: Path) -> str:
     """What KerasHub takes for a preset: the folder, if it is one relative to the registry's folder, else the name."""
-    local = folder / Path(preset).expanduser()
+    local = folder / expanded(preset)
     return str(local) if local.is_dir() else preset
 
 

@@ -24,6 +24,11 @@ OUT_OF_SPACE = (errno.ENOSPC, errno.EDQUOT)
 ABANDONED_S = 600
 
 
+def expanded(path: str) -> Path:
+    """The path with `~` replaced by the home of a user; left as it is if there is no such user."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  # Path.expanduser fails if there is no such user
+
+
 def cache_root() -> Path:
     """The cache folder: `BENCHMARK_CACHE` if set, else the platform's usual folder for caches."""
     chosen = os.environ.get(CACHE_VARIABLE)

@@ -93,9 +93,9 @@ def test_a_mistake_in_the_options_of_run_names_them(tmp_path: Path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"jobs": 0}, "jobs is at least 1, got 0"),
-        ({"jobs": -1}, "jobs is at least 1, got -1"),
-        ({"timeout_s": 0}, "timeout_s is at least 0.001, got 0"),
+        ({"jobs": 0}, "jobs must be at least 1, got 0"),
+        ({"jobs": -1}, "jobs must be at least 1, got -1"),
+        ({"timeout_s": 0}, "timeout_s must be at least 0.001, got 0"),
     ],
 )
 def test_numbers_that_the_command_refuses_are_refused(tmp_path: Path, options: dict[str, float], message: str):
@@ -106,10 +106,10 @@ def test_numbers_that_the_command_refuses_are_refused(tmp_path: Path, options: d
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"n_seeds": 0}, "n_seeds is at least 1, got 0"),
-        ({"max_params": 0}, "--max-params is at least 1e-06, got 0"),
-        ({"min_images_per_s": float("nan")}, "--min-images-per-s is at least 1e-06, got nan"),
-        ({"budget_s": 0}, "budget_s is at least 0.001, got 0"),
+        ({"n_seeds": 0}, "n_seeds must be at least 1, got 0"),
+        ({"max_params": 0}, "--max-params must be at least 1e-06, got 0"),
+        ({"min_images_per_s": float("nan")}, "--min-images-per-s must be at least 1e-06, got nan"),
+        ({"budget_s": 0}, "budget_s must be at least 0.001, got 0"),
     ],
 )
 def test_limits_that_the_command_refuses_are_refused(tmp_path: Path, options: dict[str, float], message: str):

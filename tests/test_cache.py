@@ -458,7 +458,8 @@ def test_pruning_to_nothing_empties_the_cache():
 @pytest.mark.parametrize(
     ("options", "left"),
     [
-        ({"max_bytes": 0}, []),
+        ({"max_bytes": 0}, ["new"]),
+        ({"max_bytes": 0, "older_than_s": 0}, []),
         ({"max_bytes": 10**9}, ["new", "old"]),
         ({"max_bytes": 10**9, "older_than_s": 3600}, ["new"]),
     ],

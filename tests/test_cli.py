@@ -90,7 +90,8 @@ def write_ledger(folder: Path) -> Ledger:
 def test_an_entry_of_a_preset_that_is_not_here_is_left_out_of_the_list(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    (tmp_path / "backbones.toml").write_text(OWN_BACKBONE + '[Preset]\nhub = "vit_base"\n')
+    presets = '[Preset]\nhub = "vit_base"\n[ResNet50]\nhub = "vit_base"\n'
+    (tmp_path / "backbones.toml").write_text(OWN_BACKBONE + presets)
 
     def refuse(*_: object) -> None:
         raise DownloadError("The preset vit_base is not on this machine.")
@@ -101,6 +102,8 @@ def test_an_entry_of_a_preset_that_is_not_here_is_left_out_of_the_list(
     assert answer.code == 0
     assert [record["name"] for record in json.loads(answer.out)] == ["Own"]
     assert "Preset is left out: The preset vit_base is not on this machine." in answer.err
+    assert "changes ResNet50" in answer.err
+    assert "left out" not in call("list", "datasets").err, "nobody asked for them"
 
 
 def test_where_nothing_failed_yet_there_is_nothing_to_do(call: Call, tmp_path: Path, unexamined: None):

@@ -24,7 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "preprocessing": {"errors"},
     "downloads": {"errors", "storage"},
     "presets": {"errors", "storage", "isolation", "downloads", "preprocessing"},
-    "registry": {"errors", "tables", "preprocessing", "presets"},
+    "registry": {"errors", "storage", "tables", "preprocessing", "presets"},
     "options": {"errors"},
     "recipes": {"errors", "storage", "tables", "preprocessing", "registry", "options"},
     "datasets": {

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from toy_images import write_classes
 
+from benchmark.actions.sweeps import rows_of_cells
 from benchmark.datasets import load_dataset
 from benchmark.errors import BenchmarkError, DataError, DownloadError, LedgerError
 from benchmark.ledger import DONE, FAILED, RUNS, Ledger
@@ -217,6 +218,24 @@ def test_a_cell_that_only_ever_failed_under_another_key_is_missing(ledger: Ledge
     assert plan_of(ledger).cells[0].state == MISSING
 
 
+def test_the_rows_of_cells_are_those_with_their_keys(ledger: Ledger):
+    first, second, _ = plan_of(ledger).cells
+    write_row(ledger, first, run_id="first")
+    write_row(ledger, second, run_id="second")
+    write_row(ledger, first, run_id="version", cell_key="another", keras_version="2.15.0")
+    write_row(ledger, replace(second, key=""), FAILED, run_id="missing", error_type="download")
+    rows = ledger.read_runs()
+
+    def found(*cells: PlannedCell) -> list[str]:
+        return rows_of_cells(rows, cells)["run_id"].tolist()
+
+    assert found(first) == ["first"]
+    assert found(second) == ["second", "missing"]
+    assert found(replace(first, key="")) == ["first", "version"], "without its dataset, a cell has no key"
+    assert found() == []
+    assert rows_of_cells(rows[:0], [first]).empty
+
+
 def test_rows_of_other_cells_do_not_matter(ledger: Ledger):
     write_row(ledger, plan_of(ledger, GRID.model_copy(update={"modes": ("unit",)})).cells[0])
 
@@ -258,6 +277,14 @@ def test_finished_cells_of_a_dataset_that_is_not_available_any_more_stay_done(
     assert plan.cells[0].reason == "not checked: The dataset digits cannot be downloaded."
     assert [one.cell for one in plan.to_run("missing")] == [plan.cells[1].cell, plan.cells[2].cell]
     assert plan.cells[1].cell == missing.cell
+
+
+def test_that_a_dataset_was_not_available_once_hides_no_reason_to_run_again(ledger: Ledger):
+    planned = plan_of(ledger).cells[0]
+    write_row(ledger, planned, cell_key="earlier", keras_version="2.15.0")
+    write_row(ledger, replace(planned, key=""), FAILED, error_type="download", error_message="no network")
+
+    assert plan_of(ledger).cells[0].state == STALE
 
 
 def test_a_dataset_that_is_at_hand_but_unusable_stops_the_plan(ledger: Ledger, tmp_path: Path):

@@ -353,6 +353,25 @@ def test_a_path_below_the_home_of_an_extended_entry_stays_there(tmp_path, monkey
     assert Path(record.weights.removeprefix("file:")) == tmp_path / "home" / "mine.h5"
 
 
+def test_the_home_of_an_unknown_user_is_left_as_it_is(tmp_path):
+    (tmp_path / "there").mkdir()
+    there = read_registry(written(tmp_path / "there", f"{MINE}weights = 'file:~no-such-user/mine.h5'\n"))
+
+    record = read_registry(written(tmp_path, "[Other]\nextends = 'Mine'\n", "other.toml"), others=there)["Other"]
+
+    assert Path(record.weights.removeprefix("file:")) == tmp_path / "there" / "~no-such-user" / "mine.h5"
+
+
+@pytest.mark.parametrize("hub", ["vit_base", "/models/vit", "~/models/vit"])
+def test_a_preset_that_any_folder_finds_is_extended_as_it_is_written(tmp_path, hub):
+    (tmp_path / "there").mkdir()
+    there = read_registry(written(tmp_path / "there", MINE.replace('application = "VGG16"', f'hub = "{hub}"')))
+
+    record = read_registry(written(tmp_path, "[Other]\nextends = 'Mine'\n", "other.toml"), others=there)["Other"]
+
+    assert record.hub == hub
+
+
 def test_the_folder_of_a_preset_of_an_extended_entry_is_the_one_beside_its_own_file(tmp_path):
     (tmp_path / "there" / "vit").mkdir(parents=True)
     mine = MINE.replace('application = "VGG16"', 'hub = "vit"')

@@ -40,7 +40,8 @@ def export_model(
         paths: Folders of results, one of which has it.
         registry: The backbones.
         out: The file or, for a saved model, the folder.
-        best: In place of `run_id`: the ledger whose best setting in mode native is exported.
+        best: In place of `run_id`: the ledger whose best setting that can be exported is; in mode native, or trained
+            from scratch.
         format_name: A key of `exporting.files.FORMATS`; None for that of the suffix.
 
     Returns:
@@ -83,15 +84,15 @@ def export_model(
 
 
 def _best_row(runs: "pd.DataFrame") -> "pd.DataFrame":
-    """The row of the best setting in mode native; of its seeds, the one with the best validation accuracy."""
+    """The row of the best setting that `are_exportable` lets pass; of its seeds, the best on validation."""
     from benchmark.analysis.correctness import Correctness
     from benchmark.analysis.leaderboard import make_leaderboard
     from benchmark.analysis.loading import SETTING, finished
 
+    runs = runs[are_exportable(runs)]
     datasets = runs["dataset"].unique()
     if len(datasets) > 1:
         raise BenchmarkError(f"The ledger has several datasets: give a run_id. It has {', '.join(datasets)}.")
-    runs = runs[are_exportable(runs)]
     board = make_leaderboard(runs, correctness=Correctness(runs))
     board = board[board["rank"].notna()]
     if board.empty:

@@ -77,7 +77,7 @@ def say_notes(plan: "Plan") -> None:
         console.say(f"{remark}.")
     unchecked = Counter(str(one.obstacle) for one in plan.cells if one.obstacle is not None and one.state == DONE)
     for obstacle, number in unchecked.items():
-        console.say(f"{obstacle} So {count_of(number, 'finished cell')} could not be compared with it.", style="yellow")
+        console.say(f"{obstacle} {count_of(number, 'finished cell')} could not be checked against it.", style="yellow")
 
 
 def warn_of_modes(chosen: "Sequence[PlannedCell]") -> None:
@@ -202,6 +202,8 @@ def rows_of_cells(rows: "pd.DataFrame", cells: "Sequence[PlannedCell]") -> "pd.D
             say, or of another version of Keras.
         cells: The cells.
     """
+    import numpy as np
+
     from benchmark.ledger import cell_names
 
     keys = {planned.key for planned in cells if planned.key}
@@ -210,4 +212,4 @@ def rows_of_cells(rows: "pd.DataFrame", cells: "Sequence[PlannedCell]") -> "pd.D
         name in names and not (key and names[name])
         for name, key in zip(cell_names(rows), rows["cell_key"], strict=True)
     ]
-    return rows[rows["cell_key"].isin(keys) | is_named]
+    return rows[rows["cell_key"].isin(keys) | np.array(is_named, bool)]

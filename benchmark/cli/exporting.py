@@ -24,7 +24,7 @@ def export(
     paths: options.PathsArgument = None,
     best: Annotated[
         Path | None,
-        typer.Option(help="Instead of a run_id: the ledger whose best setting in mode native is exported."),
+        typer.Option(help="Instead of a run_id: a ledger. Its best setting in mode native that has layers is taken."),
     ] = None,
     out: Annotated[Path, options.output(help="The file: *.keras, *.onnx, *.tflite; a folder for saved_model.")] = Path(
         "model.keras"

@@ -47,8 +47,9 @@ def list_names(
     if hub and kind == "backbones":
         print_records(list_presets(), as_json=as_json, least_telling=("handle", "pooling"))
         return
-    backbones = _usable(known_backbones(registry))
+    known = known_backbones(registry)
     if kind == "backbones":
+        backbones = _usable(known)
         facts = [backbone.model_dump(mode="json", by_alias=True) for backbone in backbones]
         records = [
             {fact: backbone[fact] for fact in BACKBONE_FACTS} | {"mode": str(one.native_mode)}
@@ -57,7 +58,7 @@ def list_names(
     elif kind == NETWORKS:
         records = [
             {"name": backbone.name, "input_size_px": backbone.input_size_px, "what": _what_is_built(backbone)}
-            for backbone in backbones
+            for backbone in _usable(known)
             if backbone.has_classifier
         ]
     else:
@@ -137,7 +138,10 @@ def cache_prune(
         ),
     ] = None,
 ) -> None:
-    """Remove cached features and images: all, or down to --max-gib, or those not used for --older-than-days."""
+    """Remove cached features and images: all, or down to --max-gib, or those not used for --older-than-days.
+
+    Checkpoints of interrupted trainings go too, except with --max-gib alone.
+    """
     from benchmark.caching import prune_cache
 
     keeps_by_age = older_than_days is not None and max_gib == 0

@@ -167,16 +167,17 @@ def show_ended(ledger: "Ledger", n_failed: int, advice: str, *, as_json: bool = 
 def _say_next(ledger: "Ledger") -> None:
     """Say where the rows are, and the next commands that have something to work on."""
     from benchmark.actions.exporting import are_exportable
+    from benchmark.analysis.loading import load_runs
     from benchmark.ledger import DONE, RUNS
     from benchmark.preprocessing import NATIVE
 
-    runs = ledger.read_runs()
+    runs = load_runs([ledger.folder])
     done = runs[runs["status"] == DONE]
     if done.empty:
         return
     folder = shlex.quote(str(ledger.folder))
     modes = set(done["mode"])
-    has_best = done["dataset"].nunique() == 1 and are_exportable(done).any()
+    has_best = done[are_exportable(done)]["dataset"].nunique() == 1
     has_report = find_spec("itables") is not None  # of an extra
     steps = {
         f"benchmark ablation {folder}": ("what each wrong mode costs", NATIVE in modes and len(modes) > 1),

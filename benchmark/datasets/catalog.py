@@ -1,9 +1,7 @@
 """The names of datasets, and how each is loaded."""
 
-import os
 import sys
 from collections.abc import Collection, Sequence
-from pathlib import Path
 
 import numpy as np
 
@@ -18,6 +16,7 @@ from benchmark.datasets.pixels import OnProgress
 from benchmark.datasets.tfds import has_tfds, load_tfds
 from benchmark.errors import BenchmarkError, DataError, check_known
 from benchmark.preprocessing import View
+from benchmark.storage import expanded
 
 DIGITS_MAXIMUM = 16
 
@@ -58,15 +57,11 @@ def check_dataset_name(name: str) -> None:
         DataError: It is a folder without `folder:`, or not UTF-8.
     """
     is_place = name.startswith(("idx:", "folder:", "tfds:")) and name.partition(":")[2]
-    if not is_place and name not in DATASETS and name and _expanded(name).is_dir():
+    if not is_place and name not in DATASETS and name and expanded(name).is_dir():
         raise DataError(f"Unknown dataset {name!r}. To read this folder of images, write folder:{name}.")
     if not is_place:
         check_known("dataset", name, DATASETS)
     check_text(name, "dataset")
-
-
-def _expanded(place: str) -> Path:
-    return Path(os.path.expanduser(place))  # noqa: PTH111  # Path.expanduser fails if there is no such user
 
 
 def load_dataset(
@@ -106,7 +101,7 @@ def load_dataset(
         raise BenchmarkError(f"classes can be chosen for folder: datasets only, not for {name}.")
     if drop_duplicates and kind != "folder":
         raise BenchmarkError(f"duplicates can be dropped from folder: datasets only, not from {name}.")
-    folder = _expanded(place)
+    folder = expanded(place)
     if kind == "folder":
         dataset = load_folder(
             name,

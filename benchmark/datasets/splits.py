@@ -79,7 +79,8 @@ def check_splits(dataset: Dataset, draws: Iterable[tuple[int, float, int | None,
 
 def _cure(contents: NDArray[np.uint64], labels: NDArray[np.int64], val_fraction: float) -> str:
     """What to do if no validation split of this share can be drawn from images with these contents and labels."""
-    smallest = min(len(np.unique(contents[labels == label])) for label in np.unique(labels))  # copies stay together
+    different = np.unique(contents, return_index=True)[1]  # copies stay together
+    smallest = int(np.unique(labels[different], return_counts=True)[1].min())
     if smallest == 1:
         return "add images"
     enough = math.ceil(50 / smallest) / 100  # half an image of the smallest class, which is rounded to one

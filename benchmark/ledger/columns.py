@@ -29,7 +29,8 @@ LEDGER_FILES = frozenset(
 DONE = "done"
 FAILED = "failed"
 
-# The columns that a recipe determines. A later row of a ledger that agrees in all of them replaces an earlier one.
+# The columns that a recipe determines. A later row of a ledger that agrees in all of them replaces an earlier one,
+# unless it says only that the dataset was not available.
 CELL_COLUMNS = (
     "backbone", "dataset", "classes", "limit", "part", "drop_duplicates", "restrict_classes", "mode", "strategy",
     "stages", "folds", "shots", "head", "head_options", "input_size_px", "resize", "crop", "augment", "engine",

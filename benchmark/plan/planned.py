@@ -28,7 +28,7 @@ class PlannedCell:
         cell: The cell.
         key: Its key; empty if its dataset is not available.
         state: done, failed, missing, stale or repeat.
-        reason: Why it is stale or a repeat, or how it failed.
+        reason: Why it is stale or a repeat, how it failed, or why a finished one was not checked.
         setting_key: The key of its setting; empty if its dataset is not available.
         dataset_fingerprint: Empty if the dataset is not available.
         n_images: Images that its features need.

@@ -45,8 +45,8 @@ def make_plan(
     """The cells of a sweep compared with its ledger.
 
     Datasets are read to compute their fingerprints, and networks that are not as shipped are built and checked in a
-    child process. The cells of a dataset that cannot be downloaded fail when they are
-    run; a dataset that is present but cannot be used is an error now.
+    child process. Cells of a dataset that cannot be downloaded fail when they are run, but for
+    those that are finished; a dataset that is present but cannot be used is an error now.
 
     Args:
         sweep: The sweep.
@@ -132,6 +132,12 @@ class _Past:
         facts = done[["run_id", "setting_key", *CHANGEABLE]].to_dict("records")
         return dict(zip(cell_names(done), facts, strict=True))
 
+    def earlier(self, cell: Cell) -> dict[Any, Any] | None:
+        """The last finished row of a cell, whatever its key."""
+        # Rows of schema 1 do not hold the validation fraction.
+        name_in_schema_1 = tuple({**cell.columns, "val_fraction": None}.values())
+        return self.by_name.get(cell.name) or self.by_name.get(name_in_schema_1)
+
     @functools.cached_property
     def without_key(self) -> dict[tuple[Any, ...], str]:
         """Why each cell failed whose last row has no key, because its dataset was not available."""
@@ -154,7 +160,7 @@ def _identified(cell: Cell, networks: "Mapping[Cell, Found]") -> Cell:
 def _planned(cell: Cell, dataset: DatasetFacts | DownloadError, past: _Past) -> PlannedCell:
     name = cell.name
     if isinstance(dataset, DownloadError):
-        if name in past.by_name:
+        if past.earlier(cell):
             return PlannedCell(cell, "", DONE, f"not checked: {dataset}", obstacle=dataset)
         failed = past.without_key.get(name)
         return PlannedCell(cell, "", MISSING if failed is None else FAILED, str(dataset), obstacle=dataset)
@@ -162,9 +168,9 @@ def _planned(cell: Cell, dataset: DatasetFacts | DownloadError, past: _Past) -> 
     state, reason, taken_over = MISSING, "", ""
     if key in past.by_key:
         state, reason = past.by_key[key]
-    elif name in past.without_key:
+    elif name in past.without_key and not past.earlier(cell):
         state, reason = FAILED, past.without_key[name]
-    elif earlier := past.by_name.get(name) or past.by_name.get(_name_in_schema_1(cell)):
+    elif earlier := past.earlier(cell):
         changes = _changes(cell, dataset, earlier)
         if earlier["setting_key"] or changes:
             state, reason = STALE, "; ".join(changes) or "the recipe's options or the weights file changed"
@@ -205,11 +211,6 @@ def _mark_repeats(
             why = "the validation split is given and nothing else is random" if is_trained else "nothing is trained"
             reason = f"it would repeat seed {first}, since {why}"
             yield replace(planned, state=REPEAT, reason=reason)
-
-
-def _name_in_schema_1(cell: Cell) -> tuple[Any, ...]:
-    """The cell's name in rows that do not hold the validation fraction."""
-    return tuple({**cell.columns, "val_fraction": None}.values())
 
 
 def _changes(cell: Cell, dataset: DatasetFacts, row: Mapping[Any, Any]) -> list[str]:

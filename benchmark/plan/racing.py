@@ -10,7 +10,7 @@ from benchmark.backbones.sources import IMAGENET, are_weights_here
 from benchmark.datasets import Dataset, check_splits
 from benchmark.datasets.dataset import TRAIN_PART, take_subset, take_train_part
 from benchmark.downloads import KERAS_HOST, can_reach
-from benchmark.errors import DataError, DownloadError
+from benchmark.errors import BenchmarkError, DataError, DownloadError
 from benchmark.recipes import Grid, Sweep
 from benchmark.registry import Backbone, Registry, select_names
 from benchmark.storage import MIB
@@ -110,7 +110,9 @@ def find_candidates(
     for name in select_names("backbone", patterns or ("*",), registry):
         try:
             backbone = registry[name]
-        except DownloadError as error:  # of the facts of a preset
+        except BenchmarkError as error:  # of the facts of a preset
+            if patterns and not isinstance(error, DownloadError):
+                raise
             cuts.append(Cut(name, str(error)))
             continue
         if backbone.has_classifier and not patterns:

@@ -148,7 +148,7 @@ def choose_rows(runs: pd.DataFrame, n_rows: int) -> pd.DataFrame:
 def clean_cache(folder: Path) -> Iterator[None]:
     """Inside, this process and its children use an empty cache in `folder`, with the weights files of the usual one.
 
-    Weights files are checked against their checksums at every use.
+    Weights files are checked against their checksums when they are first used.
     """
     weights = cache_root() / WEIGHTS_FOLDER
     weights.mkdir(parents=True, exist_ok=True)

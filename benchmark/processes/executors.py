@@ -27,6 +27,8 @@ from benchmark.work.events import CellEnded, CellStarted, Event, cell_failed
 Execute = Callable[[Sequence[Job], bool], Iterator[Event]]
 # A worker that was asked to end is killed after this time.
 GRACE_S = 5.0
+# The system counts milliseconds in 32 bits.
+LONGEST_WAIT_S = 3600.0
 
 
 class JobProcess:
@@ -118,9 +120,9 @@ class JobProcess:
 
 
 def wait_for_any(processes: Sequence[JobProcess]) -> list[JobProcess]:
-    """Sleep until at least one process has sent something, is dead or is late; return all of these."""
+    """Sleep until a process has sent something, is dead or is late, or for an hour; return those that did or are."""
     left_s = max(0.0, min((process.left_s for process in processes), default=0.0))
-    ready = wait([process.channel for process in processes], None if left_s == math.inf else left_s)
+    ready = wait([process.channel for process in processes], min(left_s, LONGEST_WAIT_S))
     return [process for process in processes if process.channel in ready or process.left_s <= 0]
 
 

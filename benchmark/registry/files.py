@@ -1,6 +1,7 @@
 """Registry files: the one that comes with the project, that of the working folder, and those of the user."""
 
 import functools
+import importlib.util
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from benchmark.errors import ConfigError, check_known
 from benchmark.presets import HUB, read_preset, source_of
 from benchmark.registry.record import FILE, SOURCES, Backbone
+from benchmark.storage import expanded
 from benchmark.tables import config_error, read_toml
 
 REGISTRY_FILE = "backbones.toml"
@@ -152,22 +154,24 @@ def _table_of(backbone: Backbone, path: Path) -> Table:
     table = backbone.model_dump(mode="json", exclude=set(OF_READER), exclude_unset=True, by_alias=True)
     if backbone.folder == path.resolve().parent:
         return table
-    if backbone.has_own_builder and _lies_in(backbone.folder, str(backbone.builder)):
+    if backbone.has_own_builder and _is_only_in(backbone.folder, str(backbone.builder)):
         raise ConfigError(
             f"{path} extends {backbone.name}, whose builder {backbone.builder!r} is a module in {backbone.folder}: put "
             "both registry files there."
         )
     for key in ("model", "weights"):
         if str(table.get(key, "")).startswith(FILE):
-            table[key] = f"{FILE}{backbone.folder / Path(table[key].removeprefix(FILE)).expanduser()}"
-    if backbone.hub is not None:
+            table[key] = f"{FILE}{backbone.folder / expanded(table[key].removeprefix(FILE))}"
+    if backbone.hub is not None and not expanded(backbone.hub).is_absolute():
         table["hub"] = source_of(backbone.hub, backbone.folder)
     return table
 
 
-def _lies_in(folder: Path, builder: str) -> bool:
-    module = folder / re.split(r"[.:]", builder)[0]
-    return module.is_dir() or module.with_suffix(".py").is_file()
+def _is_only_in(folder: Path, builder: str) -> bool:
+    """Whether the module of a builder is found in this folder and nowhere else."""
+    name = re.split(r"[.:]", builder)[0]
+    module = folder / name
+    return (module.is_dir() or module.with_suffix(".py").is_file()) and importlib.util.find_spec(name) is None
 
 
 def load_registry(extra: Sequence[Path] = ()) -> Registry:
