@@ -1,6 +1,7 @@
 """What README and the pages of the site say: commands, examples, tables, links and pictures."""
 
 import functools
+import os
 import re
 import runpy
 import shlex
@@ -214,6 +215,14 @@ def test_links_lead_to_files(name: str):
     found = [(ROOT / name).parent / target for target in targets(TEXTS[name])]
 
     assert [path for path in found if not path.exists()] == []
+
+
+@pytest.mark.parametrize("name", [name for name in TEXTS if name.startswith("docs/")])
+def test_links_of_a_page_stay_in_the_site(name: str):
+    page = Path(name).parent
+    found = [os.path.normpath(page / target) for target in targets(pages.on_page_markdown(TEXTS[name]))]
+
+    assert [path for path in found if not path.startswith("docs/")] == []
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -49,10 +49,11 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def on_files(files: Any, config: Any) -> Any:
     """MkDocs asks for the files of the site."""
-    from mkdocs.structure.files import File
+    from mkdocs.structure.files import File, InclusionLevel
 
     root = Path(config.config_file_path).parent
-    files.append(File.generated(config, "costs.md", abs_src_path=str(root / COSTS)))
+    hidden = InclusionLevel.NOT_IN_NAV
+    files.append(File.generated(config, "costs.md", abs_src_path=str(root / COSTS), inclusion=hidden))
     for picture in sorted((root / "results" / "plots").glob("*.png")):
         files.append(File.generated(config, f"plots/{picture.name}", abs_src_path=str(picture)))
     return files
