@@ -10,7 +10,7 @@ from sklearn.metrics import log_loss, top_k_accuracy_score
 from test_cells import MIXED, REGISTRY, a_backbone, a_cell, a_sweep
 from test_imagenet import GOLDFISH, TENCH, TOILET_PAPER, write_images
 
-from benchmark.datasets import ALL_CLASSES, OWN_CLASSES, imagenet_classes, imagenet_ids, load_dataset, split_dataset
+from benchmark.datasets import ALL_CLASSES, OWN_CLASSES, imagenet_ids, imagenet_positions, load_dataset, split_dataset
 from benchmark.errors import BenchmarkError, DataError
 from benchmark.features.cache import FEATURE_VERSION, BuildFacts
 from benchmark.features.engine import Extraction
@@ -233,7 +233,7 @@ def row_of(folder: Path, classes: str, probabilities: np.ndarray) -> dict[str, A
     """The columns of a run on a folder, from answers that are made up."""
     dataset = load_dataset(f"folder:{folder}", imagenet_classes=classes)
     split = split_dataset(dataset, seed=0, val_fraction=0.1)
-    own = imagenet_classes("pets", dataset.class_names) if classes == OWN_CLASSES else None
+    own = imagenet_positions("pets", dataset.class_names) if classes == OWN_CLASSES else None
     outcome = run_classify(probabilities[: len(dataset)], split.test, classes=own, params_total=4_000_000)
     build = BuildFacts(1.0, 4_000_000, 0.5, "w" * 64, 16.0)
     extraction = Extraction(len(dataset), N_CLASSES, "e" * 64, 2.0, 1.0, 9.0, 16, 100.0, None)

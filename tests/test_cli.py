@@ -43,7 +43,6 @@ E1_PARAMS = {
 WITHOUT_TENSORFLOW = """
 import sys
 from benchmark.cli import main
-from benchmark.cli.app import app
 loaded = {"numpy", "pandas"} & set(sys.modules)  # `--help` and completion need not wait for them
 try:
     main()

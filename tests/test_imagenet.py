@@ -12,8 +12,8 @@ from benchmark.datasets import (
     ALL_CLASSES,
     OWN_CLASSES,
     Dataset,
-    imagenet_classes,
     imagenet_ids,
+    imagenet_positions,
     load_dataset,
     load_local_dataset,
     split_dataset,
@@ -64,7 +64,7 @@ def test_the_ids_are_those_of_tensorflow_datasets():
 def test_classes_are_found_by_their_ids_also_with_words_after_them():
     names = [TENCH, f"{GOLDFISH}-goldfish", f"{SHARK}_great white shark", f"{TOILET_PAPER} toilet tissue"]
 
-    assert imagenet_classes("pets", names).tolist() == [0, 1, 2, 999]
+    assert imagenet_positions("pets", names).tolist() == [0, 1, 2, 999]
 
 
 @pytest.mark.parametrize("name", ["tench", "n0144076", "n01440764x", "n00000000", "N01440764", "0"])
@@ -72,12 +72,12 @@ def test_a_class_without_an_imagenet_id_is_refused_with_what_is_expected(name: s
     message = f"pets: 1 of 2 classes are not named by an ImageNet id: {re.escape(name)}. .* expected names such as n01"
 
     with pytest.raises(DataError, match=message):
-        imagenet_classes("pets", [GOLDFISH, name])
+        imagenet_positions("pets", [GOLDFISH, name])
 
 
 def test_two_names_with_one_id_are_refused():
     with pytest.raises(DataError, match=f"pets: classes with the same ImageNet id: {TENCH}, {TENCH}-tench"):
-        imagenet_classes("pets", [TENCH, GOLDFISH, f"{TENCH}-tench"])
+        imagenet_positions("pets", [TENCH, GOLDFISH, f"{TENCH}-tench"])
 
 
 # --- datasets that are only tested -----------------------------------------------------------------------------------

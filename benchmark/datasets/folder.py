@@ -35,7 +35,7 @@ class Image(NamedTuple):
     scan: Scan
 
 
-class Contents(NamedTuple):
+class FolderFiles(NamedTuple):
     """Every file of a folder: an image of the dataset, or left out for a reason.
 
     Attributes:
@@ -128,7 +128,7 @@ def read_folder(
     only_tested: bool = False,
     views: Collection[View] = (),
     on_progress: OnProgress | None = None,
-) -> Contents:
+) -> FolderFiles:
     """What is in a folder; see `load_folder` for its arguments and errors."""
     layout = find_layout(root, needs_train=not only_tested)
     found = dict.fromkeys(split for split, _ in layout.class_folders)
@@ -159,7 +159,7 @@ def read_folder(
         else:
             images.append(Image(file.path, split, label, scan))
     untested = tuple(split for split in found if split not in splits)
-    return Contents(class_names, splits, images, left_out, faults, layout.notes, untested)
+    return FolderFiles(class_names, splits, images, left_out, faults, layout.notes, untested)
 
 
 def _class_names(root: Path, layout: Layout, classes: Sequence[str] | None) -> tuple[str, ...]:
@@ -189,7 +189,7 @@ def _check_faults(root: Path, faults: list[str], max_bad_images: int) -> None:
         )
 
 
-def _without_copies(contents: Contents) -> Contents:
+def _without_copies(contents: FolderFiles) -> FolderFiles:
     images = contents.images
     dropped = superfluous(
         group_copies([image.scan.sha256 for image in images]),
@@ -202,7 +202,7 @@ def _without_copies(contents: Contents) -> Contents:
     )
 
 
-def _check_images(root: Path, contents: Contents, *, needs_all_classes: bool) -> None:
+def _check_images(root: Path, contents: FolderFiles, *, needs_all_classes: bool) -> None:
     """Refuse splits without images and, if all classes are needed, classes without images to train on."""
     found = {image.split for image in contents.images}
     trained = {image.label for image in contents.images if image.split in (UNSPLIT, TRAIN)}
@@ -225,7 +225,7 @@ def _shift(scans: Sequence[Scan]) -> int:
     return next((shift for top, shift in SHIFTS.items() if tops and max(tops) <= top), USUAL_SHIFT)
 
 
-def _make(name: str, root: Path, contents: Contents, shift: int, *, only_tested: bool) -> Dataset:
+def _make(name: str, root: Path, contents: FolderFiles, shift: int, *, only_tested: bool) -> Dataset:
     """The dataset; a `shift` that is not the usual one is part of its fingerprint."""
     images = contents.images
     positions = {split: np.flatnonzero([image.split == split for image in images]) for split in contents.splits}

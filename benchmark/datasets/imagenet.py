@@ -28,7 +28,7 @@ def imagenet_ids() -> tuple[str, ...]:
     return tuple(IDS_FILE.read_text(encoding="ascii").split())
 
 
-def imagenet_classes(dataset: str, class_names: Sequence[str]) -> NDArray[np.int64]:
+def imagenet_positions(dataset: str, class_names: Sequence[str]) -> NDArray[np.int64]:
     """The ImageNet class, 0 to 999, of each class of a dataset.
 
     Args:
@@ -67,7 +67,7 @@ def with_imagenet_classes(dataset: Dataset, classes: str) -> Dataset:
     Raises:
         DataError: A class is not one of ImageNet's.
     """
-    numbers = imagenet_classes(dataset.name, dataset.class_names)
+    numbers = imagenet_positions(dataset.name, dataset.class_names)
     has_all = classes == ALL_CLASSES
     return replace(
         dataset,

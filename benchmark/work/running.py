@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.caching import TRAINING
-from benchmark.datasets import OWN_CLASSES, Split, imagenet_classes, split_dataset
+from benchmark.datasets import OWN_CLASSES, Split, imagenet_positions, split_dataset
 from benchmark.features.cache import BuildFacts, CachedFeatures
 from benchmark.ledger import HISTORY
 from benchmark.memory import PeakMemory
@@ -102,7 +102,7 @@ class CellRunner:
         dataset, load_s = self._job.dataset()
         cached = self._features.of_view(planned.cell, self._conditions)
         is_restricted = request.imagenet_classes == OWN_CLASSES
-        classes = imagenet_classes(dataset.name, dataset.class_names) if is_restricted else None
+        classes = imagenet_positions(dataset.name, dataset.class_names) if is_restricted else None
         with PeakMemory(self._job.footprint.of_parts(DATASET)) as memory:
             outcome = run_classify(
                 cached.features, split.test, classes=classes, params_total=cached.build.params_backbone
