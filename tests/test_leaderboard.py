@@ -74,6 +74,18 @@ def test_a_line_is_the_mean_of_its_seeds_with_their_sample_deviation(ledger: Led
     assert line["wall_s"] == pytest.approx(11.0)
 
 
+def test_folds_are_taken_together_each_with_its_number_of_images(ledger: Ledger):
+    for fold, (n_right, n_test) in enumerate(((6, 8), (12, 12), (2, 4))):
+        add(ledger, folds=3, seed=fold, n_test=n_test, accuracy=n_right / n_test)
+    add(ledger, backbone="NetB", accuracy=0.4)
+
+    folds, other = board_of(ledger).to_dict("records")
+
+    assert (folds["accuracy"], folds["n_test"], folds["n_seeds"]) == (pytest.approx(20 / 24), 24, 3)
+    assert (folds["accuracy_low"], folds["accuracy_high"]) == pytest.approx(wilson(20 / 24, 24), abs=1e-12)
+    assert (other["accuracy"], other["n_test"]) == (0.4, 100)
+
+
 def test_one_seed_has_no_deviation(ledger: Ledger):
     add(ledger)
 

@@ -64,11 +64,11 @@ def make_leaderboard(
         and seeds allow), `not_ranked` (why there is no rank, otherwise empty), the columns of `SETTING`, `machine`,
         `n_seeds`, `n_test`, `n_classes`, `n_jobs` (the most that ran at the same time), `accuracy`, `accuracy_std`
         (sample deviation over seeds, empty for one), `accuracy_low` and `accuracy_high` (95 % Wilson interval of the
-        mean accuracy at the size of the test set, which all seeds share), the means of the other figures (times without
-        rows of jobs that ran at the same time as others), `p_best` (Holm-adjusted p-value of being as good as the most
-        accurate of those that are ranked together), `smallest_difference` (from that setting, the smallest difference
-        in accuracy that images and seeds can show; see `significance`), `published` (accuracy), and `difference`
-        (measured minus published). Those with more training images come first.
+        mean accuracy at the size of the test set, which all seeds share; folds are taken together), the means of the
+        other figures (times without rows of jobs that ran at the same time as others), `p_best` (Holm-adjusted p-value
+        of being as good as the most accurate of those that are ranked together), `smallest_difference` (from that
+        setting, the smallest difference in accuracy that images and seeds can show; see `significance`), `published`
+        (accuracy), and `difference` (measured minus published). Those with more training images come first.
 
     Raises:
         UnknownNameError: There is no such column to rank by.
@@ -93,9 +93,17 @@ def _averaged(done: pd.DataFrame, by: str) -> pd.DataFrame:
     comparable = are_times_comparable(done)
     times = {column: done[column].where(comparable) for column in TIMES}
     done = done.assign(is_measured=done[by].notna(), **times)
+    # Seeds share the test images; folds have some each, and together name each image once.
+    has_folds = done["folds"].notna()
+    done = done.assign(
+        n_in_all=done["n_test"].where(has_folds), n_right=(done["accuracy"] * done["n_test"]).where(has_folds)
+    )
     groups = done.groupby(list(OF_ROW), sort=False, dropna=False)
-    accuracy = groups["accuracy"].mean()
-    n_test = groups["n_test"].first()
+    of_folds = groups[["n_in_all", "n_right"]].sum()
+    of_folds = of_folds[of_folds["n_in_all"] > 0]
+    accuracy, n_test = groups["accuracy"].mean(), groups["n_test"].first()
+    accuracy.update(of_folds["n_right"] / of_folds["n_in_all"])
+    n_test.update(of_folds["n_in_all"])
     intervals = [wilson_interval(round(share * n), int(n)) for share, n in zip(accuracy, n_test, strict=True)]
     measured = {
         "n_seeds": groups["seed"].nunique(),

@@ -94,7 +94,7 @@ def dataset_section(evidence: Evidence, dataset: str, figures: Figures) -> Datas
 
 def _subtitle(board: pd.DataFrame, done: pd.DataFrame, chance: float) -> str:
     parts = [count_of(len(board), "setting"), count_of(len(done), "run")]
-    n_test, n_classes = done["n_test"].max(), done["n_classes"].max()
+    n_test, n_classes = board["n_test"].max(), done["n_classes"].max()
     if pd.notna(n_classes):
         parts.append(f"{int(n_classes)} classes")
     if pd.notna(n_test):

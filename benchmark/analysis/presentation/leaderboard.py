@@ -137,9 +137,8 @@ def _notes_on_ranks(ranked: pd.DataFrame) -> list[str]:
     n_best = len(ranked[[*TOGETHER]].drop_duplicates())  # which are not tested against themselves
     n_untested = int(ranked["p_best"].isna().sum()) - n_best
     if n_untested > 0:
-        notes.append(
-            f"{n_untested} of {len(ranked) - n_best} settings could not be tested against the best: no predictions."
-        )
+        why = "those with folds are not" if ranked["folds"].notna().all() else "no predictions"
+        notes.append(f"{n_untested} of {len(ranked) - n_best} settings could not be tested against the best: {why}.")
     return notes
 
 
