@@ -166,12 +166,12 @@ def export(
     return export_model(run_id, [Path(results)], known, Path(out), best=best, format_name=format)
 
 
-def predict(model: str | Path, images: Sequence[str | Path]) -> "pd.DataFrame":
+def predict(model: str | Path, images: str | Path | Sequence[str | Path]) -> "pd.DataFrame":
     """The class probabilities of images by an exported model, as `benchmark predict` shows them.
 
     Args:
         model: A `.keras` file that `export` wrote.
-        images: Files, or folders of them.
+        images: A file, a folder of files, or several of both.
 
     Returns:
         One row per image: `file`, `fault` (why it could not be predicted; else empty), and the probability of each
@@ -182,7 +182,8 @@ def predict(model: str | Path, images: Sequence[str | Path]) -> "pd.DataFrame":
     """
     from benchmark.actions.predicting import predict_table
 
-    return predict_table(Path(model), [Path(image) for image in images])
+    several = [images] if isinstance(images, str | Path) else images
+    return predict_table(Path(model), [Path(image) for image in several])
 
 
 def inspect(target: str | Path, *, mode: str | None = None, registry: Sequence[str | Path] = ()) -> dict[str, Any]:

@@ -25,6 +25,15 @@ IMAGES = np.arange(1000)
 Call = Callable[..., tuple[int, str, str]]
 
 
+def test_the_best_by_what_was_not_measured_is_nobody_and_the_table_says_why(call: Call, tmp_path: Path):
+    add(Ledger(tmp_path / "results" / "toy"), backbone="NetA")
+
+    code, out, _ = call("leaderboard", "--by", "top5_accuracy", "--top", "3")
+
+    assert code == 0
+    assert "In 1 other, what they are ranked by was not measured." in " ".join(out.split())
+
+
 @pytest.fixture
 def ledger(tmp_path: Path) -> Ledger:
     """Four backbones, the last two equally accurate, in mode native; the first in two further modes."""

@@ -103,9 +103,10 @@ def test_an_entry_of_a_preset_that_is_not_here_is_left_out_of_the_list(
 
     assert answer.code == 0
     assert [record["name"] for record in json.loads(answer.out)] == ["Own"]
-    assert "Preset is left out: The preset vit_base is not on this machine." in answer.err
+    said = " ".join(answer.err.split())
+    assert "Left out: backbones.toml, table [Preset]: The preset vit_base is not on this machine." in said
     assert "changes ResNet50" in answer.err
-    assert "left out" not in call("list", "datasets").err, "nobody asked for them"
+    assert "Left out" not in call("list", "datasets").err, "nobody asked for them"
 
 
 def test_where_nothing_failed_yet_there_is_nothing_to_do(call: Call, tmp_path: Path, unexamined: None):

@@ -20,6 +20,7 @@ from benchmark.actions.predicting import predict_table
 from benchmark.cli import main
 from benchmark.datasets import load_dataset
 from benchmark.datasets.resizing import resize
+from benchmark.errors import BenchmarkError
 from benchmark.exporting.files import FACTS
 from benchmark.exporting.predicting import Prediction, find_images, predict_files
 from benchmark.isolation import start_server
@@ -311,6 +312,14 @@ def test_a_model_of_another_version_is_refused(program: Program, sweep: Path, tm
     assert "another version of backbone-benchmark (9.9)" in refused(
         program, sweep, "predict", str(tmp_path / "new.keras"), "pets"
     )
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "folder", "model.toml"])
+def test_what_is_no_keras_file_is_not_predicted_with(tmp_path: Path, name: str):
+    (tmp_path / name).mkdir()
+
+    with pytest.raises(BenchmarkError, match=r"predict takes a \.keras file: export the run with --out NAME\.keras"):
+        predict_table(tmp_path / name, [tmp_path])
 
 
 @pytest.mark.parametrize("place", ["..", ".photos"])

@@ -410,7 +410,7 @@ def test_another_network_or_other_weights_replace_the_extended_ones_whole(tmp_pa
         ("[A]\nextends = 'B'\n[B]\nextends = 'A'\n", r"extends: B -> A.* is a circle|extends: A -> B -> A is a circle"),
         ("[A]\nextends = 'A'\n", r"Unknown backbone in .*, table \[A\], extends 'A'"),
         ("[A]\nextends = 'VGG61'\n[VGG16]\napplication = 'VGG16'\n", r"'VGG61'\. Did you mean 'VGG16'\?"),
-        ("[A]\nextends = 3\n", r"Unknown backbone in .*, extends '3'"),
+        ("[A]\nextends = 3\n", r"Unknown backbone in .*, extends '3'.* name that file first: --registry OTHER"),
     ],
 )
 def test_an_entry_that_extends_itself_or_nothing_is_refused(tmp_path, text, complaint):
@@ -429,6 +429,13 @@ def test_extending_does_not_consent_to_code_of_the_working_folder(tmp_path, monk
 
 
 # Layers of files
+
+
+def test_an_entry_of_the_current_folder_extends_a_shipped_one(tmp_path, monkeypatch):
+    written(tmp_path, "[Small]\nextends = 'MobileNetV2'\nalpha = 0.35\n", "backbones.toml")
+    monkeypatch.chdir(tmp_path)
+
+    assert (load_registry()["Small"].application, list(load_registry())) == ("MobileNetV2", ["Small"])
 
 
 def test_a_checkout_reads_the_file_in_the_current_folder(tmp_path, monkeypatch):

@@ -29,11 +29,13 @@ def predict_table(model: Path, images: Sequence[Path], engine: str | None = None
     """
     import pandas as pd
 
-    from benchmark.errors import check_known
+    from benchmark.errors import BenchmarkError, check_known
     from benchmark.exporting.files import read_facts
     from benchmark.exporting.predicting import find_images, predict_files
     from benchmark.features.engines import AUTO, ENGINES, OPENVINO, choose_engine
 
+    if model.exists() and model.suffix.lower() != ".keras":
+        raise BenchmarkError(f"{model}: predict takes a .keras file: export the run with --out NAME.keras.")
     class_names = read_facts(model)["class_names"]
     files = find_images(images)
     check_known("engine", engine or AUTO, (AUTO, *ENGINES))

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pandas as pd
 
 from benchmark.analysis.formats import MISSING_VALUE, Section, count_of, heading_of, number_texts
+from benchmark.analysis.leaderboard import NOT_MEASURED
 from benchmark.errors import BenchmarkError, check_known
 
 
@@ -61,6 +62,9 @@ def note_on_top(rows: pd.DataFrame, top: int | None) -> list[str]:
     n_as_good = int(others["rank_first"].le(top).sum()) if "rank_first" in others else 0
     if n_as_good:
         note += f" {n_as_good} of the others may be among the best {top}: their range of ranks begins there."
+    n_unmeasured = int((others["not_ranked"] == NOT_MEASURED).sum()) if "not_ranked" in others else 0
+    if n_unmeasured:
+        note += f" In {count_of(n_unmeasured, 'other')}, what they are ranked by was not measured."
     return [note]
 
 

@@ -14,7 +14,7 @@ from benchmark.metrics import wilson_interval
 from benchmark.preprocessing import NATIVE
 from benchmark.recipes import Published
 
-NOT_NATIVE = f"not in mode {NATIVE}"  # why a setting has no rank
+NOT_NATIVE, NOT_MEASURED = f"not in mode {NATIVE}", "not measured"  # why a setting has no rank
 # Settings that agree in these are ranked together: few training images are no rival of many.
 TOGETHER = ("dataset", "shots")
 OF_ROW = (*SETTING, "machine")  # what a row of the table is about; see `SEVERAL`
@@ -165,7 +165,7 @@ def _ranked(
     elsewhere = elsewhere.where(table["machine"] != SEVERAL, f"measured on {SEVERAL}")
     ranks["not_ranked"] = np.select(
         [~is_candidate, table[by].notna(), table.pop("is_measured")], [NOT_NATIVE, "", elsewhere],
-        "not measured",
+        NOT_MEASURED,
     )  # fmt: skip
     places = {"fewness": -table["shots"].fillna(np.inf), "is_other": ~is_candidate, "order": order}
     ordered = pd.concat([ranks, table], axis=1).assign(**places)

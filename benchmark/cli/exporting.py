@@ -1,5 +1,6 @@
 """`benchmark export` and `predict`: a run made into one model, and what such a model says of images."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -56,7 +57,7 @@ def export(
         f"{count_of(made['n_checked'], 'test image')} as the run did."
     )
     if made["format"] == "keras":
-        console.show(f"Next: benchmark predict {out} FOLDER")
+        console.show(f"Next: benchmark predict {shlex.quote(str(out))} FOLDER")
 
 
 def predict(

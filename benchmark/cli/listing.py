@@ -76,7 +76,7 @@ def _usable(registry: "Registry") -> "list[Backbone]":
         try:
             found.append(registry[name])
         except BenchmarkError as error:
-            console.say(f"{name} is left out: {error}", style="yellow")
+            console.say(f"Left out: {error}", style="yellow")
     return found
 
 

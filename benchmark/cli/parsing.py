@@ -1,6 +1,7 @@
 """How the text of options is read."""
 
 import csv
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,11 @@ def _is_shipped(registry: "Registry", name: str) -> bool:
         return registry[name].is_shipped
     except BenchmarkError:  # a preset that is not here, which matters only if somebody asks for it
         return False
+
+
+def registry_options(registry: Sequence[Path] | None) -> str:
+    """What to add to a command so that it has the same registry files."""
+    return "".join(f" --registry {shlex.quote(str(path))}" for path in registry or ())
 
 
 def split_names(text: str | None) -> tuple[str, ...] | None:

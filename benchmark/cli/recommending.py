@@ -2,6 +2,7 @@
 
 import math
 import re
+import shlex
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -93,7 +94,8 @@ def recommend(
         console.show_text("\n".join(answer["sentences"]))
         console.show_sections([answer_section(answer)])
         if answer["run_id"]:
-            console.show(f"Next: benchmark export {answer['run_id']} {results / SWEEP_NAME} --out model.keras")
+            place = f"{shlex.quote(str(results / SWEEP_NAME))}{parsing.registry_options(registry)}"
+            console.show(f"Next: benchmark export {answer['run_id']} {place} --out model.keras")
     if has_failures:
         console.say(f"Some cells failed: see {results / SWEEP_NAME / RUNS}.", style="red")
         sys.exit(EXIT_SOME_FAILED)

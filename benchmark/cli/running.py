@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -104,7 +105,7 @@ def run(
     n_failed += run_plan(plan, ledger, execution, when=when)
     if nothing:
         console.say(nothing, style="green")
-    show_ended(ledger, n_failed, "To try again, add --when failed.", as_json=as_json)
+    show_ended(ledger, n_failed, "To try again, add --when failed.", registry=registry, as_json=as_json)
 
 
 def _show_dry_run(chosen: "list[PlannedCell]", *, again: bool, as_json: bool) -> None:
@@ -146,8 +147,13 @@ def _params_total(planned: "PlannedCell") -> int | None:
     return backbone.params_backbone + n_head
 
 
-def show_ended(ledger: "Ledger", n_failed: int, advice: str, *, as_json: bool = False) -> None:
-    """Show the leaderboard of a ledger, and what to do next; exits with 1 and advice if cells failed."""
+def show_ended(
+    ledger: "Ledger", n_failed: int, advice: str, *, registry: Sequence[Path] | None, as_json: bool = False
+) -> None:
+    """Show the leaderboard of a ledger, and what to do next; exits with 1 and advice if cells failed.
+
+    `registry` are the files that the command was given, which the next commands may need too.
+    """
     from benchmark.ledger import RUNS
 
     if not (ledger.folder / RUNS).exists():
@@ -155,7 +161,7 @@ def show_ended(ledger: "Ledger", n_failed: int, advice: str, *, as_json: bool = 
             console.show_json([])
         return
     show_board([ledger.folder], by="accuracy", format_name="json" if as_json else "table")
-    _say_next(ledger)
+    _say_next(ledger, parsing.registry_options(registry))
     if n_failed:
         console.say(
             f"{count_of(n_failed, 'cell')} failed: see {ledger.folder / RUNS}. {advice}",
@@ -164,7 +170,7 @@ def show_ended(ledger: "Ledger", n_failed: int, advice: str, *, as_json: bool = 
         sys.exit(EXIT_SOME_FAILED)
 
 
-def _say_next(ledger: "Ledger") -> None:
+def _say_next(ledger: "Ledger", registry: str) -> None:
     """Say where the rows are, and the next commands that have something to work on."""
     from benchmark.actions.exporting import are_exportable
     from benchmark.analysis.loading import load_runs
@@ -183,7 +189,7 @@ def _say_next(ledger: "Ledger") -> None:
         f"benchmark ablation {folder}": ("what each wrong mode costs", NATIVE in modes and len(modes) > 1),
         f"benchmark report {folder}": ("tables and charts as one page", has_report),
         f"benchmark plot {folder}": ("charts as files", not has_report),
-        f"benchmark export --best {folder}": ("the best setting as one model", has_best),
+        f"benchmark export --best {folder}{registry}": ("the best setting as one model", has_best),
     }
     useful = {command: purpose for command, (purpose, is_useful) in steps.items() if is_useful}
     width = max(map(len, useful))

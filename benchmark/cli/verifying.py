@@ -103,4 +103,4 @@ def rerun(
         execution = Execution(is_deterministic=record["is_deterministic"] == 1)
         ledger = Ledger(results / sweep)
         n_failed = run_chosen([planned], ledger, recipe, execution, again=True)
-        show_ended(ledger, n_failed, "To try again, run the same command.")
+        show_ended(ledger, n_failed, "To try again, run the same command.", registry=registry)

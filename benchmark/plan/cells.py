@@ -164,7 +164,8 @@ class Cell:
     def __str__(self) -> str:
         return (
             f"{self.backbone.name} {self.dataset.name} {self.mode} {self.strategy} {self.head} "
-            f"{self.input_size_px} px{f' shots {self.shots}' if self.shots else ''} seed {self.seed}"
+            f"{self.input_size_px} px{f' batches of {self.batch_size}' if self.batch_size else ''}"
+            f"{f' shots {self.shots}' if self.shots else ''} seed {self.seed}"
         )
 
 

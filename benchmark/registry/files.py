@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from benchmark.errors import ConfigError, check_known
+from benchmark.errors import ConfigError, DownloadError, UnknownNameError, check_known
 from benchmark.presets import HUB, read_preset, source_of
 from benchmark.registry.record import FILE, SOURCES, Backbone
 from benchmark.storage import expanded
@@ -106,6 +106,8 @@ def _backbone(place: str, facts: Table) -> Backbone:
         if isinstance(preset := facts.get("hub"), str) and not {"mode", "input_size_px"} <= set(facts):
             facts = {**read_preset(preset, facts["folder"]).table, **facts}
         return Backbone(**facts)
+    except (ConfigError, DownloadError) as error:
+        raise type(error)(f"{place}:\n  {error}") from error
     except ValidationError as error:
         raise config_error(place, Backbone, error) from error
 
@@ -125,7 +127,11 @@ def _extended(
             raise ConfigError(f"{path}, table [{name}]:\n  extends: {' -> '.join((*below, name, parent))} is a circle.")
         taken = _extended(parent, tables, others, path, (*below, name))
     else:
-        check_known(f"backbone in {path}, table [{name}], {EXTENDS}", parent, {*tables, *others} - {name} | {*others})
+        known = {*tables, *others} - {name} | {*others}
+        try:
+            check_known(f"backbone in {path}, table [{name}], {EXTENDS}", parent, known)
+        except UnknownNameError as error:
+            raise ConfigError(f"{error} If another file has it, name that file first: --registry OTHER.") from error
         taken = _table_of(others[parent], path)
     return {**_inherited(taken, own), **own}
 
@@ -181,7 +187,9 @@ def load_registry(extra: Sequence[Path] = ()) -> Registry:
     `extra` holds that file too.
     """
     local = Path(REGISTRY_FILE)
-    backbones = read_registry(local, is_trusted=False) if local.exists() else shipped_entries()
+    backbones = shipped_entries()
+    if local.exists():
+        backbones = read_registry(local, is_trusted=False, others=backbones)
     for path in extra:
         backbones |= read_registry(path, others=backbones)
     return backbones

@@ -36,7 +36,7 @@ LESS_COMMON = {
     "log_loss": ("Log loss", "{:.4f}"), "calibration_error": ("Calibration error", "{:.4f}"),
     "overfit_gap": ("Overfit gap", "{:+.4f}"),
     "flops_g": ("Operations, G", "{:.3g}"), "model_mib": ("Model MiB", "{:.1f}"), "extract_s": ("Extract, s", "{:.0f}"),
-    "train_s": ("Train, s", "{:.0f}"), "eval_s": ("Evaluate, s", "{:.1f}"),
+    "train_s": ("Train, s", "{:.0f}"), "eval_s": ("Evaluate, s", "{:.3g}"),
     "latency_p95_ms": ("Latency 95 %, ms", "{:.1f}"),
 }  # fmt: skip
 OF_CLASSES = frozenset({"chance", "balanced_accuracy", "macro_f1"})

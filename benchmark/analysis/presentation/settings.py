@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.analysis.formats import count_of, number_texts
+from benchmark.analysis.formats import MISSING_VALUE, count_of, number_texts
 from benchmark.analysis.labels import head_labels, strategy_labels
 from benchmark.options import CLASSIFY
 
@@ -18,7 +18,7 @@ FOLDS_NOTE = (
 USUAL = (
     ("Crop", "crop", {"squash"}), ("Resize", "resize", {"bilinear-antialias", "bilinear"}),
     ("Precision", "precision", {"float32"}), ("Augment", "augment", {""}), ("Strategy", "strategy", {"probe"}),
-    ("Variant", "variant", {""}),
+    ("Batch", "batch_size", {MISSING_VALUE}), ("Variant", "variant", {""}),
 )  # fmt: skip
 INPUT_PX = "Input px"
 # Columns that tables for people show in a form of their own, with their headings.
@@ -30,6 +30,8 @@ SETTING_HEADINGS = {
 def setting_cells(table: pd.DataFrame) -> dict[str, Any]:
     """The columns that name a setting within its dataset."""
     shown = table.assign(strategy=strategy_labels(table))
+    if "batch_size" in shown:
+        shown["batch_size"] = number_texts(table["batch_size"], "{:.0f}")
     # What belongs to no row has no settings.
     values = {column: {*shown[column]} - {""} for _, column, _ in USUAL if column in shown}
     return {
