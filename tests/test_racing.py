@@ -109,7 +109,7 @@ def test_a_preset_whose_facts_cannot_be_had_is_cut_with_the_reason(registry: Reg
     candidates, cuts = find_candidates(registry, ["hub:vit", "MobileNetV2-dogs"], {}, None)
 
     assert [one.name for one in candidates] == ["MobileNetV2-dogs"]
-    assert [(cut.backbone, cut.reason) for cut in cuts] == [("hub:vit", "vit cannot be reached")]
+    assert [(cut.backbone, cut.reason) for cut in cuts] == [("hub:vit", "backbone hub:vit: vit cannot be reached")]
 
 
 def test_an_unknown_backbone_is_a_mistake(registry: Registry):

@@ -360,6 +360,11 @@ def test_a_folder_of_any_name_is_run_verified_made_again_and_reported(
     assert (second["cell_key"], second["accuracy"]) == (row["cell_key"], row["accuracy"])
     assert f"benchmark rerun {row['run_id']}" in (tmp_path / "report.html").read_text()
 
+    (tmp_path / name).rename(tmp_path / "elsewhere")
+    without = program(tmp_path, "verify", "results", "--cells", "all", *own)
+    assert without.returncode == 3
+    assert "is not a folder" in " ".join(without.stdout.split())
+
 
 def test_recipes_that_were_stored_before_engines_could_be_chosen_make_the_cells_of_their_rows(tmp_path):
     """The head dense had other usual options then, too."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import console
 from benchmark.analysis.formats import count_of
-from benchmark.errors import BenchmarkError
+from benchmark.errors import BenchmarkError, DataError
 from benchmark.processes.execution import Execution
 from benchmark.progress import SweepDisplay
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from benchmark.registry import Registry
 
 NO_CELL = "no recipe of its ledger makes this cell; rows of schema 1 get theirs when their sweep is run once more"
-# By folder and run_id of rows: the rows of the same cells, run again.
-Again = dict[tuple[str, str], dict[Any, Any]]
+# By folder and run_id of rows: the rows of the same cells, run again, or why they could not be.
+Again = dict[tuple[str, str], dict[Any, Any] | DataError]
 
 
 def check_ledgers(
@@ -32,7 +32,8 @@ def check_ledgers(
         paths: Ledger folders, or folders of them.
         choose: Takes the finished rows that do not contradict their ledger, `dataset` as the file holds it, and returns
             those to run again.
-        make_again: Runs them again and returns what `rows_again` does. Rows whose cells cannot be made may be missing.
+        make_again: Runs them again and returns what `rows_again` does, or errors. Rows whose cells cannot be made may
+            be missing.
 
     Raises:
         BenchmarkError: There is nothing to verify.
@@ -53,9 +54,10 @@ def check_ledgers(
     chosen = choose(rows) if len(rows) else rows
     if chosen.empty and not faults:
         raise BenchmarkError("The ledger has no finished row to verify.")
-    again = make_again(chosen) if len(chosen) else {}
+    made = make_again(chosen) if len(chosen) else {}
+    again = {key: row for key, row in made.items() if not isinstance(row, DataError)}
     for key in set(zip(chosen["folder"], chosen["run_id"], strict=True)) - set(again):
-        faults.setdefault(key, Fault(NO_CELL, is_contradiction=False))
+        faults.setdefault(key, Fault(str(made.get(key, NO_CELL)), is_contradiction=False))
     return verify_rows(runs, again, faults)
 
 
@@ -78,11 +80,16 @@ def run_again(chosen: "pd.DataFrame", folder: Path, registry: "Registry", execut
         console.say(f"Note: {count_of(n_missing, 'cell')} of the stored recipes without a row.")
     with clean_cache(folder / "cache"):
         parts = []
+        made: Again = {}
         # One ledger for each original, since two may hold the same cell, and for each choice of determinism.
         originals = chosen.groupby(["folder", "is_deterministic"], dropna=False)
         for number, ((_, is_deterministic), rows) in enumerate(originals):
             ledger = Ledger(folder / "results" / str(number))
-            cells = find_cells(rows, registry, ledger)
+            try:
+                cells = find_cells(rows, registry, ledger)
+            except DataError as error:  # a folder that is gone, or has changed
+                made.update((key, error) for key in zip(rows["folder"], rows["run_id"], strict=True))
+                continue
             execute = replace(execution, is_deterministic=is_deterministic == 1).start(ledger, rows)
             parts.append((rows, cells, ledger, execute))
         with SweepDisplay(sum(len(cells) for _, cells, _, _ in parts)) as display:
@@ -90,4 +97,6 @@ def run_again(chosen: "pd.DataFrame", folder: Path, registry: "Registry", execut
                 each_once = list({planned.cell.name: planned for planned in cells.values()}.values())
                 for event in run_cells(each_once, ledger, execute, recipe_sha256="", again=False):
                     display.show(event)
-    return {key: row for rows, cells, ledger, _ in parts for key, row in rows_again(rows, cells, ledger).items()}
+    for rows, cells, ledger, _ in parts:
+        made.update(rows_again(rows, cells, ledger))
+    return made

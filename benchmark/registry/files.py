@@ -107,7 +107,7 @@ def _backbone(place: str, facts: Table) -> Backbone:
             facts = {**read_preset(preset, facts["folder"]).table, **facts}
         return Backbone(**facts)
     except (ConfigError, DownloadError) as error:
-        raise type(error)(f"{place}:\n  {error}") from error
+        raise type(error)(f"{place}: {error}") from error
     except ValidationError as error:
         raise config_error(place, Backbone, error) from error
 
