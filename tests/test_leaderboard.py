@@ -453,7 +453,7 @@ def test_an_unknown_column_to_rank_by_is_refused_with_what_may_be_meant(ledger: 
 
 
 @pytest.mark.slow
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(accuracies=st.lists(st.integers(0, 100), min_size=1, max_size=8))
 def test_a_rank_is_one_more_than_the_number_of_better_settings(accuracies: list[int]):
     rows = [
