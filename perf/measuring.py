@@ -173,10 +173,16 @@ def run_script(measure: Callable[[argparse.Namespace], Figures], options: argpar
     return int(not options.quick and not all(target.is_met for target in figures.targets))
 
 
+def _without_place(argument: str) -> str:
+    path = Path(argument)
+    return path.name if path.is_absolute() else argument
+
+
 def _origin(options: argparse.Namespace) -> dict[str, Any]:
     """Where the numbers come from: command, machine and versions, and how busy the machine was before."""
     return {
-        "command": " ".join(["python", f"perf/{Path(sys.argv[0]).name}", *sys.argv[1:]]),
+        # Where things lie on this machine is nobody's business.
+        "command": " ".join(["python", f"perf/{Path(sys.argv[0]).name}", *map(_without_place, sys.argv[1:])]),
         "is_quick": options.quick,
         "started_utc": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "load_average_before": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,

@@ -45,8 +45,8 @@ def make_plan(
     """The cells of a sweep compared with its ledger.
 
     Datasets are read to compute their fingerprints, and networks that are not as shipped are built and checked in a
-    child process. Cells of a dataset that cannot be downloaded fail when they are run, but for
-    those that are finished; a dataset that is present but cannot be used is an error now.
+    child process. Cells of a dataset that cannot be downloaded fail when they are run, but for those that are finished;
+    a dataset that is present but cannot be used is an error now.
 
     Args:
         sweep: The sweep.
