@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.metrics.pairwise import euclidean_distances
@@ -16,6 +16,8 @@ from sklearn.preprocessing import normalize
 
 from benchmark.datasets import array_source
 from benchmark.options import DenseOptions
+from benchmark.strategies import cross_entropy
+from benchmark.strategies.cross_entropy import CrossEntropy
 from benchmark.strategies.dense import _batches as make_batches
 from benchmark.strategies.feeding import fixed_batches
 from benchmark.strategies.heads import (
@@ -287,7 +289,7 @@ def test_a_penalty_is_solved_as_far_as_scikit_learn_solves_it(c, dim, rng):
     train = ((train - train.mean(axis=0)) / train.std(axis=0)).astype(np.float32)
     reference = LogisticRegression(C=c, tol=1e-10, max_iter=100_000).fit(train.astype(np.float64), labels)
 
-    regression = Regression(train, labels, 4)
+    regression = Regression(np.array_split(train, 3), labels, 4)
     solution = regression.solve(c, 1e-5, start=regression.solve(c / 10, 1e-3))
 
     def loss(weights: np.ndarray, bias: np.ndarray) -> float:
@@ -298,6 +300,33 @@ def test_a_penalty_is_solved_as_far_as_scikit_learn_solves_it(c, dim, rng):
     least = loss(reference.coef_.T, reference.intercept_)
     assert solution.has_converged
     assert loss(solution.weights.astype(np.float64), solution.bias) == pytest.approx(least, rel=1e-3)
+
+
+def test_the_loss_of_blocks_and_its_gradient_are_those_of_all_images_whatever_the_processors(monkeypatch, rng):
+    """Beside NumPy's own float64 sums; the gradient also beside differences of the loss."""
+    features, labels = rng.normal(size=(500, 7)).astype(np.float32), rng.integers(0, 3, 500)
+    weights, bias = rng.normal(size=(7, 3)), rng.normal(size=3)
+
+    def reference(weights: np.ndarray) -> float:
+        return float(np.mean(-log_softmax(features @ weights + bias, axis=1)[np.arange(500), labels]))
+
+    found = []
+    for n_threads in (1, 3):
+        monkeypatch.setattr(cross_entropy, "usable_cpus", lambda n_threads=n_threads: n_threads)
+        of_blocks = CrossEntropy(np.array_split(features, 8), labels)
+        found.append((*of_blocks(weights, bias), of_blocks.covariance(), of_blocks.curvature(weights, bias)))
+    for one, three in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, three)
+
+    loss, by_weights, by_bias, covariance, curvature = found[0]
+    p = softmax(features @ weights + bias, axis=1)
+    step = 1e-4 * rng.normal(size=weights.shape)
+    assert loss == pytest.approx(reference(weights), rel=1e-6)
+    difference = reference(weights + step) - reference(weights - step)
+    assert np.sum(2 * step * by_weights) == pytest.approx(difference, rel=1e-3)
+    np.testing.assert_allclose(by_bias, (p - np.eye(3)[labels]).mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(covariance, features.T.astype(np.float64) @ features / 500, atol=1e-5)
+    assert curvature == pytest.approx(np.mean(p * (1 - p)), rel=1e-5)
 
 
 def test_linear_chooses_the_penalty_that_is_best_on_validation_and_of_equals_that_of_the_smallest_loss(rng):
