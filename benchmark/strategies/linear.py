@@ -18,8 +18,8 @@ LINEAR_C = tuple(10.0**exponent for exponent in range(-6, 5))
 # The chosen regression is solved until its loss is within this share of its minimum; those that are only tried, within
 # so many times this share.
 LINEAR_TOLERANCE, TIMES_COARSER = 1e-5, 30
-# Of a block of training images: they stay in the processor's cache between the two products of a step.
-ROWS_AT_ONCE = 4096
+# Of a block of training images: smaller blocks need more calls, larger ones leave the processor's cache.
+ROWS_AT_ONCE = 8192
 # A logit so low that its class has the probability zero.
 IMPOSSIBLE = -1e9
 
@@ -27,10 +27,10 @@ IMPOSSIBLE = -1e9
 def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: float = LINEAR_TOLERANCE) -> FittedHead:
     """Multinomial logistic regression on standardised features, its L2 penalty chosen on validation.
 
-    Penalties are tried from the strongest to the weakest, each fit coarse and started from the one before. The search
-    stops when accuracy and loss are both worse than the best, or when the loss is above the smallest one twice in a
-    row: weaker penalties would give nearly the same solutions. The best validation accuracy wins, ties go to the
-    smaller loss, and the winner is solved again, finely. A class that no training image has gets the probability zero.
+    Penalties are tried from the strongest to the weakest, coarsely, until one is worse than the best in loss and
+    accuracy on validation, or two in a row have a greater loss. The one with the smallest loss is solved again, finely.
+    Accuracy does not choose, since it depends on chance in a few images. A class that no training image has gets the
+    probability zero.
     """
     scale = standardiser(data.train)
     val = scale(data.val)
@@ -48,13 +48,13 @@ def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: floa
     firsts = range(0, len(data.train), ROWS_AT_ONCE)
     blocks = (scale(data.train[first : first + ROWS_AT_ONCE]) for first in firsts)
     regression = Regression(blocks, labels, len(classes))
-    tried = [judge(regression.solve(LINEAR_C[0], TIMES_COARSER * tolerance))]
-    for c in LINEAR_C[1:]:
+    tried: list[_Tried] = []
+    for solution in regression.path(LINEAR_C, TIMES_COARSER * tolerance):
+        tried.append(judge(solution))
         if _has_passed_the_best(tried):
             break
-        tried.append(judge(regression.solve(c, TIMES_COARSER * tolerance, start=tried[-1].solution)))
     best = _best_of(tried).solution
-    chosen = regression.solve(best.c, tolerance, start=best)
+    chosen = regression.solve(best.c, tolerance, best.weights, best.bias)
     unsolved = "" if chosen.has_converged else f"the regression was not solved within {MAX_ITERATIONS} steps"
     return FittedHead(
         scores=lambda features: probabilities(chosen, scale(features)),
@@ -68,7 +68,7 @@ def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: floa
             choice_point("chosen C", chosen.c),
         ),
         weights=_all_classes(scale.folded_into(chosen.weights, chosen.bias), classes, data.n_classes),
-        warning=unsolved or edge_warning("C", chosen.c, {one.solution.c: one.accuracy for one in tried}, LINEAR_C),
+        warning=unsolved or edge_warning("C", chosen.c, {one.solution.c: -one.loss for one in tried}, LINEAR_C),
     )
 
 
@@ -81,15 +81,14 @@ class _Tried(NamedTuple):
 
 
 def _best_of(tried: Sequence[_Tried]) -> _Tried:
-    return max(tried, key=lambda one: (one.accuracy, -one.loss))
+    return min(tried, key=lambda one: one.loss)
 
 
 def _has_passed_the_best(tried: Sequence[_Tried]) -> bool:
-    """Whether the last fit is worse than the best in accuracy and loss, or the last two are above the smallest loss."""
+    """Whether the last fit is worse than the best in loss and accuracy, or the last two have a greater loss."""
     best, last = _best_of(tried), tried[-1]
-    least_loss = min(one.loss for one in tried)
-    is_worse = last.accuracy < best.accuracy and last.loss > best.loss
-    return is_worse or all(one.loss > least_loss for one in tried[-2:])
+    is_worse = last.loss > best.loss and last.accuracy < best.accuracy
+    return is_worse or all(one.loss > best.loss for one in tried[-2:])
 
 
 def _all_classes(

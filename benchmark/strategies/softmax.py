@@ -7,7 +7,7 @@ Statistical Mathematics 44, 1992) bounds it by a multiple of `X'X`; the multiple
 classes of `p (1 - p)` at the solution that the search starts from.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,24 +65,40 @@ class Regression:
         self._cross_entropy, self._n_classes = CrossEntropy(train, labels), n_classes
         self._covariance = self._cross_entropy.covariance()
 
-    def solve(self, c: float, tolerance: float, start: Solution | None = None) -> Solution:
+    def path(self, penalties: Iterable[float], tolerance: float) -> Iterator[Solution]:
+        """The regressions for one penalty after another, each started where the line through the last two leads.
+
+        Args:
+            penalties: `c` as `Solution` has it, each some times the one before.
+            tolerance: As `solve` has it.
+        """
+        weights = np.zeros((len(self._covariance), self._n_classes), np.float32)
+        bias = np.zeros(self._n_classes, np.float32)
+        before = None
+        for c in penalties:
+            last = self.solve(c, tolerance, weights, bias)
+            yield last
+            weights, bias = last.weights, last.bias
+            if before is not None:
+                weights, bias = 2 * weights - before.weights, 2 * bias - before.bias
+            before = last
+
+    def solve(self, c: float, tolerance: float, weights: Features, bias: Features) -> Solution:
         """The regression for one penalty.
 
         Args:
             c: As `Solution` has it.
             tolerance: It stops when the loss, penalty included, is within this share of its minimum.
-            start: Of a nearby penalty, or of this one with a larger tolerance.
+            weights: `(d, k)`, where the search starts.
+            bias: `(k,)`, likewise.
         """
         n, dim = self._cross_entropy.n, len(self._covariance)
-        if start is None:
-            nothing = np.zeros((dim, self._n_classes), np.float32), np.zeros(self._n_classes, np.float32)
-            start = Solution(c, *nothing, has_converged=False)
-        curvature = max(self._cross_entropy.curvature(start.weights, start.bias), SMALLEST_CURVATURE)
+        curvature = max(self._cross_entropy.curvature(weights, bias), SMALLEST_CURVATURE)
         hessian = curvature * self._covariance + np.eye(dim) / (c * n)
         with threadpool_limits(1):  # whose bits do not depend on the number of processors
             problem = _Problem(self._cross_entropy, hessian, curvature, 1 / (c * n))
-            weights, bias, has_converged = problem.solve(start.weights, start.bias, tolerance)
-        return Solution(c, weights.astype(np.float32), bias.astype(np.float32), has_converged)
+            found, found_bias, has_converged = problem.solve(weights, bias, tolerance)
+        return Solution(c, found.astype(np.float32), found_bias.astype(np.float32), has_converged)
 
 
 class _Problem:
