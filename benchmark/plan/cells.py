@@ -27,7 +27,7 @@ from benchmark.registry import Backbone
 from benchmark.storage import digest_of_text
 from benchmark.tidycsv import to_text
 
-# The head that TensorFlow trains.
+# The head that Keras trains.
 TRAINED_HEAD = "dense"
 # The options of that head that describe the head, not how a probe trains it.
 SHAPE_OPTIONS = ("units", "dropout")
@@ -94,8 +94,8 @@ class Cell:
         return View(self.input_size_px, self.resize, self.crop, steps)
 
     @property
-    def is_trained_by_tensorflow(self) -> bool:
-        """Whether TensorFlow trains something in it; scikit-learn and NumPy train the other heads."""
+    def trains_keras(self) -> bool:
+        """Whether Keras trains something in it, at random; other heads are solved."""
         return self.strategy != CLASSIFY and (self.strategy != PROBE or self.head == TRAINED_HEAD)
 
     @functools.cached_property

@@ -36,7 +36,7 @@ class PlannedCell:
         obstacle: Why its dataset is not available.
         warning: Why its number should not be trusted; see `plan.wrong_modes`.
         notes: Of its dataset.
-        has_training: Whether TensorFlow trains something in the job of this cell, in this cell or in another.
+        has_training: Whether Keras trains something in the job of this cell, in this cell or in another.
         taken_over: The `run_id` of the row of schema 1 that counts as this cell's; empty if there is none.
     """
 

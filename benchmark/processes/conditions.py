@@ -20,7 +20,7 @@ class Conditions:
         timeout_s: Seconds that a cell may take, including the features that it extracts for later cells; None = no
             limit.
         is_deterministic: Whether TensorFlow uses deterministic operations only; None = automatic: on only for CPU jobs
-            in which TensorFlow trains nothing, since it costs no time there.
+            in which Keras trains nothing, since it costs no time there.
         n_jobs: How many jobs run at the same time on a machine.
         again: Whether features are extracted and trainings started over, whatever earlier runs left.
         keep_weights: Whether what is trained goes into the ledger.

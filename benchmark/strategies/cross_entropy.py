@@ -55,13 +55,13 @@ class CrossEntropy:
         return float(loss) / self.n, by_weights.T / self.n, by_bias / self.n
 
     def _sums(self, of_block: Callable[..., Any], weights: NDArray[Any], bias: NDArray[Any]) -> list[Vector]:
-        """The sums over blocks of what a function makes of their rows `(m, d)`, labels `(m,)` and scores `(m, k)`."""
+        """The sums over blocks of what a function makes of their scores `(m, k)`, rows `(m, d)` and labels `(m,)`."""
         import tensorflow as tf
 
         def results(rows: Any, labels: Any) -> list[NDArray[Any]]:
             with _on_cpu():  # for this thread
                 scores = tf.matmul(rows, weights_here) + bias_here
-                return [result.numpy() for result in of_block(rows, labels, scores)]
+                return [result.numpy() for result in of_block(scores, rows, labels)]
 
         with _on_cpu():
             weights_here, bias_here = tf.constant(weights, tf.float32), tf.constant(bias, tf.float32)
@@ -69,7 +69,7 @@ class CrossEntropy:
         return [np.sum(summands, axis=0, dtype=np.float64) for summands in zip(*blocks, strict=True)]
 
 
-def _loss(rows: Any, labels: Any, scores: Any) -> tuple[Any, Any, Any]:
+def _loss(scores: Any, rows: Any, labels: Any) -> tuple[Any, Any, Any]:
     """The sum of the losses, and its gradients by the weights, `(k, d)`, and the bias, `(k,)`."""
     import tensorflow as tf
 
@@ -78,7 +78,7 @@ def _loss(rows: Any, labels: Any, scores: Any) -> tuple[Any, Any, Any]:
     return tf.reduce_sum(tf.cast(losses, tf.float64)), by_weights, tf.reduce_sum(by_scores, axis=0)
 
 
-def _spread(rows: Any, labels: Any, scores: Any) -> tuple[Any]:
+def _spread(scores: Any, *_: Any) -> tuple[Any]:
     """The sum of `p (1 - p)`."""
     import tensorflow as tf
 

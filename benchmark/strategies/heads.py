@@ -149,11 +149,13 @@ class Head(NamedTuple):
         n_params: Of the width of the features and the number of classes: numbers that it trains; none if it only
             remembers the training images.
         s_per_number: For estimates, seconds to train and test per number in the features.
+        needs_tensorflow: Whether it is trained by TensorFlow, not by NumPy, SciPy and scikit-learn.
     """
 
     fit: Callable[[HeadData, int, DenseOptions], FittedHead]
     n_params: Callable[[int, int, DenseOptions], int]
     s_per_number: float
+    needs_tensorflow: bool = False
 
 
 def _n_linear(feature_dim: int, n_classes: int, options: DenseOptions) -> int:
@@ -161,12 +163,14 @@ def _n_linear(feature_dim: int, n_classes: int, options: DenseOptions) -> int:
 
 
 HEADS = {
-    "linear": Head(fit_linear, _n_linear, 7e-7),
+    "linear": Head(fit_linear, _n_linear, 2e-7, needs_tensorflow=True),
     "ridge": Head(fit_ridge, _n_linear, 1e-7),
     "knn": Head(fit_knn, lambda *_: 0, 1e-7),
     # The mean of all images, too.
     "prototype": Head(fit_prototype, lambda dim, n_classes, _: dim * (n_classes + 1), 1e-8),
-    "dense": Head(fit_dense, lambda dim, n_classes, options: options.n_params(dim, n_classes), 6e-7),
+    "dense": Head(
+        fit_dense, lambda dim, n_classes, options: options.n_params(dim, n_classes), 6e-7, needs_tensorflow=True
+    ),
 }
 
 

@@ -19,6 +19,7 @@ from benchmark.plan.planned import PlannedCell
 from benchmark.storage import cache_root
 from benchmark.strategies.checkpoint import values_of
 from benchmark.strategies.classify import run_classify
+from benchmark.strategies.heads import HEADS
 from benchmark.strategies.outcome import DivergedError, Outcome
 from benchmark.strategies.probe import run_probe
 from benchmark.work.events import CellEnded, Report, StageProgress
@@ -78,9 +79,9 @@ class CellRunner:
         cell = planned.cell
         dataset, load_s = self._job.dataset()
         cached = self._features.of_view(cell, self._conditions)
-        if cell.is_trained_by_tensorflow:
+        if needs_tensorflow := HEADS[cell.head].needs_tensorflow:
             self._job.start_tensorflow()
-        used = (DATASET, TENSORFLOW_ITSELF) if cell.is_trained_by_tensorflow else (DATASET,)
+        used = (DATASET, TENSORFLOW_ITSELF) if needs_tensorflow else (DATASET,)
         with PeakMemory(self._job.footprint.of_parts(*used)) as memory:
             outcome = run_probe(
                 cached.features,
