@@ -15,6 +15,7 @@ from sklearn.neighbors import NearestCentroid
 from sklearn.preprocessing import normalize
 
 from benchmark.datasets import array_source
+from benchmark.memory import settled_mib
 from benchmark.options import DenseOptions
 from benchmark.strategies import cross_entropy
 from benchmark.strategies.cross_entropy import CrossEntropy
@@ -328,6 +329,16 @@ def test_the_loss_of_blocks_and_its_gradient_are_those_of_all_images_whatever_th
     np.testing.assert_allclose(by_bias, (p - np.eye(3)[labels]).mean(axis=0), atol=1e-6)
     np.testing.assert_allclose(covariance, features.T.astype(np.float64) @ features / 500, atol=1e-5)
     assert curvature == pytest.approx(np.mean(p * (1 - p)), rel=1e-5)
+
+
+def test_the_images_of_a_regression_do_not_stay_in_memory():
+    """In memory that TensorFlow keeps, they would be missing in the peak of the next cell."""
+    blocks, labels = [np.ones((8192, 1024), np.float32)] * 2, np.zeros(16384, np.int64)
+    before = settled_mib()
+
+    CrossEntropy(blocks, labels)(np.zeros((1024, 2)), np.zeros(2))
+
+    assert settled_mib() - before < 32  # 64 MiB of images, and what TensorFlow keeps when it first multiplies
 
 
 @pytest.mark.parametrize("seed", [1, 2, 4, 7])

@@ -14,6 +14,8 @@ from benchmark.provenance import usable_cpus
 from benchmark.strategies.outcome import Features, Labels
 
 Vector = NDArray[np.float64]
+# Of the memory of a tensor, in bytes.
+ALIGNMENT = 64
 
 
 class CrossEntropy:
@@ -32,8 +34,8 @@ class CrossEntropy:
         self.n = len(labels)
         self._threads = ThreadPoolExecutor(usable_cpus())
         with _on_cpu():
-            # Rows are copied block by block: all of them are never in memory twice.
-            self._rows = [tf.constant(rows) for rows in features]
+            # Block by block, so that all rows are never in memory twice.
+            self._rows = [_shared(rows) for rows in features]
             self._labels = tf.split(tf.constant(labels, tf.int32), [len(rows) for rows in self._rows])
 
     def covariance(self) -> Vector:
@@ -67,6 +69,17 @@ class CrossEntropy:
             weights_here, bias_here = tf.constant(weights, tf.float32), tf.constant(bias, tf.float32)
         blocks = self._threads.map(results, self._rows, self._labels)
         return [np.sum(summands, axis=0, dtype=np.float64) for summands in zip(*blocks, strict=True)]
+
+
+def _shared(rows: Features) -> Any:
+    """A tensor in the memory of an array: a tensor of its own would stay in memory that TensorFlow never gives back."""
+    import tensorflow as tf
+
+    buffer = np.empty(rows.nbytes + ALIGNMENT, np.uint8)
+    first = -buffer.ctypes.data % ALIGNMENT
+    aligned = buffer[first : first + rows.nbytes].view(rows.dtype).reshape(rows.shape)
+    aligned[...] = rows
+    return tf.experimental.dlpack.from_dlpack(aligned.__dlpack__())
 
 
 def _loss(scores: Any, rows: Any, labels: Any) -> tuple[Any, Any, Any]:
