@@ -47,7 +47,7 @@ def test_a_cell_has_no_head_and_no_stages_and_asks_for_all_classes():
 
     assert (cell.strategy, cell.head, cell.stages) == ("classify", "", ())
     assert cell.dataset == DatasetRequest(FOLDER, imagenet_classes=ALL_CLASSES)
-    assert not cell.trains_keras
+    assert not cell.is_trained_by_keras
     assert cell.columns["restrict_classes"] is None
 
 

@@ -37,7 +37,7 @@ def test_tensorflow_is_deterministic_where_it_is_asked_or_costs_nothing(
     monkeypatch.setattr(conditions, "environment", lambda: {"gpu": gpu})
     (planned,) = faulty_sweep(tmp_path, "tiny").plan.cells
     cells = [replace(planned.cell, strategy=strategy, head=head) for strategy in strategies for head in heads]
-    planned = replace(planned, has_training=any(cell.trains_keras for cell in cells))
+    planned = replace(planned, has_training=any(cell.is_trained_by_keras for cell in cells))
 
     is_deterministic = Conditions(tmp_path / "log", is_deterministic=asked).apply_determinism(planned)
 

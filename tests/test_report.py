@@ -19,6 +19,7 @@ from benchmark.cli import main
 from benchmark.errors import BenchmarkError, LedgerError
 from benchmark.ledger import FAILED, RUNS, Ledger
 from benchmark.report import page
+from benchmark.report.figures import Figures
 from benchmark.report.page import make_report
 
 MIB = 2**20
@@ -50,6 +51,12 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of a thousand rows, which takes long to make."""
     ledger = a_large_ledger(tmp_path_factory.mktemp("large") / "toy", 1000, np.random.default_rng(SEED))
     return make_report([ledger.folder])
+
+
+@pytest.fixture
+def no_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages have no charts, which take nearly all of the time."""
+    monkeypatch.setattr(Figures, "draw", lambda *_: iter(()))
 
 
 def report_of(*ledgers: Ledger) -> Element:
@@ -208,6 +215,7 @@ def test_the_summary_names_what_to_take_the_smallest_that_is_as_good_and_the_wor
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_charts")
 def test_the_summary_never_recommends_a_wrong_mode(tmp_path: Path):
     """Also if its accuracy is the highest, or it is the smallest among those within a point of the best."""
     ledger = Ledger(tmp_path / "toy")
@@ -224,6 +232,7 @@ def test_the_summary_never_recommends_a_wrong_mode(tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_charts")
 def test_without_a_native_setting_the_summary_recommends_none(tmp_path: Path):
     ledger = Ledger(tmp_path / "toy")
     add_predicted(ledger, np.arange(100) < 90, mode="unit")
@@ -248,6 +257,7 @@ def test_that_seeds_were_not_varied_is_said_below_the_leaderboard_and_the_ablati
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_charts")
 def test_of_settings_that_are_not_told_apart_the_summary_takes_the_smaller(tmp_path: Path, rng: np.random.Generator):
     ledger = Ledger(tmp_path / "toy")
     right = rng.random(100) < 0.8
@@ -261,6 +271,7 @@ def test_of_settings_that_are_not_told_apart_the_summary_takes_the_smaller(tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_charts")
 def test_the_summary_compares_what_it_takes_with_settings_of_as_many_shots(tmp_path: Path):
     ledger = Ledger(tmp_path / "toy")
     for shots, n_right in ((1, 80), (25, 160)):
@@ -281,6 +292,7 @@ def test_failed_cells_are_listed_with_their_reason(report: Element):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_charts")
 def test_every_row_has_the_commands_that_make_it_again(ledger: Ledger):
     report, folder = report_of(ledger), ledger.folder.as_posix()
     details = report.one("details", id="dataset-1-commands")
@@ -294,6 +306,7 @@ def test_every_row_has_the_commands_that_make_it_again(ledger: Ledger):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_charts")
 def test_published_figures_stand_beside_the_measured_ones(ledger: Ledger):
     ledger.keep_recipe(
         'name = "toy"\n[[published]]\ndataset = "digits"\nbackbone = "NetA"\nvalue = 0.95\nnote = "theirs"\n'
@@ -315,6 +328,7 @@ def test_rows_that_share_an_environment_are_one_row_of_its_table(report: Element
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_charts")
 def test_datasets_have_sections_of_their_own(tmp_path: Path, rng: np.random.Generator):
     one = a_report_ledger(tmp_path / "one", rng)
     two = a_report_ledger(tmp_path / "two", rng, dataset="folder:/my pets@50", dataset_fingerprint="0" * 64)
@@ -458,6 +472,7 @@ def test_one_seed_without_predictions_modes_times_or_parameters_is_still_a_repor
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_charts")
 def test_a_finished_run_without_an_accuracy_is_listed_as_failed(ledger: Ledger):
     add(ledger, backbone="NetC", accuracy=None)
 
@@ -472,6 +487,7 @@ def test_a_finished_run_without_an_accuracy_is_listed_as_failed(ledger: Ledger):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_charts")
 def test_different_contents_of_a_dataset_are_never_ranked_together(ledger: Ledger):
     add(ledger, backbone="VGG16-hed", dataset_fingerprint="0" * 64)
 
@@ -531,6 +547,7 @@ def test_the_command_writes_the_file_and_prints_its_name_and_a_second_page_is_th
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("no_charts")
 def test_the_command_takes_all_results_of_the_folder_it_is_called_in(
     ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

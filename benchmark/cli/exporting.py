@@ -16,9 +16,6 @@ from benchmark.errors import BenchmarkError
 if TYPE_CHECKING:
     import pandas as pd
 
-# For each class that is named.
-COLUMNS = ("class", "probability")
-
 
 def export(
     run_id: Annotated[str | None, typer.Argument(help="The run_id of the row, or its beginning.")] = None,
@@ -114,7 +111,7 @@ def _show(table: "pd.DataFrame", top: int, *, as_csv: bool, as_json: bool) -> No
         rows = [(file, rank, *one) for file, classes in done for rank, one in enumerate(classes, start=1)]
         console.write(FORMATS["csv"](pd.DataFrame(rows, columns=["file", "rank", "class", "probability"]), []))
     elif done:
-        n_shown = len(done[0][1])
-        headings = [f"{word} {rank}" if rank > 1 else word for rank in range(1, n_shown + 1) for word in COLUMNS]
-        cells = [[file, *(cell for name, share in some for cell in (name, f"{share:.4f}"))] for file, some in done]
-        console.show_table(["file", *headings], cells, least_telling=headings[:1:-1])
+        headings = ["class", *(f"class {rank}" for rank in range(2, len(done[0][1]) + 1))]
+        # A class and its probability are one column, so that a narrow screen leaves out both.
+        cells = [[file, *(f"{name} {share:.4f}" for name, share in some)] for file, some in done]
+        console.show_table(["file", *headings], cells, least_telling=headings[:0:-1])

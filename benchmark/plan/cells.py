@@ -94,7 +94,7 @@ class Cell:
         return View(self.input_size_px, self.resize, self.crop, steps)
 
     @property
-    def trains_keras(self) -> bool:
+    def is_trained_by_keras(self) -> bool:
         """Whether Keras trains something in it, at random; other heads are solved."""
         return self.strategy != CLASSIFY and (self.strategy != PROBE or self.head == TRAINED_HEAD)
 

@@ -63,7 +63,7 @@ def make_plan(
     sweep = expanded(sweep, registry)
     all_cells = expand(sweep, registry)
     warnings = {} if sweep.ablation else wrong_modes(all_cells)
-    with_training = {job_key(cell) for cell in all_cells if cell.trains_keras}
+    with_training = {job_key(cell) for cell in all_cells if cell.is_trained_by_keras}
     cells = choose(all_cells) if choose else all_cells
     past = _Past(ledger.read_runs())
     datasets = {
@@ -201,7 +201,7 @@ def _mark_repeats(
     for planned in cells:
         cell, facts = planned.cell, datasets.get(planned.cell.dataset)
         is_trained = cell.strategy != CLASSIFY
-        is_random = cell.trains_keras or cell.folds or cell.shots
+        is_random = cell.is_trained_by_keras or cell.folds or cell.shots
         is_drawn = is_trained and (is_random or not (facts and facts.has_own_val))
         first = cell.seed if is_drawn else first_seeds.setdefault(planned.setting_key, cell.seed)
         if first == cell.seed or planned.state == DONE:

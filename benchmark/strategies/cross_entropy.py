@@ -67,8 +67,12 @@ class CrossEntropy:
 
         with _on_cpu():
             weights_here, bias_here = tf.constant(weights, tf.float32), tf.constant(bias, tf.float32)
-        blocks = self._threads.map(results, self._rows, self._labels)
-        return [np.sum(summands, axis=0, dtype=np.float64) for summands in zip(*blocks, strict=True)]
+        of_blocks = self._threads.map(results, self._rows, self._labels)
+        totals = [np.array(first, np.float64) for first in next(of_blocks)]
+        for summands in of_blocks:
+            for total, summand in zip(totals, summands, strict=True):
+                np.add(total, summand, out=total)
+        return totals
 
 
 def _shared(rows: Features) -> Any:
@@ -100,7 +104,7 @@ def _spread(scores: Any, *_: Any) -> tuple[Any]:
 
 
 def _on_cpu() -> Any:
-    """Inside, TensorFlow uses no GPU, whose products may have ten bits only."""
+    """Inside, TensorFlow uses no GPU, which may round the factors of a product to ten bits (TF32)."""
     import tensorflow as tf
 
     return tf.device("CPU:0")

@@ -117,4 +117,5 @@ def test_the_check_of_networks_ends_soon_after_the_program_that_was_killed(workp
     program.wait()
 
     _, alive = psutil.wait_procs(checks, timeout=30)
-    assert alive == []
+    # One whose parent is gone may stay as a zombie, where nobody asks how it ended.
+    assert [one for one in alive if one.status() != psutil.STATUS_ZOMBIE] == []
