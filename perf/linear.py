@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow  # noqa: F401  # so that no fit is charged for its import
 from measuring import Figures, SweepRun, Target, markdown_table, run_script, run_sweep, say, script_options
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning

@@ -185,7 +185,7 @@ DeterministicOption = Annotated[
     bool | None,
     _expert(
         "--deterministic/--no-deterministic", help="Make TensorFlow give the same result every time.",
-        show_default="only for CPU jobs that train nothing in TensorFlow",
+        show_default="only for CPU jobs that train nothing in Keras",
     ),
 ]  # fmt: skip
 BatchSizeOption = Annotated[

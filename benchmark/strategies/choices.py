@@ -10,16 +10,16 @@ def choice_point(metric: str, value: float) -> HistoryPoint:
     return HistoryPoint("head", 0, "val", metric, value)
 
 
-def edge_warning(name: str, chosen: float, scores: Mapping[float, float], grid: Sequence[float]) -> str:
-    """Says that the score on validation still rises at the edge of the values tried, where one was chosen; else empty.
+def edge_warning(name: str, chosen: float, accuracies: Mapping[float, float], grid: Sequence[float]) -> str:
+    """Says that validation accuracy still rises at the edge of the values tried, where one was chosen; else empty.
 
     Args:
         name: Of the values.
         chosen: One of them.
-        scores: On validation, of those that were tried; the greatest is the best.
+        accuracies: On validation, of those that were tried.
         grid: All values.
     """
     for edge, next_to_it, word in ((grid[0], grid[1], "smallest"), (grid[-1], grid[-2], "largest")):
-        if chosen == edge and scores[edge] > scores[next_to_it]:
+        if chosen == edge and accuracies[edge] > accuracies[next_to_it]:
             return f"the best {name} is {chosen:g}, the {word} that is tried: one beyond may be better"
     return ""

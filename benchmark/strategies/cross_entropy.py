@@ -21,7 +21,7 @@ ALIGNMENT = 64
 class CrossEntropy:
     """The mean cross-entropy in nats of a linear classifier on some images, as a function of its weights and bias.
 
-    Blocks of images are summed in order, so that the result does not depend on the number of processors.
+    Blocks of images are summed in order, so that the result does not depend on which of them is done first.
 
     Args:
         features: `(n, d)` in blocks of rows. It is fastest with blocks that fit into the processor's cache.
@@ -79,9 +79,10 @@ def _shared(rows: Features) -> Any:
     """A tensor in the memory of an array: a tensor of its own would stay in memory that TensorFlow never gives back."""
     import tensorflow as tf
 
-    buffer = np.empty(rows.nbytes + ALIGNMENT, np.uint8)
+    n_bytes = rows.size * np.dtype(np.float32).itemsize
+    buffer = np.empty(n_bytes + ALIGNMENT, np.uint8)
     first = -buffer.ctypes.data % ALIGNMENT
-    aligned = buffer[first : first + rows.nbytes].view(rows.dtype).reshape(rows.shape)
+    aligned = buffer[first : first + n_bytes].view(np.float32).reshape(rows.shape)
     aligned[...] = rows
     return tf.experimental.dlpack.from_dlpack(aligned.__dlpack__())
 

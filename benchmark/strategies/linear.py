@@ -13,13 +13,14 @@ from benchmark.strategies.outcome import Features, FittedHead, HeadData
 from benchmark.strategies.softmax import MAX_ITERATIONS, Regression, Solution
 from benchmark.strategies.standardising import standardiser
 
-# Inverse strength of the penalty of `linear`, strongest penalty first, so that each fit starts from the last one.
+# Inverse strength of the penalty of `linear`, strongest penalty first, so that each fit starts where the last two lead.
 LINEAR_C = tuple(10.0**exponent for exponent in range(-6, 5))
 # The chosen regression is solved until its loss is within this share of its minimum; those that are only tried, within
 # so many times this share.
 LINEAR_TOLERANCE, TIMES_COARSER = 1e-5, 30
-# Of a block of training images: smaller blocks need more calls, larger ones leave the processor's cache.
-ROWS_AT_ONCE = 8192
+# Of a block of training images: smaller blocks need more calls, larger ones leave the processor's cache. With many
+# classes it has fewer rows, so that there are so many scores at most.
+ROWS_AT_ONCE, SCORES_AT_ONCE = 8192, 2**20
 # A logit so low that its class has the probability zero.
 IMPOSSIBLE = -1e9
 
@@ -45,8 +46,8 @@ def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: floa
         scores = probabilities(solution, val)
         return _Tried(accuracy(data.val_labels, scores.argmax(axis=1)), log_loss(data.val_labels, scores), solution)
 
-    firsts = range(0, len(data.train), ROWS_AT_ONCE)
-    blocks = (scale(data.train[first : first + ROWS_AT_ONCE]) for first in firsts)
+    n_rows = min(ROWS_AT_ONCE, SCORES_AT_ONCE // len(classes))
+    blocks = (scale(data.train[first : first + n_rows]) for first in range(0, len(data.train), n_rows))
     regression = Regression(blocks, labels, len(classes))
     tried: list[_Tried] = []
     for solution in regression.path(LINEAR_C, TIMES_COARSER * tolerance):
@@ -68,7 +69,7 @@ def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: floa
             choice_point("chosen C", chosen.c),
         ),
         weights=_all_classes(scale.folded_into(chosen.weights, chosen.bias), classes, data.n_classes),
-        warning=unsolved or edge_warning("C", chosen.c, {one.solution.c: -one.loss for one in tried}, LINEAR_C),
+        warning=unsolved or edge_warning("C", chosen.c, {one.solution.c: one.accuracy for one in tried}, LINEAR_C),
     )
 
 

@@ -4,7 +4,7 @@ On features of a network, L-BFGS takes hundreds of steps, because some direction
 others. In the coordinates `u = L' w`, where `L L' = h X'X / n + I / (C n)`, all directions are alike, and a few
 dozen steps are enough. `h X'X / n` stands for the curvature of the loss: Böhning (Annals of the Institute of
 Statistical Mathematics 44, 1992) bounds it by a multiple of `X'X`; the multiple taken here is the mean over images and
-classes of `p (1 - p)` at the solution that the search starts from.
+classes of `p (1 - p)` where the search starts.
 """
 
 from collections.abc import Iterable, Iterator
@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from scipy.optimize import OptimizeResult
 
 MAX_ITERATIONS = 300
-# Steps that L-BFGS remembers. With SciPy's 10 it takes up to 1.7 times as many.
-N_REMEMBERED = 40
+# Steps that L-BFGS remembers, in at most so many bytes. With SciPy's 10 it takes up to 1.7 times as many steps.
+FEWEST_REMEMBERED, MOST_REMEMBERED, BYTES_REMEMBERED = 10, 40, 2**28
+# SciPy's code for a search that ended at the limit of steps or evaluations.
+LIMIT_REACHED = 1
 SMALLEST_CURVATURE = 1e-5
 
 
@@ -69,7 +71,7 @@ class Regression:
         """The regressions for one penalty after another, each started where the line through the last two leads.
 
         Args:
-            penalties: `c` as `Solution` has it, each some times the one before.
+            penalties: `c` as `Solution` has it, in equal ratios.
             tolerance: As `solve` has it.
         """
         weights = np.zeros((len(self._covariance), self._n_classes), np.float32)
@@ -134,6 +136,7 @@ class _Problem:
             if np.sum(gradient**2) / 2 <= tolerance * intermediate_result.fun:
                 raise StopIteration
 
+        n_remembered = np.clip(BYTES_REMEMBERED // (2 * start.nbytes), FEWEST_REMEMBERED, MOST_REMEMBERED)
         found = optimize.minimize(
             loss,
             start.ravel(),
@@ -141,14 +144,14 @@ class _Problem:
             method="L-BFGS-B",
             callback=stop_when_close,
             options={
-                "maxcor": N_REMEMBERED,
+                "maxcor": int(n_remembered),
                 "maxiter": MAX_ITERATIONS,
                 "maxfun": 2 * MAX_ITERATIONS,
                 "gtol": 0.0,
                 "ftol": 0.0,
             },
         )
-        return *self._weights_and_bias(found.x.reshape(start.shape)), found.nit < MAX_ITERATIONS
+        return *self._weights_and_bias(found.x.reshape(start.shape)), found.status != LIMIT_REACHED
 
     def _weights_and_bias(self, point: Vector) -> tuple[Vector, Vector]:
         return self._solve_root(point[:-1], transposed=True), point[-1] / self._bias_root
