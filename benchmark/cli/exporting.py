@@ -113,5 +113,5 @@ def _show(table: "pd.DataFrame", top: int, *, as_csv: bool, as_json: bool) -> No
     elif done:
         headings = ["class", *(f"class {rank}" for rank in range(2, len(done[0][1]) + 1))]
         # A class and its probability are one column, so that a narrow screen leaves out both.
-        cells = [[file, *(f"{name} {share:.4f}" for name, share in some)] for file, some in done]
+        cells = [[file, *(f"{name} ({share:.4f})" for name, share in some)] for file, some in done]
         console.show_table(["file", *headings], cells, least_telling=headings[:0:-1])

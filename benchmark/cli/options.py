@@ -185,7 +185,7 @@ DeterministicOption = Annotated[
     bool | None,
     _expert(
         "--deterministic/--no-deterministic", help="Make TensorFlow give the same result every time.",
-        show_default="only for CPU jobs that train nothing in Keras",
+        show_default="only for CPU jobs in which Keras trains nothing",
     ),
 ]  # fmt: skip
 BatchSizeOption = Annotated[

@@ -95,7 +95,7 @@ class Cell:
 
     @property
     def is_trained_by_keras(self) -> bool:
-        """Whether Keras trains something in it, at random; other heads are solved."""
+        """Whether Keras trains something in it, so that its numbers depend on the seed; the other heads are solved."""
         return self.strategy != CLASSIFY and (self.strategy != PROBE or self.head == TRAINED_HEAD)
 
     @functools.cached_property

@@ -14,8 +14,17 @@ from benchmark.provenance import usable_cpus
 from benchmark.strategies.outcome import Features, Labels
 
 Vector = NDArray[np.float64]
+# At most so many of a block of images: smaller blocks need more calls, larger ones leave the processor's cache, and
+# TensorFlow keeps the memory of the scores.
+ROWS_AT_ONCE, SCORES_AT_ONCE = 8192, 2**20
 # Of the memory of a tensor, in bytes.
 ALIGNMENT = 64
+
+
+def blocks_of(n_images: int, n_classes: int) -> list[slice]:
+    """The rows of each block of images."""
+    n_rows = min(ROWS_AT_ONCE, SCORES_AT_ONCE // n_classes)
+    return [slice(first, first + n_rows) for first in range(0, n_images, n_rows)]
 
 
 class CrossEntropy:
@@ -24,7 +33,7 @@ class CrossEntropy:
     Blocks of images are summed in order, so that the result does not depend on which of them is done first.
 
     Args:
-        features: `(n, d)` in blocks of rows. It is fastest with blocks that fit into the processor's cache.
+        features: `(n, d)` in blocks of rows, such as `blocks_of` has them.
         labels: `(n,)` in 0..k-1.
     """
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from benchmark.metrics import accuracy, log_loss
 from benchmark.options import DenseOptions
 from benchmark.strategies.choices import choice_point, edge_warning
+from benchmark.strategies.cross_entropy import blocks_of
 from benchmark.strategies.outcome import Features, FittedHead, HeadData
 from benchmark.strategies.softmax import MAX_ITERATIONS, Regression, Solution
 from benchmark.strategies.standardising import standardiser
@@ -18,9 +19,6 @@ LINEAR_C = tuple(10.0**exponent for exponent in range(-6, 5))
 # The chosen regression is solved until its loss is within this share of its minimum; those that are only tried, within
 # so many times this share.
 LINEAR_TOLERANCE, TIMES_COARSER = 1e-5, 30
-# Of a block of training images: smaller blocks need more calls, larger ones leave the processor's cache. With many
-# classes it has fewer rows, so that there are so many scores at most.
-ROWS_AT_ONCE, SCORES_AT_ONCE = 8192, 2**20
 # A logit so low that its class has the probability zero.
 IMPOSSIBLE = -1e9
 
@@ -46,8 +44,7 @@ def fit_linear(data: HeadData, seed: int, options: DenseOptions, tolerance: floa
         scores = probabilities(solution, val)
         return _Tried(accuracy(data.val_labels, scores.argmax(axis=1)), log_loss(data.val_labels, scores), solution)
 
-    n_rows = min(ROWS_AT_ONCE, SCORES_AT_ONCE // len(classes))
-    blocks = (scale(data.train[first : first + n_rows]) for first in range(0, len(data.train), n_rows))
+    blocks = (scale(data.train[rows]) for rows in blocks_of(len(data.train), len(classes)))
     regression = Regression(blocks, labels, len(classes))
     tried: list[_Tried] = []
     for solution in regression.path(LINEAR_C, TIMES_COARSER * tolerance):

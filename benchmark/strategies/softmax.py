@@ -38,7 +38,7 @@ class Solution:
             in scikit-learn, whose regression of two classes is that of half this `c`.
         weights: `(d, k)`.
         bias: `(k,)`, without a penalty.
-        has_converged: Whether the solver ended before its last step.
+        has_converged: Whether the search ended before its limit of steps or evaluations.
     """
 
     c: float
@@ -121,7 +121,7 @@ class _Problem:
         self._bias_root = np.sqrt(curvature)
 
     def solve(self, weights: NDArray[Any], bias: NDArray[Any], tolerance: float) -> tuple[Vector, Vector, bool]:
-        """Weights `(d, k)` and bias `(k,)` near the minimum, and whether it was reached before the last step."""
+        """Weights `(d, k)` and bias `(k,)` near the minimum, and whether the search ended before its limit."""
         from scipy import optimize
 
         start = np.concatenate([self._root.T @ weights, self._bias_root * bias[np.newaxis]])
